@@ -1,0 +1,52 @@
+"""``rsmeta evaluate``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rsmeta_cli import show
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("config", required=False, type=_FILE)
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--model", type=_FILE, help="Bundle folder; CONFIG names the test part.")
+@click.option("--map", "map_", type=_FILE, help="Map to compare with --reference.")
+@click.option("--reference", type=_FILE, help="Label raster or polygons, in any CRS.")
+@click.option("--class-column", help="Column of the reference polygons.")
+@click.option("--ignore", multiple=True, type=int, help="Reference value without label.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(config: Path | None, overrides: tuple[str, ...], **given: Any) -> None:
+    """Compare a model with the test part of CONFIG, or a map with reference labels.
+
+    \b
+        rsmeta evaluate --model RUN/bundle CONFIG.yaml [KEY=VALUE ...]
+        rsmeta evaluate --map MAP.tif --reference LABELS [--class-column NAME]
+    """
+    by_model = given["model"] is not None and config is not None
+    by_map = given["map_"] is not None and given["reference"] is not None
+    if by_model == by_map:
+        raise click.UsageError("give --model BUNDLE CONFIG, or --map MAP --reference LABELS")
+    from rsmeta.workflows.evaluate import evaluate, evaluate_map
+
+    if by_model:
+        assert config is not None
+        result = evaluate(given["model"], config, overrides)
+    else:
+        result = evaluate_map(
+            given["map_"],
+            given["reference"],
+            class_column=given["class_column"],
+            ignore=given["ignore"],
+        )
+    numbers = result.as_dict()
+    if given["as_json"]:
+        click.echo(json.dumps(numbers, indent=2))
+    else:
+        show.scores(numbers)

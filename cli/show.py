@@ -1,0 +1,69 @@
+"""How results are shown: tables, key-value lines, scores, progress."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+
+def table(rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> None:
+    """Echo rows in aligned columns; the last column is not padded."""
+    lines = [list(header), *map(list, rows)] if header else [list(row) for row in rows]
+    if not lines:
+        return
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    for line in lines:
+        padded = [cell.ljust(width) for cell, width in zip(line[:-1], widths, strict=False)]
+        click.echo("  ".join([*padded, line[-1]]).rstrip())
+
+
+def scores(result: dict[str, Any]) -> None:
+    """Echo accuracy, mIoU and macro-F1, then the scores of each class."""
+    click.echo(
+        f"accuracy {share(result['accuracy'])}  mIoU {share(result['miou'])}  "
+        f"macro F1 {share(result['macro_f1'])}"
+    )
+    rows = [
+        [name, *(share(entry[key]) for key in ("iou", "f1", "precision", "recall")),
+         f"{entry['pixels']:,}"]
+        for name, entry in result["classes"].items()
+    ]  # fmt: skip
+    table(rows, ("class", "IoU", "F1", "precision", "recall", "reference pixels"))
+
+
+def share(value: float | None) -> str:
+    """Return a share with four digits, or n/a where a class does not occur."""
+    return "n/a" if value is None else f"{value:.4f}"
+
+
+@contextlib.contextmanager
+def block_progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
+    """Show finished blocks: a bar on a terminal, else a line now and then."""
+    if quiet:
+        yield None
+    elif sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import Progress
+
+        with Progress(console=Console(stderr=True)) as bar:
+            tasks: dict[str, Any] = {}
+
+            def advance(scene: str, done: int, total: int) -> None:
+                if scene not in tasks:
+                    tasks[scene] = bar.add_task(scene, total=total)
+                bar.update(tasks[scene], completed=done)
+
+            yield advance
+    else:
+        yield _say_tenths
+
+
+def _say_tenths(scene: str, done: int, total: int) -> None:
+    if done == total or (done * 10) // total > ((done - 1) * 10) // total:
+        click.echo(f"{scene}: block {done} of {total}", err=True)

@@ -1,0 +1,59 @@
+"""``rsmeta train``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rsmeta_cli import show
+
+
+class _CommandWithKeys(click.Command):
+    """Its help ends with every configuration key, default and meaning."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the keys by section."""
+        from rsmeta.config.describe import describe_keys
+
+        for section, keys in describe_keys():
+            with formatter.section(f"{section or 'top level'} keys"):
+                formatter.write_dl([(f"{key.path} [{key.default}]", key.help) for key in keys])
+
+
+@click.command(cls=_CommandWithKeys)
+@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="Run folder.")
+@click.option("--resume", is_flag=True, help="Go on with the run in the output folder.")
+@click.pass_obj
+def command(
+    options: dict[str, Any], config: Path, overrides: tuple[str, ...], output: Path, resume: bool
+) -> None:
+    """Train a model as CONFIG says; KEY=VALUE overrides a key by its dotted path.
+
+    Leaves in the run folder: bundle/ (what predict needs), checkpoints/, metrics.json,
+    history.csv, config.yaml (fully resolved), plots/ and tensorboard/.
+    """
+    from rsmeta.config import load_settings
+
+    settings = load_settings(config, overrides)  # a typo is said before torch is imported
+    from rsmeta.workflows.train import train
+
+    result = train(
+        settings,
+        output=output,
+        resume=resume,
+        progress=sys.stderr.isatty() and not options["quiet"],
+    )
+    for part in ("validation", "test"):
+        if part in result.metrics:
+            click.echo(f"\n{part}:")
+            show.scores(result.metrics[part])
+    minutes = result.metrics["seconds"] / 60
+    click.echo(
+        f"\n{result.metrics['steps']} steps in {minutes:.1f} min; model: {output / 'bundle'}"
+    )
+    click.echo(f"map a scene: rsmeta predict SCENE --model {output / 'bundle'} --output MAP.tif")

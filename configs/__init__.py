@@ -1,0 +1,1 @@
+"""Presets in YAML, shipped with the package; see ``rsmeta list presets``."""

@@ -1,0 +1,45 @@
+"""rsmeta: adapters on vision transformers for any satellite sensor, and the maps they make.
+
+``import rsmeta`` is light: torch and its friends are imported when a function is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rsmeta.bundle import load_bundle
+    from rsmeta.workflows.evaluate import evaluate, evaluate_map
+    from rsmeta.workflows.inspect import inspect
+    from rsmeta.workflows.predict import predict
+    from rsmeta.workflows.train import train
+
+try:
+    __version__ = version("rsmeta")
+except PackageNotFoundError:  # a checkout on the path that was never installed
+    __version__ = "0+unknown"
+
+__all__ = [
+    "__version__", "evaluate", "evaluate_map", "inspect", "load_bundle", "predict", "train",
+]  # fmt: skip
+
+_HOME = {
+    "evaluate": "rsmeta.workflows.evaluate",
+    "evaluate_map": "rsmeta.workflows.evaluate",
+    "inspect": "rsmeta.workflows.inspect",
+    "load_bundle": "rsmeta.bundle",
+    "predict": "rsmeta.workflows.predict",
+    "train": "rsmeta.workflows.train",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'rsmeta' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,161 @@
+"""Save and load a trained model, whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import yaml
+
+from rsmeta.bundle.record import FORMAT, BundleRecord
+from rsmeta.config.load import validate
+from rsmeta.errors import BundleError, OutputError, RsmetaError, one_line
+from rsmeta.models.build import build_network
+
+if TYPE_CHECKING:
+    from rsmeta.models.network import Network
+
+logger = logging.getLogger(__name__)
+
+RECORD_FILE = "bundle.yaml"
+WEIGHTS_FILE = "weights.safetensors"
+QUICKLOOK_FILE = "quicklook.png"
+
+
+@dataclass(frozen=True)
+class ModelBundle:
+    """A trained network and everything that says how to use it.
+
+    Attributes:
+        record: What ``bundle.yaml`` says.
+        network: The network with its trained weights, in evaluation mode.
+        path: The folder; none before it is saved.
+    """
+
+    record: BundleRecord
+    network: Network
+    path: Path | None = None
+
+
+def save_bundle(
+    folder: Path, record: BundleRecord, network: Network, *, quicklook: Path | None = None
+) -> ModelBundle:
+    """Write a bundle folder, replacing the one that is there.
+
+    The folder appears under its name only when it is complete. ``record.weights_sha256`` is
+    filled in here.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    partial = folder.with_name(f".{folder.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        state = {name: t.detach().cpu().contiguous() for name, t in network.trained_state().items()}
+        (partial / WEIGHTS_FILE).write_bytes(safetensors.torch.save(state))
+        record = record.model_copy(update={"weights_sha256": file_sha256(partial / WEIGHTS_FILE)})
+        text = yaml.safe_dump(record.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        (partial / RECORD_FILE).write_text(text, encoding="utf-8")
+        if quicklook is not None and quicklook.exists():
+            shutil.copyfile(quicklook, partial / QUICKLOOK_FILE)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    except (OSError, safetensors.SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise OutputError(f"cannot write the bundle {folder} ({one_line(error)})") from error
+    return ModelBundle(record, network, folder)
+
+
+def load_bundle(path: str | Path) -> ModelBundle:
+    """Load a bundle folder and rebuild its network.
+
+    Args:
+        path: The folder, as ``rsmeta train`` leaves it in ``DIR/bundle``.
+
+    Returns:
+        The bundle; its network is in evaluation mode, on the CPU, adapters not merged.
+
+    Raises:
+        BundleError: The folder is missing, incomplete, damaged, or of another version; or the
+            backbone's weights are not those that it was trained on.
+    """
+    folder = Path(path)
+    record = read_record(folder)
+    weights = folder / WEIGHTS_FILE
+    if not weights.is_file():
+        raise BundleError(f"{folder} lacks {WEIGHTS_FILE}; copy the whole bundle folder")
+    if file_sha256(weights) != record.weights_sha256:
+        raise BundleError(f"{weights} is damaged (its SHA-256 is not the bundle's); copy it again")
+    check_backbone(record, folder)
+    network = build_network(
+        record.model,
+        record.tuner,
+        bands=[band.band for band in record.bands],
+        classes=len(record.classes),
+        mean=np.array([band.mean for band in record.bands]),
+        std=np.array([band.std for band in record.bands]),
+    )
+    try:
+        network.load_trained_state(safetensors.torch.load_file(weights))
+    except safetensors.SafetensorError as error:
+        raise BundleError(f"cannot read {weights} ({one_line(error)})") from error
+    network.eval()
+    return ModelBundle(record, network, folder)
+
+
+def read_record(folder: Path) -> BundleRecord:
+    """Read ``bundle.yaml`` alone.
+
+    Raises:
+        BundleError: It is missing, unreadable, or of another version.
+    """
+    file = folder / RECORD_FILE
+    if not file.is_file():
+        raise BundleError(f"no bundle at {folder}; give the folder that holds {RECORD_FILE}")
+    try:
+        tree: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BundleError(f"cannot read {file} ({one_line(error)})") from error
+    version = tree.get("format") if isinstance(tree, dict) else None
+    if version != FORMAT:
+        wrote = tree.get("rsmeta", "?") if isinstance(tree, dict) else "?"
+        raise BundleError(
+            f"{folder} has bundle format {version} (written by rsmeta {wrote}), this rsmeta reads "
+            f"format {FORMAT}; use the rsmeta that wrote it, or train again"
+        )
+    try:
+        return validate(BundleRecord, tree, str(file))
+    except RsmetaError as error:
+        raise BundleError(str(error)) from None
+
+
+def check_backbone(record: BundleRecord, folder: Path) -> None:
+    """Refuse a bundle whose backbone weights are gone or are others than in training."""
+    if record.model.checkpoint is None:
+        return
+    file = Path(record.model.checkpoint)
+    if not file.is_file():
+        raise BundleError(
+            f"{folder} needs the backbone weights {file} (SHA-256 {record.backbone.sha256}); "
+            f"put the file there"
+        )
+    found = file_sha256(file)
+    if found != record.backbone.sha256:
+        raise BundleError(
+            f"{file} is not the file that {folder} was trained on (SHA-256 {found}, wanted "
+            f"{record.backbone.sha256}); put the right file there"
+        )
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

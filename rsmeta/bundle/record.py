@@ -1,0 +1,96 @@
+"""What ``bundle.yaml`` says: everything about a model but its tensors."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from rsmeta.config.base import Strict
+from rsmeta.config.data import CLASS_NODATA, ClassSpec
+from rsmeta.config.model import ModelSpec
+from rsmeta.config.settings import MetaSettings, PredictSettings
+from rsmeta.config.tuner import TunerSpec
+from rsmeta.geo.scene import ReadRules
+from rsmeta.geo.sensors import Band
+from rsmeta.heads.output import OutputSpec
+
+#: Version of the bundle layout; a bundle of another version is refused.
+FORMAT = 1
+
+
+class BandRecord(Strict):
+    """A band that the model wants, and its normalisation."""
+
+    name: str
+    common_name: str | None = None
+    wavelength_nm: float | None = None
+    gsd_m: float | None = None
+    mean: float = Field(description="over training ground, in physical units")
+    std: float = Field(gt=0, description="over training ground, in physical units")
+    filter_from: str | None = Field(default=None, description="where its stem filter came from")
+
+    @property
+    def band(self) -> Band:
+        """The band alone."""
+        return Band(self.name, self.common_name, self.wavelength_nm, self.gsd_m)
+
+
+class ReadRecord(Strict):
+    """How the training scenes were read; prediction reads the same way."""
+
+    sensor: str | dict[str, Any] | None = None
+    bands: tuple[str, ...] | None = None
+    scale: float | None = None
+    offset: float | None = None
+    nodata: float | None = None
+    valid_if: Literal["all", "any"] = "all"
+
+    @property
+    def rules(self) -> ReadRules:
+        """The rules that the scene reader takes."""
+        return ReadRules(
+            sensor=self.sensor, bands=self.bands, scale=self.scale, offset=self.offset,
+            nodata=self.nodata, valid_if=self.valid_if,
+        )  # fmt: skip
+
+
+class BackboneIdentity(Strict):
+    """Which backbone the trained tensors belong to."""
+
+    name: str
+    licence: str | None = None
+    checkpoint: str | None = Field(default=None, description="file name of its weights")
+    sha256: str | None = Field(default=None, description="of the weights file")
+
+
+class BundleRecord(Strict):
+    """The whole of ``bundle.yaml``."""
+
+    format: int = FORMAT
+    rsmeta: str = Field(description="version of rsmeta that wrote the bundle")
+    created: str = Field(description="UTC, ISO 8601")
+    task: Literal["segmentation"] = "segmentation"
+    bands: tuple[BandRecord, ...]
+    classes: tuple[ClassSpec, ...]
+    read: ReadRecord
+    tile_px: int = Field(ge=8)
+    gsd_m: tuple[float, float] | None = Field(description="smallest and largest pixel trained on")
+    backbone: BackboneIdentity
+    model: ModelSpec
+    tuner: TunerSpec
+    meta: MetaSettings
+    predict: PredictSettings
+    training: dict[str, Any] = Field(description="seed, steps, parameters, metrics")
+    weights_sha256: str
+
+    @property
+    def output(self) -> OutputSpec:
+        """What a map of this model holds."""
+        return OutputSpec(
+            classes=tuple(spec.name for spec in self.classes),
+            values=tuple(spec.value for spec in self.classes),
+            dtype="uint8",
+            nodata=CLASS_NODATA,
+            unit=None,
+        )

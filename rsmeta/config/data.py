@@ -1,0 +1,193 @@
+"""The ``data`` section: scenes, labels, classes, splits and how chips are drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+
+from rsmeta.config.base import Strict
+
+#: Map value that marks pixels without data in a uint8 class map.
+CLASS_NODATA = 255
+
+#: Qualitative colours that stay apart under colour blindness, after Okabe & Ito (2008) and
+#: Tol (2021, "muted"); used in order for classes that name no colour.
+DEFAULT_COLOURS = (
+    "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#882255",
+    "#44aa99", "#999933", "#332288", "#ddcc77", "#117733", "#aa4499", "#88ccee", "#661100",
+)  # fmt: skip
+
+
+def _hex_colour(value: str) -> str:
+    digits = value.removeprefix("#")
+    if len(digits) != 6 or any(c not in "0123456789abcdefABCDEF" for c in digits):
+        raise ValueError(f"{value!r} is no colour; write it as '#rrggbb'")
+    return f"#{digits.lower()}"
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str | int) else value
+
+
+class ClassSpec(Strict):
+    """One class of the labels and of the map."""
+
+    name: str = Field(min_length=1, description="class name, as in the class column of polygons")
+    value: int = Field(ge=0, lt=CLASS_NODATA, description="value in label rasters and in the map")
+    colour: Annotated[str, AfterValidator(_hex_colour)] = Field(description="#rrggbb in the map")
+
+    @property
+    def rgb(self) -> tuple[int, int, int]:
+        """Colour as red, green, blue in 0..255."""
+        return (int(self.colour[1:3], 16), int(self.colour[3:5], 16), int(self.colour[5:7], 16))
+
+
+def _class_specs(given: Any) -> Any:
+    """Read ``[name, …]``, ``{value: name, …}`` or ``[{name, value, colour}, …]``."""
+    if isinstance(given, dict):
+        entries: list[Any] = [
+            {"value": value, **(spec if isinstance(spec, dict) else {"name": spec})}
+            for value, spec in given.items()
+        ]
+    elif isinstance(given, list | tuple):
+        entries = list(given)
+    else:
+        return given
+    specs = []
+    for i, entry in enumerate(entries):
+        if isinstance(entry, ClassSpec):
+            specs.append(entry)
+            continue
+        spec = dict(entry) if isinstance(entry, dict) else {"name": str(entry)}
+        spec["name"] = str(spec.get("name", ""))
+        spec.setdefault("value", i)
+        spec.setdefault("colour", spec.pop("color", None) or DEFAULT_COLOURS[i % 16])
+        specs.append(ClassSpec.model_validate(spec))
+    return tuple(specs)
+
+
+class SplitSettings(Strict):
+    """How labelled ground is divided into training, validation and test parts."""
+
+    by: Literal["blocks", "files", "polygons"] = Field(
+        default="blocks",
+        description="square blocks of ground, whole files, or explicit polygons",
+    )
+    validation: float | Path = Field(
+        default=0.2, description="share of the labels, or (polygons) a vector file"
+    )
+    test: float | Path | None = Field(
+        default=None, description="share of the labels, or (polygons) a vector file; none: no test"
+    )
+    block_px: int | None = Field(
+        default=None, ge=8, description="side of a block; none: from chip and scene size"
+    )
+    gap_px: int = Field(
+        default=2, ge=0, description="pixels left unused along the border of another part"
+    )
+
+    @model_validator(mode="after")
+    def _kinds_fit(self) -> SplitSettings:
+        for name in ("validation", "test"):
+            share = getattr(self, name)
+            if share is None:
+                continue
+            if isinstance(share, Path) != (self.by == "polygons"):
+                wanted = "a vector file" if self.by == "polygons" else "a share such as 0.2"
+                raise ValueError(f"split.{name}={share} does not fit by={self.by}; give {wanted}")
+            if not isinstance(share, Path) and not 0 <= share < 1:
+                raise ValueError(f"split.{name}={share} must be at least 0 and below 1")
+        return self
+
+
+class AugmentSettings(Strict):
+    """Random changes of training chips, made on the device."""
+
+    flip: bool = Field(default=True, description="mirror left-right and top-bottom")
+    rotate: bool = Field(default=True, description="turn by multiples of 90 degrees")
+    brightness: float = Field(
+        default=0.1, ge=0, le=1, description="largest shift of all bands, in standard deviations"
+    )
+    contrast: float = Field(default=0.1, ge=0, lt=1, description="largest relative change of gain")
+    noise: float = Field(default=0.0, ge=0, description="noise per pixel, in standard deviations")
+
+
+class DataSettings(Strict):
+    """Scenes and labels; all file names are relative to ``root``."""
+
+    root: Path = Field(default=Path(), description="folder that the file names start from")
+    scenes: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = Field(
+        description="training scenes: files, folders or patterns such as '*.tif'"
+    )
+    labels: str = Field(
+        description="label raster or polygons; '{stem}' stands for the scene's file name"
+    )
+    validation_scenes: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = Field(
+        default=(), description="scenes for validation only; none: cut from the training scenes"
+    )
+    test_scenes: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = Field(
+        default=(), description="scenes for testing only"
+    )
+    classes: Annotated[tuple[ClassSpec, ...], BeforeValidator(_class_specs)] = Field(
+        min_length=2,
+        description="[name, …], {value: name, …} or [{name, value, colour}, …]",
+    )
+    class_column: str | None = Field(
+        default=None, description="column of the polygons that holds class name or value"
+    )
+    layer: str | None = Field(default=None, description="layer of the polygon file; none: first")
+    ignore: Annotated[tuple[int, ...], BeforeValidator(_as_list)] = Field(
+        default=(), description="label values that mean 'no label'"
+    )
+    sensor: str | dict[str, Any] | None = Field(
+        default=None, description="sensor name, YAML file or mapping; none: from the bands"
+    )
+    bands: tuple[str, ...] | None = Field(
+        default=None, description="names of the files' bands in file order, where they lack them"
+    )
+    use_bands: tuple[str, ...] | None = Field(
+        default=None, description="bands to train on; none: all bands of the first scene"
+    )
+    scale: float | None = Field(default=None, description="physical = raw * scale + offset")
+    offset: float | None = Field(default=None, description="physical = raw * scale + offset")
+    nodata: float | None = Field(
+        default=None, description="raw value without data, where the files do not say"
+    )
+    valid_if: Literal["all", "any"] = Field(
+        default="all", description="a pixel is valid if all or any of its bands are"
+    )
+    chip_px: int = Field(default=64, ge=16, description="side of a training chip")
+    chips_per_epoch: int = Field(default=800, ge=1, description="chips drawn in one epoch")
+    batch_size: int = Field(default=16, ge=1, description="chips in one step")
+    workers: int = Field(default=0, ge=0, description="processes that read chips; 0: none extra")
+    sampling: Literal["uniform", "sqrt", "balanced"] = Field(
+        default="sqrt",
+        description="chips by labelled area, by its square root per class, or classes equally",
+    )
+    split: SplitSettings = SplitSettings()
+    augment: AugmentSettings = AugmentSettings()
+
+    @field_validator("split", mode="before")
+    @classmethod
+    def _split_by_name(cls, given: Any) -> Any:
+        return {"by": given} if isinstance(given, str) else given
+
+    @field_validator("classes", mode="after")
+    @classmethod
+    def _classes_differ(cls, classes: tuple[ClassSpec, ...]) -> tuple[ClassSpec, ...]:
+        for kind in ("name", "value"):
+            seen: set[Any] = set()
+            for spec in classes:
+                if getattr(spec, kind) in seen:
+                    raise ValueError(f"two classes share the {kind} {getattr(spec, kind)!r}")
+                seen.add(getattr(spec, kind))
+        return classes
+
+    @model_validator(mode="after")
+    def _ignored_is_no_class(self) -> DataSettings:
+        both = {spec.value for spec in self.classes} & set(self.ignore)
+        if both:
+            raise ValueError(f"value {both.pop()} is both a class and ignored; drop one")
+        return self

@@ -1,0 +1,171 @@
+"""YAML file + presets + KEY=VALUE overrides -> ``Settings``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from rsmeta.config.resources import config_dir
+from rsmeta.config.settings import Settings
+from rsmeta.errors import ConfigError, UnknownNameError, did_you_mean, one_line
+
+M = TypeVar("M", bound=BaseModel)
+
+#: Sections that may be, or start from, a preset in ``configs/<section>/``.
+PRESET_SECTIONS = ("data", "model", "tuner", "meta", "loss", "trainer", "predict")
+
+
+def load_settings(
+    config: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()
+) -> Settings:
+    """Read and check a configuration.
+
+    Args:
+        config: Path of a YAML file, or the mapping that it would hold.
+        overrides: ``KEY=VALUE`` strings; the key is a dotted path, the value is YAML.
+
+    Returns:
+        The checked settings with every default filled in.
+
+    Raises:
+        ConfigError: The file is missing or no mapping, a key is unknown (the nearest one is
+            suggested), or a value does not fit.
+    """
+    tree = _plain(config) if isinstance(config, Mapping) else read_yaml(Path(config))
+    for override in overrides:
+        _apply_override(tree, override)
+    for section in PRESET_SECTIONS:
+        if section in tree:
+            tree[section] = _expand_preset(section, tree[section])
+    source = "the configuration" if isinstance(config, Mapping) else str(config)
+    return validate(Settings, tree, source)
+
+
+def validate(model: type[M], tree: Any, source: str) -> M:
+    """Return ``tree`` as ``model``, or say in one line the first thing that is wrong.
+
+    Raises:
+        ConfigError: An unknown or missing key, or a value that does not fit.
+    """
+    try:
+        return model.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {_sentence(model, error)}") from None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping.
+
+    Raises:
+        ConfigError: The file is missing, is no YAML, or is not a mapping.
+    """
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"no configuration at {path}; check the path") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"cannot read {path} as YAML ({one_line(error)})") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} holds no settings; it must be a mapping such as 'data: …'")
+    return _plain(tree)
+
+
+def _plain(tree: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return a deep copy whose mappings are plain dictionaries."""
+    return {k: _plain(v) if isinstance(v, Mapping) else v for k, v in tree.items()}
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"{override!r} is no override; write KEY=VALUE, e.g. data.chip_px=96")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{override!r}: the value is no YAML ({one_line(error)})") from error
+    *parents, leaf = key.split(".")
+    node = tree
+    for name in parents:
+        below = node.get(name)
+        if isinstance(below, str):  # a preset's name: keep it, and override its keys
+            below = {"preset": below}
+        node[name] = node = dict(below) if isinstance(below, Mapping) else {}
+    node[leaf] = value
+
+
+def _expand_preset(section: str, given: Any) -> Any:
+    if isinstance(given, str):
+        given = {"preset": given}
+    if not isinstance(given, dict) or "preset" not in given:
+        return given
+    keys = dict(given)
+    name = str(keys.pop("preset"))
+    path = config_dir() / section / f"{name}.yaml"
+    if name not in preset_names(section):
+        raise UnknownNameError(f"{section} preset", name, preset_names(section))
+    return _merged(read_yaml(path), keys)
+
+
+def _merged(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        both = isinstance(value, Mapping) and isinstance(below, dict)
+        merged[key] = _merged(below, value) if both else value
+    return merged
+
+
+def _sentence(model: type[BaseModel], error: ValidationError) -> str:
+    """Say the first problem of a failed validation: the key, the value, what to do."""
+    first = error.errors()[0]
+    where = [str(part) for part in first["loc"]]
+    key = ".".join(where)
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(model, where[:-1])
+        near = did_you_mean(where[-1], known)
+        return f"unknown key {key!r}{near or '; known here: ' + ', '.join(sorted(known))}"
+    if first["type"] == "missing":
+        return f"the key {key!r} is missing; see: rsmeta train --help"
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    if first["type"] in {"value_error", "assertion_error"}:
+        return f"{key}: {message}" if key else message
+    return f"{key}={first['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _known_keys(model: type[BaseModel], where: Sequence[str]) -> list[str]:
+    """Return the keys that ``model`` takes at a path inside it."""
+    for part in where:
+        field = model.model_fields.get(part)
+        inner = next(iter(_models_in(field.annotation)), None) if field else None
+        if inner is None:
+            return []
+        model = inner
+    return list(model.model_fields)
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """Return the settings models that a type annotation mentions."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [m for arg in getattr(annotation, "__args__", ()) for m in _models_in(arg)]
+
+
+def dump_settings(settings: BaseModel) -> str:
+    """Return the settings as YAML that ``load_settings`` reads back to the same settings."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def preset_names(section: str) -> list[str]:
+    """Return the names of the presets that ship for a section, sorted."""
+    return sorted(path.stem for path in (config_dir() / section).glob("*.yaml"))
+
+
+def preset_comment(section: str, name: str) -> str:
+    """Return the first comment line of a preset: what it is for."""
+    text = (config_dir() / section / f"{name}.yaml").read_text(encoding="utf-8")
+    first = text.split("\n", 1)[0]
+    return first.removeprefix("#").strip() if first.startswith("#") else ""

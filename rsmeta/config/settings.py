@@ -1,0 +1,53 @@
+"""The whole configuration: one frozen, strict model per section of the YAML file."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from rsmeta.config.base import Strict
+from rsmeta.config.data import DataSettings
+from rsmeta.config.loss import LossSpec
+from rsmeta.config.model import ModelSpec
+from rsmeta.config.trainer import TrainerSettings
+from rsmeta.config.tuner import TunerSpec
+
+
+class MetaSettings(Strict):
+    """How the adapters' scales come about."""
+
+    strategy: Literal["fixed"] = Field(
+        default="fixed", description="fixed: every scale stays at tuner.scale"
+    )
+
+
+class PredictSettings(Strict):
+    """How maps are made; stored in the bundle."""
+
+    tile_px: int | None = Field(
+        default=None, ge=8, description="side of a tile; none: the training chip's"
+    )
+    overlap: float = Field(
+        default=0.25, ge=0, lt=0.75, description="share of a tile that its neighbour repeats"
+    )
+    block_px: int = Field(default=2048, ge=256, description="side of a block held in memory")
+    batch_size: int = Field(default=32, ge=1, description="tiles through the network at once")
+    blend: Literal["cosine", "centre", "none"] = Field(
+        default="cosine", description="how overlapping tiles are joined"
+    )
+
+
+class Settings(Strict):
+    """Everything that a run is determined by."""
+
+    seed: int = Field(default=0, ge=0, description="seed of everything that is random")
+    data: DataSettings = Field(description="scenes, labels, classes, splits, chips")
+    model: ModelSpec = Field(default=ModelSpec(), description="backbone, stem and head")
+    tuner: TunerSpec = Field(default=TunerSpec(), description="what is trained, and how")
+    meta: MetaSettings = Field(default=MetaSettings(), description="how scales are learned")
+    loss: LossSpec = Field(default=LossSpec(), description="what is minimised")
+    trainer: TrainerSettings = Field(
+        default=TrainerSettings(), description="Lightning's trainer and the optimizer"
+    )
+    predict: PredictSettings = Field(default=PredictSettings(), description="how maps are made")

@@ -1,0 +1,58 @@
+"""The ``trainer`` section: Lightning's keys, and the optimizer."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from rsmeta.config.base import Strict
+
+
+class OptimizerSettings(Strict):
+    """How weights are stepped."""
+
+    name: Literal["adamw", "sgd"] = Field(default="adamw", description="optimizer")
+    lr: float = Field(default=1e-3, gt=0, description="peak learning rate")
+    weight_decay: float = Field(default=0.05, ge=0, description="decay of matrices, not of vectors")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="momentum (sgd) or beta1 (adamw)")
+    schedule: Literal["cosine", "constant"] = Field(
+        default="cosine", description="course of the learning rate after warm-up"
+    )
+    warmup: float = Field(default=0.05, ge=0, lt=1, description="share of all steps, linear")
+
+
+class TrainerSettings(Strict):
+    """Lightning's Trainer, plus optimizer and stopping."""
+
+    max_epochs: int = Field(default=20, ge=1, description="epochs of data.chips_per_epoch chips")
+    max_steps: int = Field(default=-1, ge=-1, description="optimizer steps; -1: by max_epochs")
+    max_minutes: float | None = Field(default=None, gt=0, description="stop after this time")
+    precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed", "bf16-true"] = Field(
+        default="auto", description="auto: 32-true on CPU, bf16-mixed on GPU"
+    )
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = Field(
+        default="auto", description="where to train"
+    )
+    devices: int | str | tuple[int, ...] = Field(
+        default=1, description="how many devices, or their numbers"
+    )
+    num_nodes: int = Field(default=1, ge=1, description="machines")
+    strategy: str = Field(default="auto", description="Lightning strategy: auto, ddp, fsdp, …")
+    accumulate_grad_batches: int = Field(default=1, ge=1, description="batches per step")
+    gradient_clip_val: float | None = Field(default=1.0, gt=0, description="largest gradient norm")
+    check_val_every_n_epoch: int = Field(default=1, ge=1, description="epochs between validations")
+    log_every_n_steps: int = Field(default=10, ge=1, description="steps between logged losses")
+    deterministic: bool = Field(default=False, description="only deterministic operations")
+    early_stopping: int | None = Field(
+        default=None, ge=1, description="validations without a better mIoU before stopping"
+    )
+    keep: Literal["best", "last"] = Field(
+        default="best", description="which weights go into the bundle: best mIoU, or the last"
+    )
+    optimizer: OptimizerSettings = OptimizerSettings()
+
+    @field_validator("optimizer", mode="before")
+    @classmethod
+    def _optimizer_by_name(cls, given: Any) -> Any:
+        return {"name": given} if isinstance(given, str) else given

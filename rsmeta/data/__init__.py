@@ -1,0 +1,1 @@
+"""Scenes and labels as TorchGeo datasets: chips, splits, samplers, loaders."""

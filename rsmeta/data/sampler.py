@@ -1,0 +1,148 @@
+"""Which chips are read: random ones where labels are, or every one on a grid.
+
+A chip is named by its scene and its upper left pixel. Random draws come from a generator of
+their own, seeded by (seed, epoch): the same seed gives the same chips, whatever else draws
+random numbers, and an interrupted run goes on with the chips that were next. (TorchGeo's random
+samplers choose the file with the global generator, whatever ``generator=`` says.)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch.distributed
+from torch.utils.data import Sampler
+
+from rsmeta.data.survey import CELL_PX
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rsmeta.data.survey import LabelIndex
+
+
+class ChipKey(NamedTuple):
+    """One chip: number of the scene, row and column of its upper left pixel."""
+
+    scene: int
+    row: int
+    col: int
+
+
+class RandomChipSampler(Sampler[ChipKey]):
+    """Chips around labelled pixels, drawn anew each epoch.
+
+    First a class is drawn (for ``sqrt`` and ``balanced``), then a cell with that class, then a
+    place for the chip such that it holds the cell and, where it can, lies inside the scene.
+
+    Args:
+        indexes: Label index of each scene.
+        shapes: (height, width) of each scene in pixels.
+        chip_px: Side of a chip.
+        length: Chips in an epoch, over all processes.
+        sampling: ``uniform`` by labelled area; ``balanced`` classes equally often; ``sqrt`` in
+            between, by the square root of a class's area.
+        seed: Seed of the draws.
+    """
+
+    def __init__(
+        self,
+        indexes: Sequence[LabelIndex],
+        shapes: Sequence[tuple[int, int]],
+        *,
+        chip_px: int,
+        length: int,
+        sampling: str = "uniform",
+        seed: int = 0,
+    ) -> None:
+        self._shapes = shapes
+        self._chip_px = chip_px
+        self._length = length
+        self._seed = seed
+        self._epoch = 0
+        self._scene = np.concatenate([np.full(len(x.cells), i) for i, x in enumerate(indexes)])
+        self._cells = np.concatenate([index.cells for index in indexes])
+        counts = np.concatenate([index.counts for index in indexes]).astype(np.float64)
+        totals = counts.sum(axis=0)
+        power = {"uniform": 1.0, "sqrt": 0.5, "balanced": 0.0}[sampling]
+        share = np.where(totals > 0, totals, np.nan) ** power
+        share = np.nan_to_num(share / np.nansum(share))
+        # Probability of a cell: over classes, share of the class x the cell's part of the class.
+        weight = counts @ (share / np.maximum(totals, 1.0))
+        self._cumulative = np.cumsum(weight / weight.sum())
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the chips of this epoch next; Lightning calls it."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        """Return how many chips this process reads in an epoch."""
+        return self._length // _world()[1]
+
+    def __iter__(self) -> Iterator[ChipKey]:
+        """Yield the chips of the epoch that this process reads."""
+        rng = np.random.default_rng([self._seed, self._epoch])
+        draws = rng.random((self._length, 3))
+        rank, size = _world()
+        for place, down, right in draws[rank : len(self) * size : size]:
+            hit = min(np.searchsorted(self._cumulative, place), len(self._cells) - 1)
+            scene = int(self._scene[hit])
+            row, col = (int(i) * CELL_PX for i in self._cells[hit])
+            height, width = self._shapes[scene]
+            yield ChipKey(
+                scene,
+                _place(row, down, self._chip_px, height),
+                _place(col, right, self._chip_px, width),
+            )
+
+
+class GridChipSampler(Sampler[ChipKey]):
+    """Every chip of a regular grid that holds a label, in order.
+
+    Args:
+        indexes: Label index of each scene.
+        chip_px: Side of a chip, and the step from one to the next.
+    """
+
+    def __init__(self, indexes: Sequence[LabelIndex], *, chip_px: int) -> None:
+        self._keys = [
+            ChipKey(scene, row * chip_px, col * chip_px)
+            for scene, index in enumerate(indexes)
+            for row, col in _chips_with_labels(index, chip_px)
+        ]
+
+    def __len__(self) -> int:
+        """Return how many chips this process reads."""
+        return len(range(_world()[0], len(self._keys), _world()[1]))
+
+    def __iter__(self) -> Iterator[ChipKey]:
+        """Yield the chips that this process reads."""
+        rank, size = _world()
+        return iter(self._keys[rank::size])
+
+
+def _place(start: int, draw: float, chip_px: int, size_px: int) -> int:
+    """Place a chip so that it holds the cell at ``start``, inside the scene if it fits."""
+    low = start + min(CELL_PX, chip_px) - chip_px
+    place = low + int(draw * (start - low + 1))
+    return int(np.clip(place, 0, max(size_px - chip_px, 0)))
+
+
+def _chips_with_labels(index: LabelIndex, chip_px: int) -> list[tuple[int, int]]:
+    """Return (row, column), in chips, of every grid chip that a labelled cell touches."""
+    first = index.cells * CELL_PX // chip_px
+    last = (index.cells * CELL_PX + CELL_PX - 1) // chip_px
+    corners = [
+        np.stack([rows[:, 0], cols[:, 1]], axis=1)
+        for rows in (first, last)
+        for cols in (first, last)
+    ]
+    return [(int(r), int(c)) for r, c in np.unique(np.concatenate(corners), axis=0)]
+
+
+def _world() -> tuple[int, int]:
+    """Return rank and number of the processes that train together."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1

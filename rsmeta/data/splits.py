@@ -1,0 +1,185 @@
+"""Parts of the ground for training, validation and testing that do not touch.
+
+A part is a ``Region``: polygons in a scene's own CRS. What lies outside its region is invisible
+to a dataset, image and labels alike, so no pixel is seen in two parts. Scenes of one place (a
+time series, say) share one division of the ground.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import rasterio.features
+import shapely
+from rasterio.crs import CRS
+from rasterio.warp import transform_geom
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rsmeta.geo.grid import Grid
+
+Part = Literal["train", "validation", "test"]
+PARTS: tuple[Part, ...] = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Region:
+    """Ground that belongs to one part.
+
+    Attributes:
+        geometry: Polygons in the CRS of the scenes that it is asked about.
+        inverted: The region is everything but ``geometry``.
+    """
+
+    geometry: shapely.Geometry
+    inverted: bool = False
+
+    def contains(self, grid: Grid) -> np.ndarray:
+        """Return which pixel centres of ``grid`` lie in the region, (H, W) bool."""
+        shape = (grid.height_px, grid.width_px)
+        here = shapely.box(*grid.bounds)
+        if not shapely.intersects(self.geometry, here):
+            return np.full(shape, self.inverted)
+        if not self.inverted and shapely.contains(self.geometry, here):
+            return np.ones(shape, dtype=bool)
+        inside: np.ndarray = rasterio.features.geometry_mask(
+            [self.geometry], out_shape=shape, transform=grid.transform, invert=not self.inverted
+        )
+        return inside
+
+
+def regions_of(
+    held_out: Mapping[Part, shapely.Geometry], grid: Grid, *, gap_px: int
+) -> dict[Part, Region]:
+    """Divide the ground of one scene, leaving a gap between the parts.
+
+    Args:
+        held_out: Validation and test ground in the scene's CRS.
+        grid: The scene's grid, for the size of a pixel.
+        gap_px: Pixels of training (and validation) ground left unused along other parts.
+
+    Returns:
+        A region for ``train`` and for each held-out part.
+    """
+    gap = gap_px * max(grid.pixel_size)
+    validation = held_out.get("validation", shapely.MultiPolygon())
+    test = held_out.get("test", shapely.MultiPolygon())
+    taken = _grown(shapely.union(validation, test), gap)
+    regions: dict[Part, Region] = {"train": Region(taken, inverted=True)}
+    if not validation.is_empty:
+        regions["validation"] = Region(shapely.difference(validation, _grown(test, gap)))
+    if not test.is_empty:
+        regions["test"] = Region(test)
+    return regions
+
+
+def _grown(geometry: shapely.Geometry, distance: float) -> shapely.Geometry:
+    return shapely.buffer(geometry, distance, join_style="mitre") if distance else geometry
+
+
+@dataclass(frozen=True)
+class BlockLattice:
+    """Square blocks over ground that several scenes may share.
+
+    Attributes:
+        crs: CRS of the coordinates; none for scenes without one.
+        left: x of the lattice's origin.
+        top: y of the lattice's origin.
+        width: Width of a block in CRS units.
+        height: Height of a block in CRS units.
+    """
+
+    crs: CRS | None
+    left: float
+    top: float
+    width: float
+    height: float
+
+    @classmethod
+    def on(cls, grid: Grid, block_px: int) -> BlockLattice:
+        """Lay blocks of ``block_px`` pixels over a grid, from its upper left corner."""
+        left, _, _, top = grid.bounds
+        x_size, y_size = grid.pixel_size
+        return cls(grid.crs, left, top, block_px * x_size, block_px * y_size)
+
+    def locate(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Return the (row, column) of the block of each point, (N, 2) int64."""
+        rows = np.floor((self.top - y) / self.height)
+        cols = np.floor((x - self.left) / self.width)
+        return np.stack([rows, cols], axis=-1).astype(np.int64)
+
+    def polygons(self, blocks: Sequence[tuple[int, int]], crs: CRS | None) -> shapely.Geometry:
+        """Return the ground of some blocks, in ``crs``."""
+        boxes = [
+            shapely.box(
+                self.left + col * self.width,
+                self.top - (row + 1) * self.height,
+                self.left + (col + 1) * self.width,
+                self.top - row * self.height,
+            )
+            for row, col in blocks
+        ]
+        return to_crs(shapely.union_all(boxes), self.crs, crs)
+
+
+def to_crs(geometry: shapely.Geometry, source: CRS | None, target: CRS | None) -> shapely.Geometry:
+    """Return ``geometry`` in another CRS, its edges bent as the projection bends them."""
+    if geometry.is_empty or source is None or target is None or source == target:
+        return geometry
+    left, bottom, right, top = geometry.bounds
+    dense = shapely.segmentize(geometry, max(right - left, top - bottom) / 64)
+    moved = transform_geom(source, target, shapely.geometry.mapping(dense))
+    return shapely.geometry.shape(moved)
+
+
+def choose_blocks(
+    counts: Mapping[tuple[int, int], np.ndarray],
+    shares: Mapping[Part, float],
+    rng: np.random.Generator,
+) -> dict[Part, list[tuple[int, int]]]:
+    """Choose blocks for validation and test so that every class is represented if it can be.
+
+    The rarest class is served first; the last block with a class always stays in training.
+    Source: the greedy step of iterative stratification (Sechidis et al. 2011, ECML PKDD).
+
+    Args:
+        counts: Labelled pixels per class, (K,), of every block with labels.
+        shares: Wanted share of each class's pixels per held-out part.
+        rng: Breaks ties; the same generator state gives the same blocks.
+
+    Returns:
+        The blocks of each held-out part, sorted.
+    """
+    order = sorted(counts)
+    free = [order[i] for i in rng.permutation(len(order))]
+    totals = np.sum([counts[block] for block in order], axis=0)
+    chosen: dict[Part, list[tuple[int, int]]] = {}
+    for part in ("test", "validation"):
+        share = shares.get(part, 0.0)
+        taken: list[tuple[int, int]] = []
+        got = np.zeros_like(totals)
+        for label in np.argsort(totals, kind="stable") if share else ():
+            for block in [b for b in free if counts[b][label] > 0]:
+                if got[label] >= share * totals[label]:
+                    break
+                if _leaves_every_class(block, free, counts):
+                    free.remove(block)
+                    taken.append(block)
+                    got = got + counts[block]
+        chosen[part] = sorted(taken)
+    return chosen
+
+
+def _leaves_every_class(
+    block: tuple[int, int],
+    free: Sequence[tuple[int, int]],
+    counts: Mapping[tuple[int, int], np.ndarray],
+) -> bool:
+    """Say whether every class of ``block`` occurs in another free block."""
+    others = np.sum(
+        [counts[b] for b in free if b != block] or [np.zeros_like(counts[block])], axis=0
+    )
+    return bool(np.all(others[counts[block] > 0] > 0))

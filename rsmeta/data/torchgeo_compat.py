@@ -1,0 +1,71 @@
+"""The one place that imports TorchGeo; its API moves between 0.8 and 0.10.
+
+What differs is levelled here:
+
+- 0.8 returns ``crs`` and ``bounds`` objects in a sample, 0.10 tensors only, and its collation
+  stacks whatever it finds. Our datasets return tensors only, which both collate.
+- 0.10 calls the argument of ``__getitem__`` ``index``, 0.8 ``query``; ours takes it by position.
+- importing TorchGeo warns (pkg_resources, deprecated samplers); that is not the user's concern.
+
+Source: torchgeo 0.8.1 and 0.10 ``torchgeo/datasets/geo.py``, ``torchgeo/datasets/utils.py``.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import geopandas
+import pandas
+import pyproj
+import shapely
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from torchgeo.datasets import IntersectionDataset, RasterDataset, VectorDataset, stack_samples
+    from torchgeo.datasets.utils import GeoSlice
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from rsmeta.geo.grid import Grid
+
+__all__ = [
+    "GeoSlice",
+    "IntersectionDataset",
+    "RasterDataset",
+    "VectorDataset",
+    "footprint_index",
+    "geo_slice",
+    "stack_samples",
+]
+
+
+def footprint_index(grid: Grid, acquired: datetime | None, source: str) -> geopandas.GeoDataFrame:
+    """Return the one-row spatio-temporal index that TorchGeo keeps for a file.
+
+    Args:
+        grid: Georeferencing of the file; without a CRS the index has none either.
+        acquired: When it was taken; unknown: all of time.
+        source: Path of the file.
+    """
+    start = pandas.Timestamp(acquired) if acquired else pandas.Timestamp.min
+    stop = pandas.Timestamp(acquired) if acquired else pandas.Timestamp.max
+    interval = pandas.IntervalIndex.from_tuples([(start, stop)], closed="both", name="datetime")
+    crs = None if grid.crs is None else pyproj.CRS.from_user_input(grid.crs.to_wkt())
+    return geopandas.GeoDataFrame(
+        {"filepath": [source]}, index=interval, geometry=[shapely.box(*grid.bounds)], crs=crs
+    )
+
+
+def geo_slice(grid: Grid) -> tuple[slice, slice]:
+    """Return TorchGeo's query for the ground that ``grid`` covers."""
+    left, bottom, right, top = grid.bounds
+    x_size, y_size = grid.pixel_size
+    return slice(left, right, x_size), slice(bottom, top, y_size)
+
+
+def query_bounds(dataset: Any, query: GeoSlice) -> tuple[float, float, float, float]:
+    """Return (left, bottom, right, top) of a query, open ends filled from the dataset."""
+    x, y, _ = dataset._disambiguate_slice(query)  # TorchGeo offers no public way
+    return x.start, y.start, x.stop, y.stop

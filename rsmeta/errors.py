@@ -1,0 +1,148 @@
+"""Every error that a user can cause, each writing its own one-line sentence.
+
+    RsmetaError
+    ├── ConfigError             a settings file or KEY=VALUE that cannot be used
+    ├── UnknownNameError        a name that no registry holds
+    ├── MissingExtraError       an optional dependency that is not installed
+    ├── SceneError              a raster that cannot be read as a scene
+    │   ├── SceneNotFoundError
+    │   ├── SceneUnreadableError
+    │   ├── BandsUnrecognisedError
+    │   ├── BandsMissingError
+    │   └── GridMismatchError
+    ├── LabelsError             labels that do not fit the scenes or the class list
+    ├── SplitError              a train/validation/test split that leaves a part empty
+    ├── CheckpointError         backbone weights that do not fit or cannot be trusted
+    ├── TunerError              a tuner that the backbone cannot take
+    ├── BundleError             a bundle folder that cannot be used
+    ├── OutputError             a place that cannot be written
+    └── TrainingError           a run that cannot go on (NaN, nothing to learn from)
+
+A message says what is wrong, the value, and what to do. The command line prints it on one
+line and exits with status 1; anything that is not an ``RsmetaError`` is a defect of rsmeta.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+class RsmetaError(Exception):
+    """Base of all errors that are said to the user in one line."""
+
+
+class ConfigError(RsmetaError):
+    """A settings file or an override that cannot be used."""
+
+
+class UnknownNameError(RsmetaError):
+    """A name that is not registered; suggests the nearest one."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        known = sorted(known)
+        super().__init__(
+            f"unknown {kind} {name!r}{did_you_mean(name, known)}; known: {enumerate_names(known)}"
+        )
+
+
+class MissingExtraError(RsmetaError):
+    """An optional dependency that is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"{package} is not installed; install it with: pip install 'rsmeta[{extra}]'"
+        )
+
+
+class SceneError(RsmetaError):
+    """A raster that cannot be used as a scene."""
+
+
+class SceneNotFoundError(SceneError):
+    """A path or pattern that leads to no raster."""
+
+    def __init__(self, source: object) -> None:
+        super().__init__(f"no scene at {source}; check the path")
+
+
+class SceneUnreadableError(SceneError):
+    """A file that GDAL cannot open or read."""
+
+    def __init__(self, source: object, reason: object) -> None:
+        super().__init__(f"cannot read {source} as a raster ({one_line(reason)}); is it complete?")
+
+
+class BandsUnrecognisedError(SceneError):
+    """A raster whose bands cannot be told apart, or mean different things in ``fits``."""
+
+    def __init__(
+        self, source: object, found: Sequence[str | None], fits: Sequence[str] = ()
+    ) -> None:
+        shown = ", ".join(f"{i}: {name or 'no description'}" for i, name in enumerate(found, 1))
+        unclear = f"; they mean different bands in {enumerate_names(fits)}" if fits else ""
+        self.fits = tuple(fits)
+        super().__init__(
+            f"cannot tell the bands of {source} ({shown}){unclear}; name them in file order with "
+            f"data.bands=[...], or name the sensor with data.sensor=... "
+            f"(see: rsmeta list sensors)"
+        )
+
+
+class BandsMissingError(SceneError):
+    """A scene that lacks bands which are needed."""
+
+    def __init__(self, source: object, missing: Sequence[str], found: Sequence[str]) -> None:
+        super().__init__(
+            f"{source} lacks the band{'s' if len(missing) > 1 else ''} {', '.join(missing)}; "
+            f"it has {', '.join(found)}"
+        )
+
+
+class GridMismatchError(SceneError):
+    """Rasters that should share one grid and do not."""
+
+
+class LabelsError(RsmetaError):
+    """Labels that do not fit the scenes or the class list."""
+
+
+class SplitError(RsmetaError):
+    """A train/validation/test split that leaves a part empty."""
+
+
+class CheckpointError(RsmetaError):
+    """Backbone weights that do not fit or cannot be trusted."""
+
+
+class TunerError(RsmetaError):
+    """A tuner that the backbone cannot take."""
+
+
+class BundleError(RsmetaError):
+    """A bundle folder that cannot be used."""
+
+
+class OutputError(RsmetaError):
+    """A place that cannot be written, or that holds something already."""
+
+
+class TrainingError(RsmetaError):
+    """A training run that cannot go on."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"``, or nothing when no known name is near."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def enumerate_names(names: Sequence[str], most: int = 12) -> str:
+    """Return names separated by commas, cut after ``most`` with the count of the rest."""
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def one_line(reason: object) -> str:
+    """Return the text of an exception without line breaks."""
+    return " ".join(str(reason).split())

@@ -1,0 +1,1 @@
+"""Sensors, grids, scenes, tiles and raster files; knows no torch."""

@@ -1,0 +1,178 @@
+"""Spectral bands, and how one list of bands is found in another: by name, never by position."""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rsmeta.errors import BandsMissingError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+logger = logging.getLogger(__name__)
+
+#: Common names of bands and the centre of their range in nm. Source: STAC extension
+#: "Electro-Optical" (eo) 2.0, table of common band names.
+COMMON_NAMES: dict[str, float] = {
+    "pan": 700.0,
+    "coastal": 427.5,
+    "blue": 490.0,
+    "green": 555.0,
+    "green05": 530.0,
+    "yellow": 600.0,
+    "red": 655.0,
+    "rededge": 740.0,
+    "rededge071": 705.0,
+    "rededge075": 740.0,
+    "rededge078": 780.0,
+    "nir": 830.0,
+    "nir08": 865.0,
+    "nir09": 945.0,
+    "cirrus": 1375.0,
+    "swir16": 1650.0,
+    "swir22": 2215.0,
+    "lwir": 11450.0,
+    "lwir11": 10895.0,
+    "lwir12": 12005.0,
+}
+
+#: The wide and the narrow near infrared are one band where a sensor has only one of them:
+#: ``nir`` of Landsat 4-7 and Sentinel-2 B08, ``nir08`` of Landsat 8/9 (eo table).
+STAND_INS = {"nir": "nir08", "nir08": "nir"}
+
+# "B1", "B01", "b8a", and the prefixes of Landsat Collection 2 (SR_B4, ST_B10).
+_NUMBERED = re.compile(r"(?:s[rt]_)?b(?:and)?[ _]?0*(\d+)(a?)")
+
+
+@dataclass(frozen=True)
+class Band:
+    """One spectral band.
+
+    Args:
+        name: Name as in the sensor's documentation (``"B8A"``).
+        common_name: STAC ``eo`` common name (``"nir08"``), the same across sensors; none where
+            no such name fits.
+        wavelength_nm: Centre wavelength in nanometres.
+        gsd_m: Ground sample distance of the detector in metres; a file may be resampled.
+    """
+
+    name: str
+    common_name: str | None = None
+    wavelength_nm: float | None = None
+    gsd_m: float | None = None
+
+    def __str__(self) -> str:
+        """Return the name, with the common name where it adds something."""
+        common = self.common_name
+        if common is None or plain_key(common) == plain_key(self.name):
+            return self.name
+        return f"{self.name} ({common})"
+
+
+def generic_band(common_name: str) -> Band:
+    """Return the band that a common name alone stands for, of no sensor in particular."""
+    return Band(common_name, common_name, COMMON_NAMES[common_name])
+
+
+def plain_key(name: str) -> str:
+    """Return a band name as it is compared: trimmed, lower case."""
+    return name.strip().casefold()
+
+
+def loose_key(name: str) -> str:
+    """Return a band name as it is compared where spellings vary: B1 = B01 = SR_B1, B8a = B8A."""
+    key = plain_key(name)
+    numbered = _NUMBERED.fullmatch(key)
+    return f"b{numbered[1]}{numbered[2]}" if numbered else key
+
+
+def select_bands(
+    names: Sequence[str], available: Sequence[Band], source: object
+) -> tuple[Band, ...]:
+    """Return the bands of those names or common names, in the order of ``names``.
+
+    Args:
+        names: Band names in any spelling, or common names.
+        available: Bands to choose from.
+        source: What has these bands; for the message.
+
+    Raises:
+        BandsMissingError: A name fits no band, or fits several.
+    """
+    chosen = [_named(name, available) for name in names]
+    missing = [name for name, band in zip(names, chosen, strict=True) if band is None]
+    if missing:
+        raise BandsMissingError(source, missing, [str(band) for band in available])
+    return tuple(band for band in chosen if band is not None)
+
+
+def _named(name: str, available: Sequence[Band]) -> Band | None:
+    """Return the one band of that name: exact, then loose spelling, then common name."""
+    for fits in (
+        [band for band in available if plain_key(band.name) == plain_key(name)],
+        [band for band in available if loose_key(band.name) == loose_key(name)],
+        [band for band in available if band.common_name == plain_key(name)],
+    ):
+        if len(fits) == 1:
+            return fits[0]
+    return None
+
+
+def match_bands(wanted: Sequence[Band], available: Sequence[Band], source: object) -> list[int]:
+    """Find bands in a scene: by name, else by a common name that only one band has.
+
+    Equal names of bands with different common names are not the same band: B4 of Landsat 5
+    is near infrared, B4 of Landsat 8 is red. A sensor's only near infrared band is taken for
+    ``nir`` and ``nir08`` alike, with a warning.
+
+    Args:
+        wanted: Bands that are needed, in the order in which they are needed.
+        available: Bands of the scene in file order.
+        source: The scene; for the message.
+
+    Returns:
+        For each wanted band its index in ``available``, from 0.
+
+    Raises:
+        BandsMissingError: A wanted band is not there.
+    """
+    found = [_index_of(band, available) for band in wanted]
+    for i, band in enumerate(wanted):
+        if found[i] is None:
+            found[i] = _stand_in(band, available, taken=found)
+            if found[i] is not None:
+                stand_in = available[found[i] or 0]
+                logger.warning("%s: taking %s for the band %s", source, stand_in, band)
+    missing = [str(band) for band, index in zip(wanted, found, strict=True) if index is None]
+    if missing:
+        raise BandsMissingError(source, missing, [str(band) for band in available])
+    return [index for index in found if index is not None]
+
+
+def _index_of(wanted: Band, available: Sequence[Band]) -> int | None:
+    for key in (plain_key, loose_key):
+        fits = [
+            i
+            for i, band in enumerate(available)
+            if key(band.name) == key(wanted.name) and _may_be_same(band, wanted)
+        ]
+        if len(fits) == 1:
+            return fits[0]
+    return _index_of_common(wanted.common_name, available)
+
+
+def _may_be_same(a: Band, b: Band) -> bool:
+    return a.common_name is None or b.common_name is None or a.common_name == b.common_name
+
+
+def _index_of_common(common_name: str | None, available: Sequence[Band]) -> int | None:
+    fits = [i for i, band in enumerate(available) if band.common_name == common_name]
+    return fits[0] if common_name is not None and len(fits) == 1 else None
+
+
+def _stand_in(wanted: Band, available: Sequence[Band], taken: Sequence[int | None]) -> int | None:
+    index = _index_of_common(STAND_INS.get(wanted.common_name or ""), available)
+    return None if index in taken else index

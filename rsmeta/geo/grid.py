@@ -1,0 +1,170 @@
+"""Where the pixels of a raster lie: CRS, transform and shape as one immutable value."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from affine import Affine
+from rasterio.warp import transform_bounds
+from rasterio.windows import Window
+
+if TYPE_CHECKING:
+    from rasterio.crs import CRS
+
+Bounds = tuple[float, float, float, float]
+
+# WGS 84 (EPSG:7030). Other ellipsoids of the Earth differ by less than 2e-4 in radius.
+_SEMI_MAJOR_M = 6378137.0
+_ECCENTRICITY_2 = 0.0066943799901413165
+_WEB_MERCATOR = 3857
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A raster's georeferencing; equal only if exactly equal.
+
+    Args:
+        crs: Coordinate reference system; none where the file has none.
+        transform: From (column, row) of pixel corners to (x, y) in CRS units.
+        height_px: Rows.
+        width_px: Columns.
+    """
+
+    crs: CRS | None
+    transform: Affine
+    height_px: int
+    width_px: int
+
+    def __hash__(self) -> int:
+        # Equal CRSs may hash differently, so the CRS stays out.
+        return hash((self.transform, self.height_px, self.width_px))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.height_px, self.width_px
+
+    @property
+    def full_window(self) -> Window:
+        """The window of all pixels."""
+        return Window(0, 0, self.width_px, self.height_px)
+
+    @property
+    def bounds(self) -> Bounds:
+        """(left, bottom, right, top) in CRS units; the envelope where the grid is rotated."""
+        corners = [(0, 0), (self.width_px, 0), (0, self.height_px), (self.width_px, self.height_px)]
+        xs, ys = zip(*(self.transform * corner for corner in corners), strict=True)
+        return min(xs), min(ys), max(xs), max(ys)
+
+    @property
+    def pixel_size(self) -> tuple[float, float]:
+        """Length of a pixel's sides (along a row, along a column) in CRS units."""
+        t = self.transform
+        return math.hypot(t.a, t.d), math.hypot(t.b, t.e)
+
+    @property
+    def gsd_m(self) -> float | None:
+        """Ground sample distance: root of a pixel's area, in metres; none without a CRS.
+
+        For geographic coordinates and Web Mercator it holds at the grid's centre.
+        """
+        if self.crs is None:
+            return None
+        area = abs(self.transform.determinant)
+        if self.crs.is_geographic:
+            radians = float(self.crs.units_factor[1])
+            return math.sqrt(area * _square_radian_m2(self._centre[1] * radians)) * radians
+        metres = float(self.crs.linear_units_factor[1]) if self.crs.is_projected else 1.0
+        if self.crs.is_projected and self.crs.to_epsg() == _WEB_MERCATOR:
+            metres /= math.cosh(self._centre[1] / _SEMI_MAJOR_M)
+        return math.sqrt(area) * metres
+
+    @property
+    def _centre(self) -> tuple[float, float]:
+        x, y = self.transform * (self.width_px / 2, self.height_px / 2)
+        return float(x), float(y)
+
+    def crop(self, window: Window) -> Grid:
+        """Return the grid of a window, which may reach over the edges.
+
+        Args:
+            window: Whole pixels of this grid.
+
+        Raises:
+            ValueError: The window is empty or does not hold whole pixels.
+        """
+        row, col, height_px, width_px = whole_pixels(window)
+        moved = self.transform * Affine.translation(col, row) if (row or col) else self.transform
+        return Grid(self.crs, moved, height_px, width_px)
+
+    def window(self, bounds: Bounds) -> Window:
+        """Return the window nearest to bounds, in whole pixels, at least one; not clipped.
+
+        Args:
+            bounds: (left, bottom, right, top) in CRS units.
+        """
+        left, bottom, right, top = bounds
+        back = ~self.transform
+        corners = [back * (x, y) for x in (left, right) for y in (bottom, top)]
+        cols, rows = zip(*corners, strict=True)
+        col, end_col = _nearest(min(cols)), _nearest(max(cols))
+        row, end_row = _nearest(min(rows)), _nearest(max(rows))
+        return Window(col, row, max(end_col - col, 1), max(end_row - row, 1))
+
+    def bounds_lonlat(self) -> Bounds | None:
+        """Return (west, south, east, north) in degrees WGS 84; none without a CRS.
+
+        West is greater than east where the grid crosses the antimeridian.
+        """
+        if self.crs is None:
+            return None
+        west, south, east, north = transform_bounds(self.crs, "EPSG:4326", *self.bounds)
+        return west, south, east, north
+
+    def pixel_areas_m2(self) -> np.ndarray | None:
+        """Return the ground area of a pixel in each row, (height_px,), m²; none without a CRS.
+
+        Exact along rows of equal latitude; elsewhere the area at the centre stands for all.
+        """
+        if self.crs is None or self.gsd_m is None:
+            return None
+        t = self.transform
+        if not self.crs.is_geographic or t.d:
+            return np.full(self.height_px, self.gsd_m**2)
+        radians = float(self.crs.units_factor[1])
+        latitudes = (t.f + (np.arange(self.height_px) + 0.5) * t.e) * radians
+        unit = np.array([_square_radian_m2(latitude) for latitude in latitudes])
+        return unit * abs(t.determinant) * radians**2
+
+
+def whole_pixels(window: Window) -> tuple[int, int, int, int]:
+    """Return (row, column, height, width) of a window.
+
+    Raises:
+        ValueError: The window is empty or does not hold whole pixels.
+    """
+    given = (window.row_off, window.col_off, window.height, window.width)
+    row, col, height, width = (int(number) for number in given)
+    if (row, col, height, width) != given or height < 1 or width < 1:
+        raise ValueError(f"{window} is no window of whole pixels")
+    return row, col, height, width
+
+
+def _nearest(position: float) -> int:
+    return math.floor(position + 0.5)
+
+
+def _square_radian_m2(latitude: float) -> float:
+    """Return the area in m² of one radian of longitude by one of latitude.
+
+    Source: radii of curvature of the meridian and of the prime vertical; Snyder 1987, "Map
+    Projections: A Working Manual", equations 4-18 and 4-20.
+    """
+    latitude = min(max(latitude, -math.pi / 2), math.pi / 2)
+    w2 = 1 - _ECCENTRICITY_2 * math.sin(latitude) ** 2
+    meridian = _SEMI_MAJOR_M * (1 - _ECCENTRICITY_2) / w2**1.5
+    parallel = _SEMI_MAJOR_M / math.sqrt(w2) * math.cos(latitude)
+    return float(meridian * parallel)

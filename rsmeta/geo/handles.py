@@ -1,0 +1,96 @@
+"""Open raster files: one handle per file, thread and process, with errors said in our words."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import warnings
+from collections import OrderedDict
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rasterio
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+from rsmeta.errors import SceneNotFoundError, SceneUnreadableError, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Handles that a thread keeps open; the least recently used one is closed first.
+MAX_OPEN = 16
+
+# GDAL's names that are no paths: /vsi…, http://…, s3://…, NETCDF:…, SENTINEL2_L2A:…
+_NO_PATH = re.compile(r"/vsi|[A-Za-z][A-Za-z0-9+.-]*://|[A-Z][A-Z0-9_]+:")
+_NOT_THERE = re.compile(r"no such file|does not exist|not found|response code: 40[34]", re.I)
+
+_threads = threading.local()
+# The filter for warnings belongs to the process: two threads must not change it at once.
+_opening = threading.Lock()
+
+
+def is_path(source: str | Path) -> bool:
+    """Return whether a source names a local file, not something that only GDAL can find."""
+    return isinstance(source, Path) or _NO_PATH.match(source) is None
+
+
+def open_raster(source: str) -> Any:
+    """Return a handle for this thread; it is opened anew when the file has changed.
+
+    Raises:
+        SceneNotFoundError: Nothing is there.
+        SceneUnreadableError: GDAL cannot open it.
+    """
+    opened: OrderedDict[Any, Any] = _threads.__dict__.setdefault("opened", OrderedDict())
+    # A forked process must not read through its parent's file positions.
+    key = (os.getpid(), source, _stamp(source))
+    if key not in opened:
+        opened[key] = _open(source)
+        while len(opened) > MAX_OPEN:
+            opened.popitem(last=False)[1].close()
+    opened.move_to_end(key)
+    return opened[key]
+
+
+def open_quietly(*args: Any, **options: Any) -> Any:
+    """Call ``rasterio.open`` without its warning about rasters without georeferencing."""
+    with _opening, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        return rasterio.open(*args, **options)
+
+
+@contextmanager
+def reading(source: str) -> Iterator[None]:
+    """Turn what GDAL says while pixels are read into a ``SceneUnreadableError``."""
+    try:
+        yield
+    except (RasterioError, OSError) as error:
+        raise SceneUnreadableError(source, innermost(error)) from error
+
+
+def _stamp(source: str) -> tuple[int, int] | None:
+    if not is_path(source):
+        return None
+    try:
+        state = Path(source).stat()
+    except OSError:
+        raise SceneNotFoundError(source) from None
+    return state.st_mtime_ns, state.st_size
+
+
+def _open(source: str) -> Any:
+    try:
+        return open_quietly(source, sharing=False)
+    except (RasterioError, OSError, ValueError) as error:
+        if Path(source).is_dir() or (not is_path(source) and _NOT_THERE.search(str(error))):
+            raise SceneNotFoundError(source) from error
+        raise SceneUnreadableError(source, innermost(error)) from error
+
+
+def innermost(error: BaseException) -> str:
+    """Return what GDAL said first: rasterio's own sentence often only points to it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return one_line(error).rstrip(".")

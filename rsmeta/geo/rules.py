@@ -1,0 +1,32 @@
+"""What the user says about how files are to be read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ValidIf = Literal["all", "any"]
+
+
+@dataclass(frozen=True)
+class ReadRules:
+    """What the user says about files; every rule wins over what a file says itself.
+
+    Args:
+        sensor: Registered name, YAML file or mapping; none: told from the bands.
+        bands: Names of a file's bands in file order; none: the file's descriptions.
+        scale: ``physical = raw * scale + offset``; given alone, the offset is 0.
+        offset: Given alone, the scale is the file's or the sensor's.
+        nodata: Raw value without data.
+        valid_if: A pixel is valid if all, or any, of the bands in use have data there.
+    """
+
+    sensor: str | Mapping[str, Any] | None = None
+    bands: tuple[str, ...] | None = None
+    scale: float | None = None
+    offset: float | None = None
+    nodata: float | None = None
+    valid_if: ValidIf = "all"

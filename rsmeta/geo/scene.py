@@ -1,0 +1,264 @@
+"""Scenes: rasters read window by window as physical values with validity."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rasterio.enums import MaskFlags
+from rasterio.windows import Window
+
+from rsmeta.errors import SceneError, SceneUnreadableError
+from rsmeta.geo import metadata
+from rsmeta.geo.bands import Band, match_bands
+from rsmeta.geo.chip import Chip
+from rsmeta.geo.filebands import FileBands, tell_bands
+from rsmeta.geo.grid import Grid, whole_pixels
+from rsmeta.geo.handles import open_raster, reading
+from rsmeta.geo.rules import ReadRules, ValidIf
+from rsmeta.geo.sources import expand_sources
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from rsmeta.geo.sensors import Sensor
+
+__all__ = ["ReadRules", "Scene", "ValidIf", "expand_sources", "open_scene"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A raster with everything that is needed to read it; holds no open file.
+
+    Can be pickled, and read from any thread or process. Per-band fields are in the order of
+    ``bands``.
+
+    Args:
+        source: Path, or GDAL's name, of the file.
+        bands: Bands in use.
+        grid: Place of the pixels.
+        band_indexes: Place of the bands in the file, from 1.
+        scale: ``physical = raw * scale + offset``.
+        offset: See ``scale``.
+        nodata: Raw value without data, per band; none: every number is data.
+        dtype: NumPy name of the raw type.
+        valid_if: A pixel is valid if all, or any, of its bands have data.
+        alpha_index: Place of an alpha band in the file, from 1; 0 there is no data.
+        acquired: When it was taken, UTC.
+        sensor: Name of the sensor, where it is known.
+    """
+
+    source: str
+    bands: tuple[Band, ...]
+    grid: Grid
+    band_indexes: tuple[int, ...]
+    scale: tuple[float, ...]
+    offset: tuple[float, ...]
+    nodata: tuple[float | None, ...]
+    dtype: str
+    valid_if: ValidIf = "all"
+    alpha_index: int | None = None
+    acquired: datetime | None = None
+    sensor: str | None = None
+
+    def select(self, bands: Sequence[Band]) -> Scene:
+        """Return the scene with only these bands, in this order; matched by name.
+
+        Raises:
+            BandsMissingError: The scene lacks one of them.
+        """
+        picked = match_bands(bands, self.bands, self.source)
+        return replace(
+            self,
+            bands=tuple(self.bands[i] for i in picked),
+            band_indexes=tuple(self.band_indexes[i] for i in picked),
+            scale=tuple(self.scale[i] for i in picked),
+            offset=tuple(self.offset[i] for i in picked),
+            nodata=tuple(self.nodata[i] for i in picked),
+        )
+
+    def read(self, window: Window) -> Chip:
+        """Read a window, which may reach over the edges; pixels out there are invalid and 0.
+
+        Args:
+            window: Whole pixels of the scene's grid.
+
+        Raises:
+            SceneUnreadableError: The file is damaged or has gone.
+            ValueError: The window is empty or does not hold whole pixels.
+        """
+        row, col, height, width = whole_pixels(window)
+        data = np.zeros((len(self.bands), height, width), np.float32)
+        valid = np.zeros((height, width), np.bool_)
+        top, left = max(row, 0), max(col, 0)
+        bottom = min(row + height, self.grid.height_px)
+        right = min(col + width, self.grid.width_px)
+        if top < bottom and left < right:
+            raw, has_data = self._read_raw(Window(left, top, right - left, bottom - top))
+            rows, cols = slice(top - row, bottom - row), slice(left - col, right - col)
+            values, has_data = self._to_physical(raw, has_data)
+            data[:, rows, cols] = values
+            valid[rows, cols] = has_data.all(0) if self.valid_if == "all" else has_data.any(0)
+        return Chip(data, valid, self.grid.crop(window), self.bands)
+
+    def _read_raw(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Return raw numbers and where the file's masks say that a band has data, (C, h, w)."""
+        dataset = open_raster(self.source)
+        indexes = list(self.band_indexes)
+        with reading(self.source):
+            raw = dataset.read(indexes, window=window, out_dtype=self.dtype)
+            has_data = np.ones(raw.shape, np.bool_)
+            if self.alpha_index is not None:
+                has_data &= dataset.read(self.alpha_index, window=window) > 0
+            flags = dataset.mask_flag_enums
+            masked = [i for i, index in enumerate(indexes) if _has_mask(flags[index - 1])]
+            if masked and MaskFlags.per_dataset in flags[indexes[masked[0]] - 1]:
+                has_data &= dataset.read_masks(indexes[masked[0]], window=window) > 0
+            elif masked:
+                masks = dataset.read_masks([indexes[i] for i in masked], window=window)
+                has_data[masked] &= masks > 0
+        return raw, has_data
+
+    def _to_physical(
+        self, raw: NDArray[Any], has_data: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Return physical values, 0 without data, and where there are data; both (C, h, w)."""
+        for i, nodata in enumerate(self.nodata):
+            has_data[i] &= ~_equals(raw[i], nodata)
+        exact = np.result_type(raw.dtype, np.float32)
+        scale = np.array(self.scale, exact)[:, np.newaxis, np.newaxis]
+        offset = np.array(self.offset, exact)[:, np.newaxis, np.newaxis]
+        values = raw.astype(exact)
+        with np.errstate(over="ignore", invalid="ignore"):
+            values *= scale
+            values += offset
+            values = values.astype(np.float32, copy=False)
+        has_data &= np.isfinite(values)
+        values[~has_data] = 0
+        return values, has_data
+
+
+def open_scene(source: str | Path, rules: ReadRules | None = None) -> Scene:
+    """Open a raster as a scene; no pixel is read.
+
+    Scale and offset are those of ``rules``, else those in the file, else those that
+    Sentinel-2's metadata state, else the sensor's for files of its raw type, else 1 and 0.
+
+    Args:
+        source: Path; or GDAL's name: /vsi…, http://…, a VRT, a subdataset.
+        rules: What the user says about the file.
+
+    Raises:
+        SceneNotFoundError: Nothing is there.
+        SceneUnreadableError: It is no raster, or a damaged one.
+        BandsUnrecognisedError: Its bands cannot be told apart.
+        ConfigError: ``rules`` do not fit the file.
+        SceneError: Its numbers are complex.
+    """
+    source, rules = str(source), rules or ReadRules()
+    dataset = open_raster(source)
+    dtype = _raw_type(dataset, source)
+    told = tell_bands(dataset, source, rules)
+    tags = metadata.plain_tags(dataset)
+    scaling = [_scaling(dataset, i, told, dtype, rules) for i in range(len(told.bands))]
+    return Scene(
+        source=source,
+        bands=told.bands,
+        grid=Grid(dataset.crs or None, dataset.transform, dataset.height, dataset.width),
+        band_indexes=told.indexes,
+        scale=tuple(scale for scale, _ in scaling),
+        offset=tuple(offset for _, offset in scaling),
+        nodata=tuple(_nodata(dataset, index, told.sensor, dtype, rules) for index in told.indexes),
+        dtype=dtype,
+        valid_if=rules.valid_if,
+        alpha_index=told.alpha_index,
+        acquired=metadata.acquired(tags),
+        sensor=None if told.sensor is None else told.sensor.name,
+    )
+
+
+def _raw_type(dataset: Any, source: str) -> str:
+    """Return the NumPy type that holds the numbers of all bands."""
+    if dataset.count == 0:
+        inside = dataset.subdatasets
+        fix = f"name one of its {len(inside)} parts, e.g. {inside[0]}" if inside else "it is empty"
+        raise SceneUnreadableError(source, f"it has no bands of its own; {fix}")
+    if any("complex" in name for name in dataset.dtypes):
+        raise SceneError(
+            f"{source} holds complex numbers ({dataset.dtypes[0]}); convert them to intensity first"
+        )
+    return np.result_type(*dataset.dtypes).name
+
+
+def _scaling(
+    dataset: Any, i: int, told: FileBands, dtype: str, rules: ReadRules
+) -> metadata.Scaling:
+    index = told.indexes[i]
+    stated = metadata.file_scaling(dataset, index)
+    product = metadata.sensor_scaling(told.sensor, told.bands[i], dtype)
+    tags = metadata.plain_tags(dataset)
+    if _is_sentinel2(told.sensor, tags) and np.issubdtype(np.dtype(dtype), np.integer):
+        band_tags = metadata.plain_tags(dataset, index)
+        product = metadata.sentinel2_scaling(tags, band_tags, dataset.name) or product
+    if stated and product and not np.allclose(stated, product):
+        logger.warning(
+            "%s: band %d is scaled by %g and %g as the file says, though its metadata and "
+            "sensor imply %g and %g; data.scale and data.offset can overrule both",
+            *(dataset.name, index, *stated, *product),
+        )
+    found = stated or product or metadata.Scaling(1.0, 0.0)
+    if rules.scale is not None:
+        return metadata.Scaling(rules.scale, rules.offset or 0.0)
+    return found if rules.offset is None else found._replace(offset=rules.offset)
+
+
+def _is_sentinel2(sensor: Sensor | None, tags: Mapping[str, str]) -> bool:
+    named = sensor is not None and sensor.name.startswith("sentinel2")
+    return named or metadata.is_sentinel2(tags)
+
+
+def _nodata(
+    dataset: Any, index: int, sensor: Sensor | None, dtype: str, rules: ReadRules
+) -> float | None:
+    """Return the raw value without data: the user's, the file's, else that of the product.
+
+    A file of the sensor's raw type that neither names a value nor has a mask of any kind is
+    taken for the product itself.
+    """
+    if rules.nodata is not None:
+        return rules.nodata
+    stated: float | None = dataset.nodatavals[index - 1]
+    if stated is not None or sensor is None or sensor.dtype != dtype:
+        return stated
+    return sensor.nodata if MaskFlags.all_valid in dataset.mask_flag_enums[index - 1] else None
+
+
+def _has_mask(flags: Sequence[MaskFlags]) -> bool:
+    """Return whether a band has a mask that neither its nodata value nor alpha makes."""
+    return not {MaskFlags.all_valid, MaskFlags.alpha} & set(flags) and list(flags) != [
+        MaskFlags.nodata
+    ]
+
+
+def _equals(raw: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:
+    """Return where raw numbers are the nodata value, compared in their own type."""
+    if nodata is None or not _occurs(nodata, raw.dtype):
+        return np.zeros(raw.shape, np.bool_)
+    with np.errstate(over="ignore"):
+        return np.equal(raw, raw.dtype.type(nodata))
+
+
+def _occurs(value: float, dtype: np.dtype[Any]) -> bool:
+    """Return whether a type can hold a number other than by rounding it."""
+    if np.issubdtype(dtype, np.floating):
+        return True
+    limits = np.iinfo(dtype)
+    return bool(limits.min <= value <= limits.max and value == int(value))

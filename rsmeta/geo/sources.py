@@ -1,0 +1,69 @@
+"""Which files a user's patterns mean."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rsmeta.errors import SceneNotFoundError
+from rsmeta.geo.handles import is_path
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SUFFIXES = (".tif", ".tiff", ".vrt")
+SIDECARS = (".xml", ".ovr", ".msk")
+
+
+def expand_sources(patterns: Sequence[str | Path], root: Path = Path()) -> list[str | Path]:
+    """Return the scenes that files, folders and glob patterns mean, each once.
+
+    Args:
+        patterns: Files; folders, which stand for their .tif, .tiff and .vrt files; glob
+            patterns; and GDAL's names (/vsi…, http://…), which pass through.
+        root: Folder that relative ones start from.
+
+    Returns:
+        Scenes in the order of ``patterns``; within one in natural order (scene_2, scene_10).
+
+    Raises:
+        SceneNotFoundError: A file is missing, or a folder or pattern holds no scene.
+    """
+    found: dict[str, str | Path] = {}
+    for pattern in patterns:
+        for source in [Path(p) for p in _files(pattern, root)] if is_path(pattern) else [pattern]:
+            found.setdefault(str(source), source)
+    return list(found.values())
+
+
+def _files(pattern: str | Path, root: Path) -> list[Path]:
+    path = root / Path(pattern).expanduser()
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        # A folder can be a raster too (Sentinel-2 SAFE); only its own GeoTIFFs count here.
+        files = [p for p in path.iterdir() if _is_scene(p)]
+    elif any(mark in str(pattern) for mark in "*?["):
+        start = Path(path.anchor)
+        files = [p for p in start.glob(str(path.relative_to(start))) if _is_no_sidecar(p)]
+    else:
+        files = []
+    if not files:
+        raise SceneNotFoundError(path)
+    return sorted(files, key=lambda p: _natural(str(p)))
+
+
+def _is_scene(path: Path) -> bool:
+    hidden = path.name.startswith(".")
+    return path.is_file() and not hidden and path.suffix.lower() in SUFFIXES
+
+
+def _is_no_sidecar(path: Path) -> bool:
+    return path.is_file() and not path.name.startswith(".") and path.suffix not in SIDECARS
+
+
+def _natural(text: str) -> list[tuple[int, int | str]]:
+    """Return a sort key that takes runs of digits as numbers."""
+    parts = re.split(r"(\d+)", text)
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts]

@@ -1,0 +1,1 @@
+"""What makes a finished map useful in a GIS; knows no model."""

@@ -1,0 +1,53 @@
+"""Finished maps as cloud-optimised GeoTIFFs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import rasterio.shutil
+
+from rsmeta.geo.handles import open_quietly
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Overviews = Literal["mode", "average", "nearest"]
+
+#: Side of the tiles inside the file; GDAL stops making overviews when one tile holds them.
+COG_TILE_PX = 512
+
+
+def publish_cog(partial: Path, finished: Path, *, overviews: Overviews) -> None:
+    """Write a raster as a cloud-optimised GeoTIFF with all that it carries.
+
+    Colour table, nodata, tags and band descriptions are kept.
+
+    Args:
+        partial: Any raster that is complete.
+        finished: The file to write.
+        overviews: How pixels are merged in overviews: ``mode`` for classes, ``average`` for
+            quantities.
+
+    Raises:
+        rasterio.errors.RasterioError: Reading or writing fails.
+
+    Source: OGC 21-026, Cloud Optimized GeoTIFF Standard; GDAL's COG driver.
+    """
+    with open_quietly(partial) as dataset:
+        # Differences of neighbours compress better than smooth numbers, and worse than codes.
+        smooth = overviews == "average" and np.dtype(dataset.dtypes[0]).itemsize > 1
+        rasterio.shutil.copy(
+            dataset,
+            finished,
+            driver="COG",
+            compress="deflate",
+            predictor="yes" if smooth else "no",
+            # Some readers take a tile as wide as the image for a strip.
+            blocksize=COG_TILE_PX // 2 if dataset.width == COG_TILE_PX else COG_TILE_PX,
+            # A single column cannot be halved: readers measure overviews by their width.
+            overviews="none" if dataset.width == 1 else "auto",
+            overview_resampling=overviews,
+            bigtiff="if_safer",
+            num_threads="all_cpus",
+        )

@@ -1,0 +1,1 @@
+"""The tiled engine: a network over a scene of any size."""

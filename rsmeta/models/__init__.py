@@ -1,0 +1,27 @@
+"""Backbones, the stems that fit them to bands, and the network made of both and a head."""
+
+from __future__ import annotations
+
+from rsmeta.models.backbone import Backbone, Features
+from rsmeta.models.build import build_network
+from rsmeta.models.checkpoint import LoadReport, StateDict, read_checkpoint
+from rsmeta.models.network import Network
+from rsmeta.models.prepare import Prepare
+from rsmeta.models.records import BackboneRecord
+from rsmeta.models.stem import StemReport
+from rsmeta.models.timm_vit import backbone_names, build_timm_vit
+
+__all__ = [
+    "Backbone",
+    "BackboneRecord",
+    "Features",
+    "LoadReport",
+    "Network",
+    "Prepare",
+    "StateDict",
+    "StemReport",
+    "backbone_names",
+    "build_network",
+    "build_timm_vit",
+    "read_checkpoint",
+]

@@ -1,0 +1,187 @@
+"""Read checkpoints without running code, and load them into a module without silence."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from rsmeta.errors import CheckpointError, enumerate_names, one_line
+
+StateDict: TypeAlias = dict[str, Tensor]
+
+#: Keys under which training programs store a model's tensors beside other things.
+_WRAPPERS = ("model", "state_dict")
+
+_BLOCK = re.compile(r"(?:^|\.)blocks\.(\d+)\.")
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What became of every tensor of a checkpoint.
+
+    Args:
+        source: File or hub name.
+        sha256: Of the file; none for the hub.
+        matched: How many tensors of the network were filled from the checkpoint.
+        missing: Tensors of the network that the checkpoint lacks (they keep random values).
+        unexpected: Tensors of the checkpoint that the network has no place for.
+        reshaped: Tensors that were resampled to fit (position and patch embeddings).
+    """
+
+    source: str
+    sha256: str | None
+    matched: int
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    reshaped: tuple[str, ...]
+
+    def summary(self) -> str:
+        """Return one line for people."""
+        parts = [f"{self.matched} matched"]
+        for kind in ("reshaped", "missing", "unexpected"):
+            names = getattr(self, kind)
+            listed = f" ({enumerate_names(names, 4)})" if names else ""
+            parts.append(f"{len(names)} {kind}{listed}")
+        return f"{self.source}: {', '.join(parts)}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+
+def read_checkpoint(path: str | Path) -> StateDict:
+    """Read the tensors of a checkpoint file; nothing in it is executed.
+
+    Args:
+        path: ``.safetensors``, or a file of ``torch.save`` that holds a state dict, by itself or
+            under ``model`` or ``state_dict``.
+
+    Returns:
+        Tensors by name, on the CPU.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, holds more than tensors and plain values,
+            or no state dict.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"no checkpoint at {path}; check model.checkpoint")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path, device="cpu")
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} is refused: it holds more than tensors ({one_line(error)[:160]}); "
+            f"convert it to safetensors where you trust it"
+        ) from error
+    except (SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"cannot read {path} as a checkpoint ({one_line(error)[:160]}); is it complete?"
+        ) from error
+    return _tensors_in(content, path)
+
+
+def file_sha256(path: str | Path) -> str:
+    """Return the SHA-256 of a file, hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load_strictly(
+    module: nn.Module,
+    state: Mapping[str, Tensor],
+    *,
+    report: LoadReport,
+    optional: Iterable[str] = (),
+) -> LoadReport:
+    """Fill a module from a checkpoint that fits it, and say what became of every tensor.
+
+    Args:
+        module: What to fill.
+        state: Tensors by the module's names, resampled where that is needed.
+        report: What is known already: source, hash, what was resampled.
+        optional: Beginnings of names that may be missing (``"patch_embed."``).
+
+    Returns:
+        ``report`` completed.
+
+    Raises:
+        CheckpointError: A tensor is missing or has another shape.
+    """
+    own = module.state_dict()
+    wrong = {k: v for k, v in state.items() if k in own and own[k].shape != v.shape}
+    if wrong:
+        key, value = next(iter(wrong.items()))
+        raise CheckpointError(
+            f"{report.source} does not fit the backbone: {key} has shape {tuple(value.shape)}, "
+            f"the backbone needs {tuple(own[key].shape)}; check model.backbone and model.options"
+        )
+    missing = tuple(key for key in own if key not in state)
+    needed = [key for key in missing if not key.startswith(tuple(optional))]
+    if needed:
+        raise CheckpointError(
+            f"{report.source} does not fit the backbone: it lacks {len(needed)} of "
+            f"{len(own)} tensors ({enumerate_names(needed, 4)}); check model.backbone and "
+            f"model.options"
+        )
+    matched = {key: value for key, value in state.items() if key in own}
+    module.load_state_dict(matched, strict=False)
+    return LoadReport(
+        source=report.source,
+        sha256=report.sha256,
+        matched=len(matched),
+        missing=missing,
+        unexpected=tuple(k for k in state if k not in own) + report.unexpected,
+        reshaped=report.reshaped,
+    )
+
+
+def _tensors_in(content: Any, path: Path) -> StateDict:
+    for key in _WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}, not a state dict")
+    tensors = {str(k): v for k, v in content.items() if isinstance(v, Tensor)}
+    if not tensors:
+        raise CheckpointError(
+            f"{path} holds no tensors, nor a state dict under 'model' or 'state_dict'; it has "
+            f"{enumerate_names([str(key) for key in content])}"
+        )
+    return tensors
+
+
+def describe_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Return what a checkpoint file tells of itself, as plain values.
+
+    Raises:
+        CheckpointError: The file cannot be read as a checkpoint.
+    """
+    state = read_checkpoint(path)
+    told: dict[str, Any] = {
+        "sha256": file_sha256(path),
+        "tensors": len(state),
+        "parameters": sum(tensor.numel() for tensor in state.values()),
+    }
+    stem = next((v for k, v in state.items() if k.endswith("patch_embed.proj.weight")), None)
+    if stem is not None and stem.ndim == 4:
+        blocks = {m[1] for key in state if (m := _BLOCK.search(key))}
+        told |= {
+            "family": "vision transformer",
+            "dim": stem.shape[0],
+            "depth": len(blocks),
+            "bands": stem.shape[1],
+            "patch_px": stem.shape[-1],
+        }
+    return told

@@ -1,0 +1,118 @@
+"""The network: prepare, backbone and head, and which of its tensors were trained."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+
+from rsmeta.errors import BundleError, enumerate_names
+from rsmeta.models.backbone import Backbone, pad_to_multiple
+from rsmeta.peft import AdaptedModule, TunedSites, is_merged
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rsmeta.heads.base import Head
+    from rsmeta.models.prepare import Prepare
+
+
+class Network(nn.Module):
+    """From physical pixels to one score per class and pixel.
+
+    Args:
+        prepare: Normalisation of the bands.
+        backbone: Backbone with its adapters in place.
+        head: Head for this backbone.
+        tuned: What the tuner did.
+    """
+
+    def __init__(
+        self, prepare: Prepare, backbone: Backbone, head: Head, *, tuned: TunedSites
+    ) -> None:
+        super().__init__()
+        self.prepare = prepare
+        self.backbone = backbone
+        self.head = head
+        self.tuned = tuned
+        self._trained = self._names_to_save()
+
+    def forward(self, image: Tensor, valid: Tensor) -> Tensor:
+        """Return logits (B, K, H, W).
+
+        Args:
+            image: Bands in physical units, (B, C, H, W) float32.
+            valid: True where a pixel counts, (B, H, W) bool.
+        """
+        return self.forward_prepared(self.prepare(image, valid))
+
+    def forward_prepared(self, x: Tensor) -> Tensor:
+        """Return logits (B, K, H, W) for what ``prepare`` returned, augmented or not.
+
+        Args:
+            x: Normalised bands (B, C, H, W), 0 where invalid.
+        """
+        padded = pad_to_multiple(x, self.backbone.patch_px)
+        maps = self.backbone.dense(padded, self.head.depths)
+        logits = cast("Tensor", self.head(maps, padded))
+        return logits[..., : x.shape[-2], : x.shape[-1]]
+
+    def trainable_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters that an optimizer of the weights takes; no modulators."""
+        return [p for p in self.parameters() if p.requires_grad]
+
+    def trained_state(self) -> dict[str, Tensor]:
+        """Return the tensors that must be saved to have this network again.
+
+        Adapters, modulators, head, stem, normalisation and whatever else learned; the whole
+        network where the backbone's weights came from chance.
+
+        Raises:
+            BundleError: The adapters are merged.
+        """
+        if is_merged(self):
+            raise BundleError("the network's adapters are merged; unmerge it before saving")
+        state = self.state_dict()
+        return {name: state[name].detach() for name in state if name in self._trained}
+
+    def load_trained_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what ``trained_state`` returned; all of it is checked before any is taken.
+
+        Raises:
+            BundleError: A tensor is missing, left over or of another shape, or the adapters are
+                merged.
+        """
+        if is_merged(self):
+            raise BundleError("the network's adapters are merged; unmerge it before loading")
+        own = self.state_dict()
+        missing = sorted(self._trained - state.keys())
+        extra = sorted(state.keys() - self._trained)
+        for names, what in ((missing, "lack"), (extra, "hold unknown")):
+            if names:
+                raise BundleError(
+                    f"the weights {what} {len(names)} tensors ({enumerate_names(names, 3)}); "
+                    f"they belong to another network or version"
+                )
+        for name, tensor in state.items():
+            if tensor.shape != own[name].shape:
+                raise BundleError(
+                    f"the weight {name} has shape {tuple(tensor.shape)}, this network needs "
+                    f"{tuple(own[name].shape)}; it belongs to another network"
+                )
+        with torch.no_grad():
+            for name, tensor in state.items():
+                own[name].copy_(tensor)
+
+    def _names_to_save(self) -> frozenset[str]:
+        names = frozenset(self.state_dict())
+        if not self.backbone.has_weights:
+            return names
+        learned = {name for name, p in self.named_parameters() if p.requires_grad}
+        kept = ["prepare.", "head."]
+        for path, module in self.named_modules():
+            if isinstance(module, AdaptedModule):
+                kept += [f"{path}.adapters.", f"{path}.modulators."]
+            elif module is self.backbone.stem:
+                kept.append(f"{path}.")
+        return frozenset(n for n in names if n in learned or n.startswith(tuple(kept)))

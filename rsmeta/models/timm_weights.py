@@ -1,0 +1,81 @@
+"""Weights for timm networks: fetched from its hub, converted and resampled to fit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from torch import Tensor
+
+from rsmeta.errors import CheckpointError, one_line
+
+if TYPE_CHECKING:
+    from timm.models import VisionTransformer
+
+    from rsmeta.models.checkpoint import StateDict
+
+
+def fetch_hub_weights(name: str) -> StateDict:
+    """Return timm's published weights, from its cache or the network; no code in them is run.
+
+    Args:
+        name: Exact timm name with tag.
+
+    Raises:
+        CheckpointError: There are none, or they cannot be had now (offline).
+    """
+    from timm.models import get_pretrained_cfg, load_state_dict_from_hf
+
+    config = get_pretrained_cfg(name)
+    if config is None or not config.hf_hub_id:
+        raise CheckpointError(
+            f"timm's hub has no weights for {name}; get a file yourself and set model.checkpoint="
+        )
+    hub_name = config.hf_hub_id
+    file_name = config.hf_hub_filename or "pytorch_model.bin"
+    try:
+        state = load_state_dict_from_hf(hub_name, file_name, weights_only=True)
+    except Exception as error:  # the hub's client raises errors of several libraries
+        raise CheckpointError(
+            f"cannot fetch the weights {hub_name} ({one_line(error)[:120]}); while offline, "
+            f"download that model's model.safetensors elsewhere and set model.checkpoint= to it"
+        ) from error
+    return cast("StateDict", state)
+
+
+def fit_to_model(
+    state: StateDict, vit: VisionTransformer
+) -> tuple[StateDict, tuple[str, ...], tuple[str, ...]]:
+    """Bring a checkpoint into the names and shapes of a network, by timm's own rules.
+
+    Position and patch embeddings are resampled to the network's grid; known foreign layouts
+    (OpenAI CLIP, DINOv2, OpenCLIP) are renamed. The number of bands is left as it is.
+
+    Args:
+        state: Tensors as read.
+        vit: The network that they are for.
+
+    Returns:
+        Tensors by the network's names; names of resampled ones; names of those that were
+        dropped (a classifier).
+
+    Raises:
+        CheckpointError: The tensors belong to another kind of network.
+    """
+    from timm.models.vision_transformer import checkpoint_filter_fn
+
+    state = {key.removeprefix("module."): value for key, value in state.items()}
+    try:
+        fitted = checkpoint_filter_fn(
+            dict(state), vit, adapt_layer_scale=any("gamma_" in key for key in state)
+        )
+    except (RuntimeError, KeyError, IndexError, AssertionError, AttributeError) as error:
+        raise CheckpointError(
+            f"the checkpoint is not of a network like the backbone ({one_line(error)[:160]}); "
+            f"check model.backbone and model.options"
+        ) from error
+    tensors = {key: value for key, value in fitted.items() if isinstance(value, Tensor)}
+    reshaped = tuple(
+        key for key, value in tensors.items() if key in state and state[key].shape != value.shape
+    )
+    heads = tuple(key for key in tensors if key.startswith(("head.", "head_dist.", "attn_pool.")))
+    return {k: v for k, v in tensors.items() if k not in heads}, reshaped, heads

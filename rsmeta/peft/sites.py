@@ -1,0 +1,53 @@
+"""Sites: the places of a backbone that adapters act on, as the backbone itself lists them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from torch import nn
+
+from rsmeta.config.tuner import Position
+
+__all__ = ["Position", "Site", "Sited"]
+
+
+@dataclass(frozen=True)
+class Site:
+    """One place: a position in a transformer block, with its widths.
+
+    Args:
+        block: Index of the block from the input, from 0.
+        position: ``q``, ``k``, ``v`` (projections into attention), ``out`` (projection out of
+            it), ``mlp1``, ``mlp2`` (the two layers after it), ``block`` (the whole block).
+        in_features: Width of what goes in.
+        out_features: Width of what comes out.
+        module: Dotted path, inside the backbone, of the module that the site is part of.
+        rows: Slice ``(first, end)`` of that module's outputs which is the site's own, where
+            several projections are fused into one; none where the site is the whole module.
+    """
+
+    block: int
+    position: Position
+    in_features: int
+    out_features: int
+    module: str
+    rows: tuple[int, int] | None = None
+
+    @property
+    def name(self) -> str:
+        """Block and position: ``"3.q"``."""
+        return f"{self.block}.{self.position}"
+
+
+class Sited(nn.Module, ABC):
+    """A network that hands out its sites; all that tuners know of a backbone."""
+
+    @property
+    @abstractmethod
+    def depth(self) -> int:
+        """Number of blocks."""
+
+    @abstractmethod
+    def sites(self) -> tuple[Site, ...]:
+        """Return all sites in the order in which data pass them; the same after tuning."""

@@ -1,0 +1,1 @@
+"""The Lightning side: training step, optimizer, callbacks, plots."""

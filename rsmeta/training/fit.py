@@ -1,0 +1,186 @@
+"""Run Lightning's Trainer with checkpoints of what is trained, and resume from them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning import Trainer
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, Timer
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from rsmeta.errors import TrainingError, one_line
+from rsmeta.training.callbacks import History
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from rsmeta.config.trainer import TrainerSettings
+    from rsmeta.data.datamodule import SceneDataModule
+    from rsmeta.training.module import SegmentationModule
+
+logger = logging.getLogger(__name__)
+
+#: Name of the checkpoint that a run resumes from.
+LAST = "last.ckpt"
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """How a training run ended.
+
+    Attributes:
+        epochs: Finished epochs.
+        steps: Optimizer steps.
+        history: One row per epoch, as in history.csv.
+        best_epoch: Epoch whose weights were kept, from 1; none: the last.
+    """
+
+    epochs: int
+    steps: int
+    history: tuple[dict[str, float], ...]
+    best_epoch: int | None
+
+
+def fit(
+    module: SegmentationModule,
+    data: SceneDataModule,
+    *,
+    output: Path,
+    resume: bool = False,
+    progress: bool = False,
+) -> FitResult:
+    """Train, and leave in the module the weights that the settings say to keep.
+
+    Args:
+        module: The module; its network is trained in place.
+        data: Chips for training and, if there is such a part, validation.
+        output: The run's folder; checkpoints, TensorBoard files and history.csv go there.
+        resume: Go on from the last checkpoint, if there is one.
+        progress: Draw a progress bar.
+
+    Raises:
+        TrainingError: The data hold no full batch, or input or loss became not finite.
+    """
+    settings = module.settings.trainer
+    if not len(data.train_dataloader()):
+        raise TrainingError(
+            f"data.chips_per_epoch={data.settings.chips_per_epoch} is less than one batch of "
+            f"data.batch_size={data.settings.batch_size}; raise the one or lower the other"
+        )
+    validates = bool(data.parts["validation"])
+    history = History(output / "history.csv")
+    best = _best_checkpoint(output, settings) if validates else None
+    last = ModelCheckpoint(
+        output / "checkpoints", filename="last", save_top_k=1, monitor=None,
+        every_n_epochs=1, save_on_train_epoch_end=True, enable_version_counter=False,
+    )  # fmt: skip
+    with _quiet():
+        trainer = _trainer(settings, output, [history, last, *([best] if best else [])], progress)
+        _extra_callbacks(trainer, settings, validates)
+        checkpoint = output / "checkpoints" / LAST
+        start = str(checkpoint) if resume and checkpoint.exists() else None
+        if start:
+            logger.info("resuming from %s", checkpoint)
+        trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    kept = best.best_model_path if best and settings.keep == "best" else ""
+    best_epoch = _restore(module, kept) if kept else None
+    return FitResult(len(history.rows), trainer.global_step, tuple(history.rows), best_epoch)
+
+
+def test(module: SegmentationModule, data: SceneDataModule, *, part: str = "test") -> Any:
+    """Evaluate on the chips of the test or validation part; the result is in the metrics."""
+    loader = data.test_dataloader() if part == "test" else data.val_dataloader()
+    with _quiet():
+        trainer = Trainer(
+            logger=False, enable_checkpointing=False, enable_progress_bar=False,
+            enable_model_summary=False, devices=1, accelerator=module.settings.trainer.accelerator,
+            precision=choose_precision(module.settings.trainer),
+        )  # fmt: skip
+        trainer.test(module, dataloaders=loader, verbose=False)
+    return module.metrics.compute()
+
+
+def choose_precision(settings: TrainerSettings) -> Any:
+    """Return Lightning's precision: float32 on a CPU, where bfloat16 autocast is slow."""
+    if settings.precision != "auto":
+        return settings.precision
+    on_gpu = settings.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return "bf16-mixed" if on_gpu else "32-true"
+
+
+def _trainer(
+    settings: TrainerSettings, output: Path, callbacks: list[Callback], progress: bool
+) -> Trainer:
+    return Trainer(
+        default_root_dir=output,
+        max_epochs=settings.max_epochs,
+        max_steps=settings.max_steps,
+        precision=choose_precision(settings),
+        accelerator=settings.accelerator,
+        devices=list(settings.devices) if isinstance(settings.devices, tuple) else settings.devices,
+        num_nodes=settings.num_nodes,
+        strategy=settings.strategy,
+        accumulate_grad_batches=settings.accumulate_grad_batches,
+        gradient_clip_val=settings.gradient_clip_val,
+        check_val_every_n_epoch=settings.check_val_every_n_epoch,
+        log_every_n_steps=settings.log_every_n_steps,
+        deterministic=settings.deterministic,
+        use_distributed_sampler=False,  # the samplers divide the chips themselves
+        num_sanity_val_steps=0,
+        callbacks=callbacks,
+        logger=TensorBoardLogger(output, name="tensorboard", version=""),
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+    )
+
+
+def _best_checkpoint(output: Path, settings: TrainerSettings) -> ModelCheckpoint:
+    return ModelCheckpoint(
+        output / "checkpoints", filename="best", monitor="validation/miou", mode="max",
+        save_top_k=1, enable_version_counter=False,
+    )  # fmt: skip
+
+
+def _extra_callbacks(trainer: Trainer, settings: TrainerSettings, validates: bool) -> None:
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    if settings.max_minutes is not None:
+        callbacks.insert(0, Timer(timedelta(minutes=settings.max_minutes), interval="epoch"))
+    if settings.early_stopping is not None and validates:
+        stop = EarlyStopping("validation/miou", mode="max", patience=settings.early_stopping)
+        callbacks.insert(0, stop)
+
+
+def _restore(module: SegmentationModule, path: str) -> int | None:
+    """Load the kept weights; return the epoch that they are of."""
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError) as error:
+        raise TrainingError(f"cannot read the checkpoint {path} ({one_line(error)})") from error
+    module.load_trained_state(checkpoint["state_dict"])
+    return int(checkpoint["epoch"]) + 1
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence Lightning's hints that are not for our users (workers, loggers, devices)."""
+    chatter = [logging.getLogger(n) for n in ("lightning.pytorch", "lightning.fabric")]
+    levels = [log.level for log in chatter]
+    for log in chatter:
+        log.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\..*")
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            yield
+    finally:
+        for log, level in zip(chatter, levels, strict=True):
+            log.setLevel(level)

@@ -1,0 +1,137 @@
+"""The training step: prepare, augment, network, loss over labelled and valid pixels."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning import LightningModule
+
+from rsmeta.data.augment import Augment
+from rsmeta.errors import TrainingError
+from rsmeta.training.optimizers import build_optimizer
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from rsmeta.config import Settings
+    from rsmeta.metrics import SegmentationMetrics
+    from rsmeta.models.network import Network
+
+
+class SegmentationModule(LightningModule):
+    """Trains a network on chips.
+
+    Args:
+        network: What is trained; frozen parameters are neither stepped nor checkpointed twice.
+        loss: ``loss(logits (B, K, H, W), target (B, H, W)) -> scalar``, -1 in the target ignored.
+        metrics: Gathers predictions of validation and test chips.
+        settings: Optimizer, augmentation and seed.
+    """
+
+    def __init__(
+        self, network: Network, loss: nn.Module, metrics: SegmentationMetrics, settings: Settings
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.loss = loss
+        self.metrics = metrics
+        self.settings = settings
+        self.augment = Augment(settings.data.augment)
+
+    def on_train_epoch_start(self) -> None:
+        """Seed augmentation and dropout by epoch, so that a resumed run equals a whole one."""
+        torch.manual_seed(self.settings.seed * 1_000_003 + self.current_epoch)
+
+    def training_step(self, batch: dict[str, Tensor], _index: int) -> Tensor:
+        """Return the loss of one batch.
+
+        Raises:
+            TrainingError: The input or the loss is not finite.
+        """
+        _check_finite(batch["image"], self.global_step)
+        prepared = self.network.prepare(batch["image"], batch["valid"])
+        image, _valid, mask = self.augment(prepared, batch["valid"], batch["mask"])
+        loss = self.loss(self.network.forward_prepared(image), mask)
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"the loss is {loss.item()} at step {self.global_step}; lower "
+                f"trainer.optimizer.lr (now {self.settings.trainer.optimizer.lr:g}) or use "
+                f"trainer.precision=32-true"
+            )
+        self.log(
+            "train/loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(mask)
+        )
+        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], batch_size=len(mask))
+        return loss
+
+    def validation_step(self, batch: dict[str, Tensor], _index: int) -> None:
+        """Gather loss and predictions of one batch."""
+        self._evaluate(batch, "validation")
+
+    def test_step(self, batch: dict[str, Tensor], _index: int) -> None:
+        """Gather loss and predictions of one batch."""
+        self._evaluate(batch, "test")
+
+    def _evaluate(self, batch: dict[str, Tensor], part: str) -> None:
+        logits = self.network(batch["image"], batch["valid"])
+        labelled = int((batch["mask"] >= 0).sum())
+        self.log(f"{part}/loss", self.loss(logits, batch["mask"]), batch_size=max(labelled, 1))
+        self.metrics.update(logits.argmax(dim=1), batch["mask"])
+
+    def on_validation_epoch_start(self) -> None:
+        """Start counting anew."""
+        self.metrics.reset()
+
+    def on_test_epoch_start(self) -> None:
+        """Start counting anew."""
+        self.metrics.reset()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log accuracy, mIoU and macro-F1 over all validation chips."""
+        self._log_metrics("validation")
+
+    def on_test_epoch_end(self) -> None:
+        """Log accuracy, mIoU and macro-F1 over all test chips."""
+        self._log_metrics("test")
+
+    def _log_metrics(self, part: str) -> None:
+        result = self.metrics.compute()
+        for name in ("accuracy", "miou", "macro_f1"):
+            value = getattr(result, name)
+            # Counts are summed over processes already; logging must not average them again.
+            self.log(
+                f"{part}/{name}", math.nan if value is None else value, prog_bar=name == "miou"
+            )
+
+    @property
+    def strict_loading(self) -> bool:
+        """Checkpoints hold what is trained only; ``on_load_checkpoint`` checks them."""
+        return False
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what is trained: megabytes, not the frozen backbone."""
+        checkpoint["state_dict"] = self.network.trained_state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take what was trained, strictly."""
+        self.load_trained_state(checkpoint["state_dict"])
+        checkpoint["state_dict"] = {}
+
+    def load_trained_state(self, state: dict[str, Tensor]) -> None:
+        """Load a checkpoint's tensors; missing or left-over ones are an error."""
+        self.network.load_trained_state(state)
+
+    def configure_optimizers(self) -> Any:
+        """Return optimizer and learning-rate schedule of the settings."""
+        steps = int(self.trainer.estimated_stepping_batches)
+        return build_optimizer(self.network, self.settings.trainer.optimizer, steps)
+
+
+def _check_finite(image: Tensor, step: int) -> None:
+    if not torch.isfinite(image).all():
+        raise TrainingError(
+            f"a chip of step {step} holds values that are not finite; name the value that marks "
+            f"missing data with data.nodata=..."
+        )

@@ -1,0 +1,1 @@
+"""What a user does, one file each: orchestration only, no click and no print."""

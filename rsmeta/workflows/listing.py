@@ -1,0 +1,83 @@
+"""What ``rsmeta list`` shows: every name that a configuration may use, with a line each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rsmeta.errors import UnknownNameError
+
+KINDS = ("backbones", "tuners", "heads", "losses", "sensors", "datasets", "presets")
+
+
+def listing(kind: str) -> list[tuple[str, str]]:
+    """Return (name, one line) of everything of a kind, sorted by name.
+
+    Args:
+        kind: One of ``KINDS``.
+
+    Raises:
+        UnknownNameError: There is no such kind.
+    """
+    if kind not in KINDS:
+        raise UnknownNameError("kind", kind, KINDS)
+    return sorted(_LISTERS[kind]())
+
+
+def _first_line(thing: Any) -> str:
+    return (thing.__doc__ or "").strip().split("\n")[0].rstrip(".")
+
+
+def _backbones() -> list[tuple[str, str]]:
+    from rsmeta.models.timm_vit import backbone_names
+
+    return [(name, "timm vision transformer") for name in backbone_names()]
+
+
+def _tuners() -> list[tuple[str, str]]:
+    from rsmeta.peft import TUNERS
+
+    return [(name, _first_line(thing)) for name, thing in TUNERS.items()]
+
+
+def _heads() -> list[tuple[str, str]]:
+    from rsmeta.heads import HEADS
+
+    return [(name, _first_line(thing)) for name, thing in HEADS.items()]
+
+
+def _losses() -> list[tuple[str, str]]:
+    from rsmeta.losses import LOSSES
+
+    return [(name, _first_line(thing)) for name, thing in LOSSES.items()]
+
+
+def _sensors() -> list[tuple[str, str]]:
+    from rsmeta.geo.sensors import load_sensor, sensor_names
+
+    found = [load_sensor(name) for name in sensor_names()]
+    return [(s.name, f"{s.title}: {', '.join(band.name for band in s.bands)}") for s in found]
+
+
+def _datasets() -> list[tuple[str, str]]:
+    return [("scenes", "rasters with labels from rasters or polygons (data.scenes, data.labels)")]
+
+
+def _presets() -> list[tuple[str, str]]:
+    from rsmeta.config.load import PRESET_SECTIONS, preset_comment, preset_names
+
+    return [
+        (f"{section}: {name}", preset_comment(section, name))
+        for section in PRESET_SECTIONS
+        for name in preset_names(section)
+    ]
+
+
+_LISTERS = {
+    "backbones": _backbones,
+    "tuners": _tuners,
+    "heads": _heads,
+    "losses": _losses,
+    "sensors": _sensors,
+    "datasets": _datasets,
+    "presets": _presets,
+}
