@@ -84,6 +84,10 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output went away: that is its right
         sys.exit(0)
+    except OSError as error:  # a full disk, a place without permission: not ours to mend
+        if debug:
+            raise
+        _fail(f"{one_line(error)}; free or change that place, or look with --debug", 1)
     else:
         sys.exit(status if isinstance(status, int) else 0)
 

@@ -131,7 +131,6 @@ class DataSettings(Strict):
         default=(), description="scenes for testing only"
     )
     classes: Annotated[tuple[ClassSpec, ...], BeforeValidator(_class_specs)] = Field(
-        min_length=2,
         description="[name, …], {value: name, …} or [{name, value, colour}, …]",
     )
     class_column: str | None = Field(
@@ -177,6 +176,8 @@ class DataSettings(Strict):
     @field_validator("classes", mode="after")
     @classmethod
     def _classes_differ(cls, classes: tuple[ClassSpec, ...]) -> tuple[ClassSpec, ...]:
+        if len(classes) < 2:
+            raise ValueError(f"names {len(classes)} class(es); give two or more")
         for kind in ("name", "value"):
             seen: set[Any] = set()
             for spec in classes:

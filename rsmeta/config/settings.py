@@ -31,7 +31,7 @@ class PredictSettings(Strict):
     overlap: float = Field(
         default=0.25, ge=0, lt=0.75, description="share of a tile that its neighbour repeats"
     )
-    block_px: int = Field(default=2048, ge=256, description="side of a block held in memory")
+    block_px: int = Field(default=2048, ge=16, description="side of a block held in memory")
     batch_size: int = Field(default=32, ge=1, description="tiles through the network at once")
     blend: Literal["cosine", "centre", "none"] = Field(
         default="cosine", description="how overlapping tiles are joined"

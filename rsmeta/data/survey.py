@@ -76,7 +76,7 @@ def count_by_block(
     """Count the labelled, valid pixels per class, (K,), in each block of a lattice."""
     totals: dict[tuple[int, int], np.ndarray] = {}
     for rows, cols, found in _labelled_pixels(scene, labels, None):
-        x, y = scene.grid.transform * (cols + 0.5, rows + 0.5)
+        x, y = scene.grid.xy(cols + 0.5, rows + 0.5)
         if lattice.crs is not None and scene.grid.crs not in (None, lattice.crs):
             x, y = map(np.asarray, transform(scene.grid.crs, lattice.crs, x, y))
         keys, inverse = np.unique(lattice.locate(x, y), axis=0, return_inverse=True)

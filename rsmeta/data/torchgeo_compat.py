@@ -49,8 +49,9 @@ def footprint_index(grid: Grid, acquired: datetime | None, source: str) -> geopa
         acquired: When it was taken; unknown: all of time.
         source: Path of the file.
     """
-    start = pandas.Timestamp(acquired) if acquired else pandas.Timestamp.min
-    stop = pandas.Timestamp(acquired) if acquired else pandas.Timestamp.max
+    start, stop = pandas.Timestamp.min, pandas.Timestamp.max
+    if acquired is not None:  # TorchGeo compares times without a zone
+        start = stop = pandas.Timestamp(acquired.replace(tzinfo=None)).as_unit("ns")
     interval = pandas.IntervalIndex.from_tuples([(start, stop)], closed="both", name="datetime")
     crs = None if grid.crs is None else pyproj.CRS.from_user_input(grid.crs.to_wkt())
     return geopandas.GeoDataFrame(

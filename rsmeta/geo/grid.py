@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from affine import Affine
@@ -12,6 +12,7 @@ from rasterio.warp import transform_bounds
 from rasterio.windows import Window
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from rasterio.crs import CRS
 
 Bounds = tuple[float, float, float, float]
@@ -56,7 +57,7 @@ class Grid:
     def bounds(self) -> Bounds:
         """(left, bottom, right, top) in CRS units; the envelope where the grid is rotated."""
         corners = [(0, 0), (self.width_px, 0), (0, self.height_px), (self.width_px, self.height_px)]
-        xs, ys = zip(*(self.transform * corner for corner in corners), strict=True)
+        xs, ys = zip(*(apply(self.transform, *corner) for corner in corners), strict=True)
         return min(xs), min(ys), max(xs), max(ys)
 
     @property
@@ -84,8 +85,7 @@ class Grid:
 
     @property
     def _centre(self) -> tuple[float, float]:
-        x, y = self.transform * (self.width_px / 2, self.height_px / 2)
-        return float(x), float(y)
+        return apply(self.transform, self.width_px / 2, self.height_px / 2)
 
     def crop(self, window: Window) -> Grid:
         """Return the grid of a window, which may reach over the edges.
@@ -97,8 +97,9 @@ class Grid:
             ValueError: The window is empty or does not hold whole pixels.
         """
         row, col, height_px, width_px = whole_pixels(window)
-        moved = self.transform * Affine.translation(col, row) if (row or col) else self.transform
-        return Grid(self.crs, moved, height_px, width_px)
+        t = self.transform
+        x, y = apply(t, col, row)
+        return Grid(self.crs, Affine(t.a, t.b, x, t.d, t.e, y), height_px, width_px)
 
     def window(self, bounds: Bounds) -> Window:
         """Return the window nearest to bounds, in whole pixels, at least one; not clipped.
@@ -108,11 +109,16 @@ class Grid:
         """
         left, bottom, right, top = bounds
         back = ~self.transform
-        corners = [back * (x, y) for x in (left, right) for y in (bottom, top)]
+        corners = [apply(back, x, y) for x in (left, right) for y in (bottom, top)]
         cols, rows = zip(*corners, strict=True)
         col, end_col = _nearest(min(cols)), _nearest(max(cols))
         row, end_row = _nearest(min(rows)), _nearest(max(rows))
         return Window(col, row, max(end_col - col, 1), max(end_row - row, 1))
+
+    def xy(self, cols: NDArray[Any], rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return (x, y) in CRS units of places in pixels; (0.5, 0.5) is the first centre."""
+        t = self.transform
+        return t.a * cols + t.b * rows + t.c, t.d * cols + t.e * rows + t.f
 
     def bounds_lonlat(self) -> Bounds | None:
         """Return (west, south, east, north) in degrees WGS 84; none without a CRS.
@@ -124,7 +130,7 @@ class Grid:
         west, south, east, north = transform_bounds(self.crs, "EPSG:4326", *self.bounds)
         return west, south, east, north
 
-    def pixel_areas_m2(self) -> np.ndarray | None:
+    def pixel_areas_m2(self) -> NDArray[np.float64] | None:
         """Return the ground area of a pixel in each row, (height_px,), m²; none without a CRS.
 
         Exact along rows of equal latitude; elsewhere the area at the centre stands for all.
@@ -138,6 +144,12 @@ class Grid:
         latitudes = (t.f + (np.arange(self.height_px) + 0.5) * t.e) * radians
         unit = np.array([_square_radian_m2(latitude) for latitude in latitudes])
         return unit * abs(t.determinant) * radians**2
+
+
+def apply(transform: Affine, col: float, row: float) -> tuple[float, float]:
+    """Return (x, y) of a place in pixels; ``*`` and ``@`` differ between versions of affine."""
+    t = transform
+    return float(t.a * col + t.b * row + t.c), float(t.d * col + t.e * row + t.f)
 
 
 def whole_pixels(window: Window) -> tuple[int, int, int, int]:

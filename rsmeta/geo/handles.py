@@ -12,12 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rasterio
+from rasterio._err import CPLE_BaseError  # no public name, yet some calls let it out
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from rsmeta.errors import SceneNotFoundError, SceneUnreadableError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+#: All that rasterio raises when GDAL fails.
+GDAL_ERRORS = (RasterioError, CPLE_BaseError, OSError)
 
 #: Handles that a thread keeps open; the least recently used one is closed first.
 MAX_OPEN = 16
@@ -29,6 +33,15 @@ _NOT_THERE = re.compile(r"no such file|does not exist|not found|response code: 4
 _threads = threading.local()
 # The filter for warnings belongs to the process: two threads must not change it at once.
 _opening = threading.Lock()
+
+
+def _renew_lock() -> None:
+    """Make the lock anew in a forked process: another thread's hold on it was copied too."""
+    global _opening
+    _opening = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 def is_path(source: str | Path) -> bool:
@@ -66,7 +79,7 @@ def reading(source: str) -> Iterator[None]:
     """Turn what GDAL says while pixels are read into a ``SceneUnreadableError``."""
     try:
         yield
-    except (RasterioError, OSError) as error:
+    except GDAL_ERRORS as error:
         raise SceneUnreadableError(source, innermost(error)) from error
 
 
@@ -83,7 +96,7 @@ def _stamp(source: str) -> tuple[int, int] | None:
 def _open(source: str) -> Any:
     try:
         return open_quietly(source, sharing=False)
-    except (RasterioError, OSError, ValueError) as error:
+    except (*GDAL_ERRORS, ValueError) as error:
         if Path(source).is_dir() or (not is_path(source) and _NOT_THERE.search(str(error))):
             raise SceneNotFoundError(source) from error
         raise SceneUnreadableError(source, innermost(error)) from error

@@ -33,6 +33,9 @@ _TIMES = (
     "TIFFTAG_DATETIME",
 )
 
+# Prefixes of STAC fields that say something about Sentinel-2.
+_STAC_PREFIXES = {"s2", "earthsearch"}
+
 # Sentinel-2 Products Specification Document: since this baseline, reflectance is
 # (DN + add offset) / quantification, so that reflectance below 0 is kept.
 _FIRST_BASELINE_WITH_OFFSET = 4.0
@@ -52,7 +55,14 @@ def plain_tags(dataset: Any, band_index: int = 0) -> dict[str, str]:
     tags = dataset.tags(band_index)
     if band_index == 0:
         tags = {**dataset.tags(ns="IMAGERY"), **tags}
-    return {key.upper().rsplit(":", 1)[-1]: str(value) for key, value in tags.items()}
+    return dict(_without_prefix(key, str(value)) for key, value in tags.items())
+
+
+def _without_prefix(key: str, value: str) -> tuple[str, str]:
+    # GDAL ends a key at its first colon: "s2:processing_baseline" comes back as the key "s2".
+    if key.lower() in _STAC_PREFIXES and "=" in value:
+        key, value = value.split("=", 1)
+    return key.upper().rsplit(":", 1)[-1], value
 
 
 def acquired(tags: Mapping[str, str]) -> datetime | None:

@@ -253,7 +253,8 @@ def _equals(raw: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:
     if nodata is None or not _occurs(nodata, raw.dtype):
         return np.zeros(raw.shape, np.bool_)
     with np.errstate(over="ignore"):
-        return np.equal(raw, raw.dtype.type(nodata))
+        same: NDArray[np.bool_] = raw == raw.dtype.type(nodata)
+    return same
 
 
 def _occurs(value: float, dtype: np.dtype[Any]) -> bool:

@@ -8,11 +8,9 @@ import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from rasterio.errors import RasterioError
-
 from rsmeta.errors import OutputError
 from rsmeta.geo.grid import Grid, whole_pixels
-from rsmeta.geo.handles import innermost, open_quietly
+from rsmeta.geo.handles import GDAL_ERRORS, innermost, open_quietly
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -204,7 +202,7 @@ class RasterWriter:
         try:
             if self._dataset is not None:
                 self._dataset.close()
-        except RasterioError:
+        except GDAL_ERRORS:
             logger.debug("closing %s failed", self.partial, exc_info=True)
         for path in (self.partial, self._finished):
             path.unlink(missing_ok=True)
@@ -219,7 +217,7 @@ class RasterWriter:
     def _errors_said(self) -> Iterator[None]:
         try:
             yield
-        except (RasterioError, OSError) as error:
+        except GDAL_ERRORS as error:
             raise OutputError(f"cannot write {self.path}: {self._reason(error)}") from error
 
     def _reason(self, error: Exception) -> str:

@@ -30,7 +30,7 @@ def publish_cog(partial: Path, finished: Path, *, overviews: Overviews) -> None:
             quantities.
 
     Raises:
-        rasterio.errors.RasterioError: Reading or writing fails.
+        Exception: One of ``rsmeta.geo.handles.GDAL_ERRORS``: reading or writing fails.
 
     Source: OGC 21-026, Cloud Optimized GeoTIFF Standard; GDAL's COG driver.
     """

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning import Trainer
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, Timer
 from lightning.pytorch.loggers import TensorBoardLogger
 
@@ -118,6 +119,19 @@ def choose_precision(settings: TrainerSettings) -> Any:
 
 
 def _trainer(
+    settings: TrainerSettings, output: Path, callbacks: list[Callback], progress: bool
+) -> Trainer:
+    try:
+        return _build_trainer(settings, output, callbacks, progress)
+    except (MisconfigurationException, ValueError, ImportError) as error:
+        raise TrainingError(
+            f"cannot train with trainer.accelerator={settings.accelerator}, "
+            f"devices={settings.devices}, strategy={settings.strategy} "
+            f"({one_line(error)[:160]}); choose others"
+        ) from error
+
+
+def _build_trainer(
     settings: TrainerSettings, output: Path, callbacks: list[Callback], progress: bool
 ) -> Trainer:
     return Trainer(

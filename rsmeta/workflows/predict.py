@@ -21,7 +21,7 @@ from rsmeta.bundle import ModelBundle, load_bundle
 from rsmeta.errors import ConfigError, GridMismatchError, OutputError, RsmetaError, SceneError
 from rsmeta.geo.scene import expand_sources, open_scene
 from rsmeta.geo.tiling import TilePlan
-from rsmeta.geo.writer import RasterWriter
+from rsmeta.geo.writer import RasterWriter, check_output
 from rsmeta.gis.cog import publish_cog
 from rsmeta.inference.engine import Block, run_blocks
 
@@ -129,14 +129,16 @@ def predict(
         else Products(output / f"{Path(str(source)).stem}_map.tif")
         for source in sources
     ]
-    _check_free(names, overwrite=overwrite)
-    loaded = bundle if isinstance(bundle, ModelBundle) else load_bundle(bundle)
     where = choose_device(device)
+    loaded = bundle if isinstance(bundle, ModelBundle) else load_bundle(bundle)
+    opened = [open_for(source, loaded.record) for source in sources]
+    for scene in opened:  # all of them before any work
+        check_scene(scene, loaded.record)
+        _extent(scene.grid, bounds)
+    _check_free(names, overwrite=overwrite)
     model = _Probabilities(loaded).to(where)
     results = []
-    for source, products in zip(sources, names, strict=True):
-        scene = open_for(source, loaded.record)
-        check_scene(scene, loaded.record)
+    for source, scene, products in zip(sources, opened, names, strict=True):
         report = partial(on_block, str(source)) if on_block else None
         results.append(
             _map_scene(
@@ -175,7 +177,9 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise RsmetaError(f"no device is called {name!r}; use auto, cpu, cuda or cuda:N") from None
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise RsmetaError(f"no device is called {name!r}; use auto, cpu, cuda or cuda:N")
     count = torch.cuda.device_count() if device.type == "cuda" else 0
     if device.type == "cuda" and (device.index or 0) >= count:
         raise RsmetaError(f"--device {name}: this machine has {count} GPU(s); use --device cpu")
@@ -380,5 +384,4 @@ def _check_free(names: Sequence[Products], *, overwrite: bool) -> None:
         if path.resolve() in seen:
             raise OutputError(f"{path} would be written twice; name different files")
         seen.add(path.resolve())
-        if path.exists() and not overwrite:
-            raise OutputError(f"{path} exists; replace it with --overwrite, or name another file")
+        check_output(path, overwrite=overwrite)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import os
 import platform
 import time
 from dataclasses import dataclass
@@ -21,7 +23,7 @@ from rsmeta.bundle.record import BackboneIdentity, BandRecord, BundleRecord, Rea
 from rsmeta.config import Settings, dump_settings, load_settings
 from rsmeta.config.load import read_yaml
 from rsmeta.data.datamodule import SceneDataModule
-from rsmeta.errors import OutputError, TrainingError, one_line
+from rsmeta.errors import OutputError, RsmetaError, TrainingError, one_line
 from rsmeta.losses import build_loss
 from rsmeta.metrics import SegmentationMetrics
 from rsmeta.models.build import build_network
@@ -30,7 +32,7 @@ from rsmeta.training.module import SegmentationModule
 from rsmeta.training.plots import plot_run
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from rsmeta.models.network import Network
 
@@ -88,7 +90,7 @@ def train(
     """
     settings = config if isinstance(config, Settings) else load_settings(config, overrides)
     output = Path(output)
-    _prepare_output(output, settings, resume=resume)
+    _check_output(output, settings, resume=resume)
     seed_everything(settings.seed, workers=True, verbose=False)
     started = time.monotonic()
     data = SceneDataModule(settings.data, seed=settings.seed)
@@ -105,7 +107,8 @@ def train(
         SegmentationMetrics(classes),
         settings,
     )
-    result = fit(module, data, output=output, resume=resume, progress=progress)
+    with _begun(output, settings):
+        result = fit(module, data, output=output, resume=resume, progress=progress)
     metrics = _final_metrics(module, data, result, seconds=time.monotonic() - started)
     plot_run(output / "plots", module, data, result.history)
     bundle = save_bundle(
@@ -160,8 +163,8 @@ def _identity(settings: Settings, network: Network) -> BackboneIdentity:
     )
 
 
-def _prepare_output(output: Path, settings: Settings, *, resume: bool) -> None:
-    """Check that the run can be written, and write its resolved configuration.
+def _check_output(output: Path, settings: Settings, *, resume: bool) -> None:
+    """Check that the run can be written; nothing is written yet.
 
     Raises:
         OutputError: The folder holds a run and ``resume`` is not asked for, holds the run of
@@ -179,11 +182,35 @@ def _prepare_output(output: Path, settings: Settings, *, resume: bool) -> None:
             )
     elif resume:
         logger.info("nothing to resume in %s; starting from the beginning", output)
+    there = next(place for place in (output, *output.absolute().parents) if place.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        kind = "cannot be written" if there.is_dir() else "is a file"
+        raise OutputError(f"cannot make a run in {output}: {there} {kind}; name another folder")
+
+
+@contextlib.contextmanager
+def _begun(output: Path, settings: Settings) -> Iterator[None]:
+    """Make the run folder with its resolved configuration, as long as there is a run to hold.
+
+    A run that fails before its first checkpoint leaves no configuration, so that it can be
+    mended and started again under the same name.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot make the folder {output} ({one_line(error)})") from error
-    _write(file, dump_settings(settings))
+    _write(output / CONFIG_FILE, dump_settings(settings))
+    try:
+        yield
+    except RsmetaError:
+        if not (output / "checkpoints").exists():
+            (output / CONFIG_FILE).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # something else lies in it: it stays
+                output.rmdir()
+        raise
 
 
 def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

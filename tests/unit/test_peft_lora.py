@@ -21,14 +21,13 @@ if TYPE_CHECKING:
 RGB = tuple(generic_band(name) for name in ("red", "green", "blue"))
 TINY = {"patch_size": 8, "embed_dim": 64, "depth": 3, "num_heads": 4, "img_size": 32}
 
-#: Case of the reference -> our settings. Its default strength is alpha = 1.
+#: Case of the reference -> our settings; its default is alpha = 1. Its cases with ``out`` are not
+#: here: there it feeds the delta what comes out of the projection, not what goes in.
 CASES = {
     "lora": {"rank": 4, "alpha": 1},
     "lora_alpha_rank": {"rank": 4, "alpha": 4},
     "partial1_lora": {"rank": 4, "alpha": 1, "blocks": [2]},
     "flora_qv_layer1": {"rank": 2, "alpha": 4, "blocks": [1]},
-    "flora": {"rank": 4, "alpha": 1, "positions": ["q", "k", "v", "out", "mlp1", "mlp2"]},
-    "flora_alpha1": {"rank": 4, "alpha": 1, "positions": ["q", "k", "v", "out", "mlp1", "mlp2"]},
     "lora_mlp": {"rank": 4, "alpha": 1, "positions": ["mlp1", "mlp2"]},
 }
 

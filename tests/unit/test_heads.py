@@ -1,0 +1,65 @@
+"""Heads: one suite over everything registered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from rsmeta.config.model import HeadSpec
+from rsmeta.heads import HEADS, HeadInput, OutputSpec, build_head
+
+
+@pytest.mark.parametrize("name", HEADS.names())
+@pytest.mark.parametrize("patch", [4, 8, 14, 16])
+@pytest.mark.parametrize("depth", [1, 2, 6, 12])
+@pytest.mark.parametrize("grid", [(1, 1), (3, 5)])
+def test_logits_at_the_size_of_the_image(
+    name: str, patch: int, depth: int, grid: tuple[int, int]
+) -> None:
+    shape = HeadInput(dim=16, patch_px=patch, depth=depth, channels=6)
+    head = build_head(HeadSpec(name=name), shape, classes=3)
+    assert head.depths[-1] == depth - 1
+    assert all(0 <= i < depth for i in head.depths)
+    maps = [torch.randn(2, 16, *grid) for _ in head.depths]
+    image = torch.randn(2, 6, grid[0] * patch, grid[1] * patch)
+    logits = head(maps, image)
+    assert logits.shape == (2, 3, *image.shape[-2:])
+    logits.square().mean().backward()
+    assert all(p.grad is not None for p in head.parameters())
+
+
+@pytest.mark.parametrize("name", HEADS.names())
+def test_a_chip_does_not_depend_on_its_batch(name: str) -> None:
+    shape = HeadInput(dim=16, patch_px=8, depth=4, channels=3)
+    head = build_head(HeadSpec(name=name), shape, classes=2)  # in training mode
+    assert not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in head.modules())
+    maps = [torch.randn(3, 16, 4, 4) for _ in head.depths]
+    image = torch.randn(3, 3, 32, 32)
+    alone = head([m[:1] for m in maps], image[:1])
+    torch.testing.assert_close(head(maps, image)[:1], alone, atol=1e-5, rtol=1e-5)
+
+
+def test_depths_are_evenly_spread() -> None:
+    shape = HeadInput(dim=8, patch_px=16, depth=12, channels=3)
+    assert build_head(HeadSpec(), shape, classes=2).depths == (2, 5, 8, 11)
+
+
+def test_skip_brings_detail_and_can_be_left_out() -> None:
+    shape = HeadInput(dim=8, patch_px=16, depth=4, channels=3)
+    maps = [torch.zeros(1, 8, 2, 2)] * 4
+    for skip in (True, False):
+        spec: dict[str, Any] = {"name": "fpn", "skip": skip}
+        head = build_head(HeadSpec(**spec), shape, classes=2)
+        flat, detailed = torch.zeros(1, 3, 32, 32), torch.randn(1, 3, 32, 32)
+        assert torch.equal(head(maps, flat), head(maps, detailed)) != skip
+
+
+def test_output_spec_says_what_values_mean() -> None:
+    spec = OutputSpec(("water", "land"), (1, 3))
+    assert (spec.dtype, spec.nodata, spec.unit) == ("uint8", 255, None)
+    for classes, values in ((("a",), (1, 2)), (("a", "b"), (1, 1)), (("a", "b"), (1, 255))):
+        with pytest.raises(ValueError, match=r"classes|repeat|means both"):
+            OutputSpec(classes, values)

@@ -1,0 +1,227 @@
+"""Invariants 1 to 4 of the design, through the public ``predict``, over many shapes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from rsmeta.bundle import BundleRecord, ModelBundle
+from rsmeta.workflows.predict import predict
+
+if TYPE_CHECKING:
+    from tests.conftest import MakeScene
+
+BLENDS = ("cosine", "centre", "none")
+
+#: 1 x 1, 1 x N, smaller than a tile, primes, several blocks.
+shapes = st.tuples(
+    st.sampled_from([1, 2, 7, 16, 31, 53, 97]), st.sampled_from([1, 3, 16, 29, 64, 101])
+)
+
+
+class Constant(nn.Module):
+    """Always surest of the last class, with the same probabilities everywhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = 0
+
+    def forward(self, image: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        assert valid.flatten(1).any(dim=1).all(), "a tile without a valid pixel reached the model"
+        self.seen += len(image)
+        logits = torch.log(torch.tensor([0.2, 0.3, 0.5], device=image.device))
+        return logits[None, :, None, None].expand(len(image), 3, *image.shape[2:])
+
+
+class OneBand(nn.Module):
+    """Its first probability is the second band."""
+
+    def forward(self, image: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        band = image[:, 1].clamp(1e-6, 1 - 1e-6)
+        return torch.log(torch.stack([band, 1 - band], dim=1))
+
+
+def bundle_of(network: Any, *, classes: int, **predict_settings: Any) -> ModelBundle:
+    """Return a bundle around any network, for scenes with bands red and nir."""
+    tile_px = predict_settings.pop("tile_px", 16)
+    record = BundleRecord.model_validate(
+        {
+            "rsmeta": "test",
+            "created": "2026-01-01T00:00:00+00:00",
+            "bands": [
+                {"name": name, "common_name": name, "mean": 0.0, "std": 1.0}
+                for name in ("red", "nir")
+            ],
+            "classes": [
+                {"name": f"class {i}", "value": 10 * i, "colour": "#00ff00"}
+                for i in range(classes)
+            ],
+            "read": {},
+            "tile_px": tile_px,
+            "gsd_m": None,
+            "backbone": {"name": "none"},
+            "model": {},
+            "tuner": {},
+            "meta": {},
+            "predict": predict_settings,
+            "training": {},
+            "weights_sha256": "0" * 64,
+        }
+    )
+    return ModelBundle(record, network)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("maps")
+
+
+def random_scene(
+    make_scene: MakeScene, path: Path, shape: tuple[int, int], seed: int, *, holes: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    data = rng.uniform(0.05, 0.95, (2, *shape)).astype(np.float32)
+    valid = np.ones(shape, dtype=bool)
+    if holes:
+        valid = rng.random(shape) > 0.3
+        valid[: shape[0] // 2, : shape[1] // 3] = False
+    data[:, ~valid] = -9999
+    make_scene(path, data, descriptions=("red", "nir"), nodata=-9999)
+    return data, valid
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    shape=shapes,
+    tile_px=st.sampled_from([8, 16, 23]),
+    overlap=st.sampled_from([0.0, 0.25, 0.6]),
+    blend=st.sampled_from(BLENDS),
+    holes=st.booleans(),
+    seed=st.integers(0, 10_000),
+)
+def test_constant_model_gives_that_constant_on_every_valid_pixel(
+    make_scene: MakeScene, folder: Path, shape: tuple[int, int], tile_px: int, overlap: float,
+    blend: str, holes: bool, seed: int,
+) -> None:  # fmt: skip
+    _, valid = random_scene(make_scene, folder / "s.tif", shape, seed, holes=holes)
+    bundle = bundle_of(Constant(), classes=3, tile_px=tile_px, overlap=overlap, blend=blend)
+    (result,) = predict(
+        folder / "s.tif", bundle, output=folder / "m.tif", confidence=folder / "c.tif",
+        overwrite=True, device="cpu",
+    )  # fmt: skip
+    with rasterio.open(folder / "m.tif") as raster:
+        classes = raster.read(1)
+        assert raster.nodata == 255
+    with rasterio.open(folder / "c.tif") as raster:
+        confidence = raster.read(1)
+    assert (classes == np.where(valid, 20, 255)).all()
+    assert np.allclose(confidence[valid], 0.5, atol=1e-6)
+    assert np.isnan(confidence[~valid]).all()
+    assert result.class_pixels == {"class 0": 0, "class 1": 0, "class 2": int(valid.sum())}
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    shape=shapes,
+    tile_px=st.sampled_from([8, 16, 23]),
+    overlap=st.sampled_from([0.0, 0.25, 0.6]),
+    blend=st.sampled_from(BLENDS),
+    block_px=st.sampled_from([16, 48, 2048]),
+    holes=st.booleans(),
+    seed=st.integers(0, 10_000),
+)
+def test_one_band_model_reproduces_the_band_on_the_scenes_own_grid(
+    make_scene: MakeScene, folder: Path, shape: tuple[int, int], tile_px: int, overlap: float,
+    blend: str, block_px: int, holes: bool, seed: int,
+) -> None:  # fmt: skip
+    data, valid = random_scene(make_scene, folder / "s.tif", shape, seed, holes=holes)
+    bundle = bundle_of(
+        OneBand(), classes=2, tile_px=tile_px, overlap=overlap, blend=blend, block_px=block_px
+    )
+    predict(
+        folder / "s.tif", bundle, output=folder / "m.tif", probabilities=folder / "p.tif",
+        overwrite=True, device="cpu",
+    )  # fmt: skip
+    with rasterio.open(folder / "s.tif") as scene, rasterio.open(folder / "p.tif") as raster:
+        assert raster.transform == scene.transform
+        assert raster.crs == scene.crs
+        assert raster.shape == scene.shape
+        assert raster.descriptions == ("class 0", "class 1")
+        shares = raster.read()
+    assert np.allclose(shares[0][valid], data[1][valid], atol=1e-5)
+    assert np.isnan(shares[:, ~valid]).all()
+
+
+def test_scores_do_not_depend_on_block_or_batch_size(make_scene: MakeScene, folder: Path) -> None:
+    class Neighbourhood(nn.Module):
+        """Depends on the place inside the tile, as a transformer does."""
+
+        def forward(self, image: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+            ramp = torch.linspace(0, 1, image.shape[-1])[None, None, None]
+            mixed = nn.functional.avg_pool2d(image, 7, 1, 3) * 4 + ramp
+            return torch.cat([mixed, 1 - mixed[:, :1]], dim=1)
+
+    random_scene(make_scene, folder / "s.tif", (150, 211), 3, holes=True)
+    maps = []
+    for block_px, batch_size in ((2048, 32), (48, 1), (64, 5)):
+        bundle = bundle_of(
+            Neighbourhood(), classes=3, tile_px=32, block_px=block_px, batch_size=batch_size
+        )
+        predict(
+            folder / "s.tif", bundle, output=folder / "m.tif", probabilities=folder / "p.tif",
+            overwrite=True, device="cpu",
+        )  # fmt: skip
+        with rasterio.open(folder / "p.tif") as raster:
+            maps.append(raster.read())
+    for other in maps[1:]:
+        assert np.allclose(maps[0], other, atol=1e-5, equal_nan=True)
+
+
+def test_empty_tiles_never_reach_the_model(make_scene: MakeScene, folder: Path) -> None:
+    data = np.full((2, 64, 64), -9999, dtype=np.float32)
+    data[:, 50:, 50:] = 0.5
+    make_scene(folder / "s.tif", data, descriptions=("red", "nir"), nodata=-9999)
+    network = Constant()
+    (result,) = predict(
+        folder / "s.tif", bundle_of(network, classes=3, tile_px=16, overlap=0.0),
+        output=folder / "m.tif", overwrite=True, device="cpu",
+    )  # fmt: skip
+    assert network.seen == result.tiles == 1
+    assert result.skipped == 15
+
+
+def test_wholly_empty_scene_becomes_a_wholly_empty_map(make_scene: MakeScene, folder: Path) -> None:
+    data = np.full((2, 20, 30), np.nan, dtype=np.float32)
+    make_scene(folder / "s.tif", data, descriptions=("red", "nir"))
+    predict(
+        folder / "s.tif", bundle_of(Constant(), classes=3), output=folder / "m.tif",
+        probabilities=folder / "p.tif", overwrite=True, device="cpu",
+    )  # fmt: skip
+    with rasterio.open(folder / "m.tif") as raster:
+        assert (raster.read(1) == 255).all()
+
+
+def test_bounds_give_the_same_pixels_as_the_whole_map(make_scene: MakeScene, folder: Path) -> None:
+    random_scene(make_scene, folder / "s.tif", (97, 101), 5, holes=True)
+    bundle = bundle_of(OneBand(), classes=2, tile_px=16)
+    predict(folder / "s.tif", bundle, output=folder / "whole.tif", overwrite=True, device="cpu")
+    with rasterio.open(folder / "whole.tif") as whole:
+        west, south, east, north = rasterio.warp.transform_bounds(
+            whole.crs, "EPSG:4326", *whole.window_bounds(rasterio.windows.Window(20, 30, 40, 25))
+        )
+    predict(
+        folder / "s.tif", bundle, output=folder / "part.tif", overwrite=True, device="cpu",
+        bounds=(west, south, east, north),
+    )  # fmt: skip
+    with rasterio.open(folder / "whole.tif") as whole, rasterio.open(folder / "part.tif") as part:
+        window = rasterio.windows.from_bounds(*part.bounds, whole.transform).round_offsets()
+        assert (whole.read(1, window=window) == part.read(1)).all()
+        assert 20 <= part.height <= 30
