@@ -23,7 +23,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--ignore", multiple=True, type=int, help="Reference value without label.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(config: Path | None, overrides: tuple[str, ...], **given: Any) -> None:
-    """Compare a model with the test part of CONFIG, or a map with reference labels.
+    r"""Compare a model with the test part of CONFIG, or a map with reference labels.
 
     \b
         rsmeta evaluate --model RUN/bundle CONFIG.yaml [KEY=VALUE ...]

@@ -50,7 +50,7 @@ class LazyGroup(click.Group):
 @click.option("--quiet", is_flag=True, help="Say warnings and errors only.")
 @click.pass_context
 def cli(ctx: click.Context, debug: bool, quiet: bool) -> None:
-    """Adapt vision transformers to satellite imagery, and map whole scenes with them.
+    r"""Adapt vision transformers to satellite imagery, and map whole scenes with them.
 
     A user's first map takes two commands:
 

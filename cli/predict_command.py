@@ -22,7 +22,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @click.pass_obj
-def command(options: dict[str, Any], **given: Any) -> None:
+def command(options: dict[str, Any], /, **given: Any) -> None:
     """Map SCENES (files, folders or patterns) with a trained model.
 
     The map lies exactly on the scene's grid: a cloud-optimised GeoTIFF of class values with

@@ -25,7 +25,10 @@ line and exits with status 1; anything that is not an ``RsmetaError`` is a defec
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 
 class RsmetaError(Exception):

@@ -1,4 +1,4 @@
-"""One kind of registry for everything that has a name: tuners, heads, losses, sensors, …
+"""Names of everything that a configuration can choose: tuners, heads, losses, sensors.
 
 Third parties register through the entry-point group ``rsmeta.<kind>s``; a duplicate name is an
 error and an unknown one suggests the nearest.
@@ -6,11 +6,13 @@ error and an unknown one suggests the nearest.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from rsmeta.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 T = TypeVar("T")
 

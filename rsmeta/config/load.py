@@ -15,6 +15,9 @@ from rsmeta.errors import ConfigError, UnknownNameError, did_you_mean, one_line
 
 M = TypeVar("M", bound=BaseModel)
 
+# Beginnings of file names in an override that YAML would take for an alias or a mapping.
+_PLAIN = ("*", "{stem}")
+
 #: Sections that may be, or start from, a preset in ``configs/<section>/``.
 PRESET_SECTIONS = ("data", "model", "tuner", "meta", "loss", "trainer", "predict")
 
@@ -84,7 +87,7 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise ConfigError(f"{override!r} is no override; write KEY=VALUE, e.g. data.chip_px=96")
     try:
-        value = yaml.safe_load(text)
+        value = text if text.startswith(_PLAIN) else yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"{override!r}: the value is no YAML ({one_line(error)})") from error
     *parents, leaf = key.split(".")
@@ -114,8 +117,10 @@ def _merged(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
         below = merged.get(key)
-        both = isinstance(value, Mapping) and isinstance(below, dict)
-        merged[key] = _merged(below, value) if both else value
+        if isinstance(value, Mapping) and isinstance(below, dict):
+            merged[key] = _merged(below, value)
+        else:
+            merged[key] = value
     return merged
 
 

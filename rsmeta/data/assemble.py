@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ import shapely
 
 from rsmeta.data.chips import LabelledScene
 from rsmeta.data.labels import LabelRules, open_labels, read_polygons
-from rsmeta.data.splits import PARTS, BlockLattice, Part, Region, choose_blocks, regions_of
+from rsmeta.data.splits import PARTS, Block, BlockLattice, Part, Region, choose_blocks, regions_of
 from rsmeta.data.survey import LabelIndex, count_by_block, index_labels
 from rsmeta.errors import ConfigError, LabelsError, SplitError
 from rsmeta.geo.scene import ReadRules, expand_sources, open_scene
@@ -91,13 +90,12 @@ def divide(
 ) -> dict[Part, list[tuple[Pair, Region | None]]]:
     """Divide the training scenes into parts by ``settings.split``."""
     split = settings.split
-    shares: dict[Part, float] = {}
-    for part, given, explicit in (
-        ("validation", split.validation, settings.validation_scenes),
-        ("test", split.test, settings.test_scenes),
-    ):
-        if isinstance(given, float | int) and given and not explicit:
-            shares[part] = float(given)
+    explicit = {"validation": settings.validation_scenes, "test": settings.test_scenes}
+    shares = {
+        part: float(given)
+        for part, given in _held_out(settings).items()
+        if not isinstance(given, Path) and given and not explicit[part]
+    }
     rng = np.random.default_rng([seed, 1])
     if split.by == "polygons":
         return _by_polygons(settings, pairs)
@@ -133,7 +131,7 @@ def _by_blocks(
     shares: Mapping[Part, float],
     rng: np.random.Generator,
 ) -> dict[Part, list[tuple[Pair, Region | None]]]:
-    counts: dict[tuple[int, int, int], np.ndarray] = {}
+    counts: dict[Block, np.ndarray] = {}
     lattices: dict[int, BlockLattice] = {}
     places = same_place([pair.scene.grid for pair in pairs])
     for number, place in enumerate(places):
@@ -177,12 +175,16 @@ def _by_polygons(
     for pair in pairs:
         grid = pair.scene.grid
         held_out: dict[Part, shapely.Geometry] = {}
-        for part, given in (("validation", split.validation), ("test", split.test)):
+        for part, given in _held_out(settings).items():
             if isinstance(given, Path):
                 held_out[part] = _ground(settings.root / given, grid)
         for part, region in regions_of(held_out, grid, gap_px=split.gap_px).items():
             divided[part].append((pair, region))
     return divided
+
+
+def _held_out(settings: DataSettings) -> dict[Part, float | Path | None]:
+    return {"validation": settings.split.validation, "test": settings.split.test}
 
 
 def _ground(path: Path, grid: Grid) -> shapely.Geometry:
@@ -259,9 +261,11 @@ def _seen(settings: DataSettings, divided: Sequence[tuple[Pair, Region | None]])
 def _tell(settings: DataSettings, parts: Mapping[Part, Sequence[ScenePart]]) -> None:
     """Log the labelled pixels per part and class."""
     for part in PARTS:
-        counts = defaultdict(int)
-        for seen in parts[part]:
-            for spec, count in zip(settings.classes, seen.index.class_counts, strict=True):
-                counts[spec.name] += int(count)
-        shown = ", ".join(f"{name} {count}" for name, count in counts.items())
+        counts = sum(
+            (seen.index.class_counts for seen in parts[part]),
+            np.zeros(len(settings.classes), np.int64),
+        )
+        shown = ", ".join(
+            f"{spec.name} {count}" for spec, count in zip(settings.classes, counts, strict=True)
+        )
         logger.info("%s: %d scene(s); labelled pixels: %s", part, len(parts[part]), shown or "none")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ class Augment(nn.Module):
 
     def __init__(self, settings: AugmentSettings) -> None:
         super().__init__()
-        geometric: list[nn.Module] = []
+        geometric: list[Any] = []
         if settings.flip:
             geometric += [kornia.RandomHorizontalFlip(p=0.5), kornia.RandomVerticalFlip(p=0.5)]
         if settings.rotate:

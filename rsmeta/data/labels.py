@@ -120,6 +120,7 @@ class RasterLabels(LabelReader, RasterDataset):
         return self._sample(query)
 
     def read(self, grid: Grid) -> np.ndarray:
+        """Return class indices of the raster, (H, W) int64, by nearest neighbour."""
         with _opened(Path(str(self.paths))) as raster:
             window = self.grid.window(grid.bounds)
             try:
@@ -141,7 +142,7 @@ class RasterLabels(LabelReader, RasterDataset):
         for value in np.unique(values[known]).tolist():
             if value in self._index_of:
                 labels[known & (values == value)] = self._index_of[value]
-            elif value not in self._ignored and value == value:  # noqa: PLR0124 NaN is no label
+            elif value not in self._ignored and value == value:
                 listed = enumerate_names([str(v) for v in sorted(self._index_of)])
                 raise LabelsError(
                     f"{self.paths} holds the value {value:g}, which is no class ({listed}); "
@@ -184,6 +185,7 @@ class PolygonLabels(LabelReader, VectorDataset):
         return self._sample(query)
 
     def read(self, grid: Grid) -> np.ndarray:
+        """Return class indices of the polygons that hold a pixel's centre, (H, W) int64."""
         labels = np.full((grid.height_px, grid.width_px), IGNORE, dtype=np.int16)
         hits = np.sort(self._shapes.sindex.query(shapely.box(*grid.bounds)))
         burnt = [
@@ -269,7 +271,7 @@ def _class_of_each(path: Path, column: Any, rules: LabelRules) -> np.ndarray:
             classes[row] = by_name[str(cell)]
         elif number in by_value:
             classes[row] = by_value[number]
-        elif number not in rules.ignore and cell is not None and cell == cell:  # noqa: PLR0124
+        elif number not in rules.ignore and cell is not None and cell == cell:
             raise LabelsError(
                 f"{path}: {column.name}={cell!r} is no class"
                 f"{did_you_mean(str(cell), by_name)}; classes: {enumerate_names(list(by_name))}"

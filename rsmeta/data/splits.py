@@ -13,16 +13,20 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import rasterio.features
 import shapely
-from rasterio.crs import CRS
 from rasterio.warp import transform_geom
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from rasterio.crs import CRS
+
     from rsmeta.geo.grid import Grid
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
+
+#: A block's name: number of its lattice, row and column.
+Block = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -136,10 +140,10 @@ def to_crs(geometry: shapely.Geometry, source: CRS | None, target: CRS | None) -
 
 
 def choose_blocks(
-    counts: Mapping[tuple[int, int], np.ndarray],
+    counts: Mapping[Block, np.ndarray],
     shares: Mapping[Part, float],
     rng: np.random.Generator,
-) -> dict[Part, list[tuple[int, int]]]:
+) -> dict[Part, list[Block]]:
     """Choose blocks for validation and test so that every class is represented if it can be.
 
     The rarest class is served first; the last block with a class always stays in training.
@@ -156,10 +160,11 @@ def choose_blocks(
     order = sorted(counts)
     free = [order[i] for i in rng.permutation(len(order))]
     totals = np.sum([counts[block] for block in order], axis=0)
-    chosen: dict[Part, list[tuple[int, int]]] = {}
-    for part in ("test", "validation"):
+    chosen: dict[Part, list[Block]] = {}
+    held_out: tuple[Part, ...] = ("test", "validation")
+    for part in held_out:
         share = shares.get(part, 0.0)
-        taken: list[tuple[int, int]] = []
+        taken: list[Block] = []
         got = np.zeros_like(totals)
         for label in np.argsort(totals, kind="stable") if share else ():
             for block in [b for b in free if counts[b][label] > 0]:
@@ -174,9 +179,9 @@ def choose_blocks(
 
 
 def _leaves_every_class(
-    block: tuple[int, int],
-    free: Sequence[tuple[int, int]],
-    counts: Mapping[tuple[int, int], np.ndarray],
+    block: Block,
+    free: Sequence[Block],
+    counts: Mapping[Block, np.ndarray],
 ) -> bool:
     """Say whether every class of ``block`` occurs in another free block."""
     others = np.sum(

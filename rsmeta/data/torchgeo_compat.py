@@ -68,5 +68,5 @@ def geo_slice(grid: Grid) -> tuple[slice, slice]:
 
 def query_bounds(dataset: Any, query: GeoSlice) -> tuple[float, float, float, float]:
     """Return (left, bottom, right, top) of a query, open ends filled from the dataset."""
-    x, y, _ = dataset._disambiguate_slice(query)  # TorchGeo offers no public way
+    x, y, _ = dataset._disambiguate_slice(query)  # noqa: SLF001 TorchGeo has no public way
     return x.start, y.start, x.stop, y.stop

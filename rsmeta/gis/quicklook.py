@@ -53,8 +53,8 @@ def quicklook(
         axis.imshow(image, interpolation="nearest")
         axis.set(title=title, xticks=[], yticks=[])
     handles = [
-        Patch(facecolor=np.array(colour) / 255, edgecolor="0.6", label=name)
-        for name, _, colour in classes
+        Patch(facecolor=f"#{red:02x}{green:02x}{blue:02x}", edgecolor="0.6", label=name)
+        for name, _, (red, green, blue) in classes
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False)
     figure.savefig(picture)

@@ -9,25 +9,25 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
-from rasterio.windows import Window
 
 from rsmeta.errors import RsmetaError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from rasterio.windows import Window
     from torch import Tensor
 
     from rsmeta.geo.chip import Chip
     from rsmeta.geo.scene import Scene
-    from rsmeta.geo.tiling import TilePlan
+    from rsmeta.geo.tiling import Blend, TilePlan
 
     #: (image (B, C, h, w) float32 physical, valid (B, h, w) bool) -> scores (B, K, h, w).
-    Model = Callable[[Tensor, Tensor], Tensor]
+    Model: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def run_blocks(
     scene: Scene,
     plan: TilePlan,
     *,
-    blend: str = "cosine",
+    blend: Blend = "cosine",
     batch_size: int = 32,
     device: torch.device | str = "cpu",
     windows: Iterable[Window] | None = None,
@@ -100,7 +100,7 @@ def _compute(
     block: Window,
     *,
     plan: TilePlan,
-    blend: str,
+    blend: Blend,
     batch_size: int,
     device: torch.device,
 ) -> Block:

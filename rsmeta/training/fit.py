@@ -97,7 +97,7 @@ def fit(
     return FitResult(len(history.rows), trainer.global_step, tuple(history.rows), best_epoch)
 
 
-def test(module: SegmentationModule, data: SceneDataModule, *, part: str = "test") -> Any:
+def evaluate_part(module: SegmentationModule, data: SceneDataModule, *, part: str = "test") -> Any:
     """Evaluate on the chips of the test or validation part; the result is in the metrics."""
     loader = data.test_dataloader() if part == "test" else data.val_dataloader()
     with _quiet():

@@ -39,12 +39,14 @@ class SegmentationModule(LightningModule):
         self.metrics = metrics
         self.settings = settings
         self.augment = Augment(settings.data.augment)
+        # Checkpoints hold what is trained only; ``on_load_checkpoint`` checks them, strictly.
+        self.strict_loading = False
 
     def on_train_epoch_start(self) -> None:
         """Seed augmentation and dropout by epoch, so that a resumed run equals a whole one."""
         torch.manual_seed(self.settings.seed * 1_000_003 + self.current_epoch)
 
-    def training_step(self, batch: dict[str, Tensor], _index: int) -> Tensor:
+    def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         """Return the loss of one batch.
 
         Raises:
@@ -53,7 +55,7 @@ class SegmentationModule(LightningModule):
         _check_finite(batch["image"], self.global_step)
         prepared = self.network.prepare(batch["image"], batch["valid"])
         image, _valid, mask = self.augment(prepared, batch["valid"], batch["mask"])
-        loss = self.loss(self.network.forward_prepared(image), mask)
+        loss: Tensor = self.loss(self.network.forward_prepared(image), mask)
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"the loss is {loss.item()} at step {self.global_step}; lower "
@@ -66,11 +68,11 @@ class SegmentationModule(LightningModule):
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], batch_size=len(mask))
         return loss
 
-    def validation_step(self, batch: dict[str, Tensor], _index: int) -> None:
+    def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
         """Gather loss and predictions of one batch."""
         self._evaluate(batch, "validation")
 
-    def test_step(self, batch: dict[str, Tensor], _index: int) -> None:
+    def test_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
         """Gather loss and predictions of one batch."""
         self._evaluate(batch, "test")
 
@@ -104,11 +106,6 @@ class SegmentationModule(LightningModule):
             self.log(
                 f"{part}/{name}", math.nan if value is None else value, prog_bar=name == "miou"
             )
-
-    @property
-    def strict_loading(self) -> bool:
-        """Checkpoints hold what is trained only; ``on_load_checkpoint`` checks them."""
-        return False
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what is trained: megabytes, not the frozen backbone."""

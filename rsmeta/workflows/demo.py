@@ -55,7 +55,7 @@ def demo(output: str | Path, *, progress: bool = False) -> DemoResult:
     except OSError as error:
         raise OutputError(f"cannot write the demo to {output} ({one_line(error)})") from error
     logger.info("made a landscape of %d scenes in %s", len(data.scenes), data.folder)
-    west, east = data.scenes
+    east = data.scenes[1]
     run = train(
         config_dir() / "experiments" / "demo.yaml",
         [f"data.root={data.folder}"],

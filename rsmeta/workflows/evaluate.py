@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,16 +9,16 @@ import numpy as np
 
 from rsmeta.bundle import load_bundle
 from rsmeta.config import load_settings
-from rsmeta.config.data import CLASS_NODATA, ClassSpec
+from rsmeta.config.data import CLASS_NODATA
 from rsmeta.data.datamodule import SceneDataModule
 from rsmeta.data.labels import LabelRules, open_labels
 from rsmeta.data.survey import windows
-from rsmeta.errors import ConfigError, LabelsError, SceneError
-from rsmeta.geo.handles import open_raster
+from rsmeta.errors import ConfigError, LabelsError
 from rsmeta.geo.scene import ReadRules, open_scene
+from rsmeta.gis.products import map_classes
 from rsmeta.losses import build_loss
 from rsmeta.metrics import SegmentationMetrics
-from rsmeta.training.fit import test
+from rsmeta.training.fit import evaluate_part
 from rsmeta.training.module import SegmentationModule
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ def evaluate(
         loaded.network, build_loss(settings.loss, data.class_counts), SegmentationMetrics(named),
         settings,
     )  # fmt: skip
-    result: SegmentationResult = test(module, data, part="test")
+    result: SegmentationResult = evaluate_part(module, data, part="test")
     return result
 
 
@@ -109,15 +108,3 @@ def evaluate_map(
     if not compared:
         raise LabelsError(f"{path} and {reference} share no labelled pixel; nothing to compare")
     return metrics.compute()
-
-
-def map_classes(path: str | Path) -> tuple[ClassSpec, ...]:
-    """Read the classes from the tags of a map that rsmeta wrote.
-
-    Raises:
-        SceneError: The file cannot be read, or is no such map.
-    """
-    tag = open_raster(str(path)).tags().get("RSMETA_CLASSES")
-    if tag is None:
-        raise SceneError(f"{path} does not name its classes; give a map written by rsmeta predict")
-    return tuple(ClassSpec.model_validate(entry) for entry in json.loads(tag))

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from rasterio.warp import transform_bounds
 from rasterio.windows import Window, intersect
 
 import rsmeta
 from rsmeta.bundle import ModelBundle, load_bundle
+from rsmeta.config.data import CLASS_NODATA
 from rsmeta.errors import ConfigError, GridMismatchError, OutputError, RsmetaError, SceneError
 from rsmeta.geo.scene import expand_sources, open_scene
 from rsmeta.geo.tiling import TilePlan
-from rsmeta.geo.writer import RasterWriter, check_output
-from rsmeta.gis.cog import publish_cog
-from rsmeta.inference.engine import Block, run_blocks
+from rsmeta.gis.products import Products, check_products, writing
+from rsmeta.inference.engine import run_blocks
+from rsmeta.peft import is_merged, merge, unmerge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from rsmeta.bundle import BundleRecord
     from rsmeta.geo.grid import Grid
     from rsmeta.geo.scene import Scene
+    from rsmeta.inference.engine import Model
 
 logger = logging.getLogger(__name__)
 
@@ -38,21 +38,6 @@ logger = logging.getLogger(__name__)
 LARGEST_GSD_RATIO = 4.0
 
 WGS84 = "EPSG:4326"
-
-
-@dataclass(frozen=True)
-class Products:
-    """Which rasters to write for one scene.
-
-    Attributes:
-        classes: The class map, uint8 with nodata 255.
-        probabilities: One float32 band per class, NaN where nothing is known.
-        confidence: The largest probability, float32, NaN where nothing is known.
-    """
-
-    classes: Path
-    probabilities: Path | None = None
-    confidence: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -72,15 +57,6 @@ class PredictResult:
     skipped: int
     class_pixels: dict[str, int]
     seconds: float
-
-
-@dataclass
-class _Tally:
-    """Counts that grow block by block."""
-
-    tiles: int = 0
-    skipped: int = 0
-    pixels: np.ndarray = field(default_factory=lambda: np.zeros(256, dtype=np.int64))
 
 
 def predict(
@@ -135,35 +111,28 @@ def predict(
     for scene in opened:  # all of them before any work
         check_scene(scene, loaded.record)
         _extent(scene.grid, bounds)
-    _check_free(names, overwrite=overwrite)
-    model = _Probabilities(loaded).to(where)
+    check_products(names, overwrite=overwrite)
     results = []
-    for source, scene, products in zip(sources, opened, names, strict=True):
-        report = partial(on_block, str(source)) if on_block else None
-        results.append(
-            _map_scene(
-                model,
-                scene,
-                loaded.record,
-                products,
-                overwrite=overwrite,
-                bounds=bounds,
-                device=where,
-                on_block=report,
-            )  # fmt: skip
-        )
+    with _ready(loaded, where) as model:
+        for scene, products in zip(opened, names, strict=True):
+            job = _Job(scene, loaded.record, products, where, bounds, overwrite)
+            report = partial(on_block, scene.source) if on_block else None
+            results.append(_map_scene(model, job, report))
     return results
 
 
-class _Probabilities(torch.nn.Module):
-    """The network with its adapters merged, giving probabilities."""
-
-    def __init__(self, bundle: ModelBundle) -> None:
-        super().__init__()
-        self.network = bundle.network.eval()
-
-    def forward(self, image: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-        return torch.softmax(self.network(image, valid).float(), dim=1)
+@contextlib.contextmanager
+def _ready(bundle: ModelBundle, device: torch.device) -> Iterator[Model]:
+    """Give the network as class probabilities, its adapters merged for as long as it maps."""
+    network = bundle.network.eval().to(device)
+    fresh = not is_merged(network)
+    if fresh:
+        merge(network)
+    try:
+        yield lambda image, valid: torch.softmax(network(image, valid).float(), dim=1)
+    finally:
+        if fresh:
+            unmerge(network)
 
 
 def choose_device(name: str) -> torch.device:
@@ -225,47 +194,60 @@ def check_scene(scene: Scene, record: BundleRecord) -> None:
         return
     trained = f"{low:.3g} m" if high / low < 1.05 else f"{low:.3g} to {high:.3g} m"
     kind = "finer" if size < low else "coarser"
-    told = f"{scene.source} has pixels of {size:.3g} m, {ratio:.1f} times {kind} than the trained {trained}"
+    told = (
+        f"{scene.source} has pixels of {size:.3g} m, {ratio:.1f} times {kind} than the "
+        f"trained {trained}"
+    )
     if ratio > LARGEST_GSD_RATIO:
         raise SceneError(f"{told}; resample it to within {LARGEST_GSD_RATIO:g} times first")
     logger.warning("%s; expect worse results", told)
 
 
+@dataclass(frozen=True)
+class _Job:
+    """One scene to map, checked."""
+
+    scene: Scene
+    record: BundleRecord
+    products: Products
+    device: torch.device
+    bounds: tuple[float, float, float, float] | None
+    overwrite: bool
+
+
 def _map_scene(
-    model: torch.nn.Module,
-    scene: Scene,
-    record: BundleRecord,
-    products: Products,
-    *,
-    overwrite: bool,
-    bounds: tuple[float, float, float, float] | None,
-    device: torch.device,
-    on_block: Callable[[int, int], None] | None,
+    model: Model, job: _Job, on_block: Callable[[int, int], None] | None
 ) -> PredictResult:
     started = time.monotonic()
-    settings = record.predict
+    scene, record, settings = job.scene, job.record, job.record.predict
+    height_px, width_px = scene.grid.shape
     overlap_px = int(record.tile_px * settings.overlap)
-    plan = TilePlan(
-        scene.grid.height_px, scene.grid.width_px, record.tile_px, overlap_px, settings.block_px
-    )
-    extent = _extent(scene.grid, bounds)
+    plan = TilePlan(height_px, width_px, record.tile_px, overlap_px, settings.block_px)
+    extent = _extent(scene.grid, job.bounds)
     blocks = [b.intersection(extent) for b in plan.blocks() if intersect(b, extent)]
-    tally = _Tally()
-    with _writers(scene, scene.grid.crop(extent), record, products, overwrite) as write:
+    tiles = skipped = 0
+    with writing(
+        job.products, scene.grid.crop(extent), record.classes,
+        nodata=CLASS_NODATA, tags=_tags(scene, record), overwrite=job.overwrite,
+    ) as writer:  # fmt: skip
         computed = run_blocks(
             model, scene, plan, blend=settings.blend, batch_size=settings.batch_size,
-            device=device, windows=blocks,
+            device=job.device, windows=blocks,
         )  # fmt: skip
         for done, block in enumerate(computed, 1):
-            write(block, extent, tally)
+            writer.write(block.scores, block.valid, _inside(block.window, extent))
+            tiles, skipped = tiles + block.tiles, skipped + block.skipped
             if on_block:
                 on_block(done, len(blocks))
-    pixels = {
-        name: int(tally.pixels[value])
-        for name, value in zip(record.output.classes, record.output.values, strict=True)
-    }
-    seconds = time.monotonic() - started
-    return PredictResult(products, tally.tiles, tally.skipped, pixels, seconds)
+    names = [spec.name for spec in record.classes]
+    pixels = dict(zip(names, writer.class_pixels.tolist(), strict=True))
+    return PredictResult(job.products, tiles, skipped, pixels, time.monotonic() - started)
+
+
+def _inside(window: Window, extent: Window) -> Window:
+    """Return a window counted from the corner of another."""
+    col, row = window.col_off - extent.col_off, window.row_off - extent.row_off
+    return Window(col, row, window.width, window.height)
 
 
 def _extent(grid: Grid, bounds: tuple[float, float, float, float] | None) -> Window:
@@ -283,105 +265,17 @@ def _extent(grid: Grid, bounds: tuple[float, float, float, float] | None) -> Win
     return window.intersection(grid.full_window)
 
 
-@contextlib.contextmanager
-def _writers(
-    scene: Scene, grid: Grid, record: BundleRecord, products: Products, overwrite: bool
-) -> Iterator[Callable[[Block, Window, _Tally], None]]:
-    """Open the rasters of one scene; give a function that writes a block into all of them."""
-    output = record.output
-    values = np.array(output.values, dtype=output.dtype)
-    tags = map_tags(scene, record)
-    with contextlib.ExitStack() as stack:
-        classes = stack.enter_context(
-            RasterWriter(
-                products.classes,
-                grid,
-                count=1,
-                dtype=output.dtype,
-                nodata=output.nodata,
-                overwrite=overwrite,
-                colormap=_colormap(record),
-                descriptions=["class"],
-                tags=tags,
-                publish=partial(publish_cog, overviews="mode"),
-            )  # fmt: skip
-        )
-        shares = stack.enter_context(
-            _float_writer(products.probabilities, grid, output.classes, overwrite, tags)
-        )
-        sure = stack.enter_context(
-            _float_writer(products.confidence, grid, ("confidence",), overwrite, tags)
-        )
-
-        def write(block: Block, extent: Window, tally: _Tally) -> None:
-            place = Window(
-                block.window.col_off - extent.col_off, block.window.row_off - extent.row_off,
-                block.window.width, block.window.height,
-            )  # fmt: skip
-            labels = np.full(block.valid.shape, output.nodata, dtype=output.dtype)
-            scores = block.scores
-            if len(scores):
-                labels[block.valid] = values[scores.argmax(axis=0)[block.valid]]
-            else:
-                scores = np.zeros((len(values), *block.valid.shape), dtype=np.float32)
-            classes.write(labels[None], place)
-            if shares is not None:
-                shares.write(np.where(block.valid, scores, np.nan), place)
-            if sure is not None:
-                sure.write(np.where(block.valid, scores.max(axis=0), np.nan)[None], place)
-            tally.tiles += block.tiles
-            tally.skipped += block.skipped
-            tally.pixels += np.bincount(labels.ravel(), minlength=256)
-
-        yield write
-
-
-def _float_writer(
-    path: Path | None,
-    grid: Grid,
-    bands: Sequence[str],
-    overwrite: bool,
-    tags: dict[str, str],
-) -> contextlib.AbstractContextManager[RasterWriter | None]:
-    if path is None:
-        return contextlib.nullcontext()
-    return RasterWriter(
-        path, grid, count=len(bands), dtype="float32", nodata=float("nan"), overwrite=overwrite,
-        descriptions=list(bands), tags=tags, publish=partial(publish_cog, overviews="average"),
-    )  # fmt: skip
-
-
-def map_tags(scene: Scene, record: BundleRecord) -> dict[str, str]:
-    """Return the metadata that a map carries: classes, model hash, source, software."""
+def _tags(scene: Scene, record: BundleRecord) -> dict[str, str]:
+    """Return the metadata that a map carries: model hash, source, software, time."""
     tags = {
         "TIFFTAG_SOFTWARE": f"rsmeta {rsmeta.__version__}",
         "RSMETA_MODEL_SHA256": record.weights_sha256,
-        "RSMETA_SOURCE": Path(str(scene.source)).name,
-        "RSMETA_CLASSES": json.dumps(
-            [{"value": s.value, "name": s.name, "colour": s.colour} for s in record.classes],
-            ensure_ascii=False,
-        ),
+        "RSMETA_SOURCE": Path(scene.source).name,
     }
     if scene.acquired is not None:
         tags["TIFFTAG_DATETIME"] = scene.acquired.strftime("%Y:%m:%d %H:%M:%S")
     return tags
 
 
-def _colormap(record: BundleRecord) -> dict[int, tuple[int, int, int, int]]:
-    colours = {spec.value: (*spec.rgb, 255) for spec in record.classes}
-    return {**colours, int(record.output.nodata or 255): (0, 0, 0, 0)}
-
-
 def _path(given: str | Path | None) -> Path | None:
     return None if given is None else Path(given)
-
-
-def _check_free(names: Sequence[Products], *, overwrite: bool) -> None:
-    """Refuse, before any work, files that exist and files named twice."""
-    paths = [p for n in names for p in (n.classes, n.probabilities, n.confidence) if p is not None]
-    seen: set[Path] = set()
-    for path in paths:
-        if path.resolve() in seen:
-            raise OutputError(f"{path} would be written twice; name different files")
-        seen.add(path.resolve())
-        check_output(path, overwrite=overwrite)

@@ -27,7 +27,7 @@ from rsmeta.errors import OutputError, RsmetaError, TrainingError, one_line
 from rsmeta.losses import build_loss
 from rsmeta.metrics import SegmentationMetrics
 from rsmeta.models.build import build_network
-from rsmeta.training.fit import FitResult, fit, test
+from rsmeta.training.fit import FitResult, evaluate_part, fit
 from rsmeta.training.module import SegmentationModule
 from rsmeta.training.plots import plot_run
 
@@ -268,9 +268,11 @@ def _final_metrics(
     }
     for part in ("test", "validation"):  # validation last: its confusion matrix is plotted
         if data.parts[part]:
-            metrics[part] = test(module, data, part=part).as_dict()
+            metrics[part] = evaluate_part(module, data, part=part).as_dict()
     metrics["seconds"] = round(seconds, 1)
     metrics["versions"] = {
-        "rsmeta": rsmeta.__version__, "torch": torch.__version__, "python": platform.python_version(),
-    }  # fmt: skip
+        "rsmeta": rsmeta.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
     return metrics

@@ -41,9 +41,7 @@ BANDS = ("red", "nir")
 def make_data(tmp_path: Path, make_scene: MakeScene) -> Any:
     """Return a function that writes scenes with labels and gives the settings for them."""
 
-    def make(
-        shape: tuple[int, int] = (160, 200), count: int = 1, **overrides: Any
-    ) -> DataSettings:
+    def make(shape: tuple[int, int] = (160, 200), count: int = 1, **overrides: Any) -> DataSettings:
         rng = np.random.default_rng(0)
         for i in range(count):
             labels = rng.integers(0, 3, shape).astype(np.uint8)
@@ -143,7 +141,9 @@ def test_files_split_keeps_places_apart(
 def test_same_place_on_several_dates_is_divided_alike(make_data: Any) -> None:
     data = SceneDataModule(make_data(count=3), seed=0)
     regions = [
-        p.labelled.region.contains(p.labelled.scene.grid) for p in data.parts["train"] if p.labelled.region
+        p.labelled.region.contains(p.labelled.scene.grid)
+        for p in data.parts["train"]
+        if p.labelled.region
     ]
     assert len(regions) == 3
     assert all((region == regions[0]).all() for region in regions)
@@ -184,7 +184,9 @@ def test_chips_are_drawn_where_sparse_labels_are(make_data: Any, tmp_path: Path)
         ),
         seed=0,
     )  # fmt: skip
-    found = [set(mask.unique().tolist()) - {-1} for b in batches(data, "train") for mask in b["mask"]]
+    found = [
+        set(mask.unique().tolist()) - {-1} for b in batches(data, "train") for mask in b["mask"]
+    ]
     assert all(found)
     lows = sum(0 in classes for classes in found)
     assert 60 < lows < 140, "balanced sampling draws both classes about equally often"
@@ -262,7 +264,9 @@ def test_torchgeo_samplers_and_collation_work_with_our_datasets(make_data: Any) 
 
 @given(
     counts=st.lists(
-        st.tuples(st.integers(0, 50), st.integers(0, 5), st.integers(0, 200)), min_size=1, max_size=30
+        st.tuples(st.integers(0, 50), st.integers(0, 5), st.integers(0, 200)),
+        min_size=1,
+        max_size=30,
     ),
     share=st.floats(0.05, 0.6),
     seed=st.integers(0, 1000),
@@ -271,7 +275,7 @@ def test_torchgeo_samplers_and_collation_work_with_our_datasets(make_data: Any) 
 def test_no_class_is_ever_taken_from_training(
     counts: list[tuple[int, int, int]], share: float, seed: int
 ) -> None:
-    blocks = {(i, 0): np.array(c) for i, c in enumerate(counts)}
+    blocks = {(0, i, 0): np.array(c) for i, c in enumerate(counts)}
     chosen = choose_blocks(
         blocks, {"validation": share, "test": share / 2}, np.random.default_rng(seed)
     )
@@ -350,7 +354,7 @@ def test_rotated_scene_is_refused_for_training(
     turned = Affine(10, 2, 500_000, 2, -10, 5_150_000)
     make_scene(tmp_path / "s0.tif", np.zeros((2, 50, 50), np.float32), descriptions=BANDS,
                transform=turned)  # fmt: skip
-    with pytest.raises((SceneError, LabelsError), match="rotated|overlap"):
+    with pytest.raises((SceneError, LabelsError), match=r"rotated|overlap"):
         SceneDataModule(settings, seed=0)
 
 

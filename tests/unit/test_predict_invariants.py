@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +16,8 @@ from rsmeta.bundle import BundleRecord, ModelBundle
 from rsmeta.workflows.predict import predict
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.conftest import MakeScene
 
 BLENDS = ("cosine", "centre", "none")
@@ -61,8 +62,7 @@ def bundle_of(network: Any, *, classes: int, **predict_settings: Any) -> ModelBu
                 for name in ("red", "nir")
             ],
             "classes": [
-                {"name": f"class {i}", "value": 10 * i, "colour": "#00ff00"}
-                for i in range(classes)
+                {"name": f"class {i}", "value": 10 * i, "colour": "#00ff00"} for i in range(classes)
             ],
             "read": {},
             "tile_px": tile_px,

@@ -1,0 +1,145 @@
+"""One small trained model, and the command line called as a user calls it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import pytest
+from affine import Affine
+
+from rsmeta_cli.main import main
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.conftest import MakeScene
+
+BANDS = ("green", "red", "nir")
+
+#: Ten lines, two scenes of 96 x 96 pixels, a network of two narrow blocks: trained in a second.
+CONFIG = """\
+data:
+  scenes: [west.tif, east.tif]
+  labels: "{stem}_labels.tif"
+  classes: {1: bare, 2: meadow}
+  chip_px: 32
+  chips_per_epoch: 16
+  batch_size: 4
+  split: {test: 0.2}
+model: {options: {img_size: 32, patch_size: 8, embed_dim: 32, depth: 2, num_heads: 2}, head: linear}
+tuner: full
+trainer: {max_epochs: 2, accelerator: cpu, optimizer: {lr: 0.003}}
+"""
+
+
+@dataclass(frozen=True)
+class TinyRun:
+    """A finished run and what it was trained on; tests read it and change nothing in it."""
+
+    data: Path
+    config: Path
+    folder: Path
+
+    @property
+    def bundle(self) -> Path:
+        return self.folder / "bundle"
+
+    @property
+    def scene(self) -> Path:
+        return self.data / "west.tif"
+
+    @property
+    def labels(self) -> Path:
+        return self.data / "west_labels.tif"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def complaint(self) -> str:
+        """The one line that says what is wrong; asserts that there is just one."""
+        lines = [line for line in self.err.splitlines() if line.startswith("rsmeta: ")]
+        assert len(lines) == 1, self.err
+        assert self.err.rstrip().endswith(lines[0]), self.err
+        assert "Traceback" not in self.err + self.out
+        return lines[0]
+
+
+class Rsmeta(Protocol):
+    """Signature of the fixture ``rsmeta``."""
+
+    def __call__(self, *words: object) -> Ended: ...
+
+
+@contextlib.contextmanager
+def logging_restored() -> Iterator[None]:
+    """Put back the library's logger, which the command line takes over."""
+    logger = logging.getLogger("rsmeta")
+    before = (logger.handlers[:], logger.level, logger.propagate)
+    try:
+        yield
+    finally:
+        logger.handlers, logger.level, logger.propagate = before
+
+
+@pytest.fixture
+def rsmeta(capsys: pytest.CaptureFixture[str]) -> Rsmeta:
+    """Return a function that runs ``rsmeta`` in this process and tells how it ended."""
+
+    def run(*words: object) -> Ended:
+        capsys.readouterr()
+        with logging_restored(), pytest.raises(SystemExit) as ended:
+            main([str(word) for word in words])
+        captured = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return Ended(ended.value.code, captured.out, captured.err)
+
+    return run
+
+
+def write_data(folder: Path, make_scene: MakeScene) -> Path:
+    """Write two scenes with labels, a chequered field each, and return the folder."""
+    rng = np.random.default_rng(0)
+    row, col = np.mgrid[:96, :96]
+    classes = (1 + (row // 24 + col // 24) % 2).astype(np.uint8)
+    for name, left in (("west", 500_000.0), ("east", 502_000.0)):
+        place = Affine(10.0, 0.0, left, 0.0, -10.0, 5_150_000.0)
+        means = 1000 + classes * np.array([200, 500, 900])[:, np.newaxis, np.newaxis]
+        image = rng.normal(means, 60).astype(np.uint16)
+        image[:, :6, :9] = 0
+        make_scene(
+            folder / f"{name}.tif", image, descriptions=BANDS, transform=place, nodata=0
+        )
+        make_scene(folder / f"{name}_labels.tif", classes, transform=place)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory, make_scene: MakeScene) -> TinyRun:
+    """Train one tiny model through the command line, once for all tests."""
+    folder = tmp_path_factory.mktemp("tiny")
+    data = write_data(folder / "data", make_scene)
+    run = TinyRun(data, folder / "config.yaml", folder / "run")
+    run.config.write_text(CONFIG, encoding="utf-8")
+    with logging_restored(), pytest.raises(SystemExit) as ended:
+        main(["--quiet", "train", str(run.config), f"data.root={data}", "--output", str(run.folder)])
+    assert ended.value.code == 0
+    return run
+
+
+@pytest.fixture
+def bundle_copy(tiny_run: TinyRun, tmp_path: Path) -> Path:
+    """A copy of the trained bundle that a test may damage."""
+    return Path(shutil.copytree(tiny_run.bundle, tmp_path / "bundle"))

@@ -1,0 +1,515 @@
+"""What a user gets wrong: one line on standard error, status 1, and nothing left behind."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio.shutil
+import shapely
+from affine import Affine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.conftest import MakeScene
+    from tests.integration.conftest import Rsmeta, TinyRun
+
+SHAPE = (96, 96)
+
+
+def image(bands: int) -> np.ndarray:
+    return np.random.default_rng(1).integers(1, 3000, (bands, *SHAPE)).astype(np.uint16)
+
+
+def square(size_m: float) -> Affine:
+    return Affine(size_m, 0.0, 500_000.0, 0.0, -size_m, 5_150_000.0)
+
+
+def polygons(path: Path, **columns: Any) -> Path:
+    """Write two polygons on the western scene, in degrees."""
+    boxes = [
+        shapely.box(left, 5_149_200, left + 300, 5_149_900) for left in (500_050, 500_500)
+    ]
+    frame = geopandas.GeoDataFrame(columns, geometry=boxes, crs="EPSG:32633")
+    frame.to_crs("EPSG:4326").to_file(path)
+    return path
+
+
+# -- scenes and predict ----------------------------------------------------------------------
+
+RUINS: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda raw: b"",
+    "four_bytes": lambda raw: raw[:4],
+    "half": lambda raw: raw[: len(raw) // 2],
+    "nearly_whole": lambda raw: raw[: int(len(raw) * 0.99)],
+    "other_magic": lambda raw: b"XX" + raw[2:],
+    "zeros_at_the_end": lambda raw: raw[: len(raw) // 2] + bytes(len(raw) - len(raw) // 2),
+    "html": lambda raw: b"<html>404 Not Found</html>",
+    "text": lambda raw: b"this is a text file\n",
+}
+
+
+@pytest.mark.parametrize("kind", RUINS)
+def test_ruined_scene(rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path, kind: str) -> None:
+    bad = tmp_path / "bad.tif"
+    bad.write_bytes(RUINS[kind](tiny_run.scene.read_bytes()))
+    ended = rsmeta(
+        "predict", bad, "--model", tiny_run.bundle, "--output", tmp_path / "maps" / "m.tif"
+    )
+    assert ended.status == 1
+    assert str(bad) in ended.complaint
+    assert "is it complete?" in ended.complaint
+    assert not (tmp_path / "maps").exists()
+
+
+@pytest.mark.parametrize("cut", [0.5, 0.9])
+def test_scene_whose_pixels_are_cut_off(
+    rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path, make_scene: MakeScene, cut: float
+) -> None:
+    """The header is whole, so that only reading finds out, after the map was begun."""
+    whole = make_scene(
+        tmp_path / "whole.tif", image(3), descriptions=("green", "red", "nir")
+    )
+    bad = tmp_path / "bad.tif"
+    rasterio.shutil.copy(whole, bad, driver="COG", compress="deflate")
+    raw = bad.read_bytes()
+    bad.write_bytes(raw[: int(len(raw) * cut)])
+    ended = rsmeta("predict", bad, "--model", tiny_run.bundle, "--output", tmp_path / "m.tif")
+    assert ended.status == 1
+    assert str(bad) in ended.complaint
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.tif", "whole.tif"]
+
+
+def test_no_scene(rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for missing in ("none.tif", "empty", "*.tif"):
+        ended = rsmeta(
+            "predict", tmp_path / missing, "--model", tiny_run.bundle,
+            "--output", tmp_path / "m.tif",
+        )  # fmt: skip
+        assert ended.status == 1
+        assert ended.complaint == f"rsmeta: no scene at {tmp_path / missing}; check the path"
+    assert not (tmp_path / "m.tif").exists()
+
+
+def test_scene_that_lacks_a_band(
+    rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path, make_scene: MakeScene
+) -> None:
+    scene = make_scene(tmp_path / "two.tif", image(2), descriptions=("green", "red"))
+    ended = rsmeta("predict", scene, "--model", tiny_run.bundle, "--output", tmp_path / "m.tif")
+    assert ended.status == 1
+    assert "lacks the band nir; it has green, red" in ended.complaint
+    assert not (tmp_path / "m.tif").exists()
+
+
+def test_scene_whose_bands_have_no_names(
+    rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path, make_scene: MakeScene
+) -> None:
+    scene = make_scene(tmp_path / "nameless.tif", image(3))
+    ended = rsmeta("predict", scene, "--model", tiny_run.bundle, "--output", tmp_path / "m.tif")
+    assert ended.status == 1
+    assert "cannot tell the bands" in ended.complaint
+
+
+@pytest.mark.parametrize(("size_m", "told"), [(50.0, "5.0 times coarser"), (2.0, "5.0 times finer")])
+def test_pixels_beyond_four_times_the_trained_size(
+    rsmeta: Rsmeta,
+    tiny_run: TinyRun,
+    tmp_path: Path,
+    make_scene: MakeScene,
+    size_m: float,
+    told: str,
+) -> None:
+    scene = make_scene(
+        tmp_path / "s.tif", image(3), descriptions=("green", "red", "nir"), transform=square(size_m)
+    )
+    ended = rsmeta("predict", scene, "--model", tiny_run.bundle, "--output", tmp_path / "m.tif")
+    assert ended.status == 1
+    assert told in ended.complaint
+    assert not (tmp_path / "m.tif").exists()
+
+
+def test_pixels_of_twice_the_trained_size_are_mapped_with_a_warning(
+    rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path, make_scene: MakeScene
+) -> None:
+    scene = make_scene(
+        tmp_path / "s.tif", image(3), descriptions=("green", "red", "nir"), transform=square(20)
+    )
+    ended = rsmeta("predict", scene, "--model", tiny_run.bundle, "--output", tmp_path / "m.tif")
+    assert ended.status == 0
+    assert "warning: " in ended.err
+    assert "2.0 times coarser than the trained 10 m" in ended.err
+
+
+def test_scene_without_crs_is_mapped_and_this_is_said(
+    rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path, make_scene: MakeScene
+) -> None:
+    scene = make_scene(
+        tmp_path / "s.tif", image(3), descriptions=("green", "red", "nir"), crs=None
+    )
+    words = ("predict", scene, "--model", tiny_run.bundle, "--output", tmp_path / "m.tif")
+    ended = rsmeta(*words)
+    assert ended.status == 0
+    assert "has no CRS" in ended.err
+    assert rsmeta(*words, "--overwrite", "--bounds", 14, 46, 15, 47).status == 1
+
+
+def test_one_bad_scene_among_many_stops_before_any_map(
+    rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path, make_scene: MakeScene
+) -> None:
+    bad = make_scene(tmp_path / "two.tif", image(2), descriptions=("green", "red"))
+    ended = rsmeta(
+        "predict", tiny_run.scene, bad, "--model", tiny_run.bundle, "--output", tmp_path / "maps"
+    )
+    assert ended.status == 1
+    assert "lacks the band nir" in ended.complaint
+    assert not (tmp_path / "maps").exists()
+
+
+@pytest.mark.parametrize(
+    ("bounds", "told"),
+    [((1, 2, 3, 4), "do not meet the scene"), ((10, 2, 3, 4), "are no W S E N in degrees")],
+)
+def test_bounds_elsewhere(
+    rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path, bounds: tuple[int, ...], told: str
+) -> None:
+    ended = rsmeta(
+        "predict", tiny_run.scene, "--model", tiny_run.bundle, "--output", tmp_path / "m.tif",
+        "--bounds", *bounds,
+    )  # fmt: skip
+    assert ended.status == 1
+    assert told in ended.complaint
+    assert not (tmp_path / "m.tif").exists()
+
+
+@pytest.mark.parametrize(
+    ("device", "told"),
+    [("cuda:7", "this machine has"), ("tpu", "no device is called"), ("mps", "no device is")],
+)
+def test_device_that_is_not_there(
+    rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path, device: str, told: str
+) -> None:
+    ended = rsmeta(
+        "predict", tiny_run.scene, "--model", tiny_run.bundle, "--output", tmp_path / "m.tif",
+        "--device", device,
+    )  # fmt: skip
+    assert ended.status == 1
+    assert told in ended.complaint
+    assert device in ended.complaint
+    assert not (tmp_path / "m.tif").exists()
+
+
+# -- outputs ---------------------------------------------------------------------------------
+
+
+def test_existing_map_is_kept_without_overwrite(
+    rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path
+) -> None:
+    place = tmp_path / "m.tif"
+    place.write_bytes(b"mine")
+    words = ("predict", tiny_run.scene, "--model", tiny_run.bundle, "--output", place)
+    ended = rsmeta(*words)
+    assert ended.status == 1
+    assert "--overwrite" in ended.complaint
+    assert place.read_bytes() == b"mine"
+    for extra in ("--probabilities", "--confidence"):
+        ended = rsmeta(*words[:-1], tmp_path / "other.tif", extra, place)
+        assert ended.status == 1
+        assert place.read_bytes() == b"mine"
+        assert not (tmp_path / "other.tif").exists()
+    assert rsmeta(*words, "--overwrite").status == 0
+    assert place.read_bytes() != b"mine"
+
+
+def test_place_that_cannot_be_written(rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path) -> None:
+    """Below a regular file nobody can write, not even root."""
+    file = tmp_path / "file"
+    file.write_text("mine")
+    ended = rsmeta("predict", tiny_run.scene, "--model", tiny_run.bundle, "--output", file / "m.tif")
+    assert ended.status == 1
+    assert str(file) in ended.complaint
+    for place in (file / "run", file):
+        ended = rsmeta("train", tiny_run.config, f"data.root={tiny_run.data}", "--output", place)
+        assert ended.status == 1
+        assert f"{file} is a file" in ended.complaint
+    assert file.read_text() == "mine"
+
+
+def test_many_scenes_into_one_file(rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path) -> None:
+    ended = rsmeta(
+        "predict", tiny_run.scene, tiny_run.data / "east.tif", "--model", tiny_run.bundle,
+        "--output", tmp_path / "m.tif",
+    )  # fmt: skip
+    assert ended.status == 1
+    assert "name a folder" in ended.complaint
+
+
+def test_two_products_in_one_file(rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path) -> None:
+    ended = rsmeta(
+        "predict", tiny_run.scene, "--model", tiny_run.bundle, "--output", tmp_path / "m.tif",
+        "--confidence", tmp_path / "m.tif",
+    )  # fmt: skip
+    assert ended.status == 1
+    assert "written twice" in ended.complaint
+
+
+# -- bundles ---------------------------------------------------------------------------------
+
+
+def predict_with(rsmeta: Rsmeta, tiny_run: TinyRun, bundle: Path) -> str:
+    """Run predict with a bad bundle; return the complaint."""
+    place = bundle.parent / "maps" / "m.tif"
+    ended = rsmeta("predict", tiny_run.scene, "--model", bundle, "--output", place)
+    assert ended.status == 1
+    assert not place.parent.exists()
+    return ended.complaint
+
+
+def test_bundle_of_another_version(rsmeta: Rsmeta, tiny_run: TinyRun, bundle_copy: Path) -> None:
+    file = bundle_copy / "bundle.yaml"
+    file.write_text(file.read_text().replace("format: 1\n", "format: 99\n"))
+    complaint = predict_with(rsmeta, tiny_run, bundle_copy)
+    assert "bundle format 99" in complaint
+    assert "reads format 1" in complaint
+
+
+def test_no_bundle(rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path) -> None:
+    for place in (tmp_path / "nothing", tiny_run.scene):
+        assert f"no bundle at {place}" in predict_with(rsmeta, tiny_run, place)
+
+
+@pytest.mark.parametrize("text", ["", "- a list", "{unfinished", "\x00", "format: 1\n"])
+def test_bundle_whose_record_is_ruined(
+    rsmeta: Rsmeta, tiny_run: TinyRun, bundle_copy: Path, text: str
+) -> None:
+    (bundle_copy / "bundle.yaml").write_text(text)
+    assert str(bundle_copy) in predict_with(rsmeta, tiny_run, bundle_copy)
+
+
+def test_bundle_with_an_unknown_key(rsmeta: Rsmeta, tiny_run: TinyRun, bundle_copy: Path) -> None:
+    file = bundle_copy / "bundle.yaml"
+    file.write_text(file.read_text() + "class_path: os.system\n")
+    assert "unknown key 'class_path'" in predict_with(rsmeta, tiny_run, bundle_copy)
+
+
+def test_bundle_with_ruined_weights(rsmeta: Rsmeta, tiny_run: TinyRun, bundle_copy: Path) -> None:
+    weights, record = bundle_copy / "weights.safetensors", bundle_copy / "bundle.yaml"
+    whole = weights.read_bytes()
+    half = whole[: len(whole) // 2]
+    weights.write_bytes(half)
+    assert "is damaged" in predict_with(rsmeta, tiny_run, bundle_copy)
+    hashes = [hashlib.sha256(content).hexdigest() for content in (whole, half)]
+    record.write_text(record.read_text().replace(*hashes))  # even if the hash fits
+    assert f"cannot read {weights}" in predict_with(rsmeta, tiny_run, bundle_copy)
+    weights.unlink()
+    assert "lacks weights.safetensors" in predict_with(rsmeta, tiny_run, bundle_copy)
+
+
+# -- train -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fails(rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path) -> Callable[..., str]:
+    """Return a function that trains with overrides, and gives the complaint."""
+
+    def fail(*overrides: str, config: Path | None = None) -> str:
+        place = tmp_path / "run"
+        ended = rsmeta(
+            "train", config or tiny_run.config, f"data.root={tiny_run.data}", *overrides,
+            "--output", place,
+        )  # fmt: skip
+        assert ended.status == 1
+        assert not place.exists(), "a failed start leaves nothing that stands in the way"
+        return ended.complaint
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("data.chip_pix=32", "unknown key 'data.chip_pix'; did you mean 'chip_px'?"),
+        ("trainer.optimizer.lrr=1", "unknown key 'trainer.optimizer.lrr'; did you mean 'lr'?"),
+        ("trainr.max_epochs=1", "unknown key 'trainr'; did you mean 'trainer'?"),
+        ("trainer.max_epochs=soon", "trainer.max_epochs='soon': "),
+        ("model=vit_nanno", "unknown model preset 'vit_nanno'; did you mean 'vit_nano'?"),
+        ("model.head=fnp", "unknown head 'fnp'; did you mean 'fpn'?"),
+        ("model.backbone=vit_tiny_patch16_225", "did you mean 'vit_tiny_patch16_224"),
+        ("model.options.depht=1", "model.options holds 'depht'"),
+        ("model.checkpoint=none.pt", "no checkpoint at none.pt"),
+        ("tuner.method=lroa", "unknown tuner 'lroa'; did you mean 'lora'?"),
+        ("loss.name=mse", "unknown loss 'mse'"),
+        ("data.sensor=sentinel2_l2", "unknown sensor 'sentinel2_l2'; did you mean 'sentinel2_l"),
+        ("noequals", "'noequals' is no override; write KEY=VALUE"),
+        ("data.root=/nowhere", "no folder at data.root=/nowhere"),
+        ("data.scenes=none.tif", "no scene at "),
+        ("data.scenes=*.jp2", "no scene at "),
+        ("data.labels=none.tif", "no labels at "),
+        ("data.classes={1: bare, 3: water}", "holds the value 2, which is no class (1, 3)"),
+        ("data.classes=[bare]", "give two or more"),
+        ("data.use_bands=[blue, nir]", "lacks the band blue; it has green, red, nir"),
+        ("data.bands=[green, red]", "data.bands names 2 bands, but "),
+        ("data.chips_per_epoch=2", "less than one batch of data.batch_size=4"),
+        ("data.split.by=files", None),  # two places, three parts
+        ("trainer.strategy=unheard_of", "cannot train with trainer.accelerator=cpu"),
+    ],
+)
+def test_setting_that_cannot_be_used(
+    fails: Callable[..., str], override: str, told: str | None
+) -> None:
+    assert (told or "too few for split.by=files") in fails(override)
+
+
+def test_configuration_that_is_none(fails: Callable[..., str], tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    assert f"no configuration at {file}" in fails(config=file)
+    for content, told in (
+        (b"data: [1, 2", "as YAML"),
+        (b"- a list\n", "holds no settings"),
+        (b"", "holds no settings"),
+        (b"data: \xff", "as YAML"),
+    ):
+        file.write_bytes(content)
+        assert told in fails(config=file)
+
+
+def test_folder_without_scenes(fails: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert f"no scene at {tmp_path / 'empty'}" in fails(f"data.scenes={tmp_path / 'empty'}")
+
+
+@pytest.mark.parametrize("kind", ["text", "half"])
+def test_training_scene_that_is_ruined(
+    fails: Callable[..., str], tiny_run: TinyRun, tmp_path: Path, kind: str
+) -> None:
+    bad = tmp_path / "bad.tif"
+    bad.write_bytes(RUINS[kind](tiny_run.scene.read_bytes()))
+    assert f"cannot read {bad} as a raster" in fails(f"data.scenes={bad}")
+
+
+def test_labels_that_do_not_fit(fails: Callable[..., str], tmp_path: Path) -> None:
+    assert "do not overlap the scene" in fails("data.scenes=west.tif", "data.labels=east_labels.tif")
+    assert "has 3 bands; a label raster has one" in fails("data.labels={stem}.tif")
+    (tmp_path / "text.tif").write_text("no raster")
+    assert "cannot read the labels" in fails(f"data.labels={tmp_path / 'text.tif'}")
+    (tmp_path / "text.gpkg").write_text("no polygons")
+    assert "as polygons" in fails(f"data.labels={tmp_path / 'text.gpkg'}")
+
+
+def test_polygons_that_do_not_fit(fails: Callable[..., str], tmp_path: Path) -> None:
+    file = polygons(tmp_path / "p.gpkg", kind=["bare", "meadow"], by=["me", "you"])
+    west = ("data.scenes=west.tif", f"data.labels={file}")
+    assert "name the class column with data.class_column; it has: kind, by" in fails(*west)
+    complaint = fails(*west, "data.class_column=knd")
+    assert "has no column 'knd'; did you mean 'kind'?" in complaint
+    complaint = fails(*west, "data.class_column=kind", "data.classes=[bare, medow]")
+    assert "kind='meadow' is no class; did you mean 'medow'?" in complaint
+    complaint = fails("data.scenes=east.tif", *west[1:], "data.class_column=kind")
+    assert "do not overlap the scene" in complaint
+
+
+def test_folder_that_holds_a_run(rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(tiny_run.folder, tmp_path / "run"))
+    before = (run / "config.yaml").read_text()
+    words = ("train", tiny_run.config, f"data.root={tiny_run.data}", "--output", run)
+    ended = rsmeta(*words)
+    assert ended.status == 1
+    assert "holds a run already; resume it with --resume" in ended.complaint
+    for override in ("trainer.optimizer.lr=0.1", "seed=3", "tuner=lora", "data.chip_px=48"):
+        ended = rsmeta(*words, override, "--resume")
+        assert ended.status == 1
+        assert "holds a run with another " in ended.complaint
+        assert override.split(".")[0].split("=")[0] in ended.complaint
+    assert (run / "config.yaml").read_text() == before
+
+
+# -- evaluate and inspect --------------------------------------------------------------------
+
+
+def test_evaluate_what_cannot_be_compared(
+    rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path
+) -> None:
+    place = tmp_path / "m.tif"
+    assert rsmeta("predict", tiny_run.scene, "--model", tiny_run.bundle, "--output", place).status == 0
+    for map_, reference, told in (
+        (tiny_run.scene, tiny_run.labels, "does not name its classes"),
+        (tmp_path / "none.tif", tiny_run.labels, "no scene at"),
+        (place, tmp_path / "none.tif", "no labels at"),
+        (place, tiny_run.data / "east_labels.tif", "do not overlap"),
+        (place, polygons(tmp_path / "p.gpkg", kind=["bare", "meadow"]), "class column"),
+    ):
+        ended = rsmeta("evaluate", "--map", map_, "--reference", reference)
+        assert ended.status == 1
+        assert told in ended.complaint
+    words = ("evaluate", "--model", tiny_run.bundle, tiny_run.config, f"data.root={tiny_run.data}")
+    ended = rsmeta(*words, "data.classes={1: x, 2: y}")
+    assert ended.status == 1
+    assert "the bundle's classes are ['bare', 'meadow']" in ended.complaint
+    ended = rsmeta(*words, "data.split.test=null")
+    assert ended.status == 1
+    assert "there is no test part" in ended.complaint
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("none.tif", None), ("none", None), ("none.yaml", None), ("none.pt", None),
+        ("text.tif", b"text"), ("junk.pt", b"junk"), ("junk.safetensors", b"junk"),
+        ("pickle.pt", b"cos\nsystem\n(S'true'\ntR."), ("junk.yaml", b"data: \xff"),
+    ],
+)  # fmt: skip
+def test_inspect_what_is_nothing(
+    rsmeta: Rsmeta, tmp_path: Path, name: str, content: bytes | None
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    ended = rsmeta("inspect", tmp_path / name)
+    assert ended.status == 1
+    assert str(tmp_path / name) in ended.complaint
+
+
+# -- usage -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (), ("maps",), ("--nope",), ("train",), ("train", "config.yaml"), ("predict",),
+        ("predict", "s.tif", "--model", "b", "--output", "m.tif", "--nope"),
+        ("predict", "s.tif", "--model", "b", "--output", "m.tif", "--bounds", "a", "1", "2", "3"),
+        ("evaluate",), ("evaluate", "--map", "m.tif"), ("list",), ("list", "things"), ("inspect",),
+    ],
+)  # fmt: skip
+def test_wrong_usage_is_status_2(rsmeta: Rsmeta, words: tuple[str, ...]) -> None:
+    ended = rsmeta(*words)
+    assert ended.status == 2
+    assert "Usage: rsmeta" in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    from rsmeta.errors import SceneNotFoundError
+    from rsmeta_cli.main import main
+    from tests.integration.conftest import logging_restored
+
+    for words in (["--debug", "inspect"], ["inspect", "--debug"]):
+        with logging_restored(), pytest.raises(SceneNotFoundError):
+            main([*words, str(tmp_path / "none.tif")])
+
+
+def test_error_of_the_system_is_one_line_too(
+    rsmeta: Rsmeta, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: str) -> None:
+        raise OSError(28, "No space left on device", path)
+
+    monkeypatch.setattr("rsmeta.workflows.inspect.inspect", full)
+    ended = rsmeta("inspect", "x")
+    assert ended.status == 1
+    assert "No space left on device" in ended.complaint

@@ -1,0 +1,70 @@
+"""What gets imported when: asked of a child interpreter, since this one has everything."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+#: Slow to import; a command that only answers a question must not wait for them.
+HEAVY = {"torch", "rasterio", "pydantic", "timm", "lightning", "torchgeo", "kornia", "geopandas"}
+
+#: What only training needs.
+TRAINING_ONLY = {"torchgeo", "lightning", "kornia", "torchmetrics", "tensorboard", "geopandas"}
+
+
+def imported(code: str) -> set[str]:
+    """Run code in a new interpreter; return the top-level names of what it imported."""
+    tail = (
+        "\nimport json, sys\n"
+        "print('MODULES', json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code + tail], capture_output=True, text=True, check=True, timeout=120
+    )
+    return set(json.loads(done.stdout.rsplit("MODULES ", 1)[1]))
+
+
+def command(*words: str) -> str:
+    """Return code that runs the command line to its end."""
+    return (
+        "from rsmeta_cli.main import main\n"
+        f"try:\n    main({list(words)})\nexcept SystemExit as ended:\n    assert not ended.code"
+    )
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["import rsmeta", command("--help"), command("--version"), command("predict", "--help")],
+    ids=["import", "help", "version", "help of predict"],
+)
+def test_light(code: str) -> None:
+    assert not imported(code) & HEAVY
+
+
+def test_help_of_train_and_list_load_settings_but_no_torch() -> None:
+    found = imported(command("train", "--help")) | imported(command("list", "sensors"))
+    assert "pydantic" in found
+    assert not found & (HEAVY - {"pydantic", "rasterio"})
+
+
+def test_a_typo_is_said_before_torch_is_imported() -> None:
+    code = (
+        "from rsmeta_cli.main import main\n"
+        "try:\n    main(['train', 'no_such_config.yaml', '--output', 'no_such_run'])\n"
+        "except SystemExit as ended:\n    assert ended.code == 1"
+    )
+    assert "torch" not in imported(code)
+
+
+def test_predict_loads_nothing_of_training() -> None:
+    found = imported("import rsmeta.workflows.predict")
+    assert "torch" in found
+    assert not found & TRAINING_ONLY
+
+
+def test_names_of_the_package_arrive_when_used() -> None:
+    found = imported("import rsmeta\nassert callable(rsmeta.inspect)\nassert 'train' in dir(rsmeta)")
+    assert "torch" not in found
