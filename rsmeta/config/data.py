@@ -31,6 +31,14 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str | int) else value
 
 
+_Names = Annotated[
+    tuple[str, ...], BeforeValidator(_as_list, json_schema_input_type=list[str] | str)
+]
+_Values = Annotated[
+    tuple[int, ...], BeforeValidator(_as_list, json_schema_input_type=list[int] | int)
+]
+
+
 class ClassSpec(Strict):
     """One class of the labels and of the map."""
 
@@ -107,29 +115,28 @@ class AugmentSettings(Strict):
 
     flip: bool = Field(default=True, description="mirror left-right and top-bottom")
     rotate: bool = Field(default=True, description="turn by multiples of 90 degrees")
-    brightness: float = Field(
-        default=0.1, ge=0, le=1, description="largest shift of all bands, in standard deviations"
+    gain: float = Field(
+        default=0.2, ge=0, le=2, description="all bands times exp(±gain): light, haze, season"
     )
-    contrast: float = Field(default=0.1, ge=0, lt=1, description="largest relative change of gain")
-    noise: float = Field(default=0.0, ge=0, description="noise per pixel, in standard deviations")
+    band_gain: float = Field(
+        default=0.05, ge=0, le=2, description="each band times exp(±band_gain): calibration"
+    )
 
 
 class DataSettings(Strict):
     """Scenes and labels; all file names are relative to ``root``."""
 
     root: Path = Field(default=Path(), description="folder that the file names start from")
-    scenes: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = Field(
+    scenes: _Names = Field(
         description="training scenes: files, folders or patterns such as '*.tif'"
     )
     labels: str = Field(
         description="label raster or polygons; '{stem}' stands for the scene's file name"
     )
-    validation_scenes: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = Field(
+    validation_scenes: _Names = Field(
         default=(), description="scenes for validation only; none: cut from the training scenes"
     )
-    test_scenes: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = Field(
-        default=(), description="scenes for testing only"
-    )
+    test_scenes: _Names = Field(default=(), description="scenes for testing only")
     classes: Annotated[tuple[ClassSpec, ...], BeforeValidator(_class_specs)] = Field(
         description="[name, …], {value: name, …} or [{name, value, colour}, …]",
     )
@@ -137,9 +144,7 @@ class DataSettings(Strict):
         default=None, description="column of the polygons that holds class name or value"
     )
     layer: str | None = Field(default=None, description="layer of the polygon file; none: first")
-    ignore: Annotated[tuple[int, ...], BeforeValidator(_as_list)] = Field(
-        default=(), description="label values that mean 'no label'"
-    )
+    ignore: _Values = Field(default=(), description="label values that mean 'no label'")
     sensor: str | dict[str, Any] | None = Field(
         default=None, description="sensor name, YAML file or mapping; none: from the bands"
     )
@@ -168,7 +173,7 @@ class DataSettings(Strict):
     split: SplitSettings = SplitSettings()
     augment: AugmentSettings = AugmentSettings()
 
-    @field_validator("split", mode="before")
+    @field_validator("split", mode="before", json_schema_input_type=SplitSettings | str)
     @classmethod
     def _split_by_name(cls, given: Any) -> Any:
         return {"by": given} if isinstance(given, str) else given

@@ -6,7 +6,9 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema
 
+from rsmeta.config.load import PRESET_SECTIONS, preset_names
 from rsmeta.config.settings import Settings
 
 if TYPE_CHECKING:
@@ -36,12 +38,57 @@ def describe_keys() -> list[tuple[str, list[Key]]]:
 
 def json_schema() -> str:
     """Return the JSON schema of a configuration file, for editors' completion."""
-    schema = Settings.model_json_schema()
-    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    for name, part in schema["properties"].items():
-        if name != "seed":  # a section may also be the name of a preset
-            schema["properties"][name] = {"anyOf": [part, {"type": "string"}]}
-    return json.dumps(schema, indent=1) + "\n"
+    schema = Settings.model_json_schema(schema_generator=_Untitled)
+    for section in PRESET_SECTIONS:
+        _allow_preset(schema, section)
+    schema["$defs"]["ClassSpec"]["required"] = ["name"]  # value and colour have defaults
+    of_data = schema["$defs"]["DataSettings"]["properties"]
+    of_data["classes"] = {"description": of_data["classes"]["description"], **_classes_forms()}
+    head = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "rsmeta configuration",
+        "description": "A configuration of rsmeta train; see: rsmeta train --help",
+    }
+    return json.dumps(schema | head, indent=1, sort_keys=True) + "\n"
+
+
+class _Untitled(GenerateJsonSchema):
+    """A key's title would only repeat its name."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        """Return whether a key gets a title made of its name."""
+        return False
+
+
+def _allow_preset(schema: dict[str, Any], section: str) -> None:
+    """Let a section also be the name of a preset, or start from one by the key ``preset``."""
+    part = schema["properties"][section]
+    inner = schema["$defs"][part["$ref"].rsplit("/", 1)[-1]]
+    name = {"type": "string", "description": f"name of a preset in configs/{section}"}
+    if preset_names(section):
+        name["examples"] = preset_names(section)
+    schema["properties"][section] = {
+        "anyOf": [{"$ref": part.pop("$ref")}, name],
+        **part,
+    }
+    inner["properties"] = {"preset": name, **inner["properties"]}
+    if "required" in inner:
+        inner["anyOf"] = [{"required": inner.pop("required")}, {"required": ["preset"]}]
+
+
+def _classes_forms() -> dict[str, Any]:
+    """Return what ``data.classes`` takes: names, entries, or either by value."""
+    name = {"type": ["string", "number"]}
+    by_value = {"type": "object", "properties": {"name": name, "colour": {"type": "string"}}}
+    return {
+        "anyOf": [
+            {"type": "array", "minItems": 2,
+             "items": {"anyOf": [name, {"$ref": "#/$defs/ClassSpec"}]}},
+            {"type": "object", "minProperties": 2,
+             "patternProperties": {r"^\d+$": {"anyOf": [name, by_value]}},
+             "additionalProperties": False},
+        ]
+    }  # fmt: skip
 
 
 def _keys(model: type[BaseModel], prefix: str) -> list[Key]:

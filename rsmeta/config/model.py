@@ -56,7 +56,7 @@ class ModelSpec(Strict):
     stem: StemSpec = Field(default=StemSpec(), description="how the first layer meets the bands")
     head: HeadSpec = Field(default=HeadSpec(), description="from features to one score per class")
 
-    @field_validator("head", mode="before")
+    @field_validator("head", mode="before", json_schema_input_type=HeadSpec | str)
     @classmethod
     def _head_by_name(cls, given: Any) -> Any:
         return {"name": given} if isinstance(given, str) else given

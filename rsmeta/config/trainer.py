@@ -52,7 +52,7 @@ class TrainerSettings(Strict):
     )
     optimizer: OptimizerSettings = OptimizerSettings()
 
-    @field_validator("optimizer", mode="before")
+    @field_validator("optimizer", mode="before", json_schema_input_type=OptimizerSettings | str)
     @classmethod
     def _optimizer_by_name(cls, given: Any) -> Any:
         return {"name": given} if isinstance(given, str) else given

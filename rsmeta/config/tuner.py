@@ -19,6 +19,16 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str | int) else value
 
 
+_Positions = Annotated[
+    tuple[Position, ...],
+    BeforeValidator(_as_list, json_schema_input_type=list[Position] | Position),
+]
+_Blocks = Annotated[
+    tuple[int | str, ...] | None,
+    BeforeValidator(_as_list, json_schema_input_type=list[int | str] | int | str | None),
+]
+
+
 class TunerSpec(Strict):
     """One way to fit a backbone to a task."""
 
@@ -29,10 +39,10 @@ class TunerSpec(Strict):
     alpha: float = Field(
         default=8.0, gt=0, description="an adapter's update is multiplied by alpha / rank"
     )
-    positions: Annotated[tuple[Position, ...], BeforeValidator(_as_list)] = Field(
+    positions: _Positions = Field(
         default=("q", "v"), min_length=1, description="adapted places: q, k, v, out, mlp1, mlp2"
     )
-    blocks: Annotated[tuple[int | str, ...] | None, BeforeValidator(_as_list)] = Field(
+    blocks: _Blocks = Field(
         default=None, description="adapted blocks from 0: numbers and ranges [0-5, 11]; none: all"
     )
     scale: float = Field(

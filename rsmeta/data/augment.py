@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 class Augment(nn.Module):
-    """Mirrors and turns image, validity and labels together; shifts and scales the image.
+    """Mirrors and turns image, validity and labels together, and changes the image's gain.
+
+    Works on physical values, before ``Prepare``: light, haze and another sensor act on those as
+    factors, so that a model learns what is dark beside its neighbours, not below a threshold.
 
     Args:
         settings: What to change and how far.
@@ -41,25 +44,23 @@ class Augment(nn.Module):
         """Change a batch.
 
         Args:
-            image: Prepared chips, (B, C, H, W), in standard deviations from the mean.
+            image: Chips in physical units, (B, C, H, W).
             valid: (B, H, W) bool.
             mask: Class indices, (B, H, W) int64, -1 where unlabelled.
 
         Returns:
-            The three, changed alike; invalid pixels of the image stay 0.
+            The three, changed alike.
         """
         if self.geometric is not None:
             layers = torch.stack([valid.float(), mask.float()], dim=1)
             image, valid_layer, mask_layer = self.geometric(image, layers[:, :1], layers[:, 1:])
             valid, mask = valid_layer[:, 0] > 0.5, mask_layer[:, 0].round().long()
-        return self._radiometric(image) * valid[:, None], valid, mask
+        count, bands = image.shape[:2]
+        exponent = self.settings.gain * _uniform(image, count, 1)
+        exponent = exponent + self.settings.band_gain * _uniform(image, count, bands)
+        return image * torch.exp(exponent), valid, mask
 
-    def _radiometric(self, image: Tensor) -> Tensor:
-        """Shift, scale and blur with noise: illumination, haze and sensor differ by scene."""
-        shape = (len(image), 1, 1, 1)
-        contrast = torch.empty(shape, device=image.device).uniform_(-1, 1) * self.settings.contrast
-        shift = torch.empty(shape, device=image.device).uniform_(-1, 1) * self.settings.brightness
-        changed = image * (1 + contrast) + shift
-        if self.settings.noise:
-            changed = changed + self.settings.noise * torch.randn_like(changed)
-        return changed
+
+def _uniform(like: Tensor, count: int, bands: int) -> Tensor:
+    """Return (B, bands, 1, 1) numbers between -1 and 1."""
+    return torch.empty(count, bands, 1, 1, device=like.device, dtype=like.dtype).uniform_(-1, 1)

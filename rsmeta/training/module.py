@@ -1,8 +1,9 @@
-"""The training step: prepare, augment, network, loss over labelled and valid pixels."""
+"""The training step: augment, then the same network as in prediction, loss over labelled pixels."""
 
 from __future__ import annotations
 
 import math
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -42,9 +43,13 @@ class SegmentationModule(LightningModule):
         # Checkpoints hold what is trained only; ``on_load_checkpoint`` checks them, strictly.
         self.strict_loading = False
 
-    def on_train_epoch_start(self) -> None:
-        """Seed augmentation and dropout by epoch, so that a resumed run equals a whole one."""
-        torch.manual_seed(self.settings.seed * 1_000_003 + self.current_epoch)
+    def on_train_batch_start(self, batch: dict[str, Tensor], batch_index: int) -> None:
+        """Seed augmentation and dropout by epoch and batch, so that resumed runs equal whole ones.
+
+        By batch, because Lightning starts no epoch anew when it resumes at an epoch's end.
+        """
+        place = (self.settings.seed, self.current_epoch, batch_index, self.global_rank)
+        torch.manual_seed(zlib.crc32(repr(place).encode()))
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         """Return the loss of one batch.
@@ -53,9 +58,8 @@ class SegmentationModule(LightningModule):
             TrainingError: The input or the loss is not finite.
         """
         _check_finite(batch["image"], self.global_step)
-        prepared = self.network.prepare(batch["image"], batch["valid"])
-        image, _valid, mask = self.augment(prepared, batch["valid"], batch["mask"])
-        loss: Tensor = self.loss(self.network.forward_prepared(image), mask)
+        image, valid, mask = self.augment(batch["image"], batch["valid"], batch["mask"])
+        loss: Tensor = self.loss(self.network(image, valid), mask)
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"the loss is {loss.item()} at step {self.global_step}; lower "

@@ -83,6 +83,12 @@ class Rsmeta(Protocol):
     def __call__(self, *words: object) -> Ended: ...
 
 
+class RunToEnd(Protocol):
+    """Signature of the fixture ``run_to_end``."""
+
+    def __call__(self, *words: object) -> None: ...
+
+
 @contextlib.contextmanager
 def logging_restored() -> Iterator[None]:
     """Put back the library's logger, which the command line takes over."""
@@ -94,13 +100,31 @@ def logging_restored() -> Iterator[None]:
         logger.handlers, logger.level, logger.propagate = before
 
 
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    with logging_restored():
+        yield
+
+
+@pytest.fixture(scope="session")
+def run_to_end() -> RunToEnd:
+    """Return a function that runs ``rsmeta``, which must succeed; for fixtures of a session."""
+
+    def run(*words: object) -> None:
+        with logging_restored(), pytest.raises(SystemExit) as ended:
+            main(["--quiet", *map(str, words)])
+        assert ended.value.code == 0
+
+    return run
+
+
 @pytest.fixture
 def rsmeta(capsys: pytest.CaptureFixture[str]) -> Rsmeta:
     """Return a function that runs ``rsmeta`` in this process and tells how it ended."""
 
     def run(*words: object) -> Ended:
         capsys.readouterr()
-        with logging_restored(), pytest.raises(SystemExit) as ended:
+        with pytest.raises(SystemExit) as ended:
             main([str(word) for word in words])
         captured = capsys.readouterr()
         assert isinstance(ended.value.code, int)
@@ -127,15 +151,15 @@ def write_data(folder: Path, make_scene: MakeScene) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory: pytest.TempPathFactory, make_scene: MakeScene) -> TinyRun:
+def tiny_run(
+    tmp_path_factory: pytest.TempPathFactory, make_scene: MakeScene, run_to_end: RunToEnd
+) -> TinyRun:
     """Train one tiny model through the command line, once for all tests."""
     folder = tmp_path_factory.mktemp("tiny")
     data = write_data(folder / "data", make_scene)
     run = TinyRun(data, folder / "config.yaml", folder / "run")
     run.config.write_text(CONFIG, encoding="utf-8")
-    with logging_restored(), pytest.raises(SystemExit) as ended:
-        main(["--quiet", "train", str(run.config), f"data.root={data}", "--output", str(run.folder)])
-    assert ended.value.code == 0
+    run_to_end("train", run.config, f"data.root={data}", "--output", run.folder)
     return run
 
 

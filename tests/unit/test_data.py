@@ -289,7 +289,7 @@ def test_no_class_is_ever_taken_from_training(
 def test_augmentation_moves_image_validity_and_labels_together() -> None:
     settings = DataSettings.model_validate(
         {"scenes": "a.tif", "labels": "b.tif", "classes": ["a", "b"],
-         "augment": {"brightness": 0, "contrast": 0}}
+         "augment": {"gain": 0, "band_gain": 0}}
     ).augment  # fmt: skip
     torch.manual_seed(0)
     mask = torch.randint(-1, 5, (16, 24, 24))

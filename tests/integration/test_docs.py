@@ -1,0 +1,160 @@
+"""Every command, configuration and piece of Python on the pages works as it stands there.
+
+Commands in ``sh`` blocks are run to their end, in order, on made-up files of the names that the
+pages use. Training is made small by further overrides; nothing else is changed. ``console``
+blocks (make, pip) are not run.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import geopandas
+import numpy as np
+import pytest
+import shapely
+import yaml
+
+from rsmeta.config import load_settings
+from rsmeta.geo.sensors import load_sensor
+
+if TYPE_CHECKING:
+    from tests.conftest import MakeScene
+    from tests.integration.conftest import Rsmeta, RunToEnd
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+CLASSES = ("water", "forest", "field")
+
+#: Makes a training command short: it must run, not learn.
+SMALL = (
+    "data.chip_px=32", "data.chips_per_epoch=4", "data.batch_size=2", "trainer.max_epochs=1",
+    "trainer.accelerator=cpu",
+    "model.options={img_size: 32, patch_size: 8, embed_dim: 16, depth: 2, num_heads: 2}",
+)  # fmt: skip
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Return the code blocks of a language on a page, in order."""
+    text = page.read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def commands(page: Path) -> list[list[str]]:
+    """Return the words of each rsmeta command in the page's sh blocks."""
+    lines = [
+        line
+        for block in blocks(page, "sh")
+        for line in block.replace("\\\n", " ").splitlines()
+        if line.startswith("rsmeta ")
+    ]
+    return [shlex.split(line, comments=True)[1:] for line in lines]
+
+
+def configurations(page: Path) -> list[dict[str, Any]]:
+    """Return the configurations on a page."""
+    trees = [yaml.safe_load(block) for block in blocks(page, "yaml")]
+    return [tree for tree in trees if "data" in tree]
+
+
+PAGES_WITH_COMMANDS = [page for page in PAGES if commands(page)]
+
+
+@pytest.fixture(scope="session")
+def workplace(
+    tmp_path_factory: pytest.TempPathFactory, make_scene: MakeScene, run_to_end: RunToEnd
+) -> Path:
+    """Folder with the files that the pages name, and a trained model in ``run``."""
+    folder = tmp_path_factory.mktemp("workplace")
+    rng = np.random.default_rng(0)
+    row, col = np.mgrid[:96, :96]
+    labels = (1 + (row // 12 + col // 12) % 3).astype(np.uint8)
+    image = rng.normal(1000 + 300.0 * labels * np.ones((4, 1, 1)), 50).astype(np.uint16)
+    labels[:3] = 0
+    names = ("blue", "green", "red", "nir")
+    make_scene(folder / "scene.tif", image, descriptions=names)
+    make_scene(folder / "scenes" / "one.tif", image, descriptions=names)
+    make_scene(folder / "scenes" / "two.tif", image, descriptions=names)
+    make_scene(folder / "labels.tif", labels)
+    squares = [
+        shapely.box(500_000 + 120 * i, 5_149_880 - 120 * j, 500_120 + 120 * i, 5_150_000 - 120 * j)
+        for i in range(8)
+        for j in range(8)
+    ]
+    named = [CLASSES[(i + j) % 3] for i in range(8) for j in range(8)]
+    frame = geopandas.GeoDataFrame({"class": named}, geometry=squares, crs="EPSG:32633")
+    frame.to_crs("EPSG:4326").to_file(folder / "labels.gpkg")
+    tree = configurations(ROOT / "docs" / "train.md")[0]
+    (folder / "config.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+    run_to_end(
+        "train", folder / "config.yaml", f"data.root={folder}", *SMALL, "--output", folder / "run"
+    )
+    return folder
+
+
+@pytest.fixture
+def here(
+    workplace: Path, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A copy of the workplace as the current folder, with the page's own configuration."""
+    page: Path = request.getfixturevalue("page")
+    folder = Path(shutil.copytree(workplace, tmp_path / "workplace"))
+    trees = configurations(page)
+    if trees:
+        (folder / "config.yaml").write_text(yaml.safe_dump(trees[0]), encoding="utf-8")
+    if any(words[0] == "train" for words in commands(page)):
+        shutil.rmtree(folder / "run")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def named_outputs(words: list[str]) -> list[Path]:
+    options = ("--output", "--probabilities", "--confidence")
+    return [Path(words[i + 1]) for i, word in enumerate(words) if word in options]
+
+
+@pytest.mark.parametrize("page", PAGES_WITH_COMMANDS, ids=lambda page: page.stem)
+@pytest.mark.usefixtures("here")
+def test_commands_on_the_page_work(rsmeta: Rsmeta, page: Path) -> None:
+    for words in commands(page):
+        small = SMALL if words[0] == "train" else ()
+        ended = rsmeta(*words, *small)
+        assert ended.status == 0, f"rsmeta {shlex.join(words)}: {ended.err}"
+        for path in named_outputs(words):
+            assert path.exists(), f"rsmeta {shlex.join(words)} left no {path}"
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem
+)
+@pytest.mark.usefixtures("here")
+def test_python_on_the_page_works(page: Path) -> None:
+    for block in blocks(page, "python"):
+        exec(compile(block, str(page), "exec"), {})
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if blocks(page, "yaml")], ids=lambda page: page.stem
+)
+def test_yaml_on_the_page_loads(page: Path) -> None:
+    for tree in map(yaml.safe_load, blocks(page, "yaml")):
+        if "data" in tree:
+            assert load_settings(tree).data.scenes
+        else:
+            assert load_sensor(tree).bands
+
+
+def test_the_pages_are_there() -> None:
+    names = {page.stem for page in PAGES_WITH_COMMANDS}
+    assert names >= {"README", "train", "predict", "sensors"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_on_the_page_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        if not re.match(r"[a-z]+:", target):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
