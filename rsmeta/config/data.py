@@ -119,7 +119,7 @@ class AugmentSettings(Strict):
         default=0.2, ge=0, le=2, description="all bands times exp(±gain): light, haze, season"
     )
     band_gain: float = Field(
-        default=0.05, ge=0, le=2, description="each band times exp(±band_gain): calibration"
+        default=0.1, ge=0, le=2, description="each band times exp(±band_gain): calibration"
     )
 
 

@@ -214,10 +214,10 @@ def same_place(grids: Sequence[Grid]) -> list[list[int]]:
 
 
 def _block_px(settings: DataSettings, grid: Grid) -> int:
-    """Return the side of a block: four chips, or a quarter of a small scene."""
-    quarter = min(grid.height_px, grid.width_px) // 4
+    """Return the side of a block: a fifth of the scene, within half a chip and four chips."""
+    fifth = min(grid.height_px, grid.width_px) // 5
     chip = settings.chip_px
-    return settings.split.block_px or max(16, min(4 * chip, max(quarter, min(chip, quarter))))
+    return settings.split.block_px or max(16, chip // 2, min(4 * chip, fifth))
 
 
 def _open_scenes(settings: DataSettings, patterns: Sequence[str]) -> list[Scene]:

@@ -18,7 +18,6 @@ from lightning import seed_everything
 
 import rsmeta
 from rsmeta.bundle import ModelBundle, save_bundle
-from rsmeta.bundle.bundle import file_sha256
 from rsmeta.bundle.record import BackboneIdentity, BandRecord, BundleRecord, ReadRecord
 from rsmeta.config import Settings, dump_settings, load_settings
 from rsmeta.config.load import read_yaml
@@ -27,6 +26,7 @@ from rsmeta.errors import OutputError, RsmetaError, TrainingError, one_line
 from rsmeta.losses import build_loss
 from rsmeta.metrics import SegmentationMetrics
 from rsmeta.models.build import build_network
+from rsmeta.models.checkpoint import file_sha256
 from rsmeta.training.fit import FitResult, evaluate_part, fit
 from rsmeta.training.module import SegmentationModule
 from rsmeta.training.plots import plot_run
