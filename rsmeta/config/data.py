@@ -68,8 +68,13 @@ def _class_specs(given: Any) -> Any:
         if isinstance(entry, ClassSpec):
             specs.append(entry)
             continue
-        spec = dict(entry) if isinstance(entry, dict) else {"name": str(entry)}
-        spec["name"] = str(spec.get("name", ""))
+        spec = dict(entry) if isinstance(entry, dict) else {"name": entry}
+        name = spec.get("name", "")
+        if isinstance(name, bool):  # YAML reads yes, no, on and off so
+            raise ValueError(  # noqa: TRY004 pydantic takes it for a wrong value
+                f"a class is named {name}; put names such as yes or no in quotes"
+            )
+        spec["name"] = str(name)
         spec.setdefault("value", i)
         spec.setdefault("colour", spec.pop("color", None) or DEFAULT_COLOURS[i % 16])
         specs.append(ClassSpec.model_validate(spec))

@@ -24,7 +24,7 @@ from rsmeta.data.datamodule import SceneDataModule
 from rsmeta.errors import TrainingError
 from rsmeta.losses import build_loss
 from rsmeta.metrics import SegmentationMetrics
-from rsmeta.models.build import build_network
+from rsmeta.models.build import build_network, tell
 from rsmeta.models.checkpoint import file_sha256
 from rsmeta.training.fit import FitResult, evaluate_part, fit
 from rsmeta.training.module import SegmentationModule
@@ -81,7 +81,7 @@ def train(
     """
     settings = config if isinstance(config, Settings) else load_settings(config, overrides)
     output = Path(output)
-    leads = rank_zero_only.rank == 0  # the others only help to train
+    leads = rank_zero_only.rank == 0  # type: ignore[attr-defined]  # others only help to train
     if leads:
         check_run(output, settings, resume=resume)
     seed_everything(settings.seed, workers=True, verbose=False)
@@ -92,6 +92,7 @@ def train(
         settings.model, settings.tuner, bands=data.bands, classes=len(settings.data.classes),
         mean=mean, std=std,
     )  # fmt: skip
+    tell(network)
     _tell_parameters(network)
     metrics = SegmentationMetrics([spec.name for spec in settings.data.classes])
     loss = build_loss(settings.loss, data.class_counts)

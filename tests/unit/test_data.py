@@ -256,7 +256,7 @@ def test_torchgeo_samplers_and_collation_work_with_our_datasets(make_data: Any) 
         from torchgeo.samplers import GridGeoSampler
 
         sampler = GridGeoSampler(part.dataset, size=64, stride=64)
-    samples = [part.dataset[query] for query in sampler]
+        samples = [part.dataset[query] for query in sampler]
     batch = stack_samples(samples)
     assert batch["image"].shape[1:] == (2, 64, 64)
     assert batch["mask"].shape[1:] == (64, 64)
