@@ -337,7 +337,7 @@ def test_polygons_say_what_is_wrong_with_them(make_data: Any, tmp_path: Path) ->
         tmp_path / "typo.gpkg"
     )
     for name, column, words in (
-        ("near", None, "name the class column"),
+        ("typo", None, "name the class column"),
         ("near", "kinds", "did you mean 'kind'"),
         ("far", "kind", "do not overlap"),
         ("bare", "kind", "has no CRS"),
@@ -345,6 +345,14 @@ def test_polygons_say_what_is_wrong_with_them(make_data: Any, tmp_path: Path) ->
     ):
         with pytest.raises(LabelsError, match=words):
             SceneDataModule(make_data(labels=f"{name}.gpkg", class_column=column), seed=0)
+
+
+def test_the_only_column_with_class_names_need_not_be_named(make_data: Any, tmp_path: Path) -> None:
+    box = shapely.box(500_300, 5_149_000, 500_900, 5_149_400)
+    columns = {"number": [7], "kind": ["low"], "remark": ["wet"]}
+    geopandas.GeoDataFrame(columns, geometry=[box], crs=32633).to_file(tmp_path / "named.gpkg")
+    settings = make_data(labels="named.gpkg", split={"validation": 0.0})
+    assert SceneDataModule(settings, seed=0).class_counts.tolist() == [60 * 40, 0]
 
 
 def test_rotated_scene_is_refused_for_training(
