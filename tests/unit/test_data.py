@@ -377,3 +377,12 @@ def test_labels_on_another_grid_are_read_by_nearest_neighbour(
     scene = open_scene(tmp_path / "s0.tif")
     labels = open_labels(tmp_path / "coarse.tif", scene.grid, LabelRules(settings.classes))
     assert (labels.read(scene.grid) == np.kron(coarse - 1, np.ones((30, 30), int))).all()
+
+
+def test_test_scene_on_training_ground_is_told(
+    make_data: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = make_data(count=2, scenes=["s0.tif"], test_scenes=["s1.tif"])
+    with caplog.at_level("WARNING", logger="rsmeta"):
+        SceneDataModule(settings, seed=0)
+    assert "s1.tif lies on training ground" in caplog.text
