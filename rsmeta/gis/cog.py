@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 Overviews = Literal["mode", "average", "nearest"]
 
-#: Side of the tiles inside the file; GDAL stops making overviews when one tile holds them.
-COG_TILE_PX = 512
+#: Side of the tiles inside the file, and what is taken instead where that would mislead.
+COG_TILE_PX = (512, 384)
 
 
 def publish_cog(partial: Path, finished: Path, *, overviews: Overviews) -> None:
@@ -43,11 +43,16 @@ def publish_cog(partial: Path, finished: Path, *, overviews: Overviews) -> None:
             driver="COG",
             compress="deflate",
             predictor="yes" if smooth else "no",
-            # Some readers take a tile as wide as the image for a strip.
-            blocksize=COG_TILE_PX // 2 if dataset.width == COG_TILE_PX else COG_TILE_PX,
+            blocksize=_tile_px(dataset.width),
             # A single column cannot be halved: readers measure overviews by their width.
             overviews="none" if dataset.width == 1 else "auto",
             overview_resampling=overviews,
             bigtiff="if_safer",
             num_threads="all_cpus",
         )
+
+
+def _tile_px(width_px: int) -> int:
+    """Return the side of the tiles; some readers take a tile as wide as its image for a strip."""
+    widths = {-(-width_px // 2**level) for level in range(32)}  # of the image and its overviews
+    return next(side for side in COG_TILE_PX if side not in widths)

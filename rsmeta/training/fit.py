@@ -7,6 +7,7 @@ import logging
 import warnings
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,13 +15,13 @@ from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, Timer
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from rsmeta.errors import TrainingError, one_line
 from rsmeta.training.callbacks import History
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from rsmeta.config.trainer import TrainerSettings
     from rsmeta.data.datamodule import SceneDataModule
@@ -30,6 +31,18 @@ logger = logging.getLogger(__name__)
 
 #: Name of the checkpoint that a run resumes from.
 LAST = "last.ckpt"
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Checkpoints that are whole or not there: a kill while one is written harms none."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Write beside the file, then rename into place."""
+        partial = Path(path).with_name(f".{Path(path).name}.partial")
+        super().save_checkpoint(checkpoint, partial, storage_options)
+        partial.replace(path)
 
 
 @dataclass(frozen=True)
@@ -153,6 +166,7 @@ def _build_trainer(
         use_distributed_sampler=False,  # the samplers divide the chips themselves
         num_sanity_val_steps=0,
         callbacks=callbacks,
+        plugins=[AtomicCheckpoints()],
         logger=TensorBoardLogger(output, name="tensorboard", version=""),
         enable_progress_bar=progress,
         enable_model_summary=False,

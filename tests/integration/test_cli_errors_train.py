@@ -108,9 +108,9 @@ def test_labels_that_do_not_fit(fails: Callable[..., str], tmp_path: Path) -> No
 def test_polygons_that_do_not_fit(
     fails: Callable[..., str], tmp_path: Path, make_polygons: MakePolygons
 ) -> None:
-    file = make_polygons(tmp_path / "p.gpkg", kind=["bare", "meadow"], by=["me", "you"])
+    file = make_polygons(tmp_path / "p.gpkg", kind=["bare", "meadow"], same=["bare", "meadow"])
     west = ("data.scenes=west.tif", f"data.labels={file}")
-    assert "name the class column with data.class_column; it has: kind, by" in fails(*west)
+    assert "name the class column with data.class_column; it has: kind, same" in fails(*west)
     complaint = fails(*west, "data.class_column=knd")
     assert "has no column 'knd'; did you mean 'kind'?" in complaint
     complaint = fails(*west, "data.class_column=kind", "data.classes=[bare, medow]")

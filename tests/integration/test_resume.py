@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -54,6 +55,11 @@ def test_resumed_run_equals_the_uninterrupted_one(tiny_run: TinyRun, tmp_path: P
     one, other = rows(tmp_path / "killed"), rows(tmp_path / "whole")
     assert [row["epoch"] for row in one] == [str(i + 1) for i in range(EPOCHS)]
     assert one == other, "the same steps, the same losses"
+    numbers = [
+        json.loads((tmp_path / name / "metrics.json").read_text(encoding="utf-8"))
+        for name in ("killed", "whole")
+    ]
+    assert numbers[0]["best_epoch"] == numbers[1]["best_epoch"]
     weights = [
         safetensors.torch.load_file(tmp_path / name / "bundle" / "weights.safetensors")
         for name in ("killed", "whole")

@@ -174,7 +174,7 @@ def test_a_disk_that_fills_up_is_said(tmp_path: Path, step: int) -> None:
 @settings(max_examples=12, deadline=None)
 @given(
     height=st.sampled_from([1, 2, 37, 512, 513, 1100]),
-    width=st.sampled_from([1, 2, 41, 512, 513, 1100]),
+    width=st.sampled_from([1, 2, 41, 512, 513, 768, 1023, 1100]),
     kind=st.sampled_from(["classes", "probabilities", "heights"]),
 )
 def test_cogs_are_valid_and_keep_everything(
