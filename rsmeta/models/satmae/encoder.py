@@ -234,7 +234,9 @@ class GroupEncoder(Encoder):
         place = self.places(*self._grid(x))
         found = []
         for group in self.groups:
-            tokens = self.patch_embed[str(group.index)](x[:, list(group.inputs)])
+            # Stacked, not indexed: an index would travel to the device with every batch.
+            inputs = torch.stack([x[:, i] for i in group.inputs], dim=1)
+            tokens = self.patch_embed[str(group.index)](inputs)
             kind = self.channel_embed[:, group.index, None].expand(-1, tokens.shape[1], -1)
             found.append(tokens + torch.cat((place[:, 1:], kind), dim=-1))
         cls_place = torch.cat((place[:, :1], self.channel_cls_embed), dim=-1)
