@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import pickle
+import re
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -30,6 +31,10 @@ _HARMLESS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     (PurePosixPath, "pathlib.PosixPath"),
     (PureWindowsPath, "pathlib.WindowsPath"),
 ]
+
+
+#: How torch says what a pickle wants beside tensors.
+_WANTED = re.compile(r"GLOBAL ([\w.]+)")
 
 
 @dataclass(frozen=True)
@@ -102,16 +107,26 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         if path.suffix == ".safetensors":
             return Checkpoint(load_file(path, device="cpu"), {})
         content = _read_pickle(path)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path} is refused: it holds more than tensors ({one_line(error)[:160]}); "
-            f"convert it to safetensors where you trust it"
-        ) from error
     except Exception as error:  # a damaged file can make the readers raise anything
+        reason = _reason(error)
+        if isinstance(error, pickle.UnpicklingError) and "nsupported operand" not in reason:
+            raise CheckpointError(
+                f"{path} is refused: it holds more than tensors ({reason}); convert it to "
+                f"safetensors where you trust it"
+            ) from error
         raise CheckpointError(
-            f"cannot read {path} as a checkpoint ({one_line(error)[:160]}); is it complete?"
+            f"cannot read {path} as a checkpoint ({reason}); is it complete?"
         ) from error
     return Checkpoint(_tensors_in(content, path), _notes_in(content))
+
+
+def _reason(error: Exception) -> str:
+    """Return what torch or safetensors complain of, without torch's advice around it."""
+    text = one_line(error).rpartition("WeightsUnpickler error: ")[2]
+    wanted = _WANTED.search(text)
+    if wanted:
+        return f"it would call {wanted[1]}"
+    return text.partition(" Check the documentation")[0][:160] or type(error).__name__
 
 
 def _read_pickle(path: Path) -> Any:
