@@ -223,7 +223,7 @@ class GroupEncoder(Encoder):
         return len(self.groups)
 
     def embed(self, x: Tensor) -> Tensor:
-        """Return tokens of images, group after group.
+        """Return tokens of images, the class token first, then group after group.
 
         Args:
             x: (B, C, H, W), sides multiples of the patch.
@@ -232,6 +232,14 @@ class GroupEncoder(Encoder):
             (B, 1 + G · h · w, D).
         """
         place = self.places(*self._grid(x))
+        cls_place = torch.cat((place[:, :1], self.channel_cls_embed), dim=-1)
+        return self._with_cls(self._embed_patches(x, place), cls_place)
+
+    def embed_patches(self, x: Tensor) -> Tensor:
+        """Return the tokens of the patches alone, (B, G · h · w, D); ``x`` as in ``embed``."""
+        return self._embed_patches(x, self.places(*self._grid(x)))
+
+    def _embed_patches(self, x: Tensor, place: Tensor) -> Tensor:
         found = []
         for group in self.groups:
             # Stacked, not indexed: an index would travel to the device with every batch.
@@ -239,8 +247,7 @@ class GroupEncoder(Encoder):
             tokens = self.patch_embed[str(group.index)](inputs)
             kind = self.channel_embed[:, group.index, None].expand(-1, tokens.shape[1], -1)
             found.append(tokens + torch.cat((place[:, 1:], kind), dim=-1))
-        cls_place = torch.cat((place[:, :1], self.channel_cls_embed), dim=-1)
-        return self._with_cls(torch.cat(found, dim=1), cls_place)
+        return torch.cat(found, dim=1)
 
 
 class TemporalEncoder(Encoder):
