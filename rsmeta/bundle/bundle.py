@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import shutil
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from rsmeta.bundle.record import FORMAT, BundleRecord
 from rsmeta.config.load import validate
 from rsmeta.errors import BundleError, OutputError, RsmetaError, one_line
 from rsmeta.models.build import build_network
+from rsmeta.models.checkpoint import file_sha256
 
 if TYPE_CHECKING:
     from rsmeta.models.network import Network
@@ -153,9 +153,3 @@ def check_backbone(record: BundleRecord, folder: Path) -> None:
             f"{file} is not the file that {folder} was trained on (SHA-256 {found}, wanted "
             f"{record.backbone.sha256}); put the right file there"
         )
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -27,6 +27,12 @@ def _hex_colour(value: str) -> str:
     return f"#{digits.lower()}"
 
 
+def _printable(name: str) -> str:
+    if not name.isprintable() or name != name.strip():
+        raise ValueError(f"the class name {name!r} has blanks around it or unprintable characters")
+    return name
+
+
 def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str | int) else value
 
@@ -42,7 +48,9 @@ _Values = Annotated[
 class ClassSpec(Strict):
     """One class of the labels and of the map."""
 
-    name: str = Field(min_length=1, description="class name, as in the class column of polygons")
+    name: Annotated[str, AfterValidator(_printable)] = Field(
+        min_length=1, description="class name, as in the class column of polygons"
+    )
     value: int = Field(ge=0, lt=CLASS_NODATA, description="value in label rasters and in the map")
     colour: Annotated[str, AfterValidator(_hex_colour)] = Field(description="#rrggbb in the map")
 
@@ -68,8 +76,13 @@ def _class_specs(given: Any) -> Any:
         if isinstance(entry, ClassSpec):
             specs.append(entry)
             continue
-        spec = dict(entry) if isinstance(entry, dict) else {"name": str(entry)}
-        spec["name"] = str(spec.get("name", ""))
+        spec = dict(entry) if isinstance(entry, dict) else {"name": entry}
+        name = spec.get("name", "")
+        if isinstance(name, bool):  # YAML reads yes, no, on and off so
+            raise ValueError(  # noqa: TRY004 pydantic takes it for a wrong value
+                f"a class is named {name}; put names such as yes or no in quotes"
+            )
+        spec["name"] = str(name)
         spec.setdefault("value", i)
         spec.setdefault("colour", spec.pop("color", None) or DEFAULT_COLOURS[i % 16])
         specs.append(ClassSpec.model_validate(spec))
@@ -119,7 +132,7 @@ class AugmentSettings(Strict):
         default=0.2, ge=0, le=2, description="all bands times exp(±gain): light, haze, season"
     )
     band_gain: float = Field(
-        default=0.05, ge=0, le=2, description="each band times exp(±band_gain): calibration"
+        default=0.1, ge=0, le=2, description="each band times exp(±band_gain): calibration"
     )
 
 
@@ -141,7 +154,8 @@ class DataSettings(Strict):
         description="[name, …], {value: name, …} or [{name, value, colour}, …]",
     )
     class_column: str | None = Field(
-        default=None, description="column of the polygons that holds class name or value"
+        default=None,
+        description="column of the polygons with class name or value; none: the one with names",
     )
     layer: str | None = Field(default=None, description="layer of the polygon file; none: first")
     ignore: _Values = Field(default=(), description="label values that mean 'no label'")

@@ -64,10 +64,7 @@ def _allow_preset(schema: dict[str, Any], section: str) -> None:
     """Let a section also be the name of a preset, or start from one by the key ``preset``."""
     part = schema["properties"][section]
     inner = schema["$defs"][part["$ref"].rsplit("/", 1)[-1]]
-    name: dict[str, Any] = {
-        "type": "string",
-        "description": f"name of a preset in configs/{section}",
-    }
+    name: dict[str, Any] = {"type": "string", "description": f"a preset in configs/{section}"}
     if preset_names(section):
         name["examples"] = preset_names(section)
     schema["properties"][section] = {

@@ -71,6 +71,7 @@ def assemble(
     }
     parts: dict[Part, list[ScenePart]] = {part: [] for part in PARTS}
     for part in ("validation", "test"):
+        _warn_of_shared_ground(part, pairs[part], pairs["train"])
         parts[part] += _seen(settings, [(pair, None) for pair in pairs[part]])
     divided = divide(settings, pairs["train"], seed=seed)
     for part in PARTS:
@@ -83,12 +84,22 @@ def assemble(
     return parts
 
 
-Pair = LabelledScene
+def _warn_of_shared_ground(
+    part: str, pairs: Sequence[LabelledScene], training: Sequence[LabelledScene]
+) -> None:
+    """Say which scenes that are named for one part lie on ground that training sees."""
+    for pair in pairs:
+        grids = [pair.scene.grid, *(other.scene.grid for other in training)]
+        if len(same_place(grids)[0]) > 1:
+            logger.warning(
+                "the %s scene %s lies on training ground (by its georeferencing): its scores say "
+                "little about other places", part, pair.scene.source,
+            )  # fmt: skip
 
 
 def divide(
-    settings: DataSettings, pairs: Sequence[Pair], *, seed: int
-) -> dict[Part, list[tuple[Pair, Region | None]]]:
+    settings: DataSettings, pairs: Sequence[LabelledScene], *, seed: int
+) -> dict[Part, list[tuple[LabelledScene, Region | None]]]:
     """Divide the training scenes into parts by ``settings.split``."""
     split = settings.split
     explicit = {"validation": settings.validation_scenes, "test": settings.test_scenes}
@@ -108,8 +119,8 @@ def divide(
 
 
 def _by_files(
-    pairs: Sequence[Pair], shares: Mapping[Part, float], rng: np.random.Generator
-) -> dict[Part, list[tuple[Pair, Region | None]]]:
+    pairs: Sequence[LabelledScene], shares: Mapping[Part, float], rng: np.random.Generator
+) -> dict[Part, list[tuple[LabelledScene, Region | None]]]:
     places = same_place([pair.scene.grid for pair in pairs])
     if len(places) <= len(shares):
         raise SplitError(
@@ -117,7 +128,7 @@ def _by_files(
             f"split.by=files with {len(shares) + 1} parts; use split.by=blocks"
         )
     order = [places[i] for i in rng.permutation(len(places))]
-    divided: dict[Part, list[tuple[Pair, Region | None]]] = {part: [] for part in PARTS}
+    divided: dict[Part, list[tuple[LabelledScene, Region | None]]] = {part: [] for part in PARTS}
     for part, share in shares.items():
         wanted = max(1, round(share * len(places)))
         for _ in range(min(wanted, len(order) - 1)):
@@ -128,10 +139,10 @@ def _by_files(
 
 def _by_blocks(
     settings: DataSettings,
-    pairs: Sequence[Pair],
+    pairs: Sequence[LabelledScene],
     shares: Mapping[Part, float],
     rng: np.random.Generator,
-) -> dict[Part, list[tuple[Pair, Region | None]]]:
+) -> dict[Part, list[tuple[LabelledScene, Region | None]]]:
     counts: dict[Block, np.ndarray] = {}
     lattices: dict[int, BlockLattice] = {}
     places = same_place([pair.scene.grid for pair in pairs])
@@ -152,7 +163,7 @@ def _by_blocks(
                 f"the labels lie in {len(counts)} block(s), too few to keep a {part} part; "
                 f"set data.split.block_px smaller, or data.split.{part}=0"
             )
-    divided: dict[Part, list[tuple[Pair, Region | None]]] = {part: [] for part in PARTS}
+    divided: dict[Part, list[tuple[LabelledScene, Region | None]]] = {part: [] for part in PARTS}
     for number, place in enumerate(places):
         for i in place:
             scene = pairs[i].scene
@@ -169,10 +180,10 @@ def _by_blocks(
 
 
 def _by_polygons(
-    settings: DataSettings, pairs: Sequence[Pair]
-) -> dict[Part, list[tuple[Pair, Region | None]]]:
+    settings: DataSettings, pairs: Sequence[LabelledScene]
+) -> dict[Part, list[tuple[LabelledScene, Region | None]]]:
     split = settings.split
-    divided: dict[Part, list[tuple[Pair, Region | None]]] = {part: [] for part in PARTS}
+    divided: dict[Part, list[tuple[LabelledScene, Region | None]]] = {part: [] for part in PARTS}
     for pair in pairs:
         grid = pair.scene.grid
         held_out: dict[Part, shapely.Geometry] = {}
@@ -215,10 +226,10 @@ def same_place(grids: Sequence[Grid]) -> list[list[int]]:
 
 
 def _block_px(settings: DataSettings, grid: Grid) -> int:
-    """Return the side of a block: four chips, or a quarter of a small scene."""
-    quarter = min(grid.height_px, grid.width_px) // 4
+    """Return the side of a block: a fifth of the scene, within half a chip and four chips."""
+    fifth = min(grid.height_px, grid.width_px) // 5
     chip = settings.chip_px
-    return settings.split.block_px or max(16, min(4 * chip, max(quarter, min(chip, quarter))))
+    return settings.split.block_px or max(16, chip // 2, min(4 * chip, fifth))
 
 
 def _open_scenes(settings: DataSettings, patterns: Sequence[str]) -> list[Scene]:
@@ -245,13 +256,15 @@ def _wanted_bands(settings: DataSettings, first: Scene) -> tuple[Band, ...]:
     return first.select(wanted).bands
 
 
-def _with_labels(settings: DataSettings, scene: Scene) -> Pair:
+def _with_labels(settings: DataSettings, scene: Scene) -> LabelledScene:
     name = settings.labels.replace("{stem}", Path(str(scene.source)).stem)
     rules = LabelRules(settings.classes, settings.ignore, settings.class_column, settings.layer)
     return LabelledScene(scene, open_labels(settings.root / name, scene.grid, rules))
 
 
-def _seen(settings: DataSettings, divided: Sequence[tuple[Pair, Region | None]]) -> list[ScenePart]:
+def _seen(
+    settings: DataSettings, divided: Sequence[tuple[LabelledScene, Region | None]]
+) -> list[ScenePart]:
     """Index the labels of each scene's region; scenes without any are left out."""
     parts = []
     for pair, region in divided:

@@ -52,7 +52,8 @@ class LabelRules:
     Attributes:
         classes: The classes; a label is an index into them.
         ignore: Values that mean "no label".
-        class_column: Column of polygons that holds class name or value.
+        class_column: Column of polygons that holds class name or value; none: the only column
+            that holds class names and nothing else.
         layer: Layer of a vector file; none: the first.
     """
 
@@ -175,7 +176,7 @@ class PolygonLabels(LabelReader, VectorDataset):
         self.task = "semantic_segmentation"
         self._res = grid.pixel_size
         frame = _polygons_on(path, rules.layer, grid)
-        column = _class_column(path, frame, rules.class_column)
+        column = _class_column(path, frame, rules)
         self._classes = _class_of_each(path, frame[column], rules)
         self._shapes = frame.geometry
         self.index = footprint_index(grid, None, str(path))
@@ -249,10 +250,17 @@ def _polygons_on(path: Path, layer: str | None, grid: Grid) -> geopandas.GeoData
     return frame[near].reset_index(drop=True)
 
 
-def _class_column(path: Path, frame: geopandas.GeoDataFrame, column: str | None) -> str:
+def _class_column(path: Path, frame: geopandas.GeoDataFrame, rules: LabelRules) -> str:
+    """Return the column of the classes: the one named, else the only one that holds their names."""
     columns = [str(name) for name in frame.columns if name != frame.geometry.name]
     shown = enumerate_names(columns) or "no columns"
+    column = rules.class_column
     if column is None:
+        names = {spec.name for spec in rules.classes}
+        fitting = [name for name in columns if set(frame[name].tolist()) <= names]
+        if len(fitting) == 1:
+            logger.info("%s: the class is read from the column %r", path, fitting[0])
+            return fitting[0]
         raise LabelsError(f"{path}: name the class column with data.class_column; it has: {shown}")
     if column not in columns:
         near = did_you_mean(column, columns)

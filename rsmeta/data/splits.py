@@ -144,47 +144,55 @@ def choose_blocks(
     shares: Mapping[Part, float],
     rng: np.random.Generator,
 ) -> dict[Part, list[Block]]:
-    """Choose blocks for validation and test so that every class is represented if it can be.
+    """Choose blocks for validation and test whose share of every class is near the wanted one.
 
-    The rarest class is served first; the last block with a class always stays in training.
-    Source: the greedy step of iterative stratification (Sechidis et al. 2011, ECML PKDD).
+    A first block is drawn; then the block that brings the shares nearest is added, until none
+    does. The last block with a class always stays in training. Sparse labels often allow no
+    exact division: every class counts alike, so that rare ones are represented if they can be.
 
     Args:
         counts: Labelled pixels per class, (K,), of every block with labels.
         shares: Wanted share of each class's pixels per held-out part.
-        rng: Breaks ties; the same generator state gives the same blocks.
+        rng: Draws the first block; the same generator state gives the same blocks.
 
     Returns:
         The blocks of each held-out part, sorted.
     """
-    order = sorted(counts)
-    free = [order[i] for i in rng.permutation(len(order))]
-    totals = np.sum([counts[block] for block in order], axis=0)
-    chosen: dict[Part, list[Block]] = {}
-    held_out: tuple[Part, ...] = ("test", "validation")
-    for part in held_out:
+    free = [sorted(counts)[i] for i in rng.permutation(len(counts))]
+    totals = np.maximum(np.sum([counts[block] for block in free], axis=0), 1)
+    chosen: dict[Part, list[Block]] = {"test": [], "validation": []}
+    for part, taken in chosen.items():
         share = shares.get(part, 0.0)
-        taken: list[Block] = []
-        got = np.zeros_like(totals)
-        for label in np.argsort(totals, kind="stable") if share else ():
-            for block in [b for b in free if counts[b][label] > 0]:
-                if got[label] >= share * totals[label]:
-                    break
-                if _leaves_every_class(block, free, counts):
-                    free.remove(block)
-                    taken.append(block)
-                    got = got + counts[block]
-        chosen[part] = sorted(taken)
+        got = np.zeros(len(totals))
+        while share:
+            nearer = _nearer(free, counts, got, totals, share)
+            if not nearer:
+                break
+            block = min(nearer, key=nearer.__getitem__) if taken else next(iter(nearer))
+            free.remove(block)
+            taken.append(block)
+            got = got + counts[block]
+        taken.sort()
     return chosen
 
 
-def _leaves_every_class(
-    block: Block,
+def _nearer(
     free: Sequence[Block],
     counts: Mapping[Block, np.ndarray],
-) -> bool:
-    """Say whether every class of ``block`` occurs in another free block."""
-    others = np.sum(
-        [counts[b] for b in free if b != block] or [np.zeros_like(counts[block])], axis=0
-    )
-    return bool(np.all(others[counts[block] > 0] > 0))
+    got: np.ndarray,
+    totals: np.ndarray,
+    share: float,
+) -> dict[Block, float]:
+    """Return the blocks that would bring the shares nearer, with the distance that would be left.
+
+    A block that holds the last pixels of a class in ``free`` is not among them.
+    """
+    left = np.sum([counts[block] for block in free], axis=0)
+    here = np.square(got / totals - share).sum()
+    found = {}
+    for block in free:
+        count = counts[block]
+        distance = np.square((got + count) / totals - share).sum()
+        if distance < here and np.all((left > count)[count > 0]):
+            found[block] = float(distance)
+    return found

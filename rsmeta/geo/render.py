@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from rsmeta.geo.sensors import Band
 
 
+#: Exponent that lightens dark ground: reflectances crowd near 0, and clouds set the upper end.
+_GAMMA = 0.6
+
+
 def rgb_bands(bands: Sequence[Band]) -> tuple[int, int, int]:
     """Return which bands to show as red, green and blue.
 
@@ -49,7 +53,8 @@ def stretch_rgb(
         if values.size:
             low, high = np.percentile(values, [percent, 100 - percent])
             scaled = (values - low) / max(high - low, 1e-12)
-            picture[valid, channel] = (np.clip(scaled, 0, 1) * 255).astype(np.uint8)
+            lightened = np.clip(scaled, 0, 1) ** _GAMMA
+            picture[valid, channel] = (lightened * 255).astype(np.uint8)
     return picture
 
 

@@ -47,7 +47,7 @@ def quicklook(
         panels.append((title, colour_classes(labels, [colour for _, _, colour in classes])))
     height, width = panels[0][1].shape[:2]
     figure = Figure(
-        figsize=(4.2 * len(panels), 4.2 * height / width + 0.9), dpi=110, layout="constrained"
+        figsize=(4.2 * len(panels), 4.2 * height / width + 1.2), dpi=110, layout="constrained"
     )
     for axis, (title, image) in zip(figure.subplots(1, len(panels)), panels, strict=True):
         axis.imshow(image, interpolation="nearest")

@@ -65,15 +65,6 @@ def build_network(
     head = build_head(model.head, shape, classes)
     tuned = apply_tuner(backbone, tuner)
     _set_stem(backbone, model, tuner)
-    if not backbone.has_weights and not tuned.trained_parameters:
-        logger.warning(
-            "the backbone %s has random weights, which tuner.method=%s leaves frozen: it can "
-            "learn little; set tuner.method=full, or give weights with model.checkpoint= or "
-            "model.pretrained=true",
-            backbone.record.name,
-            tuner.method,
-        )
-    logger.info("%s", tuned.summary())
     return Network(Prepare(mean, std), backbone, head, tuned=tuned)
 
 
@@ -85,3 +76,17 @@ def _set_stem(backbone: Backbone, model: ModelSpec, tuner: TunerSpec) -> None:
             return  # as the tuner left it
         wanted = True
     backbone.stem.requires_grad_(bool(wanted))
+
+
+def tell(network: Network) -> None:
+    """Log what of a network is trained, and warn of what can hardly work."""
+    backbone, tuned = network.backbone, network.tuned
+    logger.info("%s", tuned.summary())
+    if not backbone.has_weights and not tuned.trained_parameters:
+        logger.warning(
+            "the backbone %s has random weights, which tuner.method=%s leaves frozen: it can "
+            "learn little; set tuner.method=full, or give weights with model.checkpoint= or "
+            "model.pretrained=true",
+            backbone.record.name,
+            tuned.method,
+        )

@@ -90,6 +90,8 @@ def fit(
         if start:
             logger.info("resuming from %s", checkpoint)
         trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()  # one process goes on alone
     if trainer.interrupted:
         raise KeyboardInterrupt
     kept = best.best_model_path if best and settings.keep == "best" else ""

@@ -57,7 +57,7 @@ class SegmentationModule(LightningModule):
         Raises:
             TrainingError: The input or the loss is not finite.
         """
-        _check_finite(batch["image"], self.global_step)
+        check_finite(batch["image"], self.global_step)
         image, valid, mask = self.augment(batch["image"], batch["valid"], batch["mask"])
         loss: Tensor = self.loss(self.network(image, valid), mask)
         if not torch.isfinite(loss):
@@ -83,7 +83,8 @@ class SegmentationModule(LightningModule):
     def _evaluate(self, batch: dict[str, Tensor], part: str) -> None:
         logits = self.network(batch["image"], batch["valid"])
         labelled = int((batch["mask"] >= 0).sum())
-        self.log(f"{part}/loss", self.loss(logits, batch["mask"]), batch_size=max(labelled, 1))
+        loss = self.loss(logits, batch["mask"])
+        self.log(f"{part}/loss", loss, batch_size=max(labelled, 1), sync_dist=True)
         self.metrics.update(logits.argmax(dim=1), batch["mask"])
 
     def on_validation_epoch_start(self) -> None:
@@ -130,7 +131,12 @@ class SegmentationModule(LightningModule):
         return build_optimizer(self.network, self.settings.trainer.optimizer, steps)
 
 
-def _check_finite(image: Tensor, step: int) -> None:
+def check_finite(image: Tensor, step: int) -> None:
+    """Refuse a batch with NaN or infinity, which no validity mask explains.
+
+    Raises:
+        TrainingError: There is one.
+    """
     if not torch.isfinite(image).all():
         raise TrainingError(
             f"a chip of step {step} holds values that are not finite; name the value that marks "

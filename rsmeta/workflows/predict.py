@@ -17,7 +17,14 @@ from rasterio.windows import Window, intersect
 import rsmeta
 from rsmeta.bundle import ModelBundle, load_bundle
 from rsmeta.config.data import CLASS_NODATA
-from rsmeta.errors import ConfigError, GridMismatchError, OutputError, RsmetaError, SceneError
+from rsmeta.errors import (
+    BandsUnrecognisedError,
+    ConfigError,
+    GridMismatchError,
+    OutputError,
+    RsmetaError,
+    SceneError,
+)
 from rsmeta.geo.scene import expand_sources, open_scene
 from rsmeta.geo.tiling import TilePlan
 from rsmeta.gis.products import Products, check_products, writing
@@ -168,6 +175,11 @@ def open_for(source: str | Path, record: BundleRecord) -> Scene:
     rules = record.read.rules
     try:
         return open_scene(source, rules).select(wanted)
+    except BandsUnrecognisedError as error:
+        raise SceneError(
+            f"cannot tell the bands of {source}; give them descriptions in the file, so that "
+            f"{', '.join(band.name for band in wanted)} can be found among them"
+        ) from error
     except (SceneError, ConfigError):
         if rules.bands is None and rules.sensor is None:
             raise

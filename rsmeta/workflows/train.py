@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 import platform
 import time
 from dataclasses import dataclass
@@ -15,39 +14,31 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning import seed_everything
+from lightning.pytorch.utilities import rank_zero_only
 
 import rsmeta
 from rsmeta.bundle import ModelBundle, save_bundle
-from rsmeta.bundle.bundle import file_sha256
 from rsmeta.bundle.record import BackboneIdentity, BandRecord, BundleRecord, ReadRecord
-from rsmeta.config import Settings, dump_settings, load_settings
-from rsmeta.config.load import read_yaml
+from rsmeta.config import Settings, load_settings
 from rsmeta.data.datamodule import SceneDataModule
-from rsmeta.errors import OutputError, RsmetaError, TrainingError, one_line
+from rsmeta.errors import TrainingError
 from rsmeta.losses import build_loss
 from rsmeta.metrics import SegmentationMetrics
-from rsmeta.models.build import build_network
+from rsmeta.models.build import build_network, tell
+from rsmeta.models.checkpoint import file_sha256
 from rsmeta.training.fit import FitResult, evaluate_part, fit
 from rsmeta.training.module import SegmentationModule
 from rsmeta.training.plots import plot_run
+from rsmeta.workflows.run_folder import begun, check_run, write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from rsmeta.models.network import Network
 
 logger = logging.getLogger(__name__)
 
-CONFIG_FILE = "config.yaml"
 METRICS_FILE = "metrics.json"
-
-#: Settings that may differ when a run is resumed: how long, where and how fast it runs.
-_MAY_CHANGE = {
-    "trainer": {"max_epochs", "max_steps", "max_minutes", "accelerator", "devices", "num_nodes",
-                "strategy", "log_every_n_steps", "early_stopping"},
-    "data": {"root", "workers"},
-    "predict": None,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -90,7 +81,9 @@ def train(
     """
     settings = config if isinstance(config, Settings) else load_settings(config, overrides)
     output = Path(output)
-    _check_output(output, settings, resume=resume)
+    leads = rank_zero_only.rank == 0  # type: ignore[attr-defined]  # others only help to train
+    if leads:
+        check_run(output, settings, resume=resume)
     seed_everything(settings.seed, workers=True, verbose=False)
     started = time.monotonic()
     data = SceneDataModule(settings.data, seed=settings.seed)
@@ -99,24 +92,23 @@ def train(
         settings.model, settings.tuner, bands=data.bands, classes=len(settings.data.classes),
         mean=mean, std=std,
     )  # fmt: skip
+    tell(network)
     _tell_parameters(network)
-    classes = [spec.name for spec in settings.data.classes]
-    module = SegmentationModule(
-        network,
-        build_loss(settings.loss, data.class_counts),
-        SegmentationMetrics(classes),
-        settings,
-    )
-    with _begun(output, settings):
+    metrics = SegmentationMetrics([spec.name for spec in settings.data.classes])
+    loss = build_loss(settings.loss, data.class_counts)
+    module = SegmentationModule(network, loss, metrics, settings)
+    with begun(output, settings) if leads else contextlib.nullcontext():
         result = fit(module, data, output=output, resume=resume, progress=progress)
-    metrics = _final_metrics(module, data, result, seconds=time.monotonic() - started)
+    if not leads:
+        raise SystemExit(0)
+    numbers = _final_metrics(module, data, result, seconds=time.monotonic() - started)
     plot_run(output / "plots", module, data, result.history)
     bundle = save_bundle(
-        output / "bundle", describe(settings, data, network, metrics), network,
+        output / "bundle", describe(settings, data, network, numbers), network,
         quicklook=output / "plots" / "chips.png",
     )  # fmt: skip
-    _write(output / METRICS_FILE, json.dumps(metrics, indent=2) + "\n")
-    return TrainResult(output, bundle, metrics)
+    write_text(output / METRICS_FILE, json.dumps(numbers, indent=2) + "\n")
+    return TrainResult(output, bundle, numbers)
 
 
 def describe(
@@ -161,81 +153,6 @@ def _identity(settings: Settings, network: Network) -> BackboneIdentity:
         checkpoint=Path(checkpoint).name if checkpoint else None,
         sha256=file_sha256(Path(checkpoint)) if checkpoint else None,
     )
-
-
-def _check_output(output: Path, settings: Settings, *, resume: bool) -> None:
-    """Check that the run can be written; nothing is written yet.
-
-    Raises:
-        OutputError: The folder holds a run and ``resume`` is not asked for, holds the run of
-            another configuration, or cannot be written.
-    """
-    file = output / CONFIG_FILE
-    if file.exists() and not resume:
-        raise OutputError(f"{output} holds a run already; resume it with --resume, or name another")
-    if file.exists():
-        changed = _changed(read_yaml(file), settings.model_dump(mode="json"))
-        if changed:
-            raise OutputError(
-                f"{output} holds a run with another {changed[0]}; resume it with its own "
-                f"configuration, or name another folder"
-            )
-    elif resume:
-        logger.info("nothing to resume in %s; starting from the beginning", output)
-    there = next(place for place in (output, *output.absolute().parents) if place.exists())
-    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
-        kind = "cannot be written" if there.is_dir() else "is a file"
-        raise OutputError(f"cannot make a run in {output}: {there} {kind}; name another folder")
-
-
-@contextlib.contextmanager
-def _begun(output: Path, settings: Settings) -> Iterator[None]:
-    """Make the run folder with its resolved configuration, as long as there is a run to hold.
-
-    A run that fails before its first checkpoint leaves no configuration, so that it can be
-    mended and started again under the same name.
-
-    Raises:
-        OutputError: The folder cannot be written.
-    """
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make the folder {output} ({one_line(error)})") from error
-    _write(output / CONFIG_FILE, dump_settings(settings))
-    try:
-        yield
-    except RsmetaError:
-        if not (output / "checkpoints").exists():
-            (output / CONFIG_FILE).unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # something else lies in it: it stays
-                output.rmdir()
-        raise
-
-
-def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return the dotted keys that a resumed run may not change, and that differ."""
-    changed = []
-    for section, value in now.items():
-        free = _MAY_CHANGE.get(section, set())
-        if free is None:
-            continue
-        if not isinstance(value, dict):
-            changed += [section] * (before.get(section) != value)
-            continue
-        old = before.get(section) or {}
-        keys = sorted(value.keys() | old.keys())
-        changed += [f"{section}.{k}" for k in keys if k not in free and old.get(k) != value.get(k)]
-    return changed
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path} ({one_line(error)})") from error
 
 
 def _tell_parameters(network: Network) -> None:

@@ -7,10 +7,13 @@ import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+import geopandas
 import numpy as np
 import pytest
+import shapely
+import torch
 from affine import Affine
 
 from rsmeta_cli.main import main
@@ -83,6 +86,12 @@ class Rsmeta(Protocol):
     def __call__(self, *words: object) -> Ended: ...
 
 
+class MakePolygons(Protocol):
+    """Signature of the fixture ``make_polygons``."""
+
+    def __call__(self, path: Path, **columns: Any) -> Path: ...
+
+
 class RunToEnd(Protocol):
     """Signature of the fixture ``run_to_end``."""
 
@@ -90,19 +99,25 @@ class RunToEnd(Protocol):
 
 
 @contextlib.contextmanager
-def logging_restored() -> Iterator[None]:
-    """Put back the library's logger, which the command line takes over."""
+def command_line() -> Iterator[None]:
+    """Put back the library's logger, which the command line takes over; compute on one thread.
+
+    Networks as small as these are quickest so, above all beside other work.
+    """
     logger = logging.getLogger("rsmeta")
     before = (logger.handlers[:], logger.level, logger.propagate)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     try:
         yield
     finally:
+        torch.set_num_threads(threads)
         logger.handlers, logger.level, logger.propagate = before
 
 
 @pytest.fixture(autouse=True)
-def _logging_as_before() -> Iterator[None]:
-    with logging_restored():
+def _as_before() -> Iterator[None]:
+    with command_line():
         yield
 
 
@@ -111,7 +126,7 @@ def run_to_end() -> RunToEnd:
     """Return a function that runs ``rsmeta``, which must succeed; for fixtures of a session."""
 
     def run(*words: object) -> None:
-        with logging_restored(), pytest.raises(SystemExit) as ended:
+        with command_line(), pytest.raises(SystemExit) as ended:
             main(["--quiet", *map(str, words)])
         assert ended.value.code == 0
 
@@ -143,9 +158,7 @@ def write_data(folder: Path, make_scene: MakeScene) -> Path:
         means = 1000 + classes * np.array([200, 500, 900])[:, np.newaxis, np.newaxis]
         image = rng.normal(means, 60).astype(np.uint16)
         image[:, :6, :9] = 0
-        make_scene(
-            folder / f"{name}.tif", image, descriptions=BANDS, transform=place, nodata=0
-        )
+        make_scene(folder / f"{name}.tif", image, descriptions=BANDS, transform=place, nodata=0)
         make_scene(folder / f"{name}_labels.tif", classes, transform=place)
     return folder
 
@@ -167,3 +180,16 @@ def tiny_run(
 def bundle_copy(tiny_run: TinyRun, tmp_path: Path) -> Path:
     """A copy of the trained bundle that a test may damage."""
     return Path(shutil.copytree(tiny_run.bundle, tmp_path / "bundle"))
+
+
+@pytest.fixture(scope="session")
+def make_polygons() -> MakePolygons:
+    """Return a function that writes two polygons on the western scene, in degrees."""
+
+    def make(path: Path, **columns: Any) -> Path:
+        boxes = [shapely.box(x, 5_149_200, x + 300, 5_149_900) for x in (500_050, 500_500)]
+        frame = geopandas.GeoDataFrame(columns, geometry=boxes, crs="EPSG:32633")
+        frame.to_crs("EPSG:4326").to_file(path)
+        return path
+
+    return make

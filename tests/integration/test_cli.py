@@ -51,7 +51,7 @@ def test_run_folder_holds_what_is_promised(tiny_run: TinyRun) -> None:
     ):  # fmt: skip
         assert (tiny_run.folder / name).stat().st_size > 0, name
     assert list((tiny_run.folder / "tensorboard").glob("events.*"))
-    hidden = [path for path in tiny_run.folder.rglob(".*")]
+    hidden = list(tiny_run.folder.rglob(".*"))
     assert not hidden, "something unfinished is left"
 
 
@@ -136,9 +136,7 @@ def test_every_raster_is_a_strict_cog(mapped: Path) -> None:
 
 
 def test_probabilities_and_confidence_agree_with_the_map(mapped: Path) -> None:
-    (classes,), shares, (sure,) = (
-        read(mapped / n) for n in ("map.tif", "shares.tif", "sure.tif")
-    )
+    (classes,), shares, (sure,) = (read(mapped / n) for n in ("map.tif", "shares.tif", "sure.tif"))
     known = classes != 255
     with rasterio.open(mapped / "shares.tif") as raster:
         assert raster.descriptions == ("bare", "meadow")
@@ -170,9 +168,7 @@ def test_predict_needs_bundle_and_scene_only_and_repeats_itself(
     )  # fmt: skip
     assert ended.status == 0, ended.err
     assert (read(elsewhere / "m.tif") == read(mapped / "map.tif")).all()
-    assert np.array_equal(
-        read(elsewhere / "p.tif"), read(mapped / "shares.tif"), equal_nan=True
-    )
+    assert np.array_equal(read(elsewhere / "p.tif"), read(mapped / "shares.tif"), equal_nan=True)
 
 
 def test_bundle_names_no_place_of_this_machine(tiny_run: TinyRun) -> None:
@@ -238,9 +234,7 @@ def test_bounds_map_a_part(rsmeta: Rsmeta, tiny_run: TinyRun, mapped: Path) -> N
 # -- evaluate --------------------------------------------------------------------------------
 
 
-def test_evaluate_a_model_gives_the_numbers_of_the_run(
-    rsmeta: Rsmeta, tiny_run: TinyRun
-) -> None:
+def test_evaluate_a_model_gives_the_numbers_of_the_run(rsmeta: Rsmeta, tiny_run: TinyRun) -> None:
     words = ("evaluate", "--model", tiny_run.bundle, tiny_run.config, f"data.root={tiny_run.data}")
     ended = rsmeta(*words, "--json")
     assert ended.status == 0, ended.err

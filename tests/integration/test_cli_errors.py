@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import geopandas
 import numpy as np
 import pytest
 import rasterio.shutil
-import shapely
 from affine import Affine
 
 from rsmeta.errors import SceneNotFoundError
@@ -19,9 +15,10 @@ from rsmeta_cli.main import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.conftest import MakeScene
-    from tests.integration.conftest import Rsmeta, TinyRun
+    from tests.integration.conftest import MakePolygons, Rsmeta, TinyRun
 
 SHAPE = (96, 96)
 
@@ -32,16 +29,6 @@ def image(bands: int) -> np.ndarray:
 
 def square(size_m: float) -> Affine:
     return Affine(size_m, 0.0, 500_000.0, 0.0, -size_m, 5_150_000.0)
-
-
-def polygons(path: Path, **columns: Any) -> Path:
-    """Write two polygons on the western scene, in degrees."""
-    boxes = [
-        shapely.box(left, 5_149_200, left + 300, 5_149_900) for left in (500_050, 500_500)
-    ]
-    frame = geopandas.GeoDataFrame(columns, geometry=boxes, crs="EPSG:32633")
-    frame.to_crs("EPSG:4326").to_file(path)
-    return path
 
 
 # -- scenes and predict ----------------------------------------------------------------------
@@ -76,9 +63,7 @@ def test_scene_whose_pixels_are_cut_off(
     rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path, make_scene: MakeScene, cut: float
 ) -> None:
     """The header is whole, so that only reading finds out, after the map was begun."""
-    whole = make_scene(
-        tmp_path / "whole.tif", image(3), descriptions=("green", "red", "nir")
-    )
+    whole = make_scene(tmp_path / "whole.tif", image(3), descriptions=("green", "red", "nir"))
     bad = tmp_path / "bad.tif"
     rasterio.shutil.copy(whole, bad, driver="COG", compress="deflate")
     raw = bad.read_bytes()
@@ -120,7 +105,9 @@ def test_scene_whose_bands_have_no_names(
     assert "cannot tell the bands" in ended.complaint
 
 
-@pytest.mark.parametrize(("size_m", "told"), [(50.0, "5.0 times coarser"), (2.0, "5.0 times finer")])
+@pytest.mark.parametrize(
+    ("size_m", "told"), [(50.0, "5.0 times coarser"), (2.0, "5.0 times finer")]
+)
 def test_pixels_beyond_four_times_the_trained_size(
     rsmeta: Rsmeta,
     tiny_run: TinyRun,
@@ -153,9 +140,7 @@ def test_pixels_of_twice_the_trained_size_are_mapped_with_a_warning(
 def test_scene_without_crs_is_mapped_and_this_is_said(
     rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path, make_scene: MakeScene
 ) -> None:
-    scene = make_scene(
-        tmp_path / "s.tif", image(3), descriptions=("green", "red", "nir"), crs=None
-    )
+    scene = make_scene(tmp_path / "s.tif", image(3), descriptions=("green", "red", "nir"), crs=None)
     words = ("predict", scene, "--model", tiny_run.bundle, "--output", tmp_path / "m.tif")
     ended = rsmeta(*words)
     assert ended.status == 0
@@ -234,7 +219,9 @@ def test_place_that_cannot_be_written(rsmeta: Rsmeta, tiny_run: TinyRun, tmp_pat
     """Below a regular file nobody can write, not even root."""
     file = tmp_path / "file"
     file.write_text("mine")
-    ended = rsmeta("predict", tiny_run.scene, "--model", tiny_run.bundle, "--output", file / "m.tif")
+    ended = rsmeta(
+        "predict", tiny_run.scene, "--model", tiny_run.bundle, "--output", file / "m.tif"
+    )
     assert ended.status == 1
     assert str(file) in ended.complaint
     for place in (file / "run", file):
@@ -314,138 +301,21 @@ def test_bundle_with_ruined_weights(rsmeta: Rsmeta, tiny_run: TinyRun, bundle_co
     assert "lacks weights.safetensors" in predict_with(rsmeta, tiny_run, bundle_copy)
 
 
-# -- train -----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def fails(rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path) -> Callable[..., str]:
-    """Return a function that trains with overrides, and gives the complaint."""
-
-    def fail(*overrides: str, config: Path | None = None) -> str:
-        place = tmp_path / "run"
-        ended = rsmeta(
-            "train", config or tiny_run.config, f"data.root={tiny_run.data}", *overrides,
-            "--output", place,
-        )  # fmt: skip
-        assert ended.status == 1
-        assert not place.exists(), "a failed start leaves nothing that stands in the way"
-        return ended.complaint
-
-    return fail
-
-
-@pytest.mark.parametrize(
-    ("override", "told"),
-    [
-        ("data.chip_pix=32", "unknown key 'data.chip_pix'; did you mean 'chip_px'?"),
-        ("trainer.optimizer.lrr=1", "unknown key 'trainer.optimizer.lrr'; did you mean 'lr'?"),
-        ("trainr.max_epochs=1", "unknown key 'trainr'; did you mean 'trainer'?"),
-        ("trainer.max_epochs=soon", "trainer.max_epochs='soon': "),
-        ("model=vit_nanno", "unknown model preset 'vit_nanno'; did you mean 'vit_nano'?"),
-        ("model.head=fnp", "unknown head 'fnp'; did you mean 'fpn'?"),
-        ("model.backbone=vit_tiny_patch16_225", "did you mean 'vit_tiny_patch16_224"),
-        ("model.options.depht=1", "model.options holds 'depht'"),
-        ("model.checkpoint=none.pt", "no checkpoint at none.pt"),
-        ("tuner.method=lroa", "unknown tuner 'lroa'; did you mean 'lora'?"),
-        ("loss.name=mse", "unknown loss 'mse'"),
-        ("data.sensor=sentinel2_l2", "unknown sensor 'sentinel2_l2'; did you mean 'sentinel2_l"),
-        ("noequals", "'noequals' is no override; write KEY=VALUE"),
-        ("data.root=/nowhere", "no folder at data.root=/nowhere"),
-        ("data.scenes=none.tif", "no scene at "),
-        ("data.scenes=*.jp2", "no scene at "),
-        ("data.labels=none.tif", "no labels at "),
-        ("data.classes={1: bare, 3: water}", "holds the value 2, which is no class (1, 3)"),
-        ("data.classes=[bare]", "give two or more"),
-        ("data.use_bands=[blue, nir]", "lacks the band blue; it has green, red, nir"),
-        ("data.bands=[green, red]", "data.bands names 2 bands, but "),
-        ("data.chips_per_epoch=2", "less than one batch of data.batch_size=4"),
-        ("data.split.by=files", None),  # two places, three parts
-        ("trainer.strategy=unheard_of", "cannot train with trainer.accelerator=cpu"),
-    ],
-)
-def test_setting_that_cannot_be_used(
-    fails: Callable[..., str], override: str, told: str | None
-) -> None:
-    assert (told or "too few for split.by=files") in fails(override)
-
-
-def test_configuration_that_is_none(fails: Callable[..., str], tmp_path: Path) -> None:
-    file = tmp_path / "config.yaml"
-    assert f"no configuration at {file}" in fails(config=file)
-    for content, told in (
-        (b"data: [1, 2", "as YAML"),
-        (b"- a list\n", "holds no settings"),
-        (b"", "holds no settings"),
-        (b"data: \xff", "as YAML"),
-    ):
-        file.write_bytes(content)
-        assert told in fails(config=file)
-
-
-def test_folder_without_scenes(fails: Callable[..., str], tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    assert f"no scene at {tmp_path / 'empty'}" in fails(f"data.scenes={tmp_path / 'empty'}")
-
-
-@pytest.mark.parametrize("kind", ["text", "half"])
-def test_training_scene_that_is_ruined(
-    fails: Callable[..., str], tiny_run: TinyRun, tmp_path: Path, kind: str
-) -> None:
-    bad = tmp_path / "bad.tif"
-    bad.write_bytes(RUINS[kind](tiny_run.scene.read_bytes()))
-    assert f"cannot read {bad} as a raster" in fails(f"data.scenes={bad}")
-
-
-def test_labels_that_do_not_fit(fails: Callable[..., str], tmp_path: Path) -> None:
-    assert "do not overlap the scene" in fails("data.scenes=west.tif", "data.labels=east_labels.tif")
-    assert "has 3 bands; a label raster has one" in fails("data.labels={stem}.tif")
-    (tmp_path / "text.tif").write_text("no raster")
-    assert "cannot read the labels" in fails(f"data.labels={tmp_path / 'text.tif'}")
-    (tmp_path / "text.gpkg").write_text("no polygons")
-    assert "as polygons" in fails(f"data.labels={tmp_path / 'text.gpkg'}")
-
-
-def test_polygons_that_do_not_fit(fails: Callable[..., str], tmp_path: Path) -> None:
-    file = polygons(tmp_path / "p.gpkg", kind=["bare", "meadow"], by=["me", "you"])
-    west = ("data.scenes=west.tif", f"data.labels={file}")
-    assert "name the class column with data.class_column; it has: kind, by" in fails(*west)
-    complaint = fails(*west, "data.class_column=knd")
-    assert "has no column 'knd'; did you mean 'kind'?" in complaint
-    complaint = fails(*west, "data.class_column=kind", "data.classes=[bare, medow]")
-    assert "kind='meadow' is no class; did you mean 'medow'?" in complaint
-    complaint = fails("data.scenes=east.tif", *west[1:], "data.class_column=kind")
-    assert "do not overlap the scene" in complaint
-
-
-def test_folder_that_holds_a_run(rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path) -> None:
-    run = Path(shutil.copytree(tiny_run.folder, tmp_path / "run"))
-    before = (run / "config.yaml").read_text()
-    words = ("train", tiny_run.config, f"data.root={tiny_run.data}", "--output", run)
-    ended = rsmeta(*words)
-    assert ended.status == 1
-    assert "holds a run already; resume it with --resume" in ended.complaint
-    for override in ("trainer.optimizer.lr=0.1", "seed=3", "tuner=lora", "data.chip_px=48"):
-        ended = rsmeta(*words, override, "--resume")
-        assert ended.status == 1
-        assert "holds a run with another " in ended.complaint
-        assert override.split(".")[0].split("=")[0] in ended.complaint
-    assert (run / "config.yaml").read_text() == before
-
-
 # -- evaluate and inspect --------------------------------------------------------------------
 
 
 def test_evaluate_what_cannot_be_compared(
-    rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path
+    rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path, make_polygons: MakePolygons
 ) -> None:
     place = tmp_path / "m.tif"
-    assert rsmeta("predict", tiny_run.scene, "--model", tiny_run.bundle, "--output", place).status == 0
+    ended = rsmeta("predict", tiny_run.scene, "--model", tiny_run.bundle, "--output", place)
+    assert ended.status == 0
     for map_, reference, told in (
         (tiny_run.scene, tiny_run.labels, "does not name its classes"),
         (tmp_path / "none.tif", tiny_run.labels, "no scene at"),
         (place, tmp_path / "none.tif", "no labels at"),
         (place, tiny_run.data / "east_labels.tif", "do not overlap"),
-        (place, polygons(tmp_path / "p.gpkg", kind=["bare", "meadow"]), "class column"),
+        (place, make_polygons(tmp_path / "p.gpkg", kind=["bare", "meadow"]), "class column"),
     ):
         ended = rsmeta("evaluate", "--map", map_, "--reference", reference)
         assert ended.status == 1

@@ -66,5 +66,7 @@ def test_predict_loads_nothing_of_training() -> None:
 
 
 def test_names_of_the_package_arrive_when_used() -> None:
-    found = imported("import rsmeta\nassert callable(rsmeta.inspect)\nassert 'train' in dir(rsmeta)")
+    found = imported(
+        "import rsmeta\nassert callable(rsmeta.inspect)\nassert 'train' in dir(rsmeta)"
+    )
     assert "torch" not in found

@@ -62,9 +62,7 @@ def test_resumed_run_equals_the_uninterrupted_one(tiny_run: TinyRun, tmp_path: P
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
 
 
-def test_resuming_with_other_settings_is_refused(
-    rsmeta: Rsmeta, tiny_run: TinyRun
-) -> None:
+def test_resuming_with_other_settings_is_refused(rsmeta: Rsmeta, tiny_run: TinyRun) -> None:
     again = ("train", tiny_run.config, f"data.root={tiny_run.data}", "--output", tiny_run.folder)
     assert "--resume" in rsmeta(*again).complaint
     changed = rsmeta(*again, "data.batch_size=2", "--resume")

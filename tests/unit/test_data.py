@@ -256,7 +256,7 @@ def test_torchgeo_samplers_and_collation_work_with_our_datasets(make_data: Any) 
         from torchgeo.samplers import GridGeoSampler
 
         sampler = GridGeoSampler(part.dataset, size=64, stride=64)
-    samples = [part.dataset[query] for query in sampler]
+        samples = [part.dataset[query] for query in sampler]
     batch = stack_samples(samples)
     assert batch["image"].shape[1:] == (2, 64, 64)
     assert batch["mask"].shape[1:] == (64, 64)
@@ -347,7 +347,7 @@ def test_polygons_say_what_is_wrong_with_them(make_data: Any, tmp_path: Path) ->
         tmp_path / "typo.gpkg"
     )
     for name, column, words in (
-        ("near", None, "name the class column"),
+        ("typo", None, "name the class column"),
         ("near", "kinds", "did you mean 'kind'"),
         ("far", "kind", "do not overlap"),
         ("bare", "kind", "has no CRS"),
@@ -355,6 +355,14 @@ def test_polygons_say_what_is_wrong_with_them(make_data: Any, tmp_path: Path) ->
     ):
         with pytest.raises(LabelsError, match=words):
             SceneDataModule(make_data(labels=f"{name}.gpkg", class_column=column), seed=0)
+
+
+def test_the_only_column_with_class_names_need_not_be_named(make_data: Any, tmp_path: Path) -> None:
+    box = shapely.box(500_300, 5_149_000, 500_900, 5_149_400)
+    columns = {"number": [7], "kind": ["low"], "remark": ["wet"]}
+    geopandas.GeoDataFrame(columns, geometry=[box], crs=32633).to_file(tmp_path / "named.gpkg")
+    settings = make_data(labels="named.gpkg", split={"validation": 0.0})
+    assert SceneDataModule(settings, seed=0).class_counts.tolist() == [60 * 40, 0]
 
 
 def test_rotated_scene_is_refused_for_training(
@@ -379,3 +387,12 @@ def test_labels_on_another_grid_are_read_by_nearest_neighbour(
     scene = open_scene(tmp_path / "s0.tif")
     labels = open_labels(tmp_path / "coarse.tif", scene.grid, LabelRules(settings.classes))
     assert (labels.read(scene.grid) == np.kron(coarse - 1, np.ones((30, 30), int))).all()
+
+
+def test_test_scene_on_training_ground_is_told(
+    make_data: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = make_data(count=2, scenes=["s0.tif"], test_scenes=["s1.tif"])
+    with caplog.at_level("WARNING", logger="rsmeta"):
+        SceneDataModule(settings, seed=0)
+    assert "s1.tif lies on training ground" in caplog.text

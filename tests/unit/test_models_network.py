@@ -16,6 +16,7 @@ from rsmeta.config.tuner import TunerSpec
 from rsmeta.errors import BundleError, ConfigError, UnknownNameError
 from rsmeta.geo.bands import generic_band
 from rsmeta.models import Network, Prepare, build_network, build_timm_vit
+from rsmeta.models.build import tell
 from rsmeta.peft import merge, unmerge
 
 RGB = tuple(generic_band(name) for name in ("red", "green", "blue"))
@@ -92,8 +93,9 @@ def test_stem_learns_where_bands_were_not_matched(
 def test_a_frozen_random_backbone_is_warned_of(
     tuner: str, warned: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
+    network = _network(tuner)
     with caplog.at_level(logging.WARNING):
-        network = _network(tuner)
+        tell(network)
     assert ("tuner.method=full" in caplog.text) == warned
     assert all(p.requires_grad for p in network.head.parameters())
     assert all(p.requires_grad for p in network.backbone.stem.parameters())

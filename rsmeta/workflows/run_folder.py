@@ -1,0 +1,108 @@
+"""The folder of a training run: may it be written, resumed, and what it says of itself."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from typing import TYPE_CHECKING, Any
+
+from rsmeta.config import Settings, dump_settings
+from rsmeta.config.load import read_yaml
+from rsmeta.errors import OutputError, RsmetaError, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+CONFIG_FILE = "config.yaml"
+
+#: Settings that may differ when a run is resumed: how long, where and how fast it runs.
+_MAY_CHANGE = {
+    "trainer": {"max_epochs", "max_steps", "max_minutes", "accelerator", "devices", "num_nodes",
+                "strategy", "log_every_n_steps", "early_stopping"},
+    "data": {"root", "workers"},
+    "predict": None,
+}  # fmt: skip
+
+
+def check_run(output: Path, settings: Settings, *, resume: bool) -> None:
+    """Check that the run can be written; nothing is written yet.
+
+    Raises:
+        OutputError: The folder holds a run and ``resume`` is not asked for, holds the run of
+            another configuration, or cannot be written.
+    """
+    file = output / CONFIG_FILE
+    if file.exists() and not resume:
+        raise OutputError(f"{output} holds a run already; resume it with --resume, or name another")
+    if file.exists():
+        changed = _changed(read_yaml(file), settings.model_dump(mode="json"))
+        if changed:
+            raise OutputError(
+                f"{output} holds a run with another {changed[0]}; resume it with its own "
+                f"configuration, or name another folder"
+            )
+    elif resume:
+        logger.info("nothing to resume in %s; starting from the beginning", output)
+    there = next(place for place in (output, *output.absolute().parents) if place.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        kind = "cannot be written" if there.is_dir() else "is a file"
+        raise OutputError(f"cannot make a run in {output}: {there} {kind}; name another folder")
+
+
+@contextlib.contextmanager
+def begun(output: Path, settings: Settings) -> Iterator[None]:
+    """Make the run folder with its resolved configuration, as long as there is a run to hold.
+
+    A run that fails before its first checkpoint leaves no configuration, so that it can be
+    mended and started again under the same name.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {output} ({one_line(error)})") from error
+    write_text(output / CONFIG_FILE, dump_settings(settings))
+    try:
+        yield
+    except RsmetaError:
+        if not (output / "checkpoints").exists():
+            (output / CONFIG_FILE).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # something else lies in it: it stays
+                output.rmdir()
+        raise
+
+
+def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return the dotted keys that a resumed run may not change, and that differ."""
+    changed = []
+    for section, value in now.items():
+        free = _MAY_CHANGE.get(section, set())
+        if free is None:
+            continue
+        if not isinstance(value, dict):
+            changed += [section] * (before.get(section) != value)
+            continue
+        old = before.get(section) or {}
+        keys = sorted(value.keys() | old.keys())
+        changed += [f"{section}.{k}" for k in keys if k not in free and old.get(k) != value.get(k)]
+    return changed
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path} ({one_line(error)})") from error
