@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, TypeAlias
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -43,7 +44,8 @@ class Checkpoint:
 
     Args:
         tensors: Of the network, by name, on the CPU.
-        notes: Plain values beside them: the epoch, the training program's arguments.
+        notes: Plain values beside them: the epoch, the training program's arguments; the
+            metadata of a safetensors file.
     """
 
     tensors: StateDict
@@ -105,7 +107,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         raise CheckpointError(f"no checkpoint at {path}; check model.checkpoint")
     try:
         if path.suffix == ".safetensors":
-            return Checkpoint(load_file(path, device="cpu"), {})
+            return _read_safetensors(path)
         content = _read_pickle(path)
     except Exception as error:  # a damaged file can make the readers raise anything
         reason = _reason(error)
@@ -118,6 +120,12 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
             f"cannot read {path} as a checkpoint ({reason}); is it complete?"
         ) from error
     return Checkpoint(_tensors_in(content, path), _notes_in(content))
+
+
+def _read_safetensors(path: Path) -> Checkpoint:
+    with safe_open(path, framework="pt", device="cpu") as file:
+        notes = dict(file.metadata() or {})
+    return Checkpoint(load_file(path, device="cpu"), notes)
 
 
 def _reason(error: Exception) -> str:

@@ -1,9 +1,8 @@
-"""SatMAE backbones: names, options, official checkpoints, bands, features, training."""
+"""SatMAE backbones: features of any size, sites, bands in groups, training."""
 
 from __future__ import annotations
 
 import argparse
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,12 @@ from safetensors.torch import save_file
 
 from rsmeta.config.model import ModelSpec
 from rsmeta.config.tuner import TunerSpec
-from rsmeta.errors import CheckpointError, ConfigError, UnknownNameError
+from rsmeta.errors import ConfigError
 from rsmeta.geo.bands import Band, generic_band
 from rsmeta.geo.sensors import load_sensor
-from rsmeta.models import build_backbone, build_network, describe_checkpoint, open_checkpoint
-from rsmeta.models.satmae import SatmaeBackbone, TemporalSatmae, satmae_names
+from rsmeta.models import build_backbone, build_network
+from rsmeta.models.satmae import SatmaeBackbone, TemporalSatmae
+from rsmeta.peft import merge, unmerge
 
 RGB = tuple(generic_band(name) for name in ("red", "green", "blue"))
 S2 = {band.name: band for band in load_sensor("sentinel2_l1c").bands}
@@ -248,180 +248,6 @@ def test_rgb_stem_takes_other_bands(tmp_path: Path) -> None:
     assert not backbone.stem_report.all_matched
 
 
-# -- checkpoints ---------------------------------------------------------------------------------
-
-
-def test_an_official_checkpoint_loads(official: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO):
-        backbone = _build("group", official)
-    report = backbone.load_report
-    state = _pretrained("group")
-    own = backbone.vit.state_dict()
-    assert report.matched == len(own) - 1
-    assert report.missing == ("channel_cls_embed",)
-    assert report.reshaped == ()
-    assert len(report.unexpected) == 4
-    assert "4 unexpected" in caplog.text
-    assert all(torch.equal(own[key], state[key]) for key in own if key in state)
-    assert (backbone.patch_px, backbone.record.image_px) == (8, 32)
-    assert backbone.record.licence == "CC BY-NC 4.0"
-    assert backbone.record.bands[:4] == ("B02", "B03", "B04", "B08")
-    assert backbone.record.mean[0] == pytest.approx(1184.38, abs=0.01)
-    assert len(report.sha256) == 64
-
-
-def test_notes_beside_the_tensors_are_read(official: Path) -> None:
-    notes = open_checkpoint(official).notes
-    assert (notes["epoch"], notes["mask_ratio"]) == (199, 0.75)
-
-
-class Malicious:
-    """Would write a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (self.path.write_text, ("ran",))
-
-
-@pytest.mark.parametrize("where", ["model", "args", "inside args"])
-def test_a_pickle_that_runs_code_is_refused(tmp_path: Path, where: str) -> None:
-    bad = Malicious(tmp_path / "marker")
-    content: dict[str, Any] = {"model": _pretrained("group"), "args": argparse.Namespace()}
-    if where == "inside args":
-        content["args"] = argparse.Namespace(output=bad)
-    else:
-        content[where] = bad
-    torch.save(content, tmp_path / "bad.pth")
-    with pytest.raises(
-        CheckpointError, match=r"refused: it holds more than tensors \(it would call getattr\)"
-    ):
-        _build("group", tmp_path / "bad.pth")
-    assert not (tmp_path / "marker").exists()
-
-
-def test_names_of_distributed_training(tmp_path: Path) -> None:
-    state = {f"module.{key}": value for key, value in _pretrained("rgb").items()}
-    save_file(state, tmp_path / "rgb.safetensors")
-    assert _build("rgb", tmp_path / "rgb.safetensors").has_weights
-
-
-@pytest.mark.parametrize(
-    ("kind", "has"), [("group", "rgb"), ("rgb", "temporal"), ("temporal", "group")]
-)
-def test_another_family_is_named(tmp_path: Path, kind: str, has: str) -> None:
-    save_file(_pretrained(has), tmp_path / "other.safetensors")
-    with pytest.raises(CheckpointError, match=f"set model.backbone=satmae_vit_.16_{has}"):
-        _build(kind, tmp_path / "other.safetensors")
-
-
-def test_no_satmae_at_all(tmp_path: Path, official: Path) -> None:
-    save_file({"layer1.0.conv1.weight": torch.zeros(3)}, tmp_path / "resnet.safetensors")
-    with pytest.raises(CheckpointError, match=r"is no SatMAE .*it holds layer1\.0\.conv1\.weight"):
-        _build("rgb", tmp_path / "resnet.safetensors")
-    scaled = _state("rgb") | {"blocks.0.ls1.gamma": torch.zeros(32)}
-    save_file(scaled, tmp_path / "scaled.safetensors")
-    with pytest.raises(CheckpointError, match=r"it holds blocks\.0\.ls1\.gamma"):
-        _build("rgb", tmp_path / "scaled.safetensors")
-    with pytest.raises(CheckpointError, match=r"another family \(SatMAE multispectral"):
-        build_backbone(ModelSpec(checkpoint=str(official)), RGB)
-
-
-@pytest.mark.parametrize(
-    ("options", "sentence"),
-    [
-        ({"depth": 1}, r"with depth=2, .* has 1; set model\.options\.depth=2"),
-        ({"embed_dim": 64}, r"with embed_dim=32"),
-        ({"patch_size": 16}, r"patch_size=8, .* has 16; set model\.options\.patch_size=8"),
-        ({"groups": [["B02", "B03"], ["B11"]]}, r"channel groups of 4, 4, 2 bands"),
-    ],
-)
-def test_other_measures(official: Path, options: dict[str, Any], sentence: str) -> None:
-    bands = TEN[:2] if "groups" in options else TEN
-    with pytest.raises(CheckpointError, match=sentence):
-        _build("group", official, bands=bands, **options)
-
-
-def test_missing_tensors_are_an_error(tmp_path: Path) -> None:
-    state = _state("rgb")
-    del state["blocks.1.mlp.fc2.bias"]
-    save_file(state, tmp_path / "rgb.safetensors")
-    with pytest.raises(CheckpointError, match=r"lacks 1 of .*blocks\.1\.mlp\.fc2\.bias"):
-        _build("rgb", tmp_path / "rgb.safetensors")
-
-
-def test_learned_positions_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    state = _state("rgb")
-    state["pos_embed"] = torch.randn(1, 17, 32)
-    save_file(state, tmp_path / "rgb.safetensors")
-    backbone = _build("rgb", tmp_path / "rgb.safetensors", pos_embed="interpolate")
-    assert "were learned; for images of other than 32 px they are interpolated" in caplog.text
-    assert torch.equal(backbone.vit.places(4, 4), state["pos_embed"])
-    assert backbone.vit.places(3, 7).shape == (1, 22, 32)
-
-
-# -- names, options, inspection ------------------------------------------------------------------
-
-
-def test_names() -> None:
-    assert set(satmae_names()) == {f"satmae_vit_{size}16_{kind}" for size in "bl" for kind in KINDS}
-    with pytest.raises(UnknownNameError, match="did you mean 'satmae_vit_b16_group'"):
-        build_backbone(ModelSpec(backbone="satmae_vit_b16_grup"), RGB)
-    with pytest.raises(UnknownNameError, match="did you mean 'satmae_vit_l16_rgb'"):
-        build_backbone(ModelSpec(backbone="satme_vit_l16_rgb"), RGB)
-    with pytest.raises(CheckpointError, match=r"on no hub; .*CC BY-NC"):
-        build_backbone(ModelSpec(backbone="satmae_vit_l16_rgb", pretrained=True), RGB)
-
-
-@pytest.mark.parametrize(
-    ("kind", "options", "sentence"),
-    [
-        ("group", {"embed_dims": 24}, "did you mean 'embed_dim'"),
-        ("rgb", {"merge": "mean"}, "merge"),
-        ("group", {"merge": "sum"}, "merge"),
-        ("group", {"num_heads": 5}, "must be a multiple of num_heads=5"),
-        ("group", {"channel_embed": 10}, "leaves 22 for positions"),
-        ("temporal", {"embed_dim": 384}, "leaves 0 for positions"),
-        ("rgb", {"img_size": 30}, "must be a multiple of patch_size=8"),
-    ],
-)
-def test_options_that_do_not_fit(kind: str, options: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(ConfigError, match=sentence):
-        _build(kind, **options)
-
-
-def test_stem_bands_do_not_apply_to_groups() -> None:
-    spec = ModelSpec(backbone="satmae_vit_b16_group", stem={"bands": ["B02"]})
-    with pytest.raises(ConfigError, match=r"model\.options\.groups"):
-        build_backbone(spec, TEN)
-
-
-def test_published_measures() -> None:
-    with torch.device("meta"):
-        backbone = build_backbone(ModelSpec(backbone="satmae_vit_l16_group"), TEN)
-    assert (backbone.dim, backbone.depth, backbone.patch_px) == (1024, 24, 8)
-    assert backbone.vit.pos_embed.shape == (1, 145, 768)  # type: ignore[union-attr]
-    assert not backbone.has_weights
-
-
-def test_inspect_tells_what_it_is(official: Path, tmp_path: Path) -> None:
-    told = describe_checkpoint(official)
-    assert told["family"] == "SatMAE multispectral, channel groups"
-    assert (told["size"], told["dim"], told["depth"]) == ("custom", 32, 2)
-    assert (told["image_px"], told["patch_px"]) == (32, 8)
-    assert told["bands"] == ["B02+B03+B04+B08", "B05+B06+B07+B8A", "B11+B12"]
-    assert told["training_stage"] == "masked autoencoding"
-    assert told["training"] == {"epoch": 199, "mask_ratio": 0.75}
-    assert told["licence"].startswith("CC BY-NC 4.0")
-    tuned = _build("temporal", global_pool=True).vit.state_dict()
-    tuned |= {"head.weight": torch.zeros(62, 400), "head.bias": torch.zeros(62)}
-    save_file(tuned, tmp_path / "tuned.safetensors")
-    told = describe_checkpoint(tmp_path / "tuned.safetensors")
-    assert (told["family"], told["training_stage"]) == ("SatMAE temporal", "fine-tuned")
-    assert (told["classes"], told["pooling"]) == (62, "mean of patches")
-
-
 # -- networks ------------------------------------------------------------------------------------
 
 
@@ -452,6 +278,11 @@ def test_lora_trains_and_is_saved(official: Path) -> None:
     assert set(qkv.adapters) == {"q", "v"}
     assert qkv.adapters["q"].up.abs().sum() > 0
     assert qkv.base.weight.grad is None
+    with torch.no_grad():
+        plain = network.eval()(image, valid)
+        assert merge(network) == 2
+        torch.testing.assert_close(network(image, valid), plain, atol=1e-5, rtol=0)
+        unmerge(network)
     state = {key: value.clone() for key, value in network.trained_state().items()}
     assert not any("mlp" in key or "pos_embed" in key for key in state)
     torch.manual_seed(7)

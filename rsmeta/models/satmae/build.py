@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from rsmeta.config.load import validate
 from rsmeta.errors import CheckpointError, ConfigError, UnknownNameError
-from rsmeta.models.checkpoint import LoadReport, file_sha256, load_strictly, read_checkpoint
+from rsmeta.models.checkpoint import LoadReport, file_sha256, load_strictly, open_checkpoint
 from rsmeta.models.patch_stem import fit_patch_stem
 from rsmeta.models.satmae.backbone import OneDateSatmae, TemporalSatmae
 from rsmeta.models.satmae.encoder import GroupEncoder, ImageEncoder, TemporalEncoder
 from rsmeta.models.satmae.groups import assign_bands, fit_group_stems, report_groups
 from rsmeta.models.satmae.layout import settle_layout
 from rsmeta.models.satmae.options import SIZES, GroupOptions, SatmaeOptions, TemporalOptions
-from rsmeta.models.satmae.records import RGB_BANDS, make_record
+from rsmeta.models.satmae.records import LICENCE, RGB_BANDS, make_record
 from rsmeta.models.satmae.weights import (
     FAMILIES,
     encoder_state,
@@ -89,8 +89,11 @@ class _Order:
         self.source = spec.checkpoint or "random weights"
         self.state: StateDict | None = None
         self.found: Recognised | None = None
+        self.licence: str | None = None
         if spec.checkpoint is not None:
-            self.state = without_wrapper(read_checkpoint(spec.checkpoint))
+            checkpoint = open_checkpoint(spec.checkpoint)
+            self.licence = checkpoint.notes.get("licence", LICENCE)
+            self.state = without_wrapper(checkpoint.tensors)
             self.found = read_layout(self.state)
             if self.found is None or self.found.kind != kind:
                 raise explain_mismatch(self.state, spec.backbone, self.source)
@@ -98,6 +101,10 @@ class _Order:
     def layout(self, options: SatmaeOptions) -> Layout:
         """Settle the measures: options, else the checkpoint's, else the published ones."""
         return settle_layout(self.spec, options, self.kind, self.found)
+
+    def record(self, layout: Layout, bands: Sequence[str]) -> BackboneRecord:
+        """Describe the weights, which expect ``bands`` in this order."""
+        return make_record(self.spec, layout, bands=bands, licence=self.licence)
 
     def patch_stem(self, record: BackboneRecord) -> StemReport:
         """Fit the one patch embedding of the checkpoint to the bands."""
@@ -157,9 +164,7 @@ def _build_group(order: _Order) -> OneDateSatmae:
         vit,
         order.bands,
         merge=options.merge,
-        record=make_record(
-            order.spec, layout, bands=[b for group in options.groups for b in group]
-        ),
+        record=order.record(layout, [name for group in options.groups for name in group]),
         stem_report=report,
         load_report=load_report,
     )
@@ -168,7 +173,7 @@ def _build_group(order: _Order) -> OneDateSatmae:
 def _build_rgb(order: _Order) -> OneDateSatmae:
     options = validate(SatmaeOptions, order.spec.options, _where(order.spec))
     layout = order.layout(options)
-    record = make_record(order.spec, layout, bands=RGB_BANDS)
+    record = order.record(layout, RGB_BANDS)
     stem_report = order.patch_stem(record)
     vit = ImageEncoder(
         layout,
@@ -185,7 +190,7 @@ def _build_rgb(order: _Order) -> OneDateSatmae:
 def _build_temporal(order: _Order) -> TemporalSatmae:
     options = validate(TemporalOptions, order.spec.options, _where(order.spec))
     layout = order.layout(options)
-    record = make_record(order.spec, layout, bands=RGB_BANDS)
+    record = order.record(layout, RGB_BANDS)
     stem_report = order.patch_stem(record)
     vit = TemporalEncoder(
         layout,

@@ -46,7 +46,7 @@ def describe_satmae(checkpoint: Checkpoint) -> dict[str, Any] | None:
         "classes": found.classes,
         "pooling": "mean of patches" if found.global_pool else "class token",
         "positions": "sine-cosine" if found.sincos else "learned",
-        "licence": f"{LICENCE} where published by SatMAE's authors",
+        "licence": checkpoint.notes.get("licence", f"{LICENCE} as SatMAE's authors publish theirs"),
     }
     noted = {key: checkpoint.notes[key] for key in _NOTES if key in checkpoint.notes}
     return {**told, "training": noted} if noted else told

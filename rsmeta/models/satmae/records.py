@@ -43,13 +43,16 @@ RGB_STATISTICS: dict[str, tuple[float, float]] = {
 RGB_BANDS = tuple(RGB_STATISTICS)
 
 
-def make_record(spec: ModelSpec, layout: Layout, *, bands: Sequence[str]) -> BackboneRecord:
+def make_record(
+    spec: ModelSpec, layout: Layout, *, bands: Sequence[str], licence: str | None
+) -> BackboneRecord:
     """Describe the weights of a backbone; with random weights there is little to say.
 
     Args:
         spec: Names the backbone and its checkpoint.
         layout: Its measures.
         bands: Bands that the weights expect, in their order.
+        licence: Of the weights: the file's own word, else as SatMAE's authors publish theirs.
     """
     if spec.checkpoint is None:
         return BackboneRecord(
@@ -66,5 +69,5 @@ def make_record(spec: ModelSpec, layout: Layout, *, bands: Sequence[str]) -> Bac
         mean=tuple(mean for mean, _ in known) if complete else None,
         std=tuple(std for _, std in known) if complete else None,
         image_px=layout.image_px,
-        licence=LICENCE,
+        licence=licence,
     )
