@@ -42,10 +42,11 @@ class ModelSpec(Strict):
 
     backbone: str = Field(
         default="vit_tiny_patch16_224",
-        description="timm name of a vision transformer, with tag where weights are wanted",
+        description="timm name of a vision transformer, with tag where weights are wanted, or a "
+        "SatMAE: satmae_vit_l16_group; see: rsmeta list backbones",
     )
     options: dict[str, Any] = Field(
-        default={}, description="timm's options: img_size, patch_size, depth, embed_dim, …"
+        default={}, description="the backbone's options: img_size, patch_size, depth, embed_dim, …"
     )
     checkpoint: str | None = Field(
         default=None, description="file with the backbone's weights: .safetensors, .pth, .pt, .bin"

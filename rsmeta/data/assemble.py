@@ -16,6 +16,7 @@ from rsmeta.data.labels import LabelRules, open_labels, read_polygons
 from rsmeta.data.splits import PARTS, Block, BlockLattice, Part, Region, choose_blocks, regions_of
 from rsmeta.data.survey import LabelIndex, count_by_block, index_labels
 from rsmeta.errors import ConfigError, LabelsError, SplitError
+from rsmeta.geo.bands import COMMON_NAMES
 from rsmeta.geo.scene import ReadRules, expand_sources, open_scene
 from rsmeta.geo.sensors import Band
 
@@ -248,7 +249,10 @@ def _open_scenes(settings: DataSettings, patterns: Sequence[str]) -> list[Scene]
 def _wanted_bands(settings: DataSettings, first: Scene) -> tuple[Band, ...]:
     if settings.use_bands is None:
         return first.bands
-    wanted = [Band(name, common_name=name) for name in settings.use_bands]
+    wanted = [
+        Band(name, name if name in COMMON_NAMES else None)  # a sensor's own name has none
+        for name in settings.use_bands
+    ]
     return first.select(wanted).bands
 
 

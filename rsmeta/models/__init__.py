@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from rsmeta.models.backbone import Backbone, Features
 from rsmeta.models.build import build_network
-from rsmeta.models.checkpoint import LoadReport, StateDict, read_checkpoint
+from rsmeta.models.checkpoint import (
+    Checkpoint,
+    LoadReport,
+    StateDict,
+    open_checkpoint,
+    read_checkpoint,
+)
+from rsmeta.models.describe import describe_checkpoint
+from rsmeta.models.families import BACKBONES, BackboneFamily, build_backbone, list_backbones
 from rsmeta.models.network import Network
 from rsmeta.models.prepare import Prepare
 from rsmeta.models.records import BackboneRecord
@@ -12,8 +20,11 @@ from rsmeta.models.stem import StemReport
 from rsmeta.models.timm_vit import backbone_names, build_timm_vit
 
 __all__ = [
+    "BACKBONES",
     "Backbone",
+    "BackboneFamily",
     "BackboneRecord",
+    "Checkpoint",
     "Features",
     "LoadReport",
     "Network",
@@ -21,7 +32,11 @@ __all__ = [
     "StateDict",
     "StemReport",
     "backbone_names",
+    "build_backbone",
     "build_network",
     "build_timm_vit",
+    "describe_checkpoint",
+    "list_backbones",
+    "open_checkpoint",
     "read_checkpoint",
 ]

@@ -76,6 +76,11 @@ class Backbone(Sited):
     def stem(self) -> nn.Module:
         """The layer that meets the bands."""
 
+    @property
+    def dates(self) -> int:
+        """Images of one place, at different dates, that an input holds; 1 for almost all."""
+        return 1
+
     @abstractmethod
     def forward(self, x: Tensor) -> Features:
         """Return the features of the last block, normalised.

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from rsmeta.errors import ConfigError
 from rsmeta.heads import HeadInput, build_head
+from rsmeta.models.families import build_backbone
 from rsmeta.models.network import Network
 from rsmeta.models.prepare import Prepare
-from rsmeta.models.timm_vit import build_timm_vit
 from rsmeta.peft import apply_tuner
 
 if TYPE_CHECKING:
@@ -48,7 +49,13 @@ def build_network(
         CheckpointError: Weights that cannot be had or do not fit.
         TunerError: The backbone cannot take the tuner.
     """
-    backbone = build_timm_vit(model, bands)
+    backbone = build_backbone(model, bands)
+    if backbone.dates != 1:
+        raise ConfigError(
+            f"model.backbone={model.backbone} takes {backbone.dates} images of one place with "
+            f"their dates, and the scenes here hold one each; choose a satmae_vit_..._rgb or "
+            f"satmae_vit_..._group, or build it from Python for its features"
+        )
     shape = HeadInput(
         dim=backbone.dim,
         patch_px=backbone.patch_px,

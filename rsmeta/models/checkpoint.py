@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import pickle
 import re
-from collections.abc import Iterable, Mapping
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, TypeAlias
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -21,7 +24,32 @@ StateDict: TypeAlias = dict[str, Tensor]
 #: Keys under which training programs store a model's tensors beside other things.
 _WRAPPERS = ("model", "state_dict")
 
-_BLOCK = re.compile(r"(?:^|\.)blocks\.(\d+)\.")
+#: What training programs put beside the tensors and cannot run code: their own arguments.
+_HARMLESS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    argparse.Namespace,
+    PurePosixPath,
+    PureWindowsPath,
+    (PurePosixPath, "pathlib.PosixPath"),
+    (PureWindowsPath, "pathlib.WindowsPath"),
+]
+
+
+#: How torch says what a pickle wants beside tensors.
+_WANTED = re.compile(r"GLOBAL ([\w.]+)")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint file holds.
+
+    Args:
+        tensors: Of the network, by name, on the CPU.
+        notes: Plain values beside them: the epoch, the training program's arguments; the
+            metadata of a safetensors file.
+    """
+
+    tensors: StateDict
+    notes: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -59,14 +87,16 @@ class LoadReport:
 
 
 def read_checkpoint(path: str | Path) -> StateDict:
-    """Read the tensors of a checkpoint file; nothing in it is executed.
+    """Read the tensors of a checkpoint file; see ``open_checkpoint``."""
+    return open_checkpoint(path).tensors
+
+
+def open_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a checkpoint file; nothing in it is executed.
 
     Args:
         path: ``.safetensors``, or a file of ``torch.save`` that holds a state dict, by itself or
-            under ``model`` or ``state_dict``.
-
-    Returns:
-        Tensors by name, on the CPU.
+            under ``model`` or ``state_dict``, beside an optimizer, arguments and the like.
 
     Raises:
         CheckpointError: The file is missing, damaged, holds more than tensors and plain values,
@@ -77,18 +107,51 @@ def read_checkpoint(path: str | Path) -> StateDict:
         raise CheckpointError(f"no checkpoint at {path}; check model.checkpoint")
     try:
         if path.suffix == ".safetensors":
-            return load_file(path, device="cpu")
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path} is refused: it holds more than tensors ({one_line(error)[:160]}); "
-            f"convert it to safetensors where you trust it"
-        ) from error
+            return _read_safetensors(path)
+        content = _read_pickle(path)
     except Exception as error:  # a damaged file can make the readers raise anything
+        reason = _reason(error)
+        if isinstance(error, pickle.UnpicklingError) and "nsupported operand" not in reason:
+            raise CheckpointError(
+                f"{path} is refused: it holds more than tensors ({reason}); convert it to "
+                f"safetensors where you trust it"
+            ) from error
         raise CheckpointError(
-            f"cannot read {path} as a checkpoint ({one_line(error)[:160]}); is it complete?"
+            f"cannot read {path} as a checkpoint ({reason}); is it complete?"
         ) from error
-    return _tensors_in(content, path)
+    return Checkpoint(_tensors_in(content, path), _notes_in(content))
+
+
+def _read_safetensors(path: Path) -> Checkpoint:
+    with safe_open(path, framework="pt", device="cpu") as file:
+        notes = dict(file.metadata() or {})
+    return Checkpoint(load_file(path, device="cpu"), notes)
+
+
+def _reason(error: Exception) -> str:
+    """Return what torch or safetensors complain of, without torch's advice around it."""
+    text = one_line(error).rpartition("WeightsUnpickler error: ")[2]
+    wanted = _WANTED.search(text)
+    if wanted:
+        return f"it would call {wanted[1]}"
+    return text.partition(" Check the documentation")[0][:160] or type(error).__name__
+
+
+def _read_pickle(path: Path) -> Any:
+    with torch.serialization.safe_globals(_HARMLESS):
+        # Mapped, an optimizer beside the network costs no memory; old files cannot be mapped.
+        mapped = zipfile.is_zipfile(path)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+
+
+def _notes_in(content: Any) -> dict[str, Any]:
+    """Return the plain values at the top of a checkpoint, and its program's arguments."""
+    if not isinstance(content, Mapping):
+        return {}
+    args = content.get("args")
+    told = dict(vars(args)) if isinstance(args, argparse.Namespace) else {}
+    told |= {str(key): value for key, value in content.items()}
+    return {k: v for k, v in told.items() if isinstance(v, str | int | float | bool)}
 
 
 def file_sha256(path: str | Path) -> str:
@@ -159,28 +222,3 @@ def _tensors_in(content: Any, path: Path) -> StateDict:
             f"{enumerate_names([str(key) for key in content])}"
         )
     return tensors
-
-
-def describe_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Return what a checkpoint file tells of itself, as plain values.
-
-    Raises:
-        CheckpointError: The file cannot be read as a checkpoint.
-    """
-    state = read_checkpoint(path)
-    told: dict[str, Any] = {
-        "sha256": file_sha256(path),
-        "tensors": len(state),
-        "parameters": sum(tensor.numel() for tensor in state.values()),
-    }
-    stem = next((v for k, v in state.items() if k.endswith("patch_embed.proj.weight")), None)
-    if stem is not None and stem.ndim == 4:
-        blocks = {m[1] for key in state if (m := _BLOCK.search(key))}
-        told |= {
-            "family": "vision transformer",
-            "dim": stem.shape[0],
-            "depth": len(blocks),
-            "bands": stem.shape[1],
-            "patch_px": stem.shape[-1],
-        }
-    return told

@@ -12,11 +12,12 @@ class BackboneRecord:
 
     Args:
         name: Exact name; for timm with the tag of the weights where they are used.
-        family: What builds it: ``"timm"``.
+        family: What builds it: ``"timm"``, ``"satmae"``.
         source: File or hub name of the weights; none: random weights.
         bands: Bands or common names that the weights expect, in their order; none: unknown.
         mean: Mean of each of these bands as the weights' authors normalised it, in the units of
-            the images they trained on ([0, 1] for timm); none: unknown.
+            the images they trained on ([0, 1] for timm, digital numbers for multispectral
+            SatMAE); none: unknown.
         std: The same for the standard deviation.
         image_px: Side of the images that the position embeddings are made for, pixels.
         licence: Licence of the weights, as their publisher names it; none: unknown.

@@ -42,10 +42,12 @@ class StemReport:
     Args:
         filters: One entry per band, in the network's order.
         factor: What the weights' filters were multiplied by, unitless.
+        notes: What else happened, a phrase each: filters of the weights that no band took.
     """
 
     filters: tuple[StemFilter, ...]
     factor: float = 1.0
+    notes: tuple[str, ...] = ()
 
     @property
     def origins(self) -> tuple[str, ...]:
@@ -59,12 +61,18 @@ class StemReport:
 
     def summary(self) -> str:
         """Return one line for people."""
-        return f"stem: {', '.join(str(entry) for entry in self.filters)}; times {self.factor:.3g}"
+        filters = ", ".join(str(entry) for entry in self.filters)
+        return "; ".join((f"stem: {filters}", f"times {self.factor:.3g}", *self.notes))
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as plain values."""
         filters = [{"band": f.band, "origin": f.origin, "source": f.source} for f in self.filters]
-        return {"filters": filters, "factor": self.factor, "all_matched": self.all_matched}
+        return {
+            "filters": filters,
+            "factor": self.factor,
+            "notes": list(self.notes),
+            "all_matched": self.all_matched,
+        }
 
 
 def random_stem(bands: Sequence[Band]) -> StemReport:

@@ -7,10 +7,7 @@ import logging
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
-from torch import Tensor, nn
-
 from rsmeta.errors import (
-    CheckpointError,
     ConfigError,
     UnknownNameError,
     did_you_mean,
@@ -18,6 +15,7 @@ from rsmeta.errors import (
     one_line,
 )
 from rsmeta.models.backbone import Backbone, Features, pad_to_multiple
+from rsmeta.models.block_sites import block_sites
 from rsmeta.models.checkpoint import (
     LoadReport,
     StateDict,
@@ -25,18 +23,22 @@ from rsmeta.models.checkpoint import (
     load_strictly,
     read_checkpoint,
 )
+from rsmeta.models.patch_stem import fit_patch_stem
 from rsmeta.models.records import BackboneRecord
-from rsmeta.models.stem import StemReport, fit_stem, random_stem
+from rsmeta.models.satmae.weights import refuse_satmae
+from rsmeta.models.stem import random_stem
 from rsmeta.models.timm_weights import fetch_hub_weights, fit_to_model
-from rsmeta.peft.sites import Position, Site
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from timm.models import VisionTransformer
+    from torch import Tensor, nn
 
     from rsmeta.config.model import ModelSpec
     from rsmeta.geo.bands import Band
+    from rsmeta.models.stem import StemReport
+    from rsmeta.peft.sites import Site
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +50,6 @@ _NOT_OPTIONS = frozenset(
     {"self", "in_chans", "num_classes", "dynamic_img_size", "dynamic_img_pad", "device", "dtype",
      "embed_layer", "block_fn", "mlp_layer", "attn_layer", "weight_init", "fix_init"}
 )  # fmt: skip
-
-_STEM_WEIGHT = "patch_embed.proj.weight"
 
 
 class TimmViT(Backbone):
@@ -74,7 +74,11 @@ class TimmViT(Backbone):
     ) -> None:
         super().__init__(bands, record=record, stem_report=stem_report, load_report=load_report)
         self.vit = vit
-        self._sites = tuple(site for i, block in enumerate(vit.blocks) for site in _sites(i, block))
+        self._sites = tuple(
+            site
+            for i, block in enumerate(vit.blocks)
+            for site in block_sites(i, block, f"vit.blocks.{i}")
+        )
 
     @property
     def dim(self) -> int:
@@ -158,9 +162,10 @@ def build_timm_vit(spec: ModelSpec, bands: Sequence[Band]) -> TimmViT:
         bare = BackboneRecord(record.name, "timm", None, None, None, None, image_px, None)
         return TimmViT(vit, bands, record=bare, stem_report=random_stem(bands), load_report=None)
     state, source = weights
+    refuse_satmae(state, spec.backbone, source)
     sha256 = file_sha256(source) if spec.checkpoint is not None else None
     state, reshaped, dropped = fit_to_model(state, vit)
-    stem_report = _fit_stem(state, spec, record, bands, source)
+    stem_report = fit_patch_stem(state, spec.stem.bands, record.bands, bands, source=source)
     report = load_strictly(
         vit,
         state,
@@ -266,50 +271,3 @@ def _weights(spec: ModelSpec, record: BackboneRecord) -> tuple[StateDict, str] |
     if spec.pretrained:
         return fetch_hub_weights(record.name), record.source or record.name
     return None
-
-
-def _fit_stem(
-    state: StateDict, spec: ModelSpec, record: BackboneRecord, bands: Sequence[Band], source: str
-) -> StemReport:
-    """Replace the stem's filters in ``state`` by filters for ``bands``."""
-    weight = state.get(_STEM_WEIGHT)
-    if weight is None:
-        return random_stem(bands)
-    known = spec.stem.bands or record.bands
-    channels = weight.shape[1]
-    if known is None or (spec.stem.bands is None and channels != len(known)):
-        raise CheckpointError(
-            f"{source} expects {channels} bands and does not say which; name them in its order "
-            f"with model.stem.bands=[...]"
-        )
-    if channels != len(known) or len(set(known)) != channels:
-        raise CheckpointError(
-            f"model.stem.bands={list(known)} names {len(set(known))} bands, but {source} expects "
-            f"{channels}; name each of them once, in its order"
-        )
-    state[_STEM_WEIGHT], report = fit_stem(weight, known, bands)
-    return report
-
-
-def _sites(index: int, block: nn.Module) -> list[Site]:
-    """List what can be adapted in one block; a block of unusual build offers fewer sites."""
-    path = f"vit.blocks.{index}"
-    found: list[Site] = []
-    qkv = getattr(getattr(block, "attn", None), "qkv", None)
-    if isinstance(qkv, nn.Linear) and qkv.out_features % 3 == 0:
-        width = qkv.out_features // 3
-        fused: tuple[Position, ...] = ("q", "k", "v")
-        for i, position in enumerate(fused):
-            rows = (i * width, (i + 1) * width)
-            found.append(Site(index, position, qkv.in_features, width, f"{path}.attn.qkv", rows))
-    single: tuple[tuple[Position, str], ...] = (
-        ("out", "attn.proj"), ("mlp1", "mlp.fc1"), ("mlp2", "mlp.fc2"),
-    )  # fmt: skip
-    for position, name in single:
-        parent, leaf = name.split(".")
-        layer = getattr(getattr(block, parent, None), leaf, None)
-        if isinstance(layer, nn.Linear):
-            widths = layer.in_features, layer.out_features
-            found.append(Site(index, position, *widths, f"{path}.{name}"))
-    dim = found[0].in_features if found else 0
-    return [*found, Site(index, "block", dim, dim, path)]

@@ -61,7 +61,7 @@ def _configuration(path: Path) -> dict[str, Any]:
 
 
 def _checkpoint(path: Path) -> dict[str, Any]:
-    from rsmeta.models.checkpoint import describe_checkpoint
+    from rsmeta.models.describe import describe_checkpoint
 
     return {"kind": "checkpoint", "path": str(path), **describe_checkpoint(path)}
 

@@ -28,9 +28,9 @@ def _first_line(thing: Any) -> str:
 
 
 def _backbones() -> list[tuple[str, str]]:
-    from rsmeta.models.timm_vit import backbone_names
+    from rsmeta.models.families import list_backbones
 
-    return [(name, "timm vision transformer") for name in backbone_names()]
+    return list_backbones()
 
 
 def _tuners() -> list[tuple[str, str]]:

@@ -301,6 +301,16 @@ def test_augmentation_moves_image_validity_and_labels_together() -> None:
     assert moved_mask.unique().tolist() == mask.unique().tolist()
 
 
+@pytest.mark.parametrize("names", [["B08", "B04"], ["nir", "red"]])
+def test_bands_are_chosen_by_either_name(
+    make_data: Any, make_scene: MakeScene, tmp_path: Path, names: list[str]
+) -> None:
+    settings = make_data(use_bands=names, sensor="sentinel2_l2a")
+    image = np.full((3, 160, 200), 2000, np.uint16)
+    make_scene(tmp_path / "s0.tif", image, descriptions=("B02", "B04", "B08"))
+    assert [band.name for band in SceneDataModule(settings, seed=0).bands] == ["B08", "B04"]
+
+
 ERRORS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"root": "/nowhere"}, ConfigError, "no folder at data.root=/nowhere"),
     ({"scenes": ["missing.tif"]}, SceneNotFoundError, "missing.tif"),

@@ -13,7 +13,8 @@ from rsmeta.config.model import ModelSpec
 from rsmeta.errors import CheckpointError, ConfigError, UnknownNameError
 from rsmeta.geo.bands import generic_band
 from rsmeta.models import timm_weights
-from rsmeta.models.checkpoint import describe_checkpoint, read_checkpoint
+from rsmeta.models.checkpoint import read_checkpoint
+from rsmeta.models.describe import describe_checkpoint
 from rsmeta.models.timm_vit import TimmViT, backbone_names, build_timm_vit
 
 if TYPE_CHECKING:

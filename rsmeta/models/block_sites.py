@@ -1,0 +1,36 @@
+"""The sites of a transformer block that is built as timm builds it."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from rsmeta.peft.sites import Position, Site
+
+
+def block_sites(index: int, block: nn.Module, path: str) -> list[Site]:
+    """List what can be adapted in one block; a block of unusual build offers fewer sites.
+
+    Args:
+        index: Of the block, from the input, from 0.
+        block: The block, with ``attn.qkv``, ``attn.proj``, ``mlp.fc1``, ``mlp.fc2``.
+        path: Where it stands in the backbone, dotted.
+    """
+    found: list[Site] = []
+    qkv = getattr(getattr(block, "attn", None), "qkv", None)
+    if isinstance(qkv, nn.Linear) and qkv.out_features % 3 == 0:
+        width = qkv.out_features // 3
+        fused: tuple[Position, ...] = ("q", "k", "v")
+        for i, position in enumerate(fused):
+            rows = (i * width, (i + 1) * width)
+            found.append(Site(index, position, qkv.in_features, width, f"{path}.attn.qkv", rows))
+    single: tuple[tuple[Position, str], ...] = (
+        ("out", "attn.proj"), ("mlp1", "mlp.fc1"), ("mlp2", "mlp.fc2"),
+    )  # fmt: skip
+    for position, name in single:
+        parent, leaf = name.split(".")
+        layer = getattr(getattr(block, parent, None), leaf, None)
+        if isinstance(layer, nn.Linear):
+            widths = layer.in_features, layer.out_features
+            found.append(Site(index, position, *widths, f"{path}.{name}"))
+    dim = found[0].in_features if found else 0
+    return [*found, Site(index, "block", dim, dim, path)]

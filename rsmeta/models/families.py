@@ -1,0 +1,84 @@
+"""Families of backbones: each builds those whose names begin as it says; timm has the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rsmeta.errors import UnknownNameError
+from rsmeta.models.satmae.build import PREFIX, build_satmae, satmae_names
+from rsmeta.models.satmae.describe import describe_satmae, satmae_line
+from rsmeta.models.timm_vit import backbone_names, build_timm_vit
+from rsmeta.registry import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
+
+    from rsmeta.config.model import ModelSpec
+    from rsmeta.geo.bands import Band
+    from rsmeta.models.backbone import Backbone
+    from rsmeta.models.checkpoint import Checkpoint
+
+
+@dataclass(frozen=True)
+class BackboneFamily:
+    """One way to build backbones.
+
+    Args:
+        prefix: How the names of its backbones begin; empty: any that no other family has.
+        build: Makes a backbone from settings and bands.
+        names: Returns the names of its backbones.
+        line: Says in one line what a name stands for.
+        describe: Says what a checkpoint of the family is; none: it is of another family.
+    """
+
+    prefix: str
+    build: Callable[[ModelSpec, Sequence[Band]], Backbone]
+    names: Callable[[], tuple[str, ...]]
+    line: Callable[[str], str]
+    describe: Callable[[Checkpoint], Mapping[str, Any] | None] = lambda _: None
+
+
+#: Families by name. Other packages add theirs through the entry-point group ``rsmeta.backbones``.
+BACKBONES: Registry[BackboneFamily] = Registry("backbone")
+
+BACKBONES.add(
+    "timm",
+    BackboneFamily("", build_timm_vit, backbone_names, lambda _: "timm vision transformer"),
+)
+BACKBONES.add(
+    "satmae",
+    BackboneFamily(PREFIX, build_satmae, satmae_names, satmae_line, describe_satmae),
+)
+
+
+def build_backbone(spec: ModelSpec, bands: Sequence[Band]) -> Backbone:
+    """Build the backbone that settings name, for these bands.
+
+    Args:
+        spec: ``backbone``, ``options``, ``checkpoint``, ``pretrained``, ``stem``.
+        bands: Bands of the input, in its order.
+
+    Raises:
+        UnknownNameError: No family has a backbone of that name.
+        ConfigError: An option that does not fit.
+        CheckpointError: Weights that cannot be had or do not fit.
+    """
+    family = _family(spec.backbone)
+    if not family.prefix and spec.backbone.partition(".")[0] not in family.names():
+        raise UnknownNameError("backbone", spec.backbone, [name for name, _ in list_backbones()])
+    return family.build(spec, bands)
+
+
+def list_backbones() -> list[tuple[str, str]]:
+    """Return (name, one line) of every backbone, sorted by name."""
+    return sorted(
+        (name, family.line(name)) for _, family in BACKBONES.items() for name in family.names()
+    )
+
+
+def _family(name: str) -> BackboneFamily:
+    """Return the family with the longest prefix that ``name`` begins with."""
+    families = [family for _, family in BACKBONES.items() if name.startswith(family.prefix)]
+    return max(families, key=lambda family: len(family.prefix))

@@ -1,0 +1,61 @@
+"""Say what a SatMAE checkpoint or the name of a SatMAE stands for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rsmeta.models.satmae.options import PUBLISHED_GROUPS, SIZES
+from rsmeta.models.satmae.records import LICENCE, RGB_BANDS
+from rsmeta.models.satmae.weights import FAMILIES, recognise, without_wrapper
+
+if TYPE_CHECKING:
+    from rsmeta.models.checkpoint import Checkpoint
+    from rsmeta.models.satmae.weights import Recognised
+
+#: What a training program notes beside the tensors that is worth showing.
+_NOTES = ("epoch", "epochs", "mask_ratio", "norm_pix_loss", "spatial_mask", "dataset_type")
+
+
+def satmae_line(name: str) -> str:
+    """Return one line on what a backbone's name stands for."""
+    size, kind = name.split("_")[2:]
+    what = {
+        "group": "channel groups of Sentinel-2",
+        "rgb": "red, green, blue",
+        "temporal": "red, green, blue at three dates",
+    }[kind]
+    return f"SatMAE {SIZES[size].label}: {what} (published weights: {LICENCE})"
+
+
+def describe_satmae(checkpoint: Checkpoint) -> dict[str, Any] | None:
+    """Return what a checkpoint tells of itself, as plain values; none: it is no SatMAE."""
+    found = recognise(without_wrapper(checkpoint.tensors))
+    if found is None:
+        return None
+    size = found.size
+    told: dict[str, Any] = {
+        "family": FAMILIES[found.kind],
+        "backbone": found.backbone,
+        "size": SIZES[size].label if size else "custom",
+        "dim": found.dim,
+        "depth": found.depth,
+        "patch_px": found.patch_px,
+        "image_px": found.image_px,
+        "bands": _bands(found),
+        "training_stage": found.stage,
+        "classes": found.classes,
+        "pooling": "mean of patches" if found.global_pool else "class token",
+        "positions": "sine-cosine" if found.sincos else "learned",
+        "licence": checkpoint.notes.get("licence", f"{LICENCE} as SatMAE's authors publish theirs"),
+    }
+    noted = {key: checkpoint.notes[key] for key in _NOTES if key in checkpoint.notes}
+    return {**told, "training": noted} if noted else told
+
+
+def _bands(found: Recognised) -> list[str]:
+    if found.kind == "group":
+        published = tuple(len(group) for group in PUBLISHED_GROUPS)
+        if found.channels == published:
+            return ["+".join(group) for group in PUBLISHED_GROUPS]
+        return [f"a group of {count}" for count in found.channels]
+    return list(RGB_BANDS) if found.channels == (3,) else [f"{found.channels[0]} unnamed"]

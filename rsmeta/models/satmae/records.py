@@ -1,0 +1,73 @@
+"""What is known of the published SatMAE weights: bands, normalisation, licence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rsmeta.models.records import BackboneRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rsmeta.config.model import ModelSpec
+    from rsmeta.models.satmae.options import Layout
+
+#: Licence of SatMAE's code and weights.
+LICENCE = "CC BY-NC 4.0"
+
+#: Mean and standard deviation of each Sentinel-2 band over fMoW-Sentinel, in digital numbers
+#: (reflectance times 10000). The weights expect (x - mean + 2 std) / (4 std), clipped to [0, 1].
+#: Source: SatMAE's published training settings.
+SENTINEL2_STATISTICS: dict[str, tuple[float, float]] = {
+    "B02": (1184.3824625, 650.2842772),
+    "B03": (1120.77120066, 712.12507725),
+    "B04": (1136.26026392, 965.23119807),
+    "B05": (1263.73947144, 948.9819932),
+    "B06": (1645.40315151, 1108.06650639),
+    "B07": (1846.87040806, 1258.36394548),
+    "B08": (1762.59530783, 1233.1492281),
+    "B8A": (1972.62420416, 1364.38688993),
+    "B11": (1732.16362238, 1310.36996126),
+    "B12": (1247.91870117, 1087.6020813),
+}
+
+#: The same of fMoW's RGB images, scaled to [0, 1]; the weights expect (x - mean) / std.
+RGB_STATISTICS: dict[str, tuple[float, float]] = {
+    "red": (0.4182007312774658, 0.28774282336235046),
+    "green": (0.4214799106121063, 0.27541765570640564),
+    "blue": (0.3991275727748871, 0.2764017581939697),
+}
+
+
+#: Bands of the weights for RGB, single images and several dates alike, in their order.
+RGB_BANDS = tuple(RGB_STATISTICS)
+
+
+def make_record(
+    spec: ModelSpec, layout: Layout, *, bands: Sequence[str], licence: str | None
+) -> BackboneRecord:
+    """Describe the weights of a backbone; with random weights there is little to say.
+
+    Args:
+        spec: Names the backbone and its checkpoint.
+        layout: Its measures.
+        bands: Bands that the weights expect, in their order.
+        licence: Of the weights: the file's own word, else as SatMAE's authors publish theirs.
+    """
+    if spec.checkpoint is None:
+        return BackboneRecord(
+            spec.backbone, "satmae", None, None, None, None, layout.image_px, None
+        )
+    published = SENTINEL2_STATISTICS | RGB_STATISTICS
+    known = [published[name] for name in bands if name in published]
+    complete = len(known) == len(bands)
+    return BackboneRecord(
+        name=spec.backbone,
+        family="satmae",
+        source=spec.checkpoint,
+        bands=tuple(bands),
+        mean=tuple(mean for mean, _ in known) if complete else None,
+        std=tuple(std for _, std in known) if complete else None,
+        image_px=layout.image_px,
+        licence=licence,
+    )
