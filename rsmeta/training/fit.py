@@ -96,7 +96,9 @@ def fit(
         every_n_epochs=1, save_on_train_epoch_end=True, enable_version_counter=False,
     )  # fmt: skip
     with _quiet():
-        trainer = _trainer(settings, output, [history, last, *([best] if best else [])], progress)
+        # In this order: the last checkpoint holds what history and best are by then.
+        callbacks = [history, *([best] if best else []), last]
+        trainer = _trainer(settings, output, callbacks, progress)
         _extra_callbacks(trainer, settings, validates)
         checkpoint = output / "checkpoints" / LAST
         start = str(checkpoint) if resume and checkpoint.exists() else None
