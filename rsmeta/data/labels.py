@@ -5,6 +5,7 @@ A label is an index into the class list, or ``IGNORE`` where nobody said what is
 
 from __future__ import annotations
 
+import abc
 import logging
 import warnings
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ class LabelRules:
     layer: str | None = None
 
 
-class LabelReader:
+class LabelReader(abc.ABC):
     """Reads class indices on one scene's grid; shared by rasters and polygons.
 
     Attributes:
@@ -72,9 +73,9 @@ class LabelReader:
 
     grid: Grid
 
+    @abc.abstractmethod
     def read(self, grid: Grid) -> np.ndarray:
         """Return class indices, (H, W) int64, ``IGNORE`` where there is no label."""
-        raise NotImplementedError  # each kind of label file has its own
 
     def _sample(self, query: GeoSlice) -> dict[str, Any]:
         window = self.grid.window(query_bounds(self, query))

@@ -2,88 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from rsmeta.config.model import ModelSpec
 from rsmeta.config.tuner import TunerSpec
 from rsmeta.errors import ConfigError
 from rsmeta.geo.bands import Band, generic_band
 from rsmeta.geo.sensors import load_sensor
-from rsmeta.models import build_backbone, build_network
+from rsmeta.models import build_network
 from rsmeta.models.satmae import SatmaeBackbone, TemporalSatmae
 from rsmeta.peft import merge, unmerge
+from tests.unit.tiny_satmae import BANDS, KINDS, RGB, S2, TEN, build, pretrained, spec_of, state_of
 
-RGB = tuple(generic_band(name) for name in ("red", "green", "blue"))
-S2 = {band.name: band for band in load_sensor("sentinel2_l1c").bands}
-TEN = tuple(band for name, band in S2.items() if name not in ("B01", "B09", "B10"))
-TINY: dict[str, dict[str, Any]] = {
-    "group": {"embed_dim": 32, "depth": 2, "num_heads": 2, "channel_embed": 8},
-    "rgb": {"embed_dim": 32, "depth": 2, "num_heads": 2},
-    "temporal": {"embed_dim": 400, "depth": 2, "num_heads": 2, "mlp_ratio": 0.25},
-}
-BANDS = {"group": TEN, "rgb": RGB, "temporal": RGB}
-KINDS = list(TINY)
-SMALL = {"patch_size": 8, "img_size": 32}
+if TYPE_CHECKING:
+    from pathlib import Path
 
-
-def _spec(kind: str, checkpoint: Any = None, **options: Any) -> ModelSpec:
-    sizes = {} if checkpoint is not None else SMALL
-    return ModelSpec(
-        backbone=f"satmae_vit_b16_{kind}",
-        options={**TINY[kind], **sizes, **options},
-        checkpoint=None if checkpoint is None else str(checkpoint),
-    )
-
-
-def _build(
-    kind: str, checkpoint: Any = None, *, bands: tuple[Band, ...] | None = None, **options: Any
-) -> Any:
-    return build_backbone(_spec(kind, checkpoint, **options), bands or BANDS[kind])
-
-
-def _state(kind: str) -> dict[str, torch.Tensor]:
-    torch.manual_seed(3)
-    return {key: value.clone() for key, value in _build(kind).vit.state_dict().items()}
-
-
-def _pretrained(kind: str) -> dict[str, torch.Tensor]:
-    """Return the tensors of a masked autoencoder, as published: a decoder, no group for cls."""
-    state = _state(kind)
-    state.pop("channel_cls_embed", None)
-    decoder = {
-        "mask_token": torch.zeros(1, 1, 16),
-        "decoder_embed.weight": torch.zeros(16, 32),
-        "decoder_blocks.0.attn.qkv.weight": torch.zeros(48, 16),
-        "decoder_pred.0.bias": torch.zeros(4),
-    }
-    return state | decoder
-
-
-@pytest.fixture
-def official(tmp_path: Path) -> Path:
-    """A multispectral checkpoint as SatMAE's training program writes it."""
-    state = _pretrained("group")
-    parameters = [torch.nn.Parameter(state["cls_token"].clone())]
-    optimizer = torch.optim.AdamW(parameters, betas=(0.9, 0.95))
-    parameters[0].sum().backward()
-    optimizer.step()
-    args = argparse.Namespace(
-        model="mae_vit_base_patch16", model_type="group_c", mask_ratio=0.75, resume="",
-        output_dir=Path("out"), grouped_bands=[[0, 1, 2, 6], [3, 4, 5, 7], [8, 9]],
-    )  # fmt: skip
-    content = {
-        "model": state, "optimizer": optimizer.state_dict(), "epoch": 199, "args": args,
-        "scaler": {"scale": 65536.0, "growth_factor": 2.0, "_growth_tracker": 7},
-    }  # fmt: skip
-    torch.save(content, tmp_path / "pretrain-vit-base-e199.pth")
-    return tmp_path / "pretrain-vit-base-e199.pth"
-
+    from rsmeta.config.model import ModelSpec
 
 # -- features ------------------------------------------------------------------------------------
 
@@ -91,7 +28,7 @@ def official(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("size", [(32, 32), (30, 41), (5, 64)])
 @pytest.mark.parametrize("kind", ["group", "rgb"])
 def test_any_size(kind: str, size: tuple[int, int]) -> None:
-    backbone = _build(kind).eval()
+    backbone = build(kind).eval()
     x = torch.randn(2, len(BANDS[kind]), *size)
     features = backbone(x)
     rows, cols = -(-size[0] // 8), -(-size[1] // 8)
@@ -106,9 +43,9 @@ def test_any_size(kind: str, size: tuple[int, int]) -> None:
 
 def test_groups_side_by_side() -> None:
     torch.manual_seed(0)
-    apart = _build("group", merge="concat").eval()
+    apart = build("group", merge="concat").eval()
     torch.manual_seed(0)
-    mean = _build("group").eval()
+    mean = build("group").eval()
     x = torch.randn(1, 10, 24, 16)
     maps = apart.dense(x, (1,))[0]
     assert apart.dim == maps.shape[1] == 96
@@ -119,7 +56,7 @@ def test_groups_side_by_side() -> None:
 
 def test_a_map_keeps_its_place() -> None:
     """The feature of a patch moves with the patch: rows are rows and columns are columns."""
-    backbone = _build("rgb").eval()
+    backbone = build("rgb").eval()
     plain, marked = torch.zeros(1, 3, 32, 48), torch.zeros(1, 3, 32, 48)
     marked[..., 8:16, 32:40] = 5
     change = (backbone(marked).map - backbone(plain).map).abs().sum(dim=1)[0]
@@ -127,7 +64,7 @@ def test_a_map_keeps_its_place() -> None:
 
 
 def test_temporal_features() -> None:
-    backbone = _build("temporal").eval()
+    backbone = build("temporal").eval()
     assert isinstance(backbone, TemporalSatmae)
     x = torch.randn(2, 3, 3, 20, 32)
     when = torch.tensor([[[15, 6, 12], [16, 0, 3], [10, 11, 23]]] * 2)
@@ -144,7 +81,7 @@ def test_temporal_features() -> None:
 @pytest.mark.parametrize("pool", [False, True])
 @pytest.mark.parametrize("kind", ["group", "rgb"])
 def test_backward_reaches_every_parameter(kind: str, pool: bool) -> None:
-    backbone = _build(kind, global_pool=pool)
+    backbone = build(kind, global_pool=pool)
     features = backbone(torch.randn(1, len(BANDS[kind]), 24, 24))
     (features.map.square().sum() + features.cls.square().sum()).backward()
     assert not [n for n, p in backbone.named_parameters() if p.grad is None]
@@ -155,14 +92,14 @@ def test_checkpointed_gradients_are_the_same() -> None:
     grads = []
     for again in (False, True):
         torch.manual_seed(0)
-        backbone = _build("group", grad_checkpointing=again).train()
+        backbone = build("group", grad_checkpointing=again).train()
         backbone.dense(x, (0, 1))[1].square().sum().backward()
         grads.append([p.grad for p in backbone.parameters() if p.grad is not None])
     torch.testing.assert_close(*grads)
 
 
 def test_compiles_whole() -> None:
-    backbone = _build("group").eval()
+    backbone = build("group").eval()
     compiled = torch.compile(backbone, backend="eager", fullgraph=True)
     for size in (32, 40):
         x = torch.randn(1, 10, size, 32)
@@ -171,7 +108,7 @@ def test_compiles_whole() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_sites_point_at_their_modules(kind: str) -> None:
-    backbone = _build(kind)
+    backbone = build(kind)
     assert isinstance(backbone, SatmaeBackbone)
     sites = backbone.sites()
     positions = ("q", "k", "v", "out", "mlp1", "mlp2", "block")
@@ -189,14 +126,14 @@ def test_sites_point_at_their_modules(kind: str) -> None:
 
 def test_the_order_of_the_input_does_not_matter(official: Path) -> None:
     x = torch.randn(1, 10, 32, 32)
-    one = _build("group", official).eval()
-    other = _build("group", official, bands=TEN[::-1]).eval()
+    one = build("group", official).eval()
+    other = build("group", official, bands=TEN[::-1]).eval()
     torch.testing.assert_close(one(x).map, other(x.flip(1)).map)
 
 
 def test_missing_bands_leave_their_groups(official: Path) -> None:
     landsat = load_sensor("landsat_tm").select(("blue", "green", "red", "nir", "swir16")).bands
-    backbone = _build("group", official, bands=landsat).eval()
+    backbone = build("group", official, bands=landsat).eval()
     assert backbone.vit.parts == 2
     assert backbone.stem_report.origins == ("B02", "B03", "B04", "B08", "B11")
     assert backbone.stem_report.all_matched
@@ -206,7 +143,7 @@ def test_missing_bands_leave_their_groups(official: Path) -> None:
     )
     assert "leaves the sequence" in backbone.stem_report.summary()
     assert backbone(torch.randn(1, 5, 16, 16)).map.shape == (1, 32, 2, 2)
-    state = _pretrained("group")
+    state = pretrained("group")
     own = backbone.vit.state_dict()
     key = "patch_embed.2.proj.weight"
     assert torch.equal(own[key], state[key][:, :1] * 2)
@@ -217,33 +154,33 @@ def test_equal_names_of_other_bands_are_not_taken(official: Path) -> None:
     """B4 of Landsat 5 is near infrared; B04 of the weights is red."""
     bands = load_sensor("landsat_tm").select(("nir",)).bands
     assert bands[0].name.endswith("4")
-    backbone = _build("group", official, bands=bands)
+    backbone = build("group", official, bands=bands)
     assert backbone.stem_report.origins == ("B08",)
 
 
 def test_bands_that_no_group_knows() -> None:
     with pytest.raises(ConfigError) as caught:
-        _build("group", bands=tuple(S2.values()))
+        build("group", bands=tuple(S2.values()))
     sentence = str(caught.value)
     assert "no channel group for the bands B01 (coastal), B09 (nir09), B10 (cirrus)" in sentence
     assert "data.use_bands=[B02, B03, B04, B05, B06, B07, B08, B8A, B11, B12]" in sentence
     twice = (S2["B04"], generic_band("red"))
     with pytest.raises(ConfigError, match="both stand for B04"):
-        _build("group", bands=twice)
+        build("group", bands=twice)
 
 
 def test_own_groups() -> None:
     bands = (Band("VV"), Band("VH"), S2["B08"])
-    backbone = _build("group", bands=bands, groups=[["VV", "VH"], ["nir"]])
+    backbone = build("group", bands=bands, groups=[["VV", "VH"], ["nir"]])
     assert backbone.vit.parts == 2
     assert backbone(torch.randn(1, 3, 16, 16)).map.shape == (1, 32, 2, 2)
     with pytest.raises(ConfigError, match="must name each band once"):
-        _build("group", bands=bands, groups=[["VV", "VH"], ["VV"]])
+        build("group", bands=bands, groups=[["VV", "VH"], ["VV"]])
 
 
 def test_rgb_stem_takes_other_bands(tmp_path: Path) -> None:
-    save_file(_state("rgb"), tmp_path / "rgb.safetensors")
-    backbone = _build("rgb", tmp_path / "rgb.safetensors", bands=(*RGB[::-1], S2["B08"]))
+    save_file(state_of("rgb"), tmp_path / "rgb.safetensors")
+    backbone = build("rgb", tmp_path / "rgb.safetensors", bands=(*RGB[::-1], S2["B08"]))
     assert backbone.stem_report.origins == ("blue", "green", "red", "mean")
     assert not backbone.stem_report.all_matched
 
@@ -262,7 +199,7 @@ def _network(spec: ModelSpec, method: str = "lora") -> Any:
 
 def test_lora_trains_and_is_saved(official: Path) -> None:
     torch.manual_seed(0)
-    network = _network(_spec("group", official))
+    network = _network(spec_of("group", official))
     image, valid = torch.rand(2, 10, 30, 41), torch.ones(2, 30, 41, dtype=torch.bool)
     optimizer = torch.optim.AdamW(network.trainable_parameters(), lr=1e-2)
     losses = []
@@ -286,7 +223,7 @@ def test_lora_trains_and_is_saved(official: Path) -> None:
     state = {key: value.clone() for key, value in network.trained_state().items()}
     assert not any("mlp" in key or "pos_embed" in key for key in state)
     torch.manual_seed(7)
-    again = _network(_spec("group", official))
+    again = _network(spec_of("group", official))
     again.load_trained_state(state)
     with torch.no_grad():
         assert torch.equal(again.eval()(image, valid), network.eval()(image, valid))
@@ -294,11 +231,11 @@ def test_lora_trains_and_is_saved(official: Path) -> None:
 
 def test_random_weights_are_saved_whole() -> None:
     torch.manual_seed(0)
-    network = _network(_spec("group"), "full")
+    network = _network(spec_of("group"), "full")
     state = {key: value.clone() for key, value in network.trained_state().items()}
     assert "backbone.vit.pos_embed" in state
     torch.manual_seed(7)
-    again = _network(_spec("group"), "full")
+    again = _network(spec_of("group"), "full")
     again.load_trained_state(state)
     image, valid = torch.rand(1, 10, 16, 16), torch.ones(1, 16, 16, dtype=torch.bool)
     with torch.no_grad():
@@ -308,5 +245,5 @@ def test_random_weights_are_saved_whole() -> None:
 def test_temporal_is_refused_for_scenes_of_one_date() -> None:
     with pytest.raises(ConfigError, match=r"takes 3 images of one place .* choose a satmae_vit_"):
         build_network(
-            _spec("temporal"), TunerSpec(), bands=RGB, classes=2, mean=[0.0] * 3, std=[1.0] * 3
+            spec_of("temporal"), TunerSpec(), bands=RGB, classes=2, mean=[0.0] * 3, std=[1.0] * 3
         )

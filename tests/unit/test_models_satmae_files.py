@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -13,85 +12,21 @@ from safetensors.torch import save_file
 
 from rsmeta.config.model import ModelSpec
 from rsmeta.errors import CheckpointError, ConfigError, UnknownNameError
-from rsmeta.geo.bands import Band, generic_band
-from rsmeta.geo.sensors import load_sensor
 from rsmeta.models import build_backbone, describe_checkpoint, open_checkpoint
 from rsmeta.models.satmae import satmae_names
+from tests.unit.tiny_satmae import KINDS, RGB, TEN, build, pretrained, state_of
 
-RGB = tuple(generic_band(name) for name in ("red", "green", "blue"))
-S2 = {band.name: band for band in load_sensor("sentinel2_l1c").bands}
-TEN = tuple(band for name, band in S2.items() if name not in ("B01", "B09", "B10"))
-TINY: dict[str, dict[str, Any]] = {
-    "group": {"embed_dim": 32, "depth": 2, "num_heads": 2, "channel_embed": 8},
-    "rgb": {"embed_dim": 32, "depth": 2, "num_heads": 2},
-    "temporal": {"embed_dim": 400, "depth": 2, "num_heads": 2, "mlp_ratio": 0.25},
-}
-BANDS = {"group": TEN, "rgb": RGB, "temporal": RGB}
-KINDS = list(TINY)
-SMALL = {"patch_size": 8, "img_size": 32}
-
-
-def _spec(kind: str, checkpoint: Any = None, **options: Any) -> ModelSpec:
-    sizes = {} if checkpoint is not None else SMALL
-    return ModelSpec(
-        backbone=f"satmae_vit_b16_{kind}",
-        options={**TINY[kind], **sizes, **options},
-        checkpoint=None if checkpoint is None else str(checkpoint),
-    )
-
-
-def _build(
-    kind: str, checkpoint: Any = None, *, bands: tuple[Band, ...] | None = None, **options: Any
-) -> Any:
-    return build_backbone(_spec(kind, checkpoint, **options), bands or BANDS[kind])
-
-
-def _state(kind: str) -> dict[str, torch.Tensor]:
-    torch.manual_seed(3)
-    return {key: value.clone() for key, value in _build(kind).vit.state_dict().items()}
-
-
-def _pretrained(kind: str) -> dict[str, torch.Tensor]:
-    """Return the tensors of a masked autoencoder, as published: a decoder, no group for cls."""
-    state = _state(kind)
-    state.pop("channel_cls_embed", None)
-    decoder = {
-        "mask_token": torch.zeros(1, 1, 16),
-        "decoder_embed.weight": torch.zeros(16, 32),
-        "decoder_blocks.0.attn.qkv.weight": torch.zeros(48, 16),
-        "decoder_pred.0.bias": torch.zeros(4),
-    }
-    return state | decoder
-
-
-@pytest.fixture
-def official(tmp_path: Path) -> Path:
-    """A multispectral checkpoint as SatMAE's training program writes it."""
-    state = _pretrained("group")
-    parameters = [torch.nn.Parameter(state["cls_token"].clone())]
-    optimizer = torch.optim.AdamW(parameters, betas=(0.9, 0.95))
-    parameters[0].sum().backward()
-    optimizer.step()
-    args = argparse.Namespace(
-        model="mae_vit_base_patch16", model_type="group_c", mask_ratio=0.75, resume="",
-        output_dir=Path("out"), grouped_bands=[[0, 1, 2, 6], [3, 4, 5, 7], [8, 9]],
-    )  # fmt: skip
-    content = {
-        "model": state, "optimizer": optimizer.state_dict(), "epoch": 199, "args": args,
-        "scaler": {"scale": 65536.0, "growth_factor": 2.0, "_growth_tracker": 7},
-    }  # fmt: skip
-    torch.save(content, tmp_path / "pretrain-vit-base-e199.pth")
-    return tmp_path / "pretrain-vit-base-e199.pth"
-
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # -- checkpoints ---------------------------------------------------------------------------------
 
 
 def test_an_official_checkpoint_loads(official: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        backbone = _build("group", official)
+        backbone = build("group", official)
     report = backbone.load_report
-    state = _pretrained("group")
+    state = pretrained("group")
     own = backbone.vit.state_dict()
     assert report.matched == len(own) - 1
     assert report.missing == ("channel_cls_embed",)
@@ -124,7 +59,7 @@ class Malicious:
 @pytest.mark.parametrize("where", ["model", "args", "inside args"])
 def test_a_pickle_that_runs_code_is_refused(tmp_path: Path, where: str) -> None:
     bad = Malicious(tmp_path / "marker")
-    content: dict[str, Any] = {"model": _pretrained("group"), "args": argparse.Namespace()}
+    content: dict[str, Any] = {"model": pretrained("group"), "args": argparse.Namespace()}
     if where == "inside args":
         content["args"] = argparse.Namespace(output=bad)
     else:
@@ -133,39 +68,39 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path: Path, where: str) -> None:
     with pytest.raises(
         CheckpointError, match=r"refused: it holds more than tensors \(it would call getattr\)"
     ):
-        _build("group", tmp_path / "bad.pth")
+        build("group", tmp_path / "bad.pth")
     assert not (tmp_path / "marker").exists()
 
 
 def test_a_file_can_name_its_own_licence(tmp_path: Path) -> None:
-    save_file(_pretrained("rgb"), tmp_path / "own.safetensors", {"licence": "Apache-2.0"})
-    assert _build("rgb", tmp_path / "own.safetensors").record.licence == "Apache-2.0"
+    save_file(pretrained("rgb"), tmp_path / "own.safetensors", {"licence": "Apache-2.0"})
+    assert build("rgb", tmp_path / "own.safetensors").record.licence == "Apache-2.0"
     assert describe_checkpoint(tmp_path / "own.safetensors")["licence"] == "Apache-2.0"
 
 
 def test_names_of_distributed_training(tmp_path: Path) -> None:
-    state = {f"module.{key}": value for key, value in _pretrained("rgb").items()}
+    state = {f"module.{key}": value for key, value in pretrained("rgb").items()}
     save_file(state, tmp_path / "rgb.safetensors")
-    assert _build("rgb", tmp_path / "rgb.safetensors").has_weights
+    assert build("rgb", tmp_path / "rgb.safetensors").has_weights
 
 
 @pytest.mark.parametrize(
     ("kind", "has"), [("group", "rgb"), ("rgb", "temporal"), ("temporal", "group")]
 )
 def test_another_family_is_named(tmp_path: Path, kind: str, has: str) -> None:
-    save_file(_pretrained(has), tmp_path / "other.safetensors")
+    save_file(pretrained(has), tmp_path / "other.safetensors")
     with pytest.raises(CheckpointError, match=f"set model.backbone=satmae_vit_.16_{has}"):
-        _build(kind, tmp_path / "other.safetensors")
+        build(kind, tmp_path / "other.safetensors")
 
 
 def test_no_satmae_at_all(tmp_path: Path, official: Path) -> None:
     save_file({"layer1.0.conv1.weight": torch.zeros(3)}, tmp_path / "resnet.safetensors")
     with pytest.raises(CheckpointError, match=r"is no SatMAE .*it holds layer1\.0\.conv1\.weight"):
-        _build("rgb", tmp_path / "resnet.safetensors")
-    scaled = _state("rgb") | {"blocks.0.ls1.gamma": torch.zeros(32)}
+        build("rgb", tmp_path / "resnet.safetensors")
+    scaled = state_of("rgb") | {"blocks.0.ls1.gamma": torch.zeros(32)}
     save_file(scaled, tmp_path / "scaled.safetensors")
     with pytest.raises(CheckpointError, match=r"it holds blocks\.0\.ls1\.gamma"):
-        _build("rgb", tmp_path / "scaled.safetensors")
+        build("rgb", tmp_path / "scaled.safetensors")
     with pytest.raises(CheckpointError, match=r"another family \(SatMAE multispectral"):
         build_backbone(ModelSpec(checkpoint=str(official)), RGB)
 
@@ -182,22 +117,22 @@ def test_no_satmae_at_all(tmp_path: Path, official: Path) -> None:
 def test_other_measures(official: Path, options: dict[str, Any], sentence: str) -> None:
     bands = TEN[:2] if "groups" in options else TEN
     with pytest.raises(CheckpointError, match=sentence):
-        _build("group", official, bands=bands, **options)
+        build("group", official, bands=bands, **options)
 
 
 def test_missing_tensors_are_an_error(tmp_path: Path) -> None:
-    state = _state("rgb")
+    state = state_of("rgb")
     del state["blocks.1.mlp.fc2.bias"]
     save_file(state, tmp_path / "rgb.safetensors")
     with pytest.raises(CheckpointError, match=r"lacks 1 of .*blocks\.1\.mlp\.fc2\.bias"):
-        _build("rgb", tmp_path / "rgb.safetensors")
+        build("rgb", tmp_path / "rgb.safetensors")
 
 
 def test_learned_positions_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    state = _state("rgb")
+    state = state_of("rgb")
     state["pos_embed"] = torch.randn(1, 17, 32)
     save_file(state, tmp_path / "rgb.safetensors")
-    backbone = _build("rgb", tmp_path / "rgb.safetensors", pos_embed="interpolate")
+    backbone = build("rgb", tmp_path / "rgb.safetensors", pos_embed="interpolate")
     assert "were learned; for images of other than 32 px they are interpolated" in caplog.text
     assert torch.equal(backbone.vit.places(4, 4), state["pos_embed"])
     assert backbone.vit.places(3, 7).shape == (1, 22, 32)
@@ -230,7 +165,7 @@ def test_names() -> None:
 )
 def test_options_that_do_not_fit(kind: str, options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
-        _build(kind, **options)
+        build(kind, **options)
 
 
 def test_stem_bands_do_not_apply_to_groups() -> None:
@@ -256,7 +191,7 @@ def test_inspect_tells_what_it_is(official: Path, tmp_path: Path) -> None:
     assert told["training_stage"] == "masked autoencoding"
     assert told["training"] == {"epoch": 199, "mask_ratio": 0.75}
     assert told["licence"].startswith("CC BY-NC 4.0")
-    tuned = _build("temporal", global_pool=True).vit.state_dict()
+    tuned = build("temporal", global_pool=True).vit.state_dict()
     tuned |= {"head.weight": torch.zeros(62, 400), "head.bias": torch.zeros(62)}
     save_file(tuned, tmp_path / "tuned.safetensors")
     told = describe_checkpoint(tmp_path / "tuned.safetensors")
