@@ -11,6 +11,8 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import save_file
 
+from rsmeta.config import load_settings
+from rsmeta.config.load import preset_names
 from rsmeta.config.model import ModelSpec
 from rsmeta.config.tuner import TunerSpec
 from rsmeta.errors import BundleError, ConfigError, UnknownNameError
@@ -177,3 +179,18 @@ def test_the_head_is_named_by_string_or_mapping() -> None:
         _network(head={"name": "fpn", "widht": 8})
     with pytest.raises(ValidationError, match="exclude each other"):
         ModelSpec(checkpoint="a.pth", pretrained=True)
+
+
+@pytest.mark.parametrize("tuner", preset_names("tuner"))
+@pytest.mark.parametrize("model", preset_names("model"))
+def test_every_preset_builds(model: str, tuner: str) -> None:
+    """As it is shipped, but for weights from the hub, which tests do not fetch."""
+    spec = {"preset": model, "pretrained": False}
+    data = {"scenes": "s.tif", "labels": "l.tif", "classes": ["a", "b", "c"]}
+    chosen = load_settings({"data": data, "model": spec, "tuner": tuner})
+    network = build_network(
+        chosen.model, chosen.tuner, bands=BANDS, classes=3,
+        mean=np.zeros(len(BANDS)), std=np.ones(len(BANDS)),
+    )  # fmt: skip
+    image = torch.randn(1, len(BANDS), 64, 64)
+    assert network(image, torch.ones(1, 64, 64, dtype=torch.bool)).shape == (1, 3, 64, 64)
