@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from affine import Affine
 from rasterio.warp import transform_bounds
 from rasterio.windows import Window
@@ -129,21 +128,6 @@ class Grid:
             return None
         west, south, east, north = transform_bounds(self.crs, "EPSG:4326", *self.bounds)
         return west, south, east, north
-
-    def pixel_areas_m2(self) -> NDArray[np.float64] | None:
-        """Return the ground area of a pixel in each row, (height_px,), m²; none without a CRS.
-
-        Exact along rows of equal latitude; elsewhere the area at the centre stands for all.
-        """
-        if self.crs is None or self.gsd_m is None:
-            return None
-        t = self.transform
-        if not self.crs.is_geographic or t.d:
-            return np.full(self.height_px, self.gsd_m**2)
-        radians = float(self.crs.units_factor[1])
-        latitudes = (t.f + (np.arange(self.height_px) + 0.5) * t.e) * radians
-        unit = np.array([_square_radian_m2(latitude) for latitude in latitudes])
-        return unit * abs(t.determinant) * radians**2
 
 
 def apply(transform: Affine, col: float, row: float) -> tuple[float, float]:

@@ -66,16 +66,6 @@ class TilePlan:
         """First scene column of each column of tiles."""
         return _starts(self.width_px, self.tile_px, self.overlap_px)
 
-    @property
-    def tile_count(self) -> int:
-        """Tiles over the whole scene."""
-        return len(self.row_starts) * len(self.col_starts)
-
-    @property
-    def block_count(self) -> int:
-        """Blocks over the whole scene."""
-        return -(-self.height_px // self.block_px) * -(-self.width_px // self.block_px)
-
     def blocks(self) -> Iterator[Window]:
         """Yield the blocks row by row; those at the right and lower edge may be smaller."""
         for row, col in product(

@@ -7,6 +7,7 @@ set by the block, not by the scene.
 
 from __future__ import annotations
 
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -75,11 +76,10 @@ def run_blocks(
     """
     todo = list(plan.blocks() if windows is None else windows)
     with ThreadPoolExecutor(1, thread_name_prefix="rsmeta-read") as pool:
-        ahead = pool.submit(_read, scene, plan, todo[0]) if todo else None
+        ahead = deque(pool.submit(_read, scene, plan, window) for window in todo[:1])
         for i, window in enumerate(todo):
-            assert ahead is not None
-            tiles, chip, origin = ahead.result()
-            ahead = pool.submit(_read, scene, plan, todo[i + 1]) if i + 1 < len(todo) else None
+            tiles, chip, origin = ahead.popleft().result()
+            ahead.extend(pool.submit(_read, scene, plan, next_) for next_ in todo[i + 1 : i + 2])
             yield _compute(
                 model, chip, tiles, origin, window, plan=plan, blend=blend,
                 batch_size=batch_size, device=torch.device(device),

@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import nn
 
 from rsmeta.peft.sites import Position, Site
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def sites_of(blocks: Iterable[nn.Module], path: str) -> tuple[Site, ...]:
+    """List the sites of all blocks, in the order in which data pass them.
+
+    Args:
+        blocks: The blocks, from the input.
+        path: Where their list stands in the backbone, dotted.
+    """
+    return tuple(
+        site for i, block in enumerate(blocks) for site in block_sites(i, block, f"{path}.{i}")
+    )
 
 
 def block_sites(index: int, block: nn.Module, path: str) -> list[Site]:

@@ -15,7 +15,7 @@ from rsmeta.errors import (
     one_line,
 )
 from rsmeta.models.backbone import Backbone, Features, pad_to_multiple
-from rsmeta.models.block_sites import block_sites
+from rsmeta.models.block_sites import sites_of
 from rsmeta.models.checkpoint import (
     LoadReport,
     StateDict,
@@ -74,11 +74,7 @@ class TimmViT(Backbone):
     ) -> None:
         super().__init__(bands, record=record, stem_report=stem_report, load_report=load_report)
         self.vit = vit
-        self._sites = tuple(
-            site
-            for i, block in enumerate(vit.blocks)
-            for site in block_sites(i, block, f"vit.blocks.{i}")
-        )
+        self._sites = sites_of(vit.blocks, "vit.blocks")
 
     @property
     def dim(self) -> int:

@@ -10,13 +10,12 @@ import torch
 from rsmeta.errors import TrainingError
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from rsmeta.config.trainer import OptimizerSettings
+    from rsmeta.models.network import Network
 
 
 def build_optimizer(
-    network: nn.Module, settings: OptimizerSettings, total_steps: int
+    network: Network, settings: OptimizerSettings, total_steps: int
 ) -> dict[str, Any]:
     """Return Lightning's optimizer dictionary.
 
@@ -30,7 +29,7 @@ def build_optimizer(
     Raises:
         TrainingError: Nothing in the network is trainable.
     """
-    free = [p for p in network.parameters() if p.requires_grad]
+    free = network.trainable_parameters()
     if not free:
         raise TrainingError("nothing to train: head, stem and tuner are all frozen")
     groups = [

@@ -251,8 +251,7 @@ def _map_scene(
             tiles, skipped = tiles + block.tiles, skipped + block.skipped
             if on_block:
                 on_block(done, len(blocks))
-    names = [spec.name for spec in record.classes]
-    pixels = dict(zip(names, writer.class_pixels.tolist(), strict=True))
+    pixels = dict(zip(record.output.classes, writer.class_pixels.tolist(), strict=True))
     return PredictResult(job.products, tiles, skipped, pixels, time.monotonic() - started)
 
 

@@ -157,7 +157,7 @@ def _identity(settings: Settings, network: Network) -> BackboneIdentity:
 
 def _tell_parameters(network: Network) -> None:
     total = sum(p.numel() for p in network.parameters())
-    trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    trained = sum(p.numel() for p in network.trainable_parameters())
     if not trained:
         raise TrainingError("nothing to train: head, stem and tuner are all frozen")
     logger.info("training %s of %s parameters (%.1f %%)", f"{trained:,}", f"{total:,}",
@@ -174,9 +174,7 @@ def _final_metrics(
         "best_epoch": result.best_epoch,
         "train_loss": result.history[-1]["train_loss"] if result.history else None,
         "parameters": sum(p.numel() for p in module.network.parameters()),
-        "trained_parameters": sum(
-            p.numel() for p in module.network.parameters() if p.requires_grad
-        ),
+        "trained_parameters": sum(p.numel() for p in module.network.trainable_parameters()),
         "bands": [band.name for band in data.bands],
         "class_counts": {
             spec.name: int(count)

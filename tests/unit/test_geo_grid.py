@@ -109,18 +109,7 @@ def test_without_a_crs_there_is_no_ground() -> None:
     nowhere = Grid(None, Affine.identity(), 4, 5)
     assert nowhere.gsd_m is None
     assert nowhere.bounds_lonlat() is None
-    assert nowhere.pixel_areas_m2() is None
     assert nowhere.pixel_size == (1, 1)
-
-
-def test_areas_of_all_rows_make_up_the_globe() -> None:
-    globe = Grid(LONLAT, Affine(1, 0, -180, 0, -1, 90), 180, 360)
-    areas = globe.pixel_areas_m2()
-    assert areas is not None
-    assert areas.sum() * 360 == pytest.approx(5.10066e14, rel=1e-4)  # surface of WGS 84
-    metres = utm_grid().pixel_areas_m2()
-    assert metres is not None
-    np.testing.assert_allclose(metres, 100)
 
 
 def test_bounds_in_degrees() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from rsmeta.models.backbone import Backbone, Features, pad_to_multiple
-from rsmeta.models.block_sites import block_sites
+from rsmeta.models.block_sites import sites_of
 from rsmeta.models.satmae.encoder import Encoder, GroupEncoder, ImageEncoder, TemporalEncoder
 
 if TYPE_CHECKING:
@@ -49,11 +49,7 @@ class SatmaeBackbone(Backbone, Generic[E_co]):
         super().__init__(bands, record=record, stem_report=stem_report, load_report=load_report)
         self.vit = vit
         self.merge = merge
-        self._sites = tuple(
-            site
-            for i, block in enumerate(vit.blocks)
-            for site in block_sites(i, block, f"vit.blocks.{i}")
-        )
+        self._sites = sites_of(vit.blocks, "vit.blocks")
 
     @property
     def dim(self) -> int:
