@@ -2,8 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from pydantic import Field, model_validator
+
+from rsmeta.config.base import Strict
+from rsmeta.config.load import validate
+from rsmeta.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: How weights want their bands: ``standard`` is (x - mean) / std; ``two_sigma`` maps mean ± 2 std
+#: to [0, 1] and clips there, as multispectral SatMAE does.
+InputForm: TypeAlias = Literal["standard", "two_sigma"]
+
+#: What the numbers of ``mean`` and ``std`` are in: top-of-atmosphere or surface ``reflectance``
+#: from 0 to 1, or ``display``, pictures for the eye scaled to [0, 1].
+InputUnit: TypeAlias = Literal["reflectance", "display"]
+
+#: Key of the metadata of a safetensors file under which rsmeta describes the weights in it.
+METADATA_KEY = "rsmeta.weights"
 
 
 @dataclass(frozen=True)
@@ -15,12 +36,13 @@ class BackboneRecord:
         family: What builds it: ``"timm"``, ``"satmae"``.
         source: File or hub name of the weights; none: random weights.
         bands: Bands or common names that the weights expect, in their order; none: unknown.
-        mean: Mean of each of these bands as the weights' authors normalised it, in the units of
-            the images they trained on ([0, 1] for timm, digital numbers for multispectral
-            SatMAE); none: unknown.
+        mean: Mean of each of these bands as the weights' authors normalised it, in ``unit``;
+            none: unknown.
         std: The same for the standard deviation.
         image_px: Side of the images that the position embeddings are made for, pixels.
         licence: Licence of the weights, as their publisher names it; none: unknown.
+        form: What is made of a band with its mean and standard deviation.
+        unit: What ``mean`` and ``std`` are in; none: unknown.
     """
 
     name: str
@@ -31,7 +53,63 @@ class BackboneRecord:
     std: tuple[float, ...] | None
     image_px: int
     licence: str | None
+    form: InputForm = "standard"
+    unit: InputUnit | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as plain values."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    def told_by(self, own: OwnRecord | None) -> BackboneRecord:
+        """Return the record with what a weights file says of itself, where it says anything."""
+        if own is None:
+            return self
+        told = {k: v for k, v in own.model_dump().items() if k != "groups" and v is not None}
+        return replace(self, **told)
+
+
+class OwnRecord(Strict):
+    """What a safetensors file made by rsmeta says of the weights in it."""
+
+    bands: tuple[str, ...] = Field(min_length=1, description="in the order of the filters")
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    form: InputForm
+    unit: InputUnit | None
+    licence: str | None = None
+    groups: tuple[tuple[str, ...], ...] | None = Field(
+        default=None, description="channel groups of a multispectral SatMAE"
+    )
+
+    @model_validator(mode="after")
+    def _one_each(self) -> OwnRecord:
+        if not len(self.bands) == len(self.mean) == len(self.std):
+            raise ValueError(
+                f"{len(self.bands)} bands, {len(self.mean)} means, {len(self.std)} deviations"
+            )
+        return self
+
+    def metadata(self) -> dict[str, str]:
+        """Return the metadata for ``safetensors.torch.save_file``."""
+        return {METADATA_KEY: json.dumps(self.model_dump(mode="json"))}
+
+
+def own_record(notes: Mapping[str, Any], source: str) -> OwnRecord | None:
+    """Return what a weights file says of itself; none: it says nothing that rsmeta wrote.
+
+    Args:
+        notes: Metadata of the file.
+        source: The file; for the message.
+
+    Raises:
+        CheckpointError: The description is damaged.
+    """
+    text = notes.get(METADATA_KEY)
+    if text is None:
+        return None
+    try:
+        return validate(OwnRecord, json.loads(text), METADATA_KEY)
+    except (ConfigError, ValueError) as error:
+        raise CheckpointError(
+            f"what {source} says of its own weights cannot be read ({error}); make the file again"
+        ) from error

@@ -12,7 +12,9 @@ from safetensors.torch import save_file
 
 from rsmeta.config.model import ModelSpec
 from rsmeta.errors import CheckpointError, ConfigError, UnknownNameError
+from rsmeta.geo.bands import generic_band
 from rsmeta.models import build_backbone, describe_checkpoint, open_checkpoint
+from rsmeta.models.records import METADATA_KEY, OwnRecord
 from rsmeta.models.satmae import satmae_names
 from tests.unit.tiny_satmae import KINDS, RGB, TEN, build, pretrained, state_of
 
@@ -37,7 +39,7 @@ def test_an_official_checkpoint_loads(official: Path, caplog: pytest.LogCaptureF
     assert (backbone.patch_px, backbone.record.image_px) == (8, 32)
     assert backbone.record.licence == "CC BY-NC 4.0"
     assert backbone.record.bands[:4] == ("B02", "B03", "B04", "B08")
-    assert backbone.record.mean[0] == pytest.approx(1184.38, abs=0.01)
+    assert backbone.record.mean[0] == pytest.approx(0.118438, abs=1e-6)
     assert len(report.sha256) == 64
 
 
@@ -138,11 +140,32 @@ def test_learned_positions_are_told(tmp_path: Path, caplog: pytest.LogCaptureFix
     assert backbone.vit.places(3, 7).shape == (1, 22, 32)
 
 
+def test_a_file_made_by_rsmeta_says_what_it_expects(tmp_path: Path) -> None:
+    groups = (("blue", "green", "red"), ("nir", "swir16"))
+    bands = [name for group in groups for name in group]
+    own = OwnRecord(
+        bands=bands, mean=[0.1] * 5, std=[0.05] * 5, form="standard", unit="reflectance",
+        licence="CC0-1.0", groups=groups,
+    )  # fmt: skip
+    five = tuple(map(generic_band, bands))
+    source = build("group", groups=groups, bands=five)
+    save_file(source.vit.state_dict(), tmp_path / "own.safetensors", metadata=own.metadata())
+    backbone = build("group", tmp_path / "own.safetensors", bands=five[::-1])
+    record = backbone.record
+    assert (record.bands, record.mean, record.form) == (tuple(bands), (0.1,) * 5, "standard")
+    assert record.licence == "CC0-1.0"
+    broken = {METADATA_KEY: own.metadata()[METADATA_KEY].replace("0.05, ", "")}
+    save_file(source.vit.state_dict(), tmp_path / "broken.safetensors", metadata=broken)
+    with pytest.raises(CheckpointError, match=r"cannot be read .*5 bands, 5 means, 1 deviations"):
+        build("group", tmp_path / "broken.safetensors")
+
+
 # -- names, options, inspection ------------------------------------------------------------------
 
 
 def test_names() -> None:
-    assert set(satmae_names()) == {f"satmae_vit_{size}16_{kind}" for size in "bl" for kind in KINDS}
+    published = {f"satmae_vit_{size}16_{kind}" for size in "bl" for kind in KINDS}
+    assert set(satmae_names()) == {*published, "satmae_vit_nano_group"}
     with pytest.raises(UnknownNameError, match="did you mean 'satmae_vit_b16_group'"):
         build_backbone(ModelSpec(backbone="satmae_vit_b16_grup"), RGB)
     with pytest.raises(UnknownNameError, match="did you mean 'satmae_vit_l16_rgb'"):

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from rsmeta.config.load import validate
 from rsmeta.errors import CheckpointError, ConfigError, UnknownNameError
 from rsmeta.models.checkpoint import LoadReport, file_sha256, load_strictly, open_checkpoint
 from rsmeta.models.patch_stem import fit_patch_stem
+from rsmeta.models.records import own_record
 from rsmeta.models.satmae.backbone import OneDateSatmae, TemporalSatmae
 from rsmeta.models.satmae.encoder import GroupEncoder, ImageEncoder, TemporalEncoder
 from rsmeta.models.satmae.groups import assign_bands, fit_group_stems, report_groups
 from rsmeta.models.satmae.layout import settle_layout
-from rsmeta.models.satmae.options import SIZES, GroupOptions, SatmaeOptions, TemporalOptions
+from rsmeta.models.satmae.options import (
+    PUBLISHED_SIZES,
+    GroupOptions,
+    SatmaeOptions,
+    TemporalOptions,
+)
 from rsmeta.models.satmae.records import LICENCE, RGB_BANDS, make_record
 from rsmeta.models.satmae.weights import (
     FAMILIES,
@@ -30,7 +36,7 @@ if TYPE_CHECKING:
     from rsmeta.config.model import ModelSpec
     from rsmeta.geo.bands import Band
     from rsmeta.models.checkpoint import StateDict
-    from rsmeta.models.records import BackboneRecord
+    from rsmeta.models.records import BackboneRecord, OwnRecord
     from rsmeta.models.satmae.encoder import Encoder
     from rsmeta.models.satmae.options import Kind, Layout
     from rsmeta.models.satmae.weights import Recognised
@@ -42,10 +48,13 @@ PREFIX = "satmae_vit_"
 
 Satmae: TypeAlias = "OneDateSatmae | TemporalSatmae"
 
+Options = TypeVar("Options", bound=SatmaeOptions)
+
 
 def satmae_names() -> tuple[str, ...]:
     """Return the names of all SatMAE backbones, sorted."""
-    return tuple(sorted(f"{PREFIX}{size}_{kind}" for size in SIZES for kind in FAMILIES))
+    published = [f"{PREFIX}{size}_{kind}" for size in PUBLISHED_SIZES for kind in FAMILIES]
+    return tuple(sorted([*published, f"{PREFIX}nano_group"]))
 
 
 def build_satmae(spec: ModelSpec, bands: Sequence[Band]) -> Satmae:
@@ -90,9 +99,11 @@ class _Order:
         self.state: StateDict | None = None
         self.found: Recognised | None = None
         self.licence: str | None = None
+        self.own: OwnRecord | None = None
         if spec.checkpoint is not None:
             checkpoint = open_checkpoint(spec.checkpoint)
-            self.licence = checkpoint.notes.get("licence", LICENCE)
+            self.own = own_record(checkpoint.notes, self.source)
+            self.licence = None if self.own else checkpoint.notes.get("licence", LICENCE)
             self.state = without_wrapper(checkpoint.tensors)
             self.found = read_layout(self.state)
             if self.found is None or self.found.kind != kind:
@@ -104,7 +115,15 @@ class _Order:
 
     def record(self, layout: Layout, bands: Sequence[str]) -> BackboneRecord:
         """Describe the weights, which expect ``bands`` in this order."""
-        return make_record(self.spec, layout, bands=bands, licence=self.licence)
+        record = make_record(self.spec, layout, kind=self.kind, bands=bands, licence=self.licence)
+        return record.told_by(self.own)
+
+    def options(self, kind: type[Options]) -> Options:
+        """Check the backbone's options; channel groups that are not given are the file's own."""
+        given = dict(self.spec.options)
+        if self.own is not None and self.own.groups is not None:
+            given.setdefault("groups", self.own.groups)
+        return validate(kind, given, f"model.options ({self.spec.backbone})")
 
     def patch_stem(self, record: BackboneRecord) -> StemReport:
         """Fit the one patch embedding of the checkpoint to the bands."""
@@ -139,7 +158,7 @@ class _Order:
 
 
 def _build_group(order: _Order) -> OneDateSatmae:
-    options = validate(GroupOptions, order.spec.options, _where(order.spec))
+    options = order.options(GroupOptions)
     if order.spec.stem.bands is not None:
         raise ConfigError(
             f"model.stem.bands does not apply to {order.spec.backbone}, whose bands stand in "
@@ -171,7 +190,7 @@ def _build_group(order: _Order) -> OneDateSatmae:
 
 
 def _build_rgb(order: _Order) -> OneDateSatmae:
-    options = validate(SatmaeOptions, order.spec.options, _where(order.spec))
+    options = order.options(SatmaeOptions)
     layout = order.layout(options)
     record = order.record(layout, RGB_BANDS)
     stem_report = order.patch_stem(record)
@@ -188,7 +207,7 @@ def _build_rgb(order: _Order) -> OneDateSatmae:
 
 
 def _build_temporal(order: _Order) -> TemporalSatmae:
-    options = validate(TemporalOptions, order.spec.options, _where(order.spec))
+    options = order.options(TemporalOptions)
     layout = order.layout(options)
     record = order.record(layout, RGB_BANDS)
     stem_report = order.patch_stem(record)
@@ -232,7 +251,3 @@ def _listed(numbers: Sequence[int]) -> str:
 
 def _kind(name: str) -> Kind:
     return next(kind for kind in FAMILIES if name.endswith(f"_{kind}"))
-
-
-def _where(spec: ModelSpec) -> str:
-    return f"model.options ({spec.backbone})"

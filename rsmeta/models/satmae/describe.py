@@ -24,7 +24,8 @@ def satmae_line(name: str) -> str:
         "rgb": "red, green, blue",
         "temporal": "red, green, blue at three dates",
     }[kind]
-    return f"SatMAE {SIZES[size].label}: {what} (published weights: {LICENCE})"
+    whose = "rsmeta's own" if size == "nano" else f"published weights: {LICENCE}"
+    return f"SatMAE {SIZES[size].label}: {what} ({whose})"
 
 
 def describe_satmae(checkpoint: Checkpoint) -> dict[str, Any] | None:

@@ -72,10 +72,10 @@ class TemporalOptions(SatmaeOptions):
 
 @dataclass(frozen=True)
 class Size:
-    """A published size.
+    """The measures that a part of a backbone's name stands for.
 
     Args:
-        label: Its name in the paper.
+        label: Its name in the paper; ``nano`` is rsmeta's own.
         dim: Width of the features D.
         depth: Number of blocks.
         heads: Attention heads.
@@ -87,8 +87,11 @@ class Size:
     heads: int
 
 
-#: Sizes by the part of a backbone's name that stands for them.
-SIZES = {"b16": Size("base", 768, 12, 12), "l16": Size("large", 1024, 24, 16)}
+#: The published sizes, by the part of a backbone's name that stands for them.
+PUBLISHED_SIZES = {"b16": Size("base", 768, 12, 12), "l16": Size("large", 1024, 24, 16)}
+
+#: All sizes; nano is rsmeta's own, for channel groups only.
+SIZES = {"nano": Size("nano", 96, 6, 3), **PUBLISHED_SIZES}
 
 #: Image and patch of the published weights, pixels. The names say 16 for all of them, as the
 #: publishers' names do; the multispectral ones were trained on patches of 8.

@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rsmeta.config.model import ModelSpec
-    from rsmeta.models.satmae.options import Layout
+    from rsmeta.models.satmae.options import Kind, Layout
 
 #: Licence of SatMAE's code and weights.
 LICENCE = "CC BY-NC 4.0"
 
 #: Mean and standard deviation of each Sentinel-2 band over fMoW-Sentinel, in digital numbers
-#: (reflectance times 10000). The weights expect (x - mean + 2 std) / (4 std), clipped to [0, 1].
+#: (``DIGITAL_NUMBERS`` times reflectance); the weights expect them in the form ``two_sigma``.
 #: Source: SatMAE's published training settings.
 SENTINEL2_STATISTICS: dict[str, tuple[float, float]] = {
     "B02": (1184.3824625, 650.2842772),
@@ -31,6 +31,9 @@ SENTINEL2_STATISTICS: dict[str, tuple[float, float]] = {
     "B12": (1247.91870117, 1087.6020813),
 }
 
+#: Digital numbers of a Sentinel-2 product per unit of reflectance.
+DIGITAL_NUMBERS = 10_000
+
 #: The same of fMoW's RGB images, scaled to [0, 1]; the weights expect (x - mean) / std.
 RGB_STATISTICS: dict[str, tuple[float, float]] = {
     "red": (0.4182007312774658, 0.28774282336235046),
@@ -44,13 +47,14 @@ RGB_BANDS = tuple(RGB_STATISTICS)
 
 
 def make_record(
-    spec: ModelSpec, layout: Layout, *, bands: Sequence[str], licence: str | None
+    spec: ModelSpec, layout: Layout, *, kind: Kind, bands: Sequence[str], licence: str | None
 ) -> BackboneRecord:
     """Describe the weights of a backbone; with random weights there is little to say.
 
     Args:
         spec: Names the backbone and its checkpoint.
         layout: Its measures.
+        kind: Which family.
         bands: Bands that the weights expect, in their order.
         licence: Of the weights: the file's own word, else as SatMAE's authors publish theirs.
     """
@@ -58,7 +62,9 @@ def make_record(
         return BackboneRecord(
             spec.backbone, "satmae", None, None, None, None, layout.image_px, None
         )
-    published = SENTINEL2_STATISTICS | RGB_STATISTICS
+    grouped = kind == "group"
+    published = SENTINEL2_STATISTICS if grouped else RGB_STATISTICS
+    per_unit = DIGITAL_NUMBERS if grouped else 1
     known = [published[name] for name in bands if name in published]
     complete = len(known) == len(bands)
     return BackboneRecord(
@@ -66,8 +72,10 @@ def make_record(
         family="satmae",
         source=spec.checkpoint,
         bands=tuple(bands),
-        mean=tuple(mean for mean, _ in known) if complete else None,
-        std=tuple(std for _, std in known) if complete else None,
+        mean=tuple(mean / per_unit for mean, _ in known) if complete else None,
+        std=tuple(std / per_unit for _, std in known) if complete else None,
         image_px=layout.image_px,
         licence=licence,
+        form="two_sigma" if grouped else "standard",
+        unit="reflectance" if grouped else "display",
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from rsmeta.errors import CheckpointError, enumerate_names
-from rsmeta.models.satmae.options import DATE_DIM, SIZES, Kind
+from rsmeta.models.satmae.options import DATE_DIM, PUBLISHED_SIZES, SIZES, Kind
 from rsmeta.models.satmae.positions import fit_grid, is_sincos
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Recognised:
     @property
     def backbone(self) -> str:
         """The name under which rsmeta builds it; of another size, the nearest in width."""
-        nearest = min(SIZES, key=lambda key: abs(SIZES[key].dim - self.dim))
+        nearest = min(PUBLISHED_SIZES, key=lambda key: abs(SIZES[key].dim - self.dim))
         return f"satmae_vit_{self.size or nearest}_{self.kind}"
 
     @property
