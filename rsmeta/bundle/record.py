@@ -16,7 +16,7 @@ from rsmeta.geo.sensors import Band
 from rsmeta.heads.output import OutputSpec
 
 #: Version of the bundle layout; a bundle of another version is refused.
-FORMAT = 1
+FORMAT = 2
 
 
 class BandRecord(Strict):
@@ -26,14 +26,26 @@ class BandRecord(Strict):
     common_name: str | None = None
     wavelength_nm: float | None = None
     gsd_m: float | None = None
-    mean: float = Field(description="over training ground, in physical units")
-    std: float = Field(gt=0, description="over training ground, in physical units")
+    mean: float = Field(description="that it is normalised with, in physical units")
+    std: float = Field(gt=0, description="that it is normalised with, in physical units")
+    statistics_of: Literal["weights", "data"] = Field(
+        default="data", description="whose mean and deviation: the weights' or the training scenes'"
+    )
     filter_from: str | None = Field(default=None, description="where its stem filter came from")
 
     @property
     def band(self) -> Band:
         """The band alone."""
         return Band(self.name, self.common_name, self.wavelength_nm, self.gsd_m)
+
+
+class StemRecord(Strict):
+    """How the stem was fitted to the bands; each band's own part stands with the band."""
+
+    strategy: str | None = Field(description="as in model.stem.strategy; none: random weights")
+    notes: tuple[str, ...] = Field(description="what else was done: groups left or joined, …")
+    form: str = Field(description="what is made of a band with its mean and deviation")
+    normalisation: str = Field(description="why these statistics were taken")
 
 
 class ReadRecord(Strict):
@@ -73,6 +85,7 @@ class BundleRecord(Strict):
     task: Literal["segmentation"] = "segmentation"
     bands: tuple[BandRecord, ...]
     classes: tuple[ClassSpec, ...]
+    stem: StemRecord
     read: ReadRecord
     tile_px: int = Field(ge=8)
     gsd_m: tuple[float, float] | None = Field(description="smallest and largest pixel trained on")

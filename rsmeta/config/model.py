@@ -12,6 +12,11 @@ from rsmeta.config.base import Strict
 class StemSpec(Strict):
     """How the first layer meets the bands."""
 
+    strategy: Literal["match", "mean", "repeat", "random", "project"] = Field(
+        default="match",
+        description="filters for the bands: by name, else nearest wavelengths (match); the mean "
+        "of all; repeated by position; random; or a learned projection onto the weights' bands",
+    )
     trainable: Literal["auto"] | bool = Field(
         default="auto",
         description="train the stem; auto: where a band found no filter of its own in the weights",
@@ -53,6 +58,11 @@ class ModelSpec(Strict):
     )
     pretrained: bool = Field(
         default=False, description="fetch the backbone's published weights from timm's hub"
+    )
+    normalise: Literal["auto", "weights", "data"] = Field(
+        default="auto",
+        description="mean and deviation of each band: as the weights were trained with, as the "
+        "training scenes have them, or (auto) the weights' where they fit the scenes",
     )
     stem: StemSpec = Field(default=StemSpec(), description="how the first layer meets the bands")
     head: HeadSpec = Field(default=HeadSpec(), description="from features to one score per class")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from rsmeta.errors import BandsMissingError
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 logger = logging.getLogger(__name__)
+
+SpectrumPart: TypeAlias = Literal["reflected", "thermal", "microwave"]
 
 #: Common names of bands and the centre of their range in nm. Source: STAC extension
 #: "Electro-Optical" (eo) 2.0, table of common band names.
@@ -39,6 +41,14 @@ COMMON_NAMES: dict[str, float] = {
     "lwir12": 12005.0,
 }
 
+#: Parts of the spectrum and where they end, in nm: sunlight thrown back, the ground's own heat,
+#: radar. What is seen in one says little about another.
+_PARTS: tuple[tuple[SpectrumPart, float], ...] = (
+    ("reflected", 3_000.0),
+    ("thermal", 1e6),
+    ("microwave", float("inf")),
+)
+
 #: The wide and the narrow near infrared are one band where a sensor has only one of them:
 #: ``nir`` of Landsat 4-7 and Sentinel-2 B08, ``nir08`` of Landsat 8/9 (eo table).
 STAND_INS = {"nir": "nir08", "nir08": "nir"}
@@ -63,6 +73,13 @@ class Band:
     common_name: str | None = None
     wavelength_nm: float | None = None
     gsd_m: float | None = None
+
+    @property
+    def spectrum_part(self) -> SpectrumPart | None:
+        """Whether the band sees reflected sunlight, heat or radar; none: no wavelength is known."""
+        if self.wavelength_nm is None:
+            return None
+        return next(part for part, end in _PARTS if self.wavelength_nm < end)
 
     def __str__(self) -> str:
         """Return the name, with the common name where it adds something."""
@@ -119,6 +136,16 @@ def _named(name: str, available: Sequence[Band]) -> Band | None:
         if len(fits) == 1:
             return fits[0]
     return None
+
+
+def find_band(wanted: Band, available: Sequence[Band]) -> int | None:
+    """Return the index of one band in others: by name, else by common name; none: not there.
+
+    As in ``match_bands``: equal names of bands with different common names are not the same
+    band, and an only near infrared band stands for ``nir`` and ``nir08`` alike.
+    """
+    index = _index_of(wanted, available)
+    return _stand_in(wanted, available, taken=()) if index is None else index
 
 
 def match_bands(wanted: Sequence[Band], available: Sequence[Band], source: object) -> list[int]:

@@ -31,6 +31,7 @@ __all__ = [
     "Band",
     "Recognised",
     "Sensor",
+    "known_band",
     "load_sensor",
     "match_bands",
     "recognise",
@@ -240,6 +241,22 @@ def recognise(
     elif len(set(commons)) == len(commons) and COMMON_NAMES.keys() >= set(commons):
         return Recognised(tuple(generic_band(name) for name in commons), None)
     raise BandsUnrecognisedError(source, descriptions)
+
+
+def known_band(name: str) -> Band:
+    """Return the band that a name alone stands for, as weights name the bands that they expect.
+
+    Args:
+        name: A common name, or the name of a Sentinel-2 or Sentinel-1 band in any spelling; any
+            other name is a band of which no more is known.
+    """
+    if plain_key(name) in COMMON_NAMES:
+        return generic_band(plain_key(name))
+    for sensor in ("sentinel2_l1c", "sentinel1_grd"):
+        for band in load_sensor(sensor).bands:
+            if loose_key(band.name) == loose_key(name):
+                return band
+    return Band(name)
 
 
 def _first_words(text: str | None) -> str:

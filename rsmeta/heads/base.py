@@ -23,16 +23,21 @@ class HeadInput:
     """What a head needs to know of what stands before it.
 
     Args:
-        dim: Width D of the feature maps.
-        patch_px: Pixels of the image per pixel of the feature maps.
-        depth: Number of blocks that features can be taken from.
+        dims: Width D of the feature map after each block.
+        strides_px: Pixels of the image per pixel of the feature map after each block.
+        levels: Indices of four blocks whose maps suit a pyramid.
         channels: Bands C of the prepared image.
     """
 
-    dim: int
-    patch_px: int
-    depth: int
+    dims: tuple[int, ...]
+    strides_px: tuple[int, ...]
+    levels: tuple[int, ...]
     channels: int
+
+    @property
+    def depth(self) -> int:
+        """Number of blocks that features can be taken from."""
+        return len(self.dims)
 
 
 class Head(nn.Module, ABC):
@@ -62,8 +67,8 @@ class Head(nn.Module, ABC):
         """Return logits (B, K, H, W).
 
         Args:
-            maps: One map (B, D, H / patch_px, W / patch_px) per entry of ``depths``.
-            image: The prepared image (B, C, H, W), sides multiples of the patch.
+            maps: One map (B, D, H / stride, W / stride) per entry of ``depths``.
+            image: The prepared image (B, C, H, W), sides multiples of the coarsest stride.
         """
 
 

@@ -61,10 +61,10 @@ class FPNHead(Head):
         from torchvision.ops import FeaturePyramidNetwork
 
         width = chosen.width
-        self._depths = _even_depths(shape.depth, len(_STRIDES_PX))
+        self._depths = shape.levels
         self.levels = nn.ModuleList(
-            _level(shape.dim, width, round(math.log2(shape.patch_px / stride)))
-            for stride in _STRIDES_PX
+            _level(shape.dims[i], width, round(math.log2(shape.strides_px[i] / stride)))
+            for i, stride in zip(self._depths, _STRIDES_PX, strict=True)
         )
         self.pyramid = FeaturePyramidNetwork([width] * len(_STRIDES_PX), width)
         self.context = nn.Sequential(
@@ -77,7 +77,7 @@ class FPNHead(Head):
 
     @property
     def depths(self) -> tuple[int, ...]:
-        """Indices of four blocks, evenly spread and ending with the last."""
+        """Indices of the four blocks that the backbone suggests."""
         return self._depths
 
     def forward(self, maps: Sequence[Tensor], image: Tensor) -> Tensor:
@@ -93,11 +93,6 @@ class FPNHead(Head):
         if self.detail is not None:
             joined = torch.cat([joined, self.detail(image)], dim=1)
         return cast("Tensor", self.score(self.fuse(joined)))
-
-
-def _even_depths(depth: int, count: int) -> tuple[int, ...]:
-    """Return ``count`` block indices, evenly spread, ending with the last; repeated if few."""
-    return tuple(math.ceil((i + 1) * depth / count) - 1 for i in range(count))
 
 
 def _level(dim: int, width: int, octaves: int) -> nn.Sequential:

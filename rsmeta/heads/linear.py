@@ -30,7 +30,7 @@ class LinearHead(Head):
     def __init__(self, shape: HeadInput, classes: int, options: Strict) -> None:
         super().__init__(shape, classes, options)
         self._depths = (shape.depth - 1,)
-        self.score = nn.Conv2d(shape.dim, classes, kernel_size=1)
+        self.score = nn.Conv2d(shape.dims[-1], classes, kernel_size=1)
 
     @property
     def depths(self) -> tuple[int, ...]:

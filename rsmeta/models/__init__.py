@@ -17,7 +17,7 @@ from rsmeta.models.network import Network
 from rsmeta.models.prepare import Prepare
 from rsmeta.models.records import BackboneRecord
 from rsmeta.models.stem import StemReport
-from rsmeta.models.timm_vit import backbone_names, build_timm_vit
+from rsmeta.models.timm_vit import backbone_names, build_timm
 
 __all__ = [
     "BACKBONES",
@@ -34,7 +34,7 @@ __all__ = [
     "backbone_names",
     "build_backbone",
     "build_network",
-    "build_timm_vit",
+    "build_timm",
     "describe_checkpoint",
     "list_backbones",
     "open_checkpoint",

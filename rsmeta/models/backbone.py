@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from typing import TYPE_CHECKING, NamedTuple
 
+import torch
+from torch import nn
 from torch.nn import functional
 
+from rsmeta.models.stem import StemFilter, StemReport, mixture
 from rsmeta.peft.sites import Sited
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from rsmeta.geo.bands import Band
     from rsmeta.models.checkpoint import LoadReport
     from rsmeta.models.records import BackboneRecord
-    from rsmeta.models.stem import StemReport
 
 
 class Features(NamedTuple):
     """What a backbone makes of a batch.
 
     Args:
-        map: Features per patch (B, D, h, w), ``h = ceil(H / patch_px)``, likewise ``w``.
+        map: Features of the last block (B, D, h, w), ``h = ceil(H / stride)``, likewise ``w``.
         cls: One feature vector per image (B, D).
     """
 
@@ -55,6 +58,8 @@ class Backbone(Sited):
         self.record = record
         self.stem_report = stem_report
         self.load_report = load_report
+        #: From the bands of the input to those of the patch embedding, (1 x 1); none: the same.
+        self.projection: nn.Conv2d | None = None
 
     @property
     def has_weights(self) -> bool:
@@ -64,7 +69,7 @@ class Backbone(Sited):
     @property
     @abstractmethod
     def dim(self) -> int:
-        """Width D of the features."""
+        """Width D of the features of the last block."""
 
     @property
     @abstractmethod
@@ -73,8 +78,33 @@ class Backbone(Sited):
 
     @property
     @abstractmethod
+    def patch_embed(self) -> nn.Module:
+        """The layer that makes tokens of an image."""
+
+    @property
     def stem(self) -> nn.Module:
-        """The layer that meets the bands."""
+        """The layer that meets the bands: the projection if any, else the patch embedding."""
+        return self.patch_embed if self.projection is None else self.projection
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """Width of the feature map after each block."""
+        return (self.dim,) * self.depth
+
+    @property
+    def strides_px(self) -> tuple[int, ...]:
+        """Pixels of the image per pixel of the feature map after each block."""
+        return (self.patch_px,) * self.depth
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Four blocks whose maps suit a pyramid: evenly spread, ending with the last."""
+        return tuple(math.ceil((i + 1) * self.depth / 4) - 1 for i in range(4))
+
+    @property
+    def multiple_px(self) -> int:
+        """Sides of an image are padded to multiples of this, so that all maps lie exactly on it."""
+        return max(self.strides_px)
 
     @property
     def dates(self) -> int:
@@ -86,13 +116,13 @@ class Backbone(Sited):
         """Return the features of the last block, normalised.
 
         Args:
-            x: Prepared images (B, C, H, W); sides that are no multiple of the patch are padded
-                with 0 at the bottom and right.
+            x: Prepared images (B, C, H, W); sides that are no multiple of ``multiple_px`` are
+                padded with 0 at the bottom and right.
         """
 
     @abstractmethod
     def dense(self, x: Tensor, depths: Sequence[int]) -> list[Tensor]:
-        """Return feature maps after several blocks, normalised as after the last.
+        """Return feature maps after several blocks, normalised as after the last where it can be.
 
         Args:
             x: Prepared images (B, C, H, W); padded as in ``forward``.
@@ -102,8 +132,51 @@ class Backbone(Sited):
             One map (B, D, h, w) per depth, in the order of ``depths``.
         """
 
+    def project(self, bands: Sequence[Band]) -> None:
+        """Take other bands, through a learned projection onto those of the weights.
+
+        It begins as the stem strategy ``match`` turned round: each band of the weights is made
+        of the new bands that are most like it.
+
+        Args:
+            bands: Bands of the input from now on, in its order, C.
+
+        Raises:
+            ValueError: The backbone projects already.
+        """
+        if self.projection is not None:
+            raise ValueError("the backbone projects its bands already")
+        projection = nn.Conv2d(len(bands), len(self.bands), kernel_size=1, bias=False)
+        weight = torch.zeros(len(self.bands), len(bands))
+        for row, wanted in enumerate(self.bands):
+            for column, share in mixture(wanted, bands).shares.items():
+                weight[row, column] = share
+        with torch.no_grad():
+            projection.weight.copy_(weight[..., None, None])
+        self.projection = projection
+        self.stem_report = _projected(weight, bands, self.bands)
+        self.bands = tuple(bands)
+
+    def enter(self, x: Tensor) -> Tensor:
+        """Project and pad images (…, C, H, W) to what the patch embedding takes."""
+        if self.projection is not None:
+            x = self.projection(x.flatten(0, -4)).unflatten(0, x.shape[:-3])
+        return pad_to_multiple(x, self.multiple_px)
+
+
+def _projected(weight: Tensor, bands: Sequence[Band], known: Sequence[Band]) -> StemReport:
+    """Say what each new band is projected onto at first."""
+    filters = []
+    for column, band in enumerate(bands):
+        onto = weight[:, column] / weight[:, column].sum().clamp(min=1e-9)
+        shares = {k.name: float(s) for k, s in zip(known, onto, strict=True) if s > 0}
+        filters.append(StemFilter(band.name, "projected", shares))
+    unused = [f.band for f in filters if not f.shares]
+    note = f"projected onto nothing at first: {', '.join(unused)}" if unused else ""
+    return StemReport(tuple(filters), "project", (note,) if note else ())
+
 
 def pad_to_multiple(x: Tensor, multiple_px: int) -> Tensor:
-    """Pad (B, C, H, W) with 0 at the bottom and right to sides that ``multiple_px`` divides."""
+    """Pad (…, H, W) with 0 at the bottom and right to sides that ``multiple_px`` divides."""
     bottom, right = -x.shape[-2] % multiple_px, -x.shape[-1] % multiple_px
     return functional.pad(x, (0, right, 0, bottom)) if bottom or right else x

@@ -1,4 +1,4 @@
-"""The sites of a transformer block that is built as timm builds it."""
+"""The sites of a transformer block that is built as timm builds its blocks."""
 
 from __future__ import annotations
 
@@ -10,6 +10,13 @@ from rsmeta.peft.sites import Position, Site
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+#: Layers that are a site each; a block has some of them.
+_SINGLE: tuple[tuple[Position, str], ...] = (
+    ("q", "attn.q_proj"), ("k", "attn.k_proj"), ("v", "attn.v_proj"), ("out", "attn.proj"),
+    ("mlp1", "mlp.fc1"), ("mlp1", "mlp.fc1_x"), ("mlp2", "mlp.fc2"),
+)  # fmt: skip
 
 
 def sites_of(blocks: Iterable[nn.Module], path: str) -> tuple[Site, ...]:
@@ -29,7 +36,8 @@ def block_sites(index: int, block: nn.Module, path: str) -> list[Site]:
 
     Args:
         index: Of the block, from the input, from 0.
-        block: The block, with ``attn.qkv``, ``attn.proj``, ``mlp.fc1``, ``mlp.fc2``.
+        block: The block, with ``attn.qkv`` (or a projection each: ``attn.q_proj``, …),
+            ``attn.proj``, ``mlp.fc1`` (in a gated MLP the values' ``mlp.fc1_x``), ``mlp.fc2``.
         path: Where it stands in the backbone, dotted.
     """
     found: list[Site] = []
@@ -40,10 +48,7 @@ def block_sites(index: int, block: nn.Module, path: str) -> list[Site]:
         for i, position in enumerate(fused):
             rows = (i * width, (i + 1) * width)
             found.append(Site(index, position, qkv.in_features, width, f"{path}.attn.qkv", rows))
-    single: tuple[tuple[Position, str], ...] = (
-        ("out", "attn.proj"), ("mlp1", "mlp.fc1"), ("mlp2", "mlp.fc2"),
-    )  # fmt: skip
-    for position, name in single:
+    for position, name in _SINGLE:
         parent, leaf = name.split(".")
         layer = getattr(getattr(block, parent, None), leaf, None)
         if isinstance(layer, nn.Linear):

@@ -9,7 +9,7 @@ from rsmeta.errors import ConfigError
 from rsmeta.heads import HeadInput, build_head
 from rsmeta.models.families import build_backbone
 from rsmeta.models.network import Network
-from rsmeta.models.prepare import Prepare
+from rsmeta.models.normalise import choose_normalisation
 from rsmeta.peft import apply_tuner
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ def build_network(
         tuner: What is trained, and how.
         bands: Bands of the images, in their order, C.
         classes: Number of classes K.
-        mean: Mean of each band over training pixels, physical units, (C,).
+        mean: Mean of each band over training pixels, physical units, (C,); what the network
+            uses is ``Network.normalisation``.
         std: Standard deviation likewise.
 
     Raises:
@@ -57,15 +58,16 @@ def build_network(
             f"satmae_vit_..._group, or build it from Python for its features"
         )
     shape = HeadInput(
-        dim=backbone.dim,
-        patch_px=backbone.patch_px,
-        depth=backbone.depth,
+        dims=backbone.dims,
+        strides_px=backbone.strides_px,
+        levels=backbone.levels,
         channels=len(backbone.bands),
     )
     head = build_head(model.head, shape, classes)
     tuned = apply_tuner(backbone, tuner)
     _set_stem(backbone, model, tuner)
-    return Network(Prepare(mean, std), backbone, head, tuned=tuned)
+    normalisation = choose_normalisation(backbone.record, bands, mean, std, choice=model.normalise)
+    return Network(normalisation, backbone, head, tuned=tuned)
 
 
 def _set_stem(backbone: Backbone, model: ModelSpec, tuner: TunerSpec) -> None:
@@ -81,6 +83,8 @@ def _set_stem(backbone: Backbone, model: ModelSpec, tuner: TunerSpec) -> None:
 def tell(network: Network) -> None:
     """Log what of a network is trained, and warn of what can hardly work."""
     backbone, tuned = network.backbone, network.tuned
+    for line in band_table(network):
+        logger.info("%s", line)
     logger.info("%s", tuned.summary())
     if not backbone.has_weights and not tuned.trained_parameters:
         logger.warning(
@@ -90,3 +94,19 @@ def tell(network: Network) -> None:
             backbone.record.name,
             tuned.method,
         )
+
+
+def band_table(network: Network) -> list[str]:
+    """Return lines for people: each band's filter and normalisation, and what else was done."""
+    stem, normalisation = network.backbone.stem_report, network.normalisation
+    rows = [("band", "filter", "times", "mean", "std", "statistics of")]
+    rows += [
+        (entry.band, entry.source, f"{entry.factor:.3g}", f"{own.mean:.4g}", f"{own.std:.4g}",
+         own.whose)
+        for entry, own in zip(stem.filters, normalisation.bands, strict=True)
+    ]  # fmt: skip
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+             for row in rows]  # fmt: skip
+    reasons = dict.fromkeys(f"{f.band}: {f.reason}" for f in stem.filters if f.reason)
+    return [*lines, *reasons, *stem.notes, *([normalisation.note] if normalisation.note else [])]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rsmeta.errors import UnknownNameError
 from rsmeta.models.satmae.build import PREFIX, build_satmae, satmae_names
 from rsmeta.models.satmae.describe import describe_satmae, satmae_line
-from rsmeta.models.timm_vit import backbone_names, build_timm_vit
+from rsmeta.models.timm_vit import backbone_names, build_timm, timm_line
 from rsmeta.registry import Registry
 
 if TYPE_CHECKING:
@@ -27,14 +27,15 @@ class BackboneFamily:
 
     Args:
         prefix: How the names of its backbones begin; empty: any that no other family has.
-        build: Makes a backbone from settings and bands.
+        build: Makes a backbone from settings and bands; without bands, for those that the
+            weights expect.
         names: Returns the names of its backbones.
         line: Says in one line what a name stands for.
         describe: Says what a checkpoint of the family is; none: it is of another family.
     """
 
     prefix: str
-    build: Callable[[ModelSpec, Sequence[Band]], Backbone]
+    build: Callable[[ModelSpec, Sequence[Band] | None], Backbone]
     names: Callable[[], tuple[str, ...]]
     line: Callable[[str], str]
     describe: Callable[[Checkpoint], Mapping[str, Any] | None] = lambda _: None
@@ -45,7 +46,7 @@ BACKBONES: Registry[BackboneFamily] = Registry("backbone")
 
 BACKBONES.add(
     "timm",
-    BackboneFamily("", build_timm_vit, backbone_names, lambda _: "timm vision transformer"),
+    BackboneFamily("", build_timm, backbone_names, timm_line),
 )
 BACKBONES.add(
     "satmae",
@@ -53,12 +54,12 @@ BACKBONES.add(
 )
 
 
-def build_backbone(spec: ModelSpec, bands: Sequence[Band]) -> Backbone:
+def build_backbone(spec: ModelSpec, bands: Sequence[Band] | None = None) -> Backbone:
     """Build the backbone that settings name, for these bands.
 
     Args:
         spec: ``backbone``, ``options``, ``checkpoint``, ``pretrained``, ``stem``.
-        bands: Bands of the input, in its order.
+        bands: Bands of the input, in its order; none: those that the weights expect.
 
     Raises:
         UnknownNameError: No family has a backbone of that name.
@@ -68,7 +69,12 @@ def build_backbone(spec: ModelSpec, bands: Sequence[Band]) -> Backbone:
     family = _family(spec.backbone)
     if not family.prefix and spec.backbone.partition(".")[0] not in family.names():
         raise UnknownNameError("backbone", spec.backbone, [name for name, _ in list_backbones()])
-    return family.build(spec, bands)
+    if spec.stem.strategy != "project" or bands is None:
+        return family.build(spec, bands)
+    as_published = spec.stem.model_copy(update={"strategy": "match"})
+    backbone = family.build(spec.model_copy(update={"stem": as_published}), None)
+    backbone.project(bands)
+    return backbone
 
 
 def list_backbones() -> list[tuple[str, str]]:

@@ -9,30 +9,32 @@ from torch import Tensor, nn
 
 from rsmeta.errors import BundleError, enumerate_names
 from rsmeta.models.backbone import Backbone, pad_to_multiple
+from rsmeta.models.prepare import Prepare
 from rsmeta.peft import AdaptedModule, TunedSites, is_merged
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rsmeta.heads.base import Head
-    from rsmeta.models.prepare import Prepare
+    from rsmeta.models.normalise import Normalisation
 
 
 class Network(nn.Module):
     """From physical pixels to one score per class and pixel.
 
     Args:
-        prepare: Normalisation of the bands.
+        normalisation: How the bands are normalised.
         backbone: Backbone with its adapters in place.
         head: Head for this backbone.
         tuned: What the tuner did.
     """
 
     def __init__(
-        self, prepare: Prepare, backbone: Backbone, head: Head, *, tuned: TunedSites
+        self, normalisation: Normalisation, backbone: Backbone, head: Head, *, tuned: TunedSites
     ) -> None:
         super().__init__()
-        self.prepare = prepare
+        self.normalisation = normalisation
+        self.prepare = Prepare(normalisation.mean, normalisation.std, normalisation.form)
         self.backbone = backbone
         self.head = head
         self.tuned = tuned
@@ -45,18 +47,11 @@ class Network(nn.Module):
             image: Bands in physical units, (B, C, H, W) float32.
             valid: True where a pixel counts, (B, H, W) bool.
         """
-        return self.forward_prepared(self.prepare(image, valid))
-
-    def forward_prepared(self, x: Tensor) -> Tensor:
-        """Return logits (B, K, H, W) for what ``prepare`` returned, augmented or not.
-
-        Args:
-            x: Normalised bands (B, C, H, W), 0 where invalid.
-        """
-        padded = pad_to_multiple(x, self.backbone.patch_px)
-        maps = self.backbone.dense(padded, self.head.depths)
-        logits = cast("Tensor", self.head(maps, padded))
-        return logits[..., : x.shape[-2], : x.shape[-1]]
+        # Padded before it is normalised, so that the margin is invalid like any other.
+        multiple_px = self.backbone.multiple_px
+        x = self.prepare(pad_to_multiple(image, multiple_px), pad_to_multiple(valid, multiple_px))
+        logits = cast("Tensor", self.head(self.backbone.dense(x, self.head.depths), x))
+        return logits[..., : image.shape[-2], : image.shape[-1]]
 
     def trainable_parameters(self) -> list[nn.Parameter]:
         """Return the parameters that an optimizer of the weights takes; no modulators."""

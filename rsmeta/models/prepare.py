@@ -13,17 +13,21 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from rsmeta.models.records import InputForm
+
 
 #: One number per band, (C,).
 BandValues: TypeAlias = "Sequence[float] | NDArray[np.floating[Any]] | Tensor"
 
 
 class Prepare(nn.Module):
-    """Normalise each band, and set to 0 (its mean) whatever is not valid.
+    """Normalise each band, and give it its mean wherever a pixel is not valid.
 
     Args:
-        mean: Mean of each band over training pixels, physical units, (C,).
+        mean: Mean of each band, physical units, (C,).
         std: Standard deviation of each band likewise; a constant band (0) is only centred.
+        form: ``standard``: in standard deviations from the mean; ``two_sigma``: mean ± 2 std
+            become 0 and 1, and what lies outside is clipped, as multispectral SatMAE has it.
 
     Raises:
         ValueError: ``mean`` and ``std`` differ in length, or are not finite, or ``std`` < 0.
@@ -32,7 +36,7 @@ class Prepare(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, mean: BandValues, std: BandValues) -> None:
+    def __init__(self, mean: BandValues, std: BandValues, form: InputForm = "standard") -> None:
         super().__init__()
         centre = torch.as_tensor(mean, dtype=torch.float32).clone()
         spread = torch.as_tensor(std, dtype=torch.float32).clone()
@@ -44,6 +48,7 @@ class Prepare(nn.Module):
             raise ValueError(
                 f"mean {centre.tolist()} and std {spread.tolist()} must be finite, std >= 0"
             )
+        self.form = form
         self.register_buffer("mean", centre)
         self.register_buffer("std", torch.where(spread > 0, spread, torch.ones_like(spread)))
 
@@ -55,8 +60,9 @@ class Prepare(nn.Module):
             valid: True where all of a pixel counts, (B, H, W) bool.
 
         Returns:
-            Normalised bands (B, C, H, W), in standard deviations; 0 where a pixel is not valid
-            or a value is not finite.
+            Normalised bands (B, C, H, W); each band's mean where a pixel is not valid or a value
+            is not finite.
         """
         normal = (image - self.mean[:, None, None]) / self.std[:, None, None]
-        return torch.where(valid[:, None] & normal.isfinite(), normal, 0.0)
+        normal = torch.where(valid[:, None] & normal.isfinite(), normal, 0.0)
+        return ((normal + 2) / 4).clamp(0, 1) if self.form == "two_sigma" else normal

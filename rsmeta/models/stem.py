@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
-from rsmeta.geo.bands import Band, loose_key, plain_key
+from rsmeta.geo.bands import find_band
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-Origin = Literal["copied", "mean", "random"]
+    from rsmeta.geo.bands import Band
+
+Strategy: TypeAlias = Literal["match", "mean", "repeat", "random", "project"]
+Origin: TypeAlias = Literal["copied", "blended", "mean", "repeated", "random", "projected"]
+
+#: Correlation between bands that the size of a patch embedding is kept for. Optical bands of one
+#: scene are strongly correlated; see benchmarks/stems.md for what real scenes have.
+BAND_CORRELATION = 0.8
+
+#: Bands nearer than this are one band, nm.
+_SAME_NM = 0.5
 
 
 @dataclass(frozen=True)
@@ -22,17 +32,42 @@ class StemFilter:
 
     Args:
         band: Name of the band.
-        origin: ``copied`` from a band of the weights, the ``mean`` of all their filters, or
-            ``random``.
-        source: The weights' name of the band it was copied from; none otherwise.
+        origin: ``copied`` from a band of the weights; ``blended`` of those with the nearest
+            wavelengths; the ``mean`` of all; ``repeated`` from another band by position;
+            ``random``; or ``projected`` onto bands of the weights.
+        shares: Bands of the weights that it is made of, with their shares; they sum to 1. None
+            for ``mean`` and ``random``.
+        factor: What it was multiplied by to keep the size of the embedding, unitless.
+        reason: Why no filter of its own was found; empty where one was.
     """
 
     band: str
     origin: Origin
-    source: str | None = None
+    shares: Mapping[str, float] = field(default_factory=dict)
+    factor: float = 1.0
+    reason: str = ""
+
+    @property
+    def source(self) -> str:
+        """What it is made of: ``"red"``, ``"0.64 red + 0.36 nir"``, ``"mean of all"``."""
+        if len(self.shares) == 1:
+            return next(iter(self.shares))
+        if self.shares:
+            return " + ".join(f"{share:.2f} {name}" for name, share in self.shares.items())
+        return "mean of all" if self.origin == "mean" else self.origin
 
     def __str__(self) -> str:
-        return f"{self.band} <- {self.source or self.origin}"
+        return f"{self.band} <- {self.source}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values."""
+        return {
+            "band": self.band,
+            "origin": self.origin,
+            "source": self.source,
+            "factor": round(self.factor, 4),
+            "reason": self.reason,
+        }
 
 
 @dataclass(frozen=True)
@@ -41,18 +76,18 @@ class StemReport:
 
     Args:
         filters: One entry per band, in the network's order.
-        factor: What the weights' filters were multiplied by, unitless.
+        strategy: How filters were looked for; none: there were no weights.
         notes: What else happened, a phrase each: filters of the weights that no band took.
     """
 
     filters: tuple[StemFilter, ...]
-    factor: float = 1.0
+    strategy: Strategy | None = None
     notes: tuple[str, ...] = ()
 
     @property
     def origins(self) -> tuple[str, ...]:
         """Where the filter of each band came from: a band of the weights, or how it was made."""
-        return tuple(entry.source or entry.origin for entry in self.filters)
+        return tuple(entry.source for entry in self.filters)
 
     @property
     def all_matched(self) -> bool:
@@ -62,65 +97,160 @@ class StemReport:
     def summary(self) -> str:
         """Return one line for people."""
         filters = ", ".join(str(entry) for entry in self.filters)
-        return "; ".join((f"stem: {filters}", f"times {self.factor:.3g}", *self.notes))
+        return "; ".join((f"stem ({self.strategy or 'random weights'}): {filters}", *self.notes))
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as plain values."""
-        filters = [{"band": f.band, "origin": f.origin, "source": f.source} for f in self.filters]
         return {
-            "filters": filters,
-            "factor": self.factor,
+            "strategy": self.strategy,
+            "filters": [entry.as_dict() for entry in self.filters],
             "notes": list(self.notes),
             "all_matched": self.all_matched,
         }
 
 
-def random_stem(bands: Sequence[Band]) -> StemReport:
-    """Return the report of a stem that no weights were given for."""
-    return StemReport(tuple(StemFilter(band.name, "random") for band in bands))
+class Mixture(NamedTuple):
+    """What one band is made of, out of others.
+
+    Args:
+        origin: ``copied``, ``blended`` or ``mean``.
+        shares: Share of each of the others, by index; they sum to 1.
+        reason: Why it is not copied; empty where it is.
+    """
+
+    origin: Origin
+    shares: dict[int, float]
+    reason: str = ""
+
+
+def random_stem(bands: Sequence[Band], strategy: Strategy | None = None) -> StemReport:
+    """Return the report of a stem whose filters came from chance.
+
+    Args:
+        bands: Bands of the stem.
+        strategy: ``random`` where weights were there and were not wanted; none: no weights.
+    """
+    return StemReport(tuple(StemFilter(band.name, "random") for band in bands), strategy)
+
+
+def mixture(band: Band, others: Sequence[Band]) -> Mixture:
+    """Make one band out of others, by what it sees.
+
+    Itself where it is among them, by name or common name; else the two of the nearest
+    wavelengths, each weighted by the inverse of its distance in nm; else the mean of all,
+    where no wavelengths can be compared: optical bands, heat and radar have none in common.
+
+    Args:
+        band: Band that is wanted.
+        others: Bands that there are, at least one.
+    """
+    own = find_band(band, others)
+    if own is not None:
+        return Mixture("copied", {own: 1.0})
+    equal = dict.fromkeys(range(len(others)), 1 / len(others))
+    part = band.spectrum_part
+    near = [
+        (abs(other.wavelength_nm - band.wavelength_nm), i)
+        for i, other in enumerate(others)
+        if part is not None
+        and part == other.spectrum_part
+        and other.wavelength_nm is not None
+        and band.wavelength_nm is not None
+    ]
+    if part is None:
+        return Mixture("mean", equal, "its wavelength is unknown")
+    if part == "microwave" or not near:
+        return Mixture("mean", equal, f"no wavelengths in common ({part})")
+    closest = sorted(near)[:2]
+    if closest[0][0] < _SAME_NM:
+        closest = closest[:1]
+    inverse = {i: 1 / max(distance, _SAME_NM) for distance, i in closest}
+    total = sum(inverse.values())
+    reason = f"nearest to {band.wavelength_nm:.0f} nm"
+    return Mixture("blended", {i: value / total for i, value in inverse.items()}, reason)
 
 
 def fit_stem(
-    weight: Tensor, known: Sequence[str], bands: Sequence[Band]
+    weight: Tensor, known: Sequence[Band], bands: Sequence[Band], strategy: Strategy = "match"
 ) -> tuple[Tensor, StemReport]:
     """Make a filter for every band from the filters that there are.
 
-    A band takes the filter of the band with its common name, else with its name; a band that
-    finds none takes the mean of all known filters. All are then multiplied by the ratio of the
-    band counts, which keeps the size of the patch embedding's output, the bands of a scene
-    being strongly correlated.
+    All are multiplied by one factor that keeps the expected size of the patch embedding's
+    output; see ``embedding_size``.
 
     Args:
         weight: Filters (D, C_known, p, p).
-        known: Names or common names of the C_known bands.
+        known: The C_known bands that they are for.
         bands: Bands of the new stem, C.
+        strategy: ``match``, ``mean`` or ``repeat``.
 
     Returns:
         Filters (D, C, p, p), and where they came from.
 
     Raises:
-        ValueError: ``known`` does not name each input of ``weight`` once.
+        ValueError: ``known`` does not name each input of ``weight`` once, or a strategy that
+            makes no filters.
 
-    Source: scaling as in timm's ``adapt_input_conv``, matching by identity rather than position.
+    Source: ``repeat`` is what timm's ``adapt_input_conv`` does.
     """
-    if weight.shape[1] != len(known) or len(set(known)) != len(known):
-        raise ValueError(f"{len(known)} names {list(known)} for {weight.shape[1]} input filters")
-    found = [_find(band, known) for band in bands]
-    factor = 1.0 if len(known) == len(bands) else len(known) / len(bands)
-    mean = weight.mean(dim=1)
-    fitted = torch.stack([mean if i is None else weight[:, i] for i in found], dim=1) * factor
+    names = [band.name for band in known]
+    if weight.shape[1] != len(known) or len(set(names)) != len(names):
+        raise ValueError(f"{len(known)} bands {names} for {weight.shape[1]} input filters")
+    mixtures = [_mixture(strategy, i, band, known) for i, band in enumerate(bands)]
+    table = weight.new_zeros(len(bands), len(known))
+    for i, found in enumerate(mixtures):
+        for j, share in found.shares.items():
+            table[i, j] = share
+    fitted = torch.einsum("bk,dkhw->dbhw", table, weight)
+    factor = 1.0 if _reordered(mixtures, len(known)) else keeping_factor(weight, fitted)
     filters = tuple(
-        StemFilter(band.name, "mean") if i is None else StemFilter(band.name, "copied", known[i])
-        for band, i in zip(bands, found, strict=True)
+        StemFilter(
+            band.name,
+            found.origin,
+            {} if found.origin == "mean" else {names[j]: s for j, s in found.shares.items()},
+            factor,
+            found.reason,
+        )
+        for band, found in zip(bands, mixtures, strict=True)
     )
-    return fitted, StemReport(filters, factor)
+    return fitted * factor, StemReport(filters, strategy)
 
 
-def _find(band: Band, known: Sequence[str]) -> int | None:
-    """Return the index of a band among names: by common name, else by its own name."""
-    if band.common_name is not None:
-        common = [plain_key(name) for name in known]
-        if plain_key(band.common_name) in common:
-            return common.index(plain_key(band.common_name))
-    loose = [loose_key(name) for name in known]
-    return loose.index(loose_key(band.name)) if loose_key(band.name) in loose else None
+def _reordered(mixtures: Sequence[Mixture], count: int) -> bool:
+    """Whether the same filters, all of them, merely stand in another order."""
+    return sorted(tuple(found.shares) for found in mixtures) == [(i,) for i in range(count)]
+
+
+def _mixture(strategy: Strategy, i: int, band: Band, known: Sequence[Band]) -> Mixture:
+    if strategy == "match":
+        return mixture(band, known)
+    if strategy == "mean":
+        return Mixture("mean", dict.fromkeys(range(len(known)), 1 / len(known)))
+    if strategy == "repeat":
+        return Mixture("repeated", {i % len(known): 1.0})
+    raise ValueError(f"the strategy {strategy!r} makes no filters out of others")
+
+
+def keeping_factor(before: Tensor, after: Tensor) -> float:
+    """Return what ``after`` is to be multiplied by so that its embedding is as large as ``before``.
+
+    Args:
+        before: Filters (D, C, p, p).
+        after: Filters (D, C', p, p).
+    """
+    old, new = embedding_size(before), embedding_size(after)
+    return (old / new) ** 0.5 if new > 0 else 1.0
+
+
+def embedding_size(weight: Tensor) -> float:
+    """Return the expected squared length of a patch embedding, less its bias.
+
+    For bands of mean 0 and variance 1 that are correlated by ``BAND_CORRELATION`` with each
+    other.
+
+    Args:
+        weight: Filters (D, C, p, p).
+    """
+    together = weight.double().sum(dim=1).square().sum().item()
+    apart = weight.double().square().sum().item()
+    return BAND_CORRELATION * together + (1 - BAND_CORRELATION) * apart

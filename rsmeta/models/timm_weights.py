@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+import contextlib
+import io
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from torch import Tensor
 
 from rsmeta.errors import CheckpointError, one_line
 
 if TYPE_CHECKING:
-    from timm.models import VisionTransformer
+    from collections.abc import Callable
+
+    from timm.models import Eva, SwinTransformer, SwinTransformerV2, VisionTransformer
 
     from rsmeta.models.checkpoint import StateDict
+
+    Transformer: TypeAlias = VisionTransformer | Eva | SwinTransformer | SwinTransformerV2
 
 
 def fetch_hub_weights(name: str) -> StateDict:
@@ -43,7 +50,7 @@ def fetch_hub_weights(name: str) -> StateDict:
 
 
 def fit_to_model(
-    state: StateDict, vit: VisionTransformer
+    state: StateDict, net: Transformer
 ) -> tuple[StateDict, tuple[str, ...], tuple[str, ...]]:
     """Bring a checkpoint into the names and shapes of a network, by timm's own rules.
 
@@ -52,7 +59,7 @@ def fit_to_model(
 
     Args:
         state: Tensors as read.
-        vit: The network that they are for.
+        net: The network that they are for.
 
     Returns:
         Tensors by the network's names; names of resampled ones; names of those that were
@@ -61,13 +68,10 @@ def fit_to_model(
     Raises:
         CheckpointError: The tensors belong to another kind of network.
     """
-    from timm.models.vision_transformer import checkpoint_filter_fn
-
     state = {key.removeprefix("module."): value for key, value in state.items()}
     try:
-        fitted = checkpoint_filter_fn(
-            dict(state), vit, adapt_layer_scale=any("gamma_" in key for key in state)
-        )
+        with contextlib.redirect_stdout(io.StringIO()):  # EVA's rules print
+            fitted = _rules(net, state)(dict(state), net)
     except (RuntimeError, KeyError, IndexError, AssertionError, AttributeError) as error:
         raise CheckpointError(
             f"the checkpoint is not of a network like the backbone ({one_line(error)[:160]}); "
@@ -79,3 +83,26 @@ def fit_to_model(
     )
     heads = tuple(key for key in tensors if key.startswith(("head.", "head_dist.", "attn_pool.")))
     return {k: v for k, v in tensors.items() if k not in heads}, reshaped, heads
+
+
+def _rules(net: Transformer, state: StateDict) -> Callable[..., Any]:
+    """Return timm's own conversion of checkpoints for a network."""
+    from timm.models import (
+        Eva,
+        SwinTransformer,
+        SwinTransformerV2,
+        eva,
+        swin_transformer,
+        swin_transformer_v2,
+        vision_transformer,
+    )
+
+    for kind, module in (
+        (Eva, eva),
+        (SwinTransformer, swin_transformer),
+        (SwinTransformerV2, swin_transformer_v2),
+    ):
+        if isinstance(net, kind):
+            return cast("Callable[..., Any]", module.checkpoint_filter_fn)
+    scaled = any("gamma_" in key for key in state)
+    return partial(vision_transformer.checkpoint_filter_fn, adapt_layer_scale=scaled)

@@ -18,7 +18,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 import rsmeta
 from rsmeta.bundle import ModelBundle, save_bundle
-from rsmeta.bundle.record import BackboneIdentity, BandRecord, BundleRecord, ReadRecord
+from rsmeta.bundle.record import BackboneIdentity, BandRecord, BundleRecord, ReadRecord, StemRecord
 from rsmeta.config import Settings, load_settings
 from rsmeta.data.datamodule import SceneDataModule
 from rsmeta.errors import TrainingError
@@ -115,20 +115,26 @@ def describe(
     settings: Settings, data: SceneDataModule, network: Network, metrics: dict[str, Any]
 ) -> BundleRecord:
     """Return the record that makes a trained network usable on its own."""
-    mean, std = data.statistics
-    origins = network.backbone.stem_report.origins
+    stem, normalisation = network.backbone.stem_report, network.normalisation
     bands = tuple(
         BandRecord(
             name=band.name, common_name=band.common_name, wavelength_nm=band.wavelength_nm,
-            gsd_m=band.gsd_m, mean=float(m), std=float(s), filter_from=origin,
+            gsd_m=band.gsd_m, mean=own.mean, std=own.std, statistics_of=own.whose,
+            filter_from=origin,
         )
-        for band, m, s, origin in zip(data.bands, mean, std, origins, strict=True)
+        for band, own, origin in zip(data.bands, normalisation.bands, stem.origins, strict=True)
     )  # fmt: skip
     return BundleRecord(
         rsmeta=rsmeta.__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         bands=bands,
         classes=settings.data.classes,
+        stem=StemRecord(
+            strategy=stem.strategy,
+            notes=stem.notes,
+            form=normalisation.form,
+            normalisation=normalisation.note,
+        ),
         read=ReadRecord(
             **{key: getattr(settings.data, key) for key in ReadRecord.model_fields},
         ),

@@ -12,6 +12,11 @@ from rsmeta.config.model import HeadSpec
 from rsmeta.heads import HEADS, HeadInput, OutputSpec, build_head
 
 
+def _shape(depth: int, *, patch: int = 16, dim: int = 16, channels: int = 3) -> HeadInput:
+    levels = tuple(-(-(i + 1) * depth // 4) - 1 for i in range(4))
+    return HeadInput((dim,) * depth, (patch,) * depth, levels, channels)
+
+
 @pytest.mark.parametrize("name", HEADS.names())
 @pytest.mark.parametrize("patch", [4, 8, 14, 16])
 @pytest.mark.parametrize("depth", [1, 2, 6, 12])
@@ -19,7 +24,7 @@ from rsmeta.heads import HEADS, HeadInput, OutputSpec, build_head
 def test_logits_at_the_size_of_the_image(
     name: str, patch: int, depth: int, grid: tuple[int, int]
 ) -> None:
-    shape = HeadInput(dim=16, patch_px=patch, depth=depth, channels=6)
+    shape = _shape(depth, patch=patch, channels=6)
     head = build_head(HeadSpec(name=name), shape, classes=3)
     assert head.depths[-1] == depth - 1
     assert all(0 <= i < depth for i in head.depths)
@@ -33,7 +38,7 @@ def test_logits_at_the_size_of_the_image(
 
 @pytest.mark.parametrize("name", HEADS.names())
 def test_a_chip_does_not_depend_on_its_batch(name: str) -> None:
-    shape = HeadInput(dim=16, patch_px=8, depth=4, channels=3)
+    shape = _shape(4, patch=8)
     head = build_head(HeadSpec(name=name), shape, classes=2)  # in training mode
     assert not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in head.modules())
     maps = [torch.randn(3, 16, 4, 4) for _ in head.depths]
@@ -42,13 +47,18 @@ def test_a_chip_does_not_depend_on_its_batch(name: str) -> None:
     torch.testing.assert_close(head(maps, image)[:1], alone, atol=1e-5, rtol=1e-5)
 
 
-def test_depths_are_evenly_spread() -> None:
-    shape = HeadInput(dim=8, patch_px=16, depth=12, channels=3)
-    assert build_head(HeadSpec(), shape, classes=2).depths == (2, 5, 8, 11)
+def test_stages_of_their_own_width_and_stride() -> None:
+    """As of a Swin transformer: twice as wide and half as fine from stage to stage."""
+    shape = HeadInput((8, 8, 16, 32, 32, 64), (4, 4, 8, 16, 16, 32), (1, 2, 4, 5), channels=3)
+    head = build_head(HeadSpec(), shape, classes=2)
+    assert head.depths == (1, 2, 4, 5)
+    sides = {i: 64 // shape.strides_px[i] for i in head.depths}
+    maps = [torch.randn(1, shape.dims[i], side, side) for i, side in sides.items()]
+    assert head(maps, torch.randn(1, 3, 64, 64)).shape == (1, 2, 64, 64)
 
 
 def test_skip_brings_detail_and_can_be_left_out() -> None:
-    shape = HeadInput(dim=8, patch_px=16, depth=4, channels=3)
+    shape = _shape(4, dim=8)
     maps = [torch.zeros(1, 8, 2, 2)] * 4
     for skip in (True, False):
         spec: dict[str, Any] = {"name": "fpn", "skip": skip}

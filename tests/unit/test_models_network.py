@@ -17,7 +17,7 @@ from rsmeta.config.model import ModelSpec
 from rsmeta.config.tuner import TunerSpec
 from rsmeta.errors import BundleError, ConfigError, UnknownNameError
 from rsmeta.geo.bands import generic_band
-from rsmeta.models import Network, Prepare, build_network, build_timm_vit
+from rsmeta.models import Network, Prepare, build_network, build_timm
 from rsmeta.models.build import tell
 from rsmeta.peft import merge, unmerge
 
@@ -30,7 +30,7 @@ SMALL_HEAD = {"name": "fpn", "width": 8, "skip_width": 8}
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    save_file(build_timm_vit(ModelSpec(options=TINY), RGB).vit.state_dict(), path)
+    save_file(build_timm(ModelSpec(options=TINY), RGB).vit.state_dict(), path)
     return str(path)
 
 

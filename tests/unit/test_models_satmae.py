@@ -14,6 +14,7 @@ from rsmeta.geo.bands import Band, generic_band
 from rsmeta.geo.sensors import load_sensor
 from rsmeta.models import build_network
 from rsmeta.models.satmae import SatmaeBackbone, TemporalSatmae
+from rsmeta.models.stem import embedding_size
 from rsmeta.peft import merge, unmerge
 from tests.unit.tiny_satmae import BANDS, KINDS, RGB, S2, TEN, build, pretrained, spec_of, state_of
 
@@ -138,7 +139,7 @@ def test_missing_bands_leave_their_groups(official: Path) -> None:
     assert backbone.stem_report.origins == ("B02", "B03", "B04", "B08", "B11")
     assert backbone.stem_report.all_matched
     assert backbone.stem_report.notes == (
-        "B12 left the group B11+B12, its other filters are multiplied by 2",
+        "B12 left the group B11+B12",
         "no band of the group B05+B06+B07+B8A: it leaves the sequence",
     )
     assert "leaves the sequence" in backbone.stem_report.summary()
@@ -146,7 +147,10 @@ def test_missing_bands_leave_their_groups(official: Path) -> None:
     state = pretrained("group")
     own = backbone.vit.state_dict()
     key = "patch_embed.2.proj.weight"
-    assert torch.equal(own[key], state[key][:, :1] * 2)
+    factor = backbone.stem_report.filters[4].factor
+    assert 1 < factor < 2
+    torch.testing.assert_close(own[key], state[key][:, :1] * factor)
+    assert embedding_size(own[key]) == pytest.approx(embedding_size(state[key]))
     assert "patch_embed.1.proj.weight" in backbone.load_report.unexpected
 
 
@@ -158,9 +162,49 @@ def test_equal_names_of_other_bands_are_not_taken(official: Path) -> None:
     assert backbone.stem_report.origins == ("B08",)
 
 
-def test_bands_that_no_group_knows() -> None:
+def test_bands_that_no_group_knows_join_the_nearest(official: Path) -> None:
+    backbone = build("group", official, bands=tuple(S2.values())).eval()
+    assert backbone.vit.parts == 3
+    assert backbone.stem_report.notes == (
+        "B01 joined the group B02+B03+B04+B08",
+        "B09 joined the group B05+B06+B07+B8A",
+        "B10 joined the group B11+B12",
+    )
+    origins = dict(zip(S2, backbone.stem_report.origins, strict=True))
+    assert origins["B01"] == "0.70 B02 + 0.30 B03"
+    assert origins["B10"].startswith("0.78 B11")
+    assert origins["B04"] == "B04"
+    assert not backbone.stem_report.all_matched
+    x = torch.randn(1, 13, 16, 16)
+    assert backbone(x).map.shape == (1, 32, 2, 2)
+
+
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_radar_forms_a_group_of_its_own(official: Path, pretrained: bool) -> None:
+    radar = load_sensor("sentinel1_grd").bands
+    bands = (*radar, S2["B04"])
+    backbone = build("group", official if pretrained else None, bands=bands).eval()
+    assert [group.label for group in backbone.vit.groups] == ["B02+B03+B04+B08", "VV+VH"]
+    assert "VV, VH form a group of their own" in backbone.stem_report.notes
+    filters = backbone.stem_report.filters
+    if pretrained:
+        assert [f.origin for f in filters] == ["mean", "mean", "copied"]
+        assert backbone.vit.channel_embed.shape[1] == 4
+        sizes = [embedding_size(backbone.vit.patch_embed[i].proj.weight) for i in ("0", "3")]
+        assert 0.2 < sizes[1] / sizes[0] < 5
+    x = torch.randn(1, 3, 16, 16)
+    assert backbone(x).map.shape == (1, 32, 2, 2)
+    alone = build("group", official if pretrained else None, bands=radar).eval()
+    assert alone.vit.parts == 1
+    assert alone(x[:, :2]).map.shape == (1, 32, 2, 2)
+
+
+def test_extra_bands_may_form_a_new_group_or_be_refused() -> None:
+    bands = tuple(S2.values())
+    backbone = build("group", bands=bands, extra_bands="new")
+    assert backbone.vit.groups[-1].label == "B01+B09+B10"
     with pytest.raises(ConfigError) as caught:
-        build("group", bands=tuple(S2.values()))
+        build("group", bands=bands, extra_bands="refuse")
     sentence = str(caught.value)
     assert "no channel group for the bands B01 (coastal), B09 (nir09), B10 (cirrus)" in sentence
     assert "data.use_bands=[B02, B03, B04, B05, B06, B07, B08, B8A, B11, B12]" in sentence
@@ -181,7 +225,7 @@ def test_own_groups() -> None:
 def test_rgb_stem_takes_other_bands(tmp_path: Path) -> None:
     save_file(state_of("rgb"), tmp_path / "rgb.safetensors")
     backbone = build("rgb", tmp_path / "rgb.safetensors", bands=(*RGB[::-1], S2["B08"]))
-    assert backbone.stem_report.origins == ("blue", "green", "red", "mean")
+    assert backbone.stem_report.origins == ("blue", "green", "red", "0.61 red + 0.39 green")
     assert not backbone.stem_report.all_matched
 
 

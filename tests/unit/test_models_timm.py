@@ -15,7 +15,7 @@ from rsmeta.geo.bands import generic_band
 from rsmeta.models import timm_weights
 from rsmeta.models.checkpoint import read_checkpoint
 from rsmeta.models.describe import describe_checkpoint
-from rsmeta.models.timm_vit import TimmViT, backbone_names, build_timm_vit
+from rsmeta.models.timm_vit import TimmViT, backbone_names, build_timm
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +34,7 @@ def _spec(**options: Any) -> ModelSpec:
 def weights(tmp_path: Path) -> Path:
     """A checkpoint of the tiny RGB network, with a classifier as published ones have."""
     torch.manual_seed(1)
-    state = build_timm_vit(_spec(), RGB).vit.state_dict()
+    state = build_timm(_spec(), RGB).vit.state_dict()
     state |= {"head.weight": torch.zeros(5, 24), "head.bias": torch.zeros(5)}
     save_file(state, tmp_path / "tiny.safetensors")
     return tmp_path / "tiny.safetensors"
@@ -43,7 +43,7 @@ def weights(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("patch", [4, 8, 14, 16])
 @pytest.mark.parametrize("size", [(32, 32), (30, 41), (5, 64)])
 def test_any_patch_and_any_size(patch: int, size: tuple[int, int]) -> None:
-    backbone = build_timm_vit(_spec(patch_size=patch, img_size=2 * patch), BANDS).eval()
+    backbone = build_timm(_spec(patch_size=patch, img_size=2 * patch), BANDS).eval()
     x = torch.randn(2, 6, *size)
     features = backbone(x)
     rows, cols = -(-size[0] // patch), -(-size[1] // patch)
@@ -64,7 +64,7 @@ def test_any_patch_and_any_size(patch: int, size: tuple[int, int]) -> None:
 )  # fmt: skip
 def test_relatives_use_all_their_parameters(name: str) -> None:
     options = {"embed_dim": 24, "depth": 2, "num_heads": 2}
-    backbone = build_timm_vit(ModelSpec(backbone=name, options=options), BANDS)
+    backbone = build_timm(ModelSpec(backbone=name, options=options), BANDS)
     backbone.dense(torch.randn(1, 6, 40, 40), (1,))[0].square().sum().backward()
     unused = [n for n, p in backbone.named_parameters() if p.grad is None]
     assert not unused
@@ -72,7 +72,7 @@ def test_relatives_use_all_their_parameters(name: str) -> None:
 
 
 def test_sites_point_at_their_modules() -> None:
-    backbone = build_timm_vit(_spec(mlp_ratio=2), RGB)
+    backbone = build_timm(_spec(mlp_ratio=2), RGB)
     sites = backbone.sites()
     assert [site.name for site in sites[:7]] == [
         f"0.{position}" for position in ("q", "k", "v", "out", "mlp1", "mlp2", "block")
@@ -90,13 +90,13 @@ def test_equals_the_published_reference(fixtures_dir: Path) -> None:
     io = load_file(folder / "none.io.safetensors")
     source = str(folder / "backbone.weights.safetensors")
     options = {"patch_size": 8, "embed_dim": 64, "depth": 3, "num_heads": 4, "img_size": 32}
-    backbone = build_timm_vit(ModelSpec(options=options, checkpoint=source), RGB).eval()
+    backbone = build_timm(ModelSpec(options=options, checkpoint=source), RGB).eval()
     wanted = io["expected.features"]
     torch.testing.assert_close(backbone(io["input"]).cls, wanted, atol=2e-5, rtol=1e-4)
 
 
 def test_random_weights_are_known_as_random() -> None:
-    backbone = build_timm_vit(_spec(), BANDS)
+    backbone = build_timm(_spec(), BANDS)
     assert not backbone.has_weights
     assert backbone.record.bands is None
     assert backbone.record.source is None
@@ -106,7 +106,7 @@ def test_random_weights_are_known_as_random() -> None:
 
 def test_weights_are_loaded_and_told(weights: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        backbone = build_timm_vit(_spec(checkpoint=str(weights)), BANDS)
+        backbone = build_timm(_spec(checkpoint=str(weights)), BANDS)
     report = backbone.load_report
     assert report is not None
     own = backbone.vit.state_dict()
@@ -118,15 +118,17 @@ def test_weights_are_loaded_and_told(weights: Path, caplog: pytest.LogCaptureFix
     state = load_file(weights)
     assert torch.equal(own["blocks.1.mlp.fc1.weight"], state["blocks.1.mlp.fc1.weight"])
     stem = state["patch_embed.proj.weight"]
-    assert torch.equal(own["patch_embed.proj.weight"][:, 0], stem[:, 2] * 0.5)
-    assert backbone.record.name == "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
+    factor = backbone.stem_report.filters[0].factor
+    torch.testing.assert_close(own["patch_embed.proj.weight"][:, 0], stem[:, 2] * factor)
+    assert backbone.record.name == "vit_tiny_patch16_224"  # which of its weights, nobody said
+    assert backbone.record.mean == (0.5, 0.5, 0.5)  # in which they agree
     assert backbone.record.licence == "apache-2.0"
     assert backbone.record.bands == ("red", "green", "blue")
 
 
 def test_embeddings_are_resampled(weights: Path) -> None:
     spec = _spec(checkpoint=str(weights), img_size=64, patch_size=4)
-    report = build_timm_vit(spec, RGB).load_report
+    report = build_timm(spec, RGB).load_report
     assert report is not None
     assert set(report.reshaped) == {"pos_embed", "patch_embed.proj.weight"}
 
@@ -136,7 +138,7 @@ def test_pth_files(weights: Path, tmp_path: Path, wrapper: str | None) -> None:
     state: Any = load_file(weights)
     content = {wrapper: state, "epoch": 3} if wrapper else state
     torch.save(content, tmp_path / "tiny.pth")
-    backbone = build_timm_vit(_spec(checkpoint=str(tmp_path / "tiny.pth")), RGB)
+    backbone = build_timm(_spec(checkpoint=str(tmp_path / "tiny.pth")), RGB)
     loaded = backbone.vit.state_dict()["blocks.0.attn.qkv.weight"]
     assert torch.equal(loaded, state["blocks.0.attn.qkv.weight"])
 
@@ -178,18 +180,18 @@ def test_unusable_files(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_weights_of_another_network(weights: Path, options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(CheckpointError, match=sentence):
-        build_timm_vit(_spec(checkpoint=str(weights), **options), RGB)
+        build_timm(_spec(checkpoint=str(weights), **options), RGB)
 
 
 def test_weights_for_unnamed_bands(tmp_path: Path) -> None:
     source = str(tmp_path / "six.safetensors")
-    save_file(build_timm_vit(_spec(), BANDS).vit.state_dict(), source)
+    save_file(build_timm(_spec(), BANDS).vit.state_dict(), source)
     with pytest.raises(CheckpointError, match=r"expects 6 bands .* model\.stem\.bands"):
-        build_timm_vit(_spec(checkpoint=source), BANDS)
+        build_timm(_spec(checkpoint=source), BANDS)
     with pytest.raises(CheckpointError, match="names 1 bands"):
-        build_timm_vit(_spec(checkpoint=source, stem={"bands": ["red"]}), BANDS)
+        build_timm(_spec(checkpoint=source, stem={"bands": ["red"]}), BANDS)
     named = {"bands": [band.name for band in BANDS]}
-    backbone = build_timm_vit(_spec(checkpoint=source, stem=named), BANDS[::-1])
+    backbone = build_timm(_spec(checkpoint=source, stem=named), BANDS[::-1])
     assert backbone.stem_report.all_matched
     stem = load_file(source)["patch_embed.proj.weight"]
     assert torch.equal(backbone.vit.patch_embed.proj.weight, stem.flip(1))
@@ -200,12 +202,21 @@ def test_offline_names_what_to_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError("no\nnetwork")
 
     monkeypatch.setattr("timm.models.load_state_dict_from_hf", offline)
+    name = "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
     with pytest.raises(CheckpointError) as caught:
-        build_timm_vit(ModelSpec(pretrained=True), RGB)
+        build_timm(ModelSpec(backbone=name, pretrained=True), RGB)
     sentence = str(caught.value)
     assert "timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k" in sentence
     assert "model.checkpoint=" in sentence
     assert "\n" not in sentence
+
+
+def test_a_name_that_fits_several_weights_is_refused() -> None:
+    with pytest.raises(CheckpointError) as caught:
+        build_timm(ModelSpec(pretrained=True), RGB)
+    sentence = str(caught.value)
+    assert "has several weights" in sentence
+    assert "vit_tiny_patch16_224.augreg_in21k, " in sentence
 
 
 def test_hub_weights_are_loaded_like_a_file(monkeypatch: pytest.MonkeyPatch, weights: Path) -> None:
@@ -218,7 +229,7 @@ def test_hub_weights_are_loaded_like_a_file(monkeypatch: pytest.MonkeyPatch, wei
 
     monkeypatch.setattr("timm.models.load_state_dict_from_hf", hub)
     name = "vit_tiny_patch16_224.augreg_in21k"
-    backbone = build_timm_vit(ModelSpec(backbone=name, options=TINY, pretrained=True), RGB)
+    backbone = build_timm(ModelSpec(backbone=name, options=TINY, pretrained=True), RGB)
     assert asked == [f"timm/{name}"]
     assert backbone.has_weights
     assert backbone.record.name == name
@@ -229,9 +240,9 @@ def test_names() -> None:
     assert "vit_tiny_patch16_224" in backbone_names()
     assert "resnet50" not in backbone_names()
     with pytest.raises(UnknownNameError, match="did you mean 'vit_tiny_patch16_224'"):
-        build_timm_vit(_spec(backbone="vit_tiny_patch16_22"), RGB)
+        build_timm(_spec(backbone="vit_tiny_patch16_22"), RGB)
     with pytest.raises(UnknownNameError, match="did you mean 'augreg_in21k'"):
-        build_timm_vit(_spec(backbone="vit_tiny_patch16_224.augreg_in21"), RGB)
+        build_timm(_spec(backbone="vit_tiny_patch16_224.augreg_in21"), RGB)
 
 
 @pytest.mark.parametrize(
@@ -246,7 +257,7 @@ def test_names() -> None:
 )
 def test_options_that_do_not_fit(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
-        build_timm_vit(_spec(**options), RGB)
+        build_timm(_spec(**options), RGB)
 
 
 def test_checkpoint_tells_what_it_is(weights: Path) -> None:
@@ -256,4 +267,4 @@ def test_checkpoint_tells_what_it_is(weights: Path) -> None:
 
 
 def test_type() -> None:
-    assert isinstance(build_timm_vit(_spec(), RGB), TimmViT)
+    assert isinstance(build_timm(_spec(), RGB), TimmViT)

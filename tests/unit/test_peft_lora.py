@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from rsmeta.config.model import ModelSpec
 from rsmeta.config.tuner import TunerSpec
 from rsmeta.geo.bands import generic_band
-from rsmeta.models.timm_vit import TimmViT, build_timm_vit
+from rsmeta.models.timm_vit import TimmViT, build_timm
 from rsmeta.peft import AdaptedModule, LoRA, apply_tuner, is_merged, merge, unmerge
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ CASES = {
 
 def _tiny(checkpoint: Path | None = None) -> TimmViT:
     source = None if checkpoint is None else str(checkpoint)
-    return build_timm_vit(ModelSpec(options=TINY, checkpoint=source), RGB)
+    return build_timm(ModelSpec(options=TINY, checkpoint=source), RGB)
 
 
 def _adapted(backbone: TimmViT) -> dict[str, LoRA]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
-from rsmeta.models.backbone import Backbone, Features, pad_to_multiple
+from rsmeta.models.backbone import Backbone, Features
 from rsmeta.models.block_sites import sites_of
 from rsmeta.models.satmae.encoder import Encoder, GroupEncoder, ImageEncoder, TemporalEncoder
 
@@ -67,7 +67,7 @@ class SatmaeBackbone(Backbone, Generic[E_co]):
         return self.vit.layout.depth
 
     @property
-    def stem(self) -> nn.Module:
+    def patch_embed(self) -> nn.Module:
         """The patch embedding, of all groups."""
         return cast("nn.Module", self.vit.patch_embed)
 
@@ -100,7 +100,7 @@ class OneDateSatmae(SatmaeBackbone[GroupEncoder | ImageEncoder]):
         Args:
             x: Prepared images (B, C, H, W); padded to multiples of the patch with 0.
         """
-        x = pad_to_multiple(x, self.patch_px)
+        x = self.enter(x)
         return self._features(self.vit.embed(x), x)
 
     def dense(self, x: Tensor, depths: Sequence[int]) -> list[Tensor]:
@@ -110,7 +110,7 @@ class OneDateSatmae(SatmaeBackbone[GroupEncoder | ImageEncoder]):
             x: Prepared images (B, C, H, W); padded to multiples of the patch with 0.
             depths: Indices of blocks, from 0.
         """
-        x = pad_to_multiple(x, self.patch_px)
+        x = self.enter(x)
         return self._maps(self.vit.embed(x), x, depths)
 
 
@@ -132,7 +132,7 @@ class TemporalSatmae(SatmaeBackbone[TemporalEncoder]):
         Raises:
             ValueError: Another number of dates, or no timestamps.
         """
-        x = pad_to_multiple(x, self.patch_px)
+        x = self.enter(x)
         return self._features(self._embed(x, timestamps), x)
 
     def dense(
@@ -148,7 +148,7 @@ class TemporalSatmae(SatmaeBackbone[TemporalEncoder]):
         Raises:
             ValueError: Another number of dates, or no timestamps.
         """
-        x = pad_to_multiple(x, self.patch_px)
+        x = self.enter(x)
         return self._maps(self._embed(x, timestamps), x, depths)
 
     def _embed(self, x: Tensor, timestamps: Tensor | None) -> Tensor:

@@ -7,12 +7,18 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from rsmeta.config.load import validate
 from rsmeta.errors import CheckpointError, ConfigError, UnknownNameError
+from rsmeta.geo.sensors import known_band
 from rsmeta.models.checkpoint import LoadReport, file_sha256, load_strictly, open_checkpoint
 from rsmeta.models.patch_stem import fit_patch_stem
 from rsmeta.models.records import own_record
 from rsmeta.models.satmae.backbone import OneDateSatmae, TemporalSatmae
 from rsmeta.models.satmae.encoder import GroupEncoder, ImageEncoder, TemporalEncoder
-from rsmeta.models.satmae.groups import assign_bands, fit_group_stems, report_groups
+from rsmeta.models.satmae.groups import (
+    add_channel_kinds,
+    assign_bands,
+    fit_group_stems,
+    report_groups,
+)
 from rsmeta.models.satmae.layout import settle_layout
 from rsmeta.models.satmae.options import (
     PUBLISHED_SIZES,
@@ -57,12 +63,12 @@ def satmae_names() -> tuple[str, ...]:
     return tuple(sorted([*published, f"{PREFIX}nano_group"]))
 
 
-def build_satmae(spec: ModelSpec, bands: Sequence[Band]) -> Satmae:
+def build_satmae(spec: ModelSpec, bands: Sequence[Band] | None = None) -> Satmae:
     """Build a SatMAE, with its weights if a checkpoint is named, for these bands.
 
     Args:
         spec: ``backbone`` (``satmae_vit_l16_group``), ``options``, ``checkpoint``, ``stem``.
-        bands: Bands of the input, in its order.
+        bands: Bands of the input, in its order; none: those of the weights.
 
     Raises:
         UnknownNameError: No SatMAE of that name.
@@ -87,14 +93,14 @@ class _Order:
 
     Args:
         spec: As the user gave it.
-        bands: Bands of the input, in its order.
+        bands: Bands of the input, in its order; none: those of the weights.
         kind: Which family.
     """
 
-    def __init__(self, spec: ModelSpec, bands: Sequence[Band], kind: Kind) -> None:
+    def __init__(self, spec: ModelSpec, bands: Sequence[Band] | None, kind: Kind) -> None:
         self.spec = spec
         self.kind = kind
-        self.bands = tuple(bands)
+        self._bands = bands
         self.source = spec.checkpoint or "random weights"
         self.state: StateDict | None = None
         self.found: Recognised | None = None
@@ -108,6 +114,11 @@ class _Order:
             self.found = read_layout(self.state)
             if self.found is None or self.found.kind != kind:
                 raise explain_mismatch(self.state, spec.backbone, self.source)
+
+    def bands(self, expected: Sequence[str]) -> tuple[Band, ...]:
+        """Return the bands of the input, by default those that the weights expect."""
+        named = self.spec.stem.bands or expected
+        return tuple(map(known_band, named) if self._bands is None else self._bands)
 
     def layout(self, options: SatmaeOptions) -> Layout:
         """Settle the measures: options, else the checkpoint's, else the published ones."""
@@ -125,12 +136,11 @@ class _Order:
             given.setdefault("groups", self.own.groups)
         return validate(kind, given, f"model.options ({self.spec.backbone})")
 
-    def patch_stem(self, record: BackboneRecord) -> StemReport:
+    def patch_stem(self, record: BackboneRecord, bands: Sequence[Band]) -> StemReport:
         """Fit the one patch embedding of the checkpoint to the bands."""
         if self.state is None:
-            return random_stem(self.bands)
-        named = self.spec.stem.bands
-        return fit_patch_stem(self.state, named, record.bands, self.bands, source=self.source)
+            return random_stem(bands)
+        return fit_patch_stem(self.state, self.spec.stem, record.bands, bands, source=self.source)
 
     def load(self, vit: Encoder, options: SatmaeOptions) -> LoadReport | None:
         """Fill the encoder from the checkpoint; its stems have been fitted before."""
@@ -149,12 +159,18 @@ class _Order:
             vit,
             state,
             report=LoadReport(self.source, file_sha256(self.source), 0, (), dropped, reshaped),
-            # The pooling's normalisation belongs to the classifier; pretraining has no use for
-            # the class token's group embedding.
-            optional=("channel_cls_embed", *(("fc_norm.",) if not self.found.global_pool else ())),
+            optional=self._optional(self.found),
         )
         logger.info("%s", report.summary())
         return report
+
+    def _optional(self, found: Recognised) -> tuple[str, ...]:
+        """Return what the checkpoint may lack."""
+        # Pretraining has no use for the class token's group embedding; the pooling's
+        # normalisation belongs to the classifier.
+        pooling = () if found.global_pool else ("fc_norm.",)
+        stem = ("patch_embed.",) if self.spec.stem.strategy == "random" else ()
+        return ("channel_cls_embed", *pooling, *stem)
 
 
 def _build_group(order: _Order) -> OneDateSatmae:
@@ -164,27 +180,30 @@ def _build_group(order: _Order) -> OneDateSatmae:
             f"model.stem.bands does not apply to {order.spec.backbone}, whose bands stand in "
             f"channel groups; name them with model.options.groups=[[...], ...]"
         )
-    groups = assign_bands(order.bands, options.groups, order.spec.backbone)
+    names = [name for group in options.groups for name in group]
+    bands = order.bands(names)
+    groups = assign_bands(bands, options.groups, order.spec.backbone, extra=options.extra_bands)
     _check_groups(order, options)
     layout = order.layout(options)
+    fitted = {}
     if order.state is not None:
-        fit_group_stems(order.state, groups)
+        fitted = fit_group_stems(order.state, groups, order.spec.stem.strategy)
     vit = GroupEncoder(
         layout,
         groups,
-        len(options.groups),
+        max(len(options.groups), groups[-1].index + 1),
         resampling=options.pos_embed,
         grad_checkpointing=options.grad_checkpointing,
     )
-    report = report_groups(groups, order.bands, options.groups, copied=order.state is not None)
+    if order.state is not None:
+        add_channel_kinds(order.state, vit.channel_embed)
     load_report = order.load(vit, options)
-    logger.info("%s", report.summary())
     return OneDateSatmae(
         vit,
-        order.bands,
+        bands,
         merge=options.merge,
-        record=order.record(layout, [name for group in options.groups for name in group]),
-        stem_report=report,
+        record=order.record(layout, names),
+        stem_report=report_groups(groups, fitted, options.groups),
         load_report=load_report,
     )
 
@@ -193,27 +212,27 @@ def _build_rgb(order: _Order) -> OneDateSatmae:
     options = order.options(SatmaeOptions)
     layout = order.layout(options)
     record = order.record(layout, RGB_BANDS)
-    stem_report = order.patch_stem(record)
+    bands = order.bands(RGB_BANDS)
+    stem_report = order.patch_stem(record, bands)
     vit = ImageEncoder(
         layout,
-        len(order.bands),
+        len(bands),
         resampling=options.pos_embed,
         grad_checkpointing=options.grad_checkpointing,
     )
     report = order.load(vit, options)
-    return OneDateSatmae(
-        vit, order.bands, record=record, stem_report=stem_report, load_report=report
-    )
+    return OneDateSatmae(vit, bands, record=record, stem_report=stem_report, load_report=report)
 
 
 def _build_temporal(order: _Order) -> TemporalSatmae:
     options = order.options(TemporalOptions)
     layout = order.layout(options)
     record = order.record(layout, RGB_BANDS)
-    stem_report = order.patch_stem(record)
+    bands = order.bands(RGB_BANDS)
+    stem_report = order.patch_stem(record, bands)
     vit = TemporalEncoder(
         layout,
-        len(order.bands),
+        len(bands),
         options.dates,
         resampling=options.pos_embed,
         grad_checkpointing=options.grad_checkpointing,
@@ -221,7 +240,7 @@ def _build_temporal(order: _Order) -> TemporalSatmae:
     report = order.load(vit, options)
     return TemporalSatmae(
         vit,
-        order.bands,
+        bands,
         merge=options.merge,
         record=record,
         stem_report=stem_report,

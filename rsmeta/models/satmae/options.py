@@ -12,6 +12,7 @@ from rsmeta.config.base import Strict
 Kind: TypeAlias = Literal["group", "rgb", "temporal"]
 Resampling: TypeAlias = Literal["recompute", "interpolate"]
 Merging: TypeAlias = Literal["mean", "concat"]
+ExtraBands: TypeAlias = Literal["join", "new", "refuse"]
 
 #: Bands of each channel group, in the order of the published multispectral weights.
 #: Source: "SatMAE: Pre-training Transformers for Temporal and Multi-Spectral Satellite
@@ -55,6 +56,11 @@ class GroupOptions(SatmaeOptions):
     )
     channel_embed: int | None = Field(
         default=None, ge=2, description="width that tells channel groups apart"
+    )
+    extra_bands: ExtraBands = Field(
+        default="join",
+        description="bands that no group knows: join the group of the nearest wavelength, form a "
+        "new group, or refuse them; radar and the like always form a new one",
     )
     merge: Merging = Field(
         default="mean", description="maps of the groups: their mean, or all of them side by side"
