@@ -43,6 +43,10 @@ class TrainerSettings(Strict):
     gradient_clip_val: float | None = Field(default=1.0, gt=0, description="largest gradient norm")
     check_val_every_n_epoch: int = Field(default=1, ge=1, description="epochs between validations")
     log_every_n_steps: int = Field(default=10, ge=1, description="steps between logged losses")
+    compile: bool = Field(
+        default=False,
+        description="compile the network (torch.compile): a slow start, then faster steps on GPUs",
+    )
     deterministic: bool = Field(default=False, description="only deterministic operations")
     early_stopping: int | None = Field(
         default=None, ge=1, description="validations without a better mIoU before stopping"

@@ -14,6 +14,8 @@ from rsmeta.errors import TrainingError
 from rsmeta.training.optimizers import build_optimizer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor, nn
 
     from rsmeta.config import Settings
@@ -36,6 +38,10 @@ class SegmentationModule(LightningModule):
     ) -> None:
         super().__init__()
         self.network = network
+        # A function, not a module, so that nothing is registered twice.
+        self.score: Callable[[Tensor, Tensor], Tensor] = (
+            torch.compile(network.forward) if settings.trainer.compile else network.__call__
+        )
         self.loss = loss
         self.metrics = metrics
         self.settings = settings
@@ -59,7 +65,7 @@ class SegmentationModule(LightningModule):
         """
         check_finite(batch["image"], self.global_step)
         image, valid, mask = self.augment(batch["image"], batch["valid"], batch["mask"])
-        loss: Tensor = self.loss(self.network(image, valid), mask)
+        loss: Tensor = self.loss(self.score(image, valid), mask)
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"the loss is {loss.item()} at step {self.global_step}; lower "
@@ -81,7 +87,7 @@ class SegmentationModule(LightningModule):
         self._evaluate(batch, "test")
 
     def _evaluate(self, batch: dict[str, Tensor], part: str) -> None:
-        logits = self.network(batch["image"], batch["valid"])
+        logits = self.score(batch["image"], batch["valid"])
         labelled = int((batch["mask"] >= 0).sum())
         loss = self.loss(logits, batch["mask"])
         self.log(f"{part}/loss", loss, batch_size=max(labelled, 1), sync_dist=True)

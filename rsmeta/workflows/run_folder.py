@@ -22,7 +22,7 @@ CONFIG_FILE = "config.yaml"
 #: Settings that may differ when a run is resumed: how long, where and how fast it runs.
 _MAY_CHANGE = {
     "trainer": {"max_epochs", "max_steps", "max_minutes", "accelerator", "devices", "num_nodes",
-                "strategy", "log_every_n_steps", "early_stopping"},
+                "strategy", "log_every_n_steps", "early_stopping", "compile"},
     "data": {"root", "workers"},
     "predict": None,
 }  # fmt: skip

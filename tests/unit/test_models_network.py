@@ -120,6 +120,26 @@ def test_only_what_was_trained_is_saved(weights: str) -> None:
     assert network.trained_state().keys() == state.keys()
 
 
+@pytest.mark.parametrize("merged", [False, True])
+def test_compiles_for_training_and_prediction(merged: bool) -> None:
+    """In one graph, with the same scores and the same gradients."""
+    torch.compiler.reset()
+    network = _network("lora")
+    if merged:
+        merge(network.eval())
+    compiled = torch.compile(network.forward, backend="aot_eager", fullgraph=True)
+    image, valid = _batch(32, 40)
+    valid[0, :5] = False
+    found = []
+    for run in (network, compiled):
+        network.zero_grad()
+        logits = run(image, valid)
+        if not merged:
+            logits.square().mean().backward()
+        found.append([logits, *(p.grad for p in network.trainable_parameters() if not merged)])
+    torch.testing.assert_close(found[1], found[0], atol=1e-5, rtol=1e-4)
+
+
 def test_without_checkpoint_everything_is_saved() -> None:
     network = _network("head")
     assert network.trained_state().keys() == network.state_dict().keys()
