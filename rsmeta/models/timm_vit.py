@@ -126,8 +126,10 @@ def _modules() -> dict[str, str]:
 
 
 def timm_line(name: str) -> str:
-    """Return one line on what a backbone's name stands for."""
-    return f"timm {_CLASSES[_modules()[name]]}"
+    """Return one line on what a backbone's name stands for, and the tags of its weights."""
+    tags = _tags(name)
+    weights = f"; published weights: {', '.join(tags)}" if tags else ""
+    return f"timm {_CLASSES[_modules()[name]]}{weights}"
 
 
 def _record(spec: ModelSpec) -> BackboneRecord:

@@ -8,8 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from rsmeta.config.model import ModelSpec
 from rsmeta.config.tuner import TunerSpec
-from rsmeta.models import build_backbone, list_backbones
+from rsmeta.models import backbone_names, build_backbone, list_backbones
 from rsmeta.models.build import build_network
 from rsmeta.models.timm.swin import TimmSwin
 from tests.unit.backbone_kinds import KINDS, RADAR, RGB, SIX, with_options
@@ -201,3 +202,33 @@ def test_swin_counts_blocks_through_its_stages() -> None:
     assert backbone.levels == (0, 1, 3, 4)
     with pytest.raises(IndexError, match="blocks"):
         backbone.dense(torch.randn(1, 6, 32, 32), (5,))
+
+
+@pytest.mark.parametrize("kind", ["swin", "swinv2", "eva02", "eva fused", "dinov3"])
+def test_features_are_those_of_timm(kind: str) -> None:
+    """Though it takes any size, and passes fused projections as modules."""
+    import timm
+
+    backbone = _build(kind, RGB).eval()
+    spec = KINDS[kind]
+    net = timm.create_model(spec.backbone, num_classes=0, **spec.options).eval()
+    net.load_state_dict(next(iter(backbone.children())).state_dict())
+    side = spec.options["img_size"]
+    x = torch.randn(2, 3, side, side)
+    with torch.no_grad():
+        wanted, found = net.forward_features(x), backbone(x)
+        torch.testing.assert_close(found.cls, net.forward_head(wanted, pre_logits=True))
+    if "swin" in kind:
+        torch.testing.assert_close(found.map, wanted.permute(0, 3, 1, 2))
+
+
+@pytest.mark.slow  # two minutes: three hundred networks, some of them wide
+@pytest.mark.parametrize("name", [n for n in backbone_names() if "sapiens2" not in n])
+def test_every_name_of_timm_builds(name: str) -> None:
+    """With one block each; sapiens2 has a setting per block, so none of its depths is small."""
+    options = {"depths": [1, 1, 1, 1]} if name.startswith("swin") else {"depth": 1}
+    backbone = build_backbone(ModelSpec(backbone=name, options=options), RGB).eval()
+    with torch.no_grad():
+        found = backbone(torch.randn(1, 3, 40, 70)).map
+    assert found.shape[1] == backbone.dim
+    assert found.isfinite().all()
