@@ -57,8 +57,8 @@ class LoadReport:
     """What became of every tensor of a checkpoint.
 
     Args:
-        source: File or hub name.
-        sha256: Of the file; none for the hub.
+        source: File, address or hub name.
+        sha256: Of the file.
         matched: How many tensors of the network were filled from the checkpoint.
         missing: Tensors of the network that the checkpoint lacks (they keep random values).
         unexpected: Tensors of the checkpoint that the network has no place for.

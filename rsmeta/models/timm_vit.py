@@ -16,18 +16,13 @@ from rsmeta.errors import (
 )
 from rsmeta.models.backbone import Backbone, Features, pad_to_multiple
 from rsmeta.models.block_sites import sites_of
-from rsmeta.models.checkpoint import (
-    LoadReport,
-    StateDict,
-    file_sha256,
-    load_strictly,
-    read_checkpoint,
-)
+from rsmeta.models.checkpoint import LoadReport, load_strictly, read_checkpoint
 from rsmeta.models.patch_stem import fit_patch_stem
 from rsmeta.models.records import BackboneRecord
 from rsmeta.models.satmae.weights import refuse_satmae
 from rsmeta.models.stem import random_stem
-from rsmeta.models.timm_weights import fetch_hub_weights, fit_to_model
+from rsmeta.models.timm_weights import fit_to_model, hub_source
+from rsmeta.models.weights import locate_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,6 +33,7 @@ if TYPE_CHECKING:
     from rsmeta.config.model import ModelSpec
     from rsmeta.geo.bands import Band
     from rsmeta.models.stem import StemReport
+    from rsmeta.models.weights import LocalWeights
     from rsmeta.peft.sites import Site
 
 logger = logging.getLogger(__name__)
@@ -157,15 +153,14 @@ def build_timm_vit(spec: ModelSpec, bands: Sequence[Band]) -> TimmViT:
     if weights is None:
         bare = BackboneRecord(record.name, "timm", None, None, None, None, image_px, None)
         return TimmViT(vit, bands, record=bare, stem_report=random_stem(bands), load_report=None)
-    state, source = weights
+    state, source = read_checkpoint(weights.path), weights.source
     refuse_satmae(state, spec.backbone, source)
-    sha256 = file_sha256(source) if spec.checkpoint is not None else None
     state, reshaped, dropped = fit_to_model(state, vit)
     stem_report = fit_patch_stem(state, spec.stem.bands, record.bands, bands, source=source)
     report = load_strictly(
         vit,
         state,
-        report=LoadReport(source, sha256, 0, (), dropped, reshaped),
+        report=LoadReport(source, weights.sha256, 0, (), dropped, reshaped),
         optional=("patch_embed.", "head."),
     )
     logger.info("%s", report.summary())
@@ -261,9 +256,7 @@ def _shown(options: Mapping[str, Any]) -> str:
     return "{" + ", ".join(f"{key}: {value}" for key, value in options.items()) + "}"
 
 
-def _weights(spec: ModelSpec, record: BackboneRecord) -> tuple[StateDict, str] | None:
-    if spec.checkpoint is not None:
-        return read_checkpoint(spec.checkpoint), spec.checkpoint
-    if spec.pretrained:
-        return fetch_hub_weights(record.name), record.source or record.name
-    return None
+def _weights(spec: ModelSpec, record: BackboneRecord) -> LocalWeights | None:
+    if spec.checkpoint is None and not spec.pretrained:
+        return None
+    return locate_weights(spec.checkpoint or hub_source(record.name), sha256=spec.checkpoint_sha256)

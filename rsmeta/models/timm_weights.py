@@ -1,12 +1,14 @@
-"""Weights for timm networks: fetched from its hub, converted and resampled to fit."""
+"""Weights for timm networks: where they are published, converted and resampled to fit."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from rsmeta.errors import CheckpointError, one_line
+from rsmeta.models.torchvision_swin import is_torchvision_swin, timm_swin_state
+from rsmeta.models.weights.hub import HUB_PREFIX
 
 if TYPE_CHECKING:
     from timm.models import VisionTransformer
@@ -14,32 +16,24 @@ if TYPE_CHECKING:
     from rsmeta.models.checkpoint import StateDict
 
 
-def fetch_hub_weights(name: str) -> StateDict:
-    """Return timm's published weights, from its cache or the network; no code in them is run.
+def hub_source(name: str) -> str:
+    """Return where timm publishes weights, as a hub name.
 
     Args:
         name: Exact timm name with tag.
 
     Raises:
-        CheckpointError: There are none, or they cannot be had now (offline).
+        CheckpointError: timm has none on the hub.
     """
-    from timm.models import get_pretrained_cfg, load_state_dict_from_hf
+    from timm.models import get_pretrained_cfg
 
     config = get_pretrained_cfg(name)
     if config is None or not config.hf_hub_id:
         raise CheckpointError(
             f"timm's hub has no weights for {name}; get a file yourself and set model.checkpoint="
         )
-    hub_name = config.hf_hub_id
-    file_name = config.hf_hub_filename or "pytorch_model.bin"
-    try:
-        state = load_state_dict_from_hf(hub_name, file_name, weights_only=True)
-    except Exception as error:  # the hub's client raises errors of several libraries
-        raise CheckpointError(
-            f"cannot fetch the weights {hub_name} ({one_line(error)[:120]}); while offline, "
-            f"download that model's model.safetensors elsewhere and set model.checkpoint= to it"
-        ) from error
-    return cast("StateDict", state)
+    file = f"/{config.hf_hub_filename}" if config.hf_hub_filename else ""
+    return f"{HUB_PREFIX}{config.hf_hub_id}{file}"
 
 
 def fit_to_model(
@@ -48,7 +42,8 @@ def fit_to_model(
     """Bring a checkpoint into the names and shapes of a network, by timm's own rules.
 
     Position and patch embeddings are resampled to the network's grid; known foreign layouts
-    (OpenAI CLIP, DINOv2, OpenCLIP) are renamed. The number of bands is left as it is.
+    (OpenAI CLIP, DINOv2, OpenCLIP, torchvision's Swin) are renamed. The number of bands is left
+    as it is.
 
     Args:
         state: Tensors as read.
@@ -64,6 +59,8 @@ def fit_to_model(
     from timm.models.vision_transformer import checkpoint_filter_fn
 
     state = {key.removeprefix("module."): value for key, value in state.items()}
+    if is_torchvision_swin(state):
+        state = timm_swin_state(state)
     try:
         fitted = checkpoint_filter_fn(
             dict(state), vit, adapt_layer_scale=any("gamma_" in key for key in state)

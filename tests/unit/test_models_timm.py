@@ -12,8 +12,7 @@ from safetensors.torch import load_file, save_file
 from rsmeta.config.model import ModelSpec
 from rsmeta.errors import CheckpointError, ConfigError, UnknownNameError
 from rsmeta.geo.bands import generic_band
-from rsmeta.models import timm_weights
-from rsmeta.models.checkpoint import read_checkpoint
+from rsmeta.models.checkpoint import file_sha256, read_checkpoint
 from rsmeta.models.describe import describe_checkpoint
 from rsmeta.models.timm_vit import TimmViT, backbone_names, build_timm_vit
 
@@ -195,34 +194,40 @@ def test_weights_for_unnamed_bands(tmp_path: Path) -> None:
     assert torch.equal(backbone.vit.patch_embed.proj.weight, stem.flip(1))
 
 
-def test_offline_names_what_to_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_names_what_to_fetch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def offline(*_: Any, **__: Any) -> None:
         raise OSError("no\nnetwork")
 
-    monkeypatch.setattr("timm.models.load_state_dict_from_hf", offline)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", offline)
     with pytest.raises(CheckpointError) as caught:
         build_timm_vit(ModelSpec(pretrained=True), RGB)
     sentence = str(caught.value)
     assert "timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k" in sentence
+    assert f"put it at {tmp_path}" in sentence
     assert "model.checkpoint=" in sentence
     assert "\n" not in sentence
 
 
-def test_hub_weights_are_loaded_like_a_file(monkeypatch: pytest.MonkeyPatch, weights: Path) -> None:
+def test_hub_weights_are_loaded_like_a_file(
+    monkeypatch: pytest.MonkeyPatch, weights: Path, tmp_path: Path
+) -> None:
     asked = []
 
-    def hub(name: str, *_: Any, **keys: Any) -> Any:
-        asked.append(name)
-        assert keys == {"weights_only": True}
-        return load_file(weights)
+    def fetch(repo: str, file: str, *, revision: str) -> str:
+        asked.append((repo, file, revision))
+        return str(weights)
 
-    monkeypatch.setattr("timm.models.load_state_dict_from_hf", hub)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fetch)
     name = "vit_tiny_patch16_224.augreg_in21k"
     backbone = build_timm_vit(ModelSpec(backbone=name, options=TINY, pretrained=True), RGB)
-    assert asked == [f"timm/{name}"]
+    assert asked == [(f"timm/{name}", "model.safetensors", "main")]
     assert backbone.has_weights
     assert backbone.record.name == name
-    assert timm_weights.fetch_hub_weights(name).keys() == load_file(weights).keys()
+    assert backbone.load_report is not None
+    assert backbone.load_report.source == f"hf:timm/{name}"
+    assert backbone.load_report.sha256 == file_sha256(weights)
 
 
 def test_names() -> None:
