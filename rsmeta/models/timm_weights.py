@@ -51,7 +51,7 @@ def fit_to_model(
 
     Returns:
         Tensors by the network's names; names of resampled ones; names of those that were
-        dropped (a classifier).
+        dropped (a classifier; the text tower of a whole CLIP).
 
     Raises:
         CheckpointError: The tensors belong to another kind of network.
@@ -75,4 +75,6 @@ def fit_to_model(
         key for key, value in tensors.items() if key in state and state[key].shape != value.shape
     )
     heads = tuple(key for key in tensors if key.startswith(("head.", "head_dist.", "attn_pool.")))
-    return {k: v for k, v in tensors.items() if k not in heads}, reshaped, heads
+    other_tower = "visual.class_embedding" in state
+    text = tuple(key for key in state if other_tower and not key.startswith("visual."))
+    return {k: v for k, v in tensors.items() if k not in heads}, reshaped, heads + text

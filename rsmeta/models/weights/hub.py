@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rsmeta.errors import CheckpointError, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 logger = logging.getLogger(__name__)
 
@@ -53,8 +53,8 @@ class HubName:
         return folder / "snapshots" / commit / file
 
 
-def parse_hub_name(source: str) -> HubName:
-    """Take ``hf:owner/name[@revision][/file]`` apart.
+def parse_hub_name(source: str, files: Sequence[str] = DEFAULT_FILES) -> HubName:
+    """Take ``hf:owner/name[@revision][/file]`` apart; without a file, any of ``files`` will do.
 
     Raises:
         CheckpointError: It is not of that form, or leads out of the cache.
@@ -67,13 +67,18 @@ def parse_hub_name(source: str) -> HubName:
             f"model.checkpoint={source} is no hub name; write hf:owner/name, "
             f"hf:owner/name@revision or hf:owner/name/file.safetensors"
         )
-    return HubName(found["repo"], found["revision"] or "main", (file,) if file else DEFAULT_FILES)
+    wanted = (file,) if file else tuple(files)
+    return HubName(found["repo"], found["revision"] or "main", wanted)
 
 
-def fetch_from_hub(source: str) -> Path:
+def fetch_from_hub(source: str, files: Sequence[str] = DEFAULT_FILES) -> Path:
     """Return the file of a hub name, from the hub's cache or else from the network.
 
     A file in the cache is taken without asking whether its branch has moved on since.
+
+    Args:
+        source: ``hf:owner/name[@revision][/file]``.
+        files: What to look for where no file is named, in this order.
 
     Raises:
         CheckpointError: The name is none, or the file cannot be had now.
@@ -81,7 +86,7 @@ def fetch_from_hub(source: str) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
-    name = parse_hub_name(source)
+    name = parse_hub_name(source, files)
     for file in name.files:
         if name.place(file).is_file():
             return name.place(file)

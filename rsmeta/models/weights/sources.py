@@ -5,11 +5,15 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rsmeta.errors import CheckpointError
 from rsmeta.models.checkpoint import file_sha256
 from rsmeta.models.weights.download import fetch_url
-from rsmeta.models.weights.hub import HUB_PREFIX, fetch_from_hub
+from rsmeta.models.weights.hub import DEFAULT_FILES, HUB_PREFIX, fetch_from_hub
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 logger = logging.getLogger(__name__)
 
@@ -34,18 +38,21 @@ def is_local(source: str) -> bool:
     return "://" not in source and not source.startswith(HUB_PREFIX)
 
 
-def locate_weights(source: str, *, sha256: str | None = None) -> LocalWeights:
+def locate_weights(
+    source: str, *, sha256: str | None = None, files: Sequence[str] = DEFAULT_FILES
+) -> LocalWeights:
     """Return weights as a local file, from the cache or the network where they are not local.
 
     Args:
         source: A path; an ``https://`` address; or ``hf:owner/name[@revision][/file]``.
         sha256: What the file's SHA-256 must be; none: any.
+        files: What to look for on the hub where ``source`` names no file, in this order.
 
     Raises:
         CheckpointError: There is no such file, it cannot be fetched now, or it is another one.
     """
     if source.startswith(HUB_PREFIX):
-        path = fetch_from_hub(source)
+        path = fetch_from_hub(source, files)
     elif "://" in source:
         path = fetch_url(source, sha256=sha256)
     else:
