@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rsmeta.errors import UnknownNameError
 from rsmeta.models.satmae.build import PREFIX, build_satmae, satmae_names
 from rsmeta.models.satmae.describe import describe_satmae, satmae_line
+from rsmeta.models.timm_layout import describe_timm
 from rsmeta.models.timm_vit import backbone_names, build_timm_vit
 from rsmeta.models.torchgeo_weights import PREFIX as TORCHGEO_PREFIX
 from rsmeta.models.torchgeo_weights import build_torchgeo, torchgeo_line, torchgeo_names
@@ -47,7 +48,9 @@ BACKBONES: Registry[BackboneFamily] = Registry("backbone")
 
 BACKBONES.add(
     "timm",
-    BackboneFamily("", build_timm_vit, backbone_names, lambda _: "timm vision transformer"),
+    BackboneFamily(
+        "", build_timm_vit, backbone_names, lambda _: "timm vision transformer", describe_timm
+    ),
 )
 BACKBONES.add(
     "satmae",

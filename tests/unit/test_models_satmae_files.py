@@ -45,7 +45,8 @@ def test_an_official_checkpoint_loads(official: Path, caplog: pytest.LogCaptureF
 
 def test_notes_beside_the_tensors_are_read(official: Path) -> None:
     notes = open_checkpoint(official).notes
-    assert (notes["epoch"], notes["mask_ratio"]) == (199, 0.75)
+    assert (notes["epoch"], notes["mask_ratio"], notes["lr"]) == (199, 0.75, 1e-4)
+    assert type(notes["epoch"]) is int
 
 
 class Malicious:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,6 @@ from rsmeta.config.model import ModelSpec
 from rsmeta.errors import CheckpointError, ConfigError, UnknownNameError
 from rsmeta.geo.bands import generic_band
 from rsmeta.models.checkpoint import file_sha256, read_checkpoint
-from rsmeta.models.describe import describe_checkpoint
 from rsmeta.models.timm_vit import TimmViT, backbone_names, build_timm_vit
 
 if TYPE_CHECKING:
@@ -254,10 +254,12 @@ def test_options_that_do_not_fit(options: dict[str, Any], sentence: str) -> None
         build_timm_vit(_spec(**options), RGB)
 
 
-def test_checkpoint_tells_what_it_is(weights: Path) -> None:
-    told = describe_checkpoint(weights)
-    assert told["family"] == "vision transformer"
-    assert (told["dim"], told["depth"], told["bands"], told["patch_px"]) == (24, 2, 3, 8)
+def test_a_torchscript_program_is_refused(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch advises another way to compile
+        torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / "net.pt")
+    with pytest.raises(CheckpointError, match="refused: it is a TorchScript program"):
+        read_checkpoint(tmp_path / "net.pt")
 
 
 def test_type() -> None:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from rsmeta.models.weights.known import KnownWeights, known_weights, pick_weights
+from rsmeta.models.weights.known import (
+    KnownWeights,
+    known_weights,
+    pick_weights,
+    recognise_weights,
+    weights_of,
+)
 from rsmeta.models.weights.sources import LocalWeights, is_local, locate_weights
 
 __all__ = [
@@ -12,4 +18,6 @@ __all__ = [
     "known_weights",
     "locate_weights",
     "pick_weights",
+    "recognise_weights",
+    "weights_of",
 ]

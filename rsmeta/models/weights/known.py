@@ -202,3 +202,39 @@ def pick_weights(name: str) -> KnownWeights:
             f"{', '.join(found)}"
         )
     return defaults[0]
+
+
+def recognise_weights(
+    file_name: str, sha256: str, *, backbone: str | None, channels: int | None
+) -> dict[str, Any]:
+    """Say which known weights a file holds, or could hold, as plain values.
+
+    Args:
+        file_name: Its name.
+        sha256: Its SHA-256.
+        backbone: The backbone that it fits; none: unknown.
+        channels: How many bands it takes; none: unknown.
+
+    Returns:
+        ``known_as`` and what the record says, where the SHA-256 is a known one, or the name is
+        the publisher's and the tensors fit; ``could_be`` where only the tensors fit.
+    """
+    known = list(known_weights().values())
+    same = [entry for entry in known if entry.entry.sha256 == sha256]
+    fitting = [
+        entry
+        for entry in known
+        if entry.entry.backbone == backbone and channels in (None, len(entry.input.bands))
+    ]
+    named = [entry for entry in fitting if entry.file_name == file_name]
+    if same or len(named) == 1:
+        entry = (same or named)[0]
+        return {
+            "known_as": entry.name,
+            "known_by": "SHA-256" if same else "file name and tensors",
+            "bands": list(entry.input.bands),
+            "published": entry.entry.training,
+            "licence": entry.entry.licence,
+            "citation": entry.entry.citation,
+        }
+    return {"could_be": [entry.name for entry in fitting]} if fitting else {}
