@@ -24,8 +24,8 @@ def describe_checkpoint(path: str | Path) -> dict[str, Any]:
         "tensors": len(state),
         "parameters": sum(tensor.numel() for tensor in state.values()),
     }
-    for _, family in BACKBONES.items():
-        found = family.describe(checkpoint)
+    for name in BACKBONES.names():
+        found = BACKBONES.get(name).describe(checkpoint)
         if found is not None:
             return _with_use({**told, **found}, Path(path))
     return {**told, "family": "unknown", "holds": enumerate_names(list(state), 6)}

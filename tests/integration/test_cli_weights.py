@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from rsmeta.models.weights import known_weights
 from rsmeta.models.weights.download import cache_place
-from tests.unit.test_models_clip import reference
+from tests.unit.tiny_clip import reference
 from tests.unit.tiny_satmae import TEN, pretrained, write_official
 
 if TYPE_CHECKING:

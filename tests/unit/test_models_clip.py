@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import sys
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import open_clip
 import pytest
 import timm
 import torch
-from open_clip.model import CLIP
 from open_clip.pretrained import get_pretrained_cfg
 from safetensors.torch import save_file
 from torch.nn import functional
@@ -21,9 +19,12 @@ from rsmeta.geo.bands import generic_band
 from rsmeta.models import build_backbone
 from rsmeta.models.clip import TEMPLATES, clip_name, fill, load_clip, load_text_tower
 from rsmeta.models.clip.names import _TOWERS
+from tests.unit.tiny_clip import reference
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from open_clip.model import CLIP
 
 RGB = tuple(generic_band(name) for name in ("red", "green", "blue"))
 CLOSE = {"atol": 2e-5, "rtol": 1e-4}
@@ -34,19 +35,6 @@ PROMPTS = ["a photo of a lake.", "forest seen from above", "x"]
 
 #: Tokens of the prompts.
 TOKENS = open_clip.SimpleTokenizer(context_length=24)(PROMPTS)
-
-
-@cache
-def reference(*, quick_gelu: bool) -> CLIP:
-    """A small CLIP of open_clip with random weights."""
-    torch.manual_seed(5)
-    vision = {"image_size": 32, "layers": 2, "width": 64, "patch_size": 16, "head_width": 64}
-    text = {"context_length": 24, "vocab_size": 49408, "width": 16, "heads": 1, "layers": 2}
-    model = CLIP(32, vision, text, quick_gelu=quick_gelu)
-    with torch.no_grad():
-        for value in model.parameters():
-            value.add_(torch.randn_like(value) * 0.05)
-    return model.eval()
 
 
 def _write(model: CLIP, folder: Path, form: str) -> Path:

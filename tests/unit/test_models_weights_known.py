@@ -283,6 +283,13 @@ def test_satmae_by_name(tag: str, name: str) -> None:
     assert len(backbone.load_report.sha256) == 64
 
 
+def test_satmae_tags_are_listed() -> None:
+    lines = dict(list_backbones())
+    tags = ".fmow_sentinel_mae, .fmow_sentinel_ft: CC BY-NC 4.0"
+    assert tags in lines["satmae_vit_l16_group"]
+    assert "no published weights" in lines["satmae_vit_b16_rgb"]
+
+
 def test_satmae_tags_and_sizes_without_weights() -> None:
     with pytest.raises(UnknownNameError, match=r"did you mean 'satmae_vit_l16_group\.fmow_sent"):
         build_backbone(ModelSpec(backbone="satmae_vit_l16_group.fmow_sentinel_mea"), S2)

@@ -69,7 +69,8 @@ def write_official(folder: Path) -> Path:
     optimizer.step()
     args = argparse.Namespace(
         model="mae_vit_base_patch16", model_type="group_c", mask_ratio=0.75, resume="",
-        output_dir=Path("out"), lr=np.float64(1e-4), grouped_bands=[[0, 1, 2, 6], [3, 4, 5, 7], [8, 9]],
+        output_dir=Path("out"), lr=np.float64(1e-4),
+        grouped_bands=[[0, 1, 2, 6], [3, 4, 5, 7], [8, 9]],
     )  # fmt: skip
     content = {
         "model": state, "optimizer": optimizer.state_dict(), "epoch": np.int64(199), "args": args,
