@@ -18,8 +18,10 @@ from rsmeta.config.load import validate
 from rsmeta.errors import BundleError, OutputError, RsmetaError, one_line
 from rsmeta.models.build import build_network
 from rsmeta.models.checkpoint import file_sha256
+from rsmeta.models.weights import is_local
 
 if TYPE_CHECKING:
+    from rsmeta.config.model import ModelSpec
     from rsmeta.models.network import Network
 
 logger = logging.getLogger(__name__)
@@ -96,7 +98,7 @@ def load_bundle(path: str | Path) -> ModelBundle:
         raise BundleError(f"{weights} is damaged (its SHA-256 is not the bundle's); copy it again")
     check_backbone(record, folder)
     network = build_network(
-        record.model,
+        _as_trained(record),
         record.tuner,
         bands=[band.band for band in record.bands],
         classes=len(record.classes),
@@ -138,8 +140,11 @@ def read_record(folder: Path) -> BundleRecord:
 
 
 def check_backbone(record: BundleRecord, folder: Path) -> None:
-    """Refuse a bundle whose backbone weights are gone or are others than in training."""
-    if record.model.checkpoint is None:
+    """Refuse a bundle whose file of backbone weights is gone or another than in training.
+
+    Weights from a cache or the network are checked where they are located.
+    """
+    if record.model.checkpoint is None or not is_local(record.model.checkpoint):
         return
     file = Path(record.model.checkpoint)
     if not file.is_file():
@@ -153,3 +158,10 @@ def check_backbone(record: BundleRecord, folder: Path) -> None:
             f"{file} is not the file that {folder} was trained on (SHA-256 {found}, wanted "
             f"{record.backbone.sha256}); put the right file there"
         )
+
+
+def _as_trained(record: BundleRecord) -> ModelSpec:
+    """Return the model's settings, which take no other weights than those of training."""
+    if record.backbone.sha256 is None:
+        return record.model
+    return record.model.model_copy(update={"checkpoint_sha256": record.backbone.sha256})

@@ -72,7 +72,10 @@ class BackboneIdentity(Strict):
 
     name: str
     licence: str | None = None
-    checkpoint: str | None = Field(default=None, description="file name of its weights")
+    checkpoint: str | None = Field(
+        default=None,
+        description="file name of its weights, or the address or hub name they came from",
+    )
     sha256: str | None = Field(default=None, description="of the weights file")
 
 

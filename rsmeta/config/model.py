@@ -47,17 +47,27 @@ class ModelSpec(Strict):
 
     backbone: str = Field(
         default="vit_tiny_patch16_224",
-        description="timm name of a vision transformer, with tag where weights are wanted, or a "
-        "SatMAE: satmae_vit_l16_group; see: rsmeta list backbones",
+        description="timm name of a vision transformer, with tag where weights are wanted, a "
+        "SatMAE (satmae_vit_l16_group) or weights of TorchGeo (torchgeo:ViTSmall16_Weights.…); "
+        "see: rsmeta list backbones",
     )
     options: dict[str, Any] = Field(
         default={}, description="the backbone's options: img_size, patch_size, depth, embed_dim, …"
     )
     checkpoint: str | None = Field(
-        default=None, description="file with the backbone's weights: .safetensors, .pth, .pt, .bin"
+        default=None,
+        description="the backbone's weights: a file (.safetensors, .pth, .pt, .bin), an https:// "
+        "address, or a hub name (hf:owner/name[@revision][/file])",
+    )
+    checkpoint_sha256: str | None = Field(
+        default=None,
+        pattern="^[0-9a-fA-F]{64}$",
+        description="SHA-256 that the file of the weights must have; none: any",
     )
     pretrained: bool = Field(
-        default=False, description="fetch the backbone's published weights from timm's hub"
+        default=False,
+        description="take the published weights that the backbone's name stands for, from the "
+        "cache or the network",
     )
     normalise: Literal["auto", "weights", "data"] = Field(
         default="auto",
@@ -78,4 +88,6 @@ class ModelSpec(Strict):
             raise ValueError(
                 f"checkpoint={self.checkpoint} and pretrained=true exclude each other; drop one"
             )
+        if self.checkpoint_sha256 is not None and self.checkpoint is None and not self.pretrained:
+            raise ValueError("checkpoint_sha256 goes with checkpoint= or pretrained=true; add one")
         return self

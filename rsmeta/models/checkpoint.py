@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -20,6 +21,9 @@ from torch import Tensor, nn
 from rsmeta.errors import CheckpointError, enumerate_names, one_line
 
 StateDict: TypeAlias = dict[str, Tensor]
+
+#: What numpy calls to make a number again, as each pickle of one says.
+_scalar: Callable[..., Any] = np.float64(0).__reduce__()[0]
 
 #: Keys under which training programs store a model's tensors beside other things.
 _WRAPPERS = ("model", "state_dict")
@@ -31,6 +35,11 @@ _HARMLESS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     PureWindowsPath,
     (PurePosixPath, "pathlib.PosixPath"),
     (PureWindowsPath, "pathlib.WindowsPath"),
+    # numbers of numpy, under the names that numpy 1 and 2 have for what makes them
+    (_scalar, "numpy.core.multiarray.scalar"),
+    (_scalar, "numpy._core.multiarray.scalar"),
+    np.dtype,
+    *(type(np.dtype(code)) for code in "?bhilqBHILQefdg"),
 ]
 
 
@@ -57,8 +66,8 @@ class LoadReport:
     """What became of every tensor of a checkpoint.
 
     Args:
-        source: File or hub name.
-        sha256: Of the file; none for the hub.
+        source: File, address or hub name.
+        sha256: Of the file.
         matched: How many tensors of the network were filled from the checkpoint.
         missing: Tensors of the network that the checkpoint lacks (they keep random values).
         unexpected: Tensors of the checkpoint that the network has no place for.
@@ -111,6 +120,11 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         content = _read_pickle(path)
     except Exception as error:  # a damaged file can make the readers raise anything
         reason = _reason(error)
+        if "TorchScript" in reason:
+            raise CheckpointError(
+                f"{path} is refused: it is a TorchScript program, not tensors alone; convert it to "
+                f"safetensors where you trust it"
+            ) from error
         if isinstance(error, pickle.UnpicklingError) and "nsupported operand" not in reason:
             raise CheckpointError(
                 f"{path} is refused: it holds more than tensors ({reason}); convert it to "
@@ -151,6 +165,7 @@ def _notes_in(content: Any) -> dict[str, Any]:
     args = content.get("args")
     told = dict(vars(args)) if isinstance(args, argparse.Namespace) else {}
     told |= {str(key): value for key, value in content.items()}
+    told = {k: v.item() if isinstance(v, np.generic) else v for k, v in told.items()}
     return {k: v for k, v in told.items() if isinstance(v, str | int | float | bool)}
 
 

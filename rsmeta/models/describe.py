@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
+from rsmeta.errors import enumerate_names
 from rsmeta.models.checkpoint import file_sha256, open_checkpoint
 from rsmeta.models.families import BACKBONES
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from rsmeta.models.checkpoint import StateDict
-
-_BLOCK = re.compile(r"(?:^|\.)blocks\.(\d+)\.")
+from rsmeta.models.weights import recognise_weights
 
 
 def describe_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -32,19 +27,17 @@ def describe_checkpoint(path: str | Path) -> dict[str, Any]:
     for name in BACKBONES.names():
         found = BACKBONES.get(name).describe(checkpoint)
         if found is not None:
-            return {**told, **found}
-    return {**told, **_vision_transformer(state)}
+            return _with_use({**told, **found}, Path(path))
+    return {**told, "family": "unknown", "holds": enumerate_names(list(state), 6)}
 
 
-def _vision_transformer(state: StateDict) -> dict[str, Any]:
-    stem = next((v for k, v in state.items() if k.endswith("patch_embed.proj.weight")), None)
-    if stem is None or stem.ndim != 4:
-        return {}
-    blocks = {m[1] for key in state if (m := _BLOCK.search(key))}
-    return {
-        "family": "vision transformer",
-        "dim": stem.shape[0],
-        "depth": len(blocks),
-        "bands": stem.shape[1],
-        "patch_px": stem.shape[-1],
-    }
+def _with_use(told: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Add which known weights the file holds, and the settings that load it."""
+    backbone, bands = told.get("backbone"), told.get("bands")
+    fits = None if told.get("size") == "custom" else backbone
+    channels = bands if isinstance(bands, int) else None
+    known = recognise_weights(path.name, told["sha256"], backbone=fits, channels=channels)
+    if backbone is None:
+        return {**told, **known}
+    name = known.get("known_as", backbone)
+    return {**told, **known, "use": f"model.backbone={name} model.checkpoint={path}"}

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 InputForm: TypeAlias = Literal["standard", "two_sigma"]
 
 #: What the numbers of ``mean`` and ``std`` are in: top-of-atmosphere or surface ``reflectance``
-#: from 0 to 1, or ``display``, pictures for the eye scaled to [0, 1].
-InputUnit: TypeAlias = Literal["reflectance", "display"]
+#: from 0 to 1 (thermal bands: kelvin), ``display``, pictures for the eye scaled to [0, 1], or
+#: ``decibel``, radar backscatter.
+InputUnit: TypeAlias = Literal["reflectance", "display", "decibel"]
 
 #: Key of the metadata of a safetensors file under which rsmeta describes the weights in it.
 METADATA_KEY = "rsmeta.weights"

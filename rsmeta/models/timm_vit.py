@@ -15,20 +15,15 @@ from rsmeta.errors import (
     enumerate_names,
     one_line,
 )
-from rsmeta.models.checkpoint import (
-    LoadReport,
-    StateDict,
-    file_sha256,
-    load_strictly,
-    read_checkpoint,
-)
+from rsmeta.models.checkpoint import LoadReport, load_strictly, read_checkpoint
 from rsmeta.models.patch_stem import fit_patch_stem, own_bands
 from rsmeta.models.records import BackboneRecord
 from rsmeta.models.satmae.weights import refuse_satmae
 from rsmeta.models.stem import random_stem
 from rsmeta.models.timm.swin import TimmSwin
 from rsmeta.models.timm.vit import TimmViT
-from rsmeta.models.timm_weights import fetch_hub_weights, fit_to_model
+from rsmeta.models.timm_weights import fit_to_model, hub_source
+from rsmeta.models.weights import locate_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,7 +31,7 @@ if TYPE_CHECKING:
     from rsmeta.config.model import ModelSpec
     from rsmeta.geo.bands import Band
     from rsmeta.models.stem import StemReport
-
+    from rsmeta.models.weights import LocalWeights
 
 logger = logging.getLogger(__name__)
 
@@ -78,15 +73,14 @@ def build_timm(spec: ModelSpec, bands: Sequence[Band] | None = None) -> TimmViT 
         image_px = int(net.patch_embed.img_size[0])
         bare = BackboneRecord(record.name, "timm", None, None, None, None, image_px, None)
         return _wrap(net, spec, bands, record=bare, stem_report=random_stem(bands))
-    state, source = weights
+    state, source = read_checkpoint(weights.path), weights.source
     refuse_satmae(state, spec.backbone, source)
-    sha256 = file_sha256(source) if spec.checkpoint is not None else None
     state, reshaped, dropped = fit_to_model(state, net)
     stem_report = fit_patch_stem(state, spec.stem, record.bands, bands, source=source)
     report = load_strictly(
         net,
         state,
-        report=LoadReport(source, sha256, 0, (), dropped, reshaped),
+        report=LoadReport(source, weights.sha256, 0, (), dropped, reshaped),
         optional=("patch_embed.", "head."),
     )
     logger.info("%s", report.summary())
@@ -227,9 +221,7 @@ def _shown(options: Mapping[str, Any]) -> str:
     return "{" + ", ".join(f"{key}: {value}" for key, value in options.items()) + "}"
 
 
-def _weights(spec: ModelSpec, record: BackboneRecord) -> tuple[StateDict, str] | None:
-    if spec.checkpoint is not None:
-        return read_checkpoint(spec.checkpoint), spec.checkpoint
-    if spec.pretrained:
-        return fetch_hub_weights(record.name), record.source or record.name
-    return None
+def _weights(spec: ModelSpec, record: BackboneRecord) -> LocalWeights | None:
+    if spec.checkpoint is None and not spec.pretrained:
+        return None
+    return locate_weights(spec.checkpoint or hub_source(record.name), sha256=spec.checkpoint_sha256)

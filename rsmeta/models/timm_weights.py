@@ -1,4 +1,4 @@
-"""Weights for timm networks: fetched from its hub, converted and resampled to fit."""
+"""Weights for timm networks: where they are published, converted and resampled to fit."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from torch import Tensor
 
 from rsmeta.errors import CheckpointError, one_line
+from rsmeta.models.torchvision_swin import is_torchvision_swin, timm_swin_state
+from rsmeta.models.weights.hub import HUB_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,32 +23,24 @@ if TYPE_CHECKING:
     Transformer: TypeAlias = VisionTransformer | Eva | SwinTransformer | SwinTransformerV2
 
 
-def fetch_hub_weights(name: str) -> StateDict:
-    """Return timm's published weights, from its cache or the network; no code in them is run.
+def hub_source(name: str) -> str:
+    """Return where timm publishes weights, as a hub name.
 
     Args:
         name: Exact timm name with tag.
 
     Raises:
-        CheckpointError: There are none, or they cannot be had now (offline).
+        CheckpointError: timm has none on the hub.
     """
-    from timm.models import get_pretrained_cfg, load_state_dict_from_hf
+    from timm.models import get_pretrained_cfg
 
     config = get_pretrained_cfg(name)
     if config is None or not config.hf_hub_id:
         raise CheckpointError(
             f"timm's hub has no weights for {name}; get a file yourself and set model.checkpoint="
         )
-    hub_name = config.hf_hub_id
-    file_name = config.hf_hub_filename or "pytorch_model.bin"
-    try:
-        state = load_state_dict_from_hf(hub_name, file_name, weights_only=True)
-    except Exception as error:  # the hub's client raises errors of several libraries
-        raise CheckpointError(
-            f"cannot fetch the weights {hub_name} ({one_line(error)[:120]}); while offline, "
-            f"download that model's model.safetensors elsewhere and set model.checkpoint= to it"
-        ) from error
-    return cast("StateDict", state)
+    file = f"/{config.hf_hub_filename}" if config.hf_hub_filename else ""
+    return f"{HUB_PREFIX}{config.hf_hub_id}{file}"
 
 
 def fit_to_model(
@@ -55,7 +49,8 @@ def fit_to_model(
     """Bring a checkpoint into the names and shapes of a network, by timm's own rules.
 
     Position and patch embeddings are resampled to the network's grid; known foreign layouts
-    (OpenAI CLIP, DINOv2, OpenCLIP) are renamed. The number of bands is left as it is.
+    (OpenAI CLIP, DINOv2, OpenCLIP, torchvision's Swin) are renamed. The number of bands is left
+    as it is.
 
     Args:
         state: Tensors as read.
@@ -63,12 +58,14 @@ def fit_to_model(
 
     Returns:
         Tensors by the network's names; names of resampled ones; names of those that were
-        dropped (a classifier).
+        dropped (a classifier; the text tower of a whole CLIP).
 
     Raises:
         CheckpointError: The tensors belong to another kind of network.
     """
     state = {key.removeprefix("module."): value for key, value in state.items()}
+    if is_torchvision_swin(state):
+        state = timm_swin_state(state)
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # EVA's rules print
             fitted = _rules(net, state)(dict(state), net)
@@ -82,7 +79,9 @@ def fit_to_model(
         key for key, value in tensors.items() if key in state and state[key].shape != value.shape
     )
     heads = tuple(key for key in tensors if key.startswith(("head.", "head_dist.", "attn_pool.")))
-    return {k: v for k, v in tensors.items() if k not in heads}, reshaped, heads
+    other_tower = "visual.class_embedding" in state
+    text = tuple(key for key in state if other_tower and not key.startswith("visual."))
+    return {k: v for k, v in tensors.items() if k not in heads}, reshaped, heads + text
 
 
 def _rules(net: Transformer, state: StateDict) -> Callable[..., Any]:

@@ -25,7 +25,7 @@ from rsmeta.errors import TrainingError
 from rsmeta.losses import build_loss
 from rsmeta.metrics import SegmentationMetrics
 from rsmeta.models.build import build_network, tell
-from rsmeta.models.checkpoint import file_sha256
+from rsmeta.models.weights import is_local
 from rsmeta.training.fit import FitResult, evaluate_part, fit
 from rsmeta.training.module import SegmentationModule
 from rsmeta.training.plots import plot_run
@@ -140,7 +140,7 @@ def describe(
         ),
         tile_px=settings.predict.tile_px or settings.data.chip_px,
         gsd_m=data.gsd_range_m,
-        backbone=_identity(settings, network),
+        backbone=_identity(network),
         model=settings.model,
         tuner=settings.tuner,
         meta=settings.meta,
@@ -150,14 +150,14 @@ def describe(
     )
 
 
-def _identity(settings: Settings, network: Network) -> BackboneIdentity:
-    record = network.backbone.record
-    checkpoint = settings.model.checkpoint
+def _identity(network: Network) -> BackboneIdentity:
+    record, report = network.backbone.record, network.backbone.load_report
+    source = None if report is None else report.source
     return BackboneIdentity(
         name=record.name,
         licence=record.licence,
-        checkpoint=Path(checkpoint).name if checkpoint else None,
-        sha256=file_sha256(Path(checkpoint)) if checkpoint else None,
+        checkpoint=Path(source).name if source is not None and is_local(source) else source,
+        sha256=None if report is None else report.sha256,
     )
 
 

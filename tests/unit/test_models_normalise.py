@@ -86,7 +86,9 @@ def test_satmae_sees_what_its_authors_fed_it(tmp_path: Path) -> None:
     """Digital numbers, mean ± 2 std to [0, 1], clipped: here from reflectance."""
     network = _satmae(tmp_path, mean=[0.15] * 10, std=[0.1] * 10)
     digital = np.random.default_rng(0).uniform(0, 6000, (10, 8, 8))
-    published = np.array([SENTINEL2_STATISTICS[band.name] for band in TEN])[..., None, None]
+    published = (
+        10_000 * np.array([SENTINEL2_STATISTICS[band.name] for band in TEN])[..., None, None]
+    )
     low = published[:, 0] - 2 * published[:, 1]
     wanted = np.clip((digital - low) / (4 * published[:, 1]), 0, 1)
     image = torch.from_numpy(digital / 10_000).float()[None]

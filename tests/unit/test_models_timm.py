@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,9 +13,7 @@ from safetensors.torch import load_file, save_file
 from rsmeta.config.model import ModelSpec
 from rsmeta.errors import CheckpointError, ConfigError, UnknownNameError
 from rsmeta.geo.bands import generic_band
-from rsmeta.models import timm_weights
-from rsmeta.models.checkpoint import read_checkpoint
-from rsmeta.models.describe import describe_checkpoint
+from rsmeta.models.checkpoint import file_sha256, read_checkpoint
 from rsmeta.models.timm_vit import TimmViT, backbone_names, build_timm
 
 if TYPE_CHECKING:
@@ -197,16 +196,18 @@ def test_weights_for_unnamed_bands(tmp_path: Path) -> None:
     assert torch.equal(backbone.vit.patch_embed.proj.weight, stem.flip(1))
 
 
-def test_offline_names_what_to_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_names_what_to_fetch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def offline(*_: Any, **__: Any) -> None:
         raise OSError("no\nnetwork")
 
-    monkeypatch.setattr("timm.models.load_state_dict_from_hf", offline)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", offline)
     name = "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
     with pytest.raises(CheckpointError) as caught:
         build_timm(ModelSpec(backbone=name, pretrained=True), RGB)
     sentence = str(caught.value)
     assert "timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k" in sentence
+    assert f"put it at {tmp_path}" in sentence
     assert "model.checkpoint=" in sentence
     assert "\n" not in sentence
 
@@ -219,21 +220,25 @@ def test_a_name_that_fits_several_weights_is_refused() -> None:
     assert "vit_tiny_patch16_224.augreg_in21k, " in sentence
 
 
-def test_hub_weights_are_loaded_like_a_file(monkeypatch: pytest.MonkeyPatch, weights: Path) -> None:
+def test_hub_weights_are_loaded_like_a_file(
+    monkeypatch: pytest.MonkeyPatch, weights: Path, tmp_path: Path
+) -> None:
     asked = []
 
-    def hub(name: str, *_: Any, **keys: Any) -> Any:
-        asked.append(name)
-        assert keys == {"weights_only": True}
-        return load_file(weights)
+    def fetch(repo: str, file: str, *, revision: str) -> str:
+        asked.append((repo, file, revision))
+        return str(weights)
 
-    monkeypatch.setattr("timm.models.load_state_dict_from_hf", hub)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fetch)
     name = "vit_tiny_patch16_224.augreg_in21k"
     backbone = build_timm(ModelSpec(backbone=name, options=TINY, pretrained=True), RGB)
-    assert asked == [f"timm/{name}"]
+    assert asked == [(f"timm/{name}", "model.safetensors", "main")]
     assert backbone.has_weights
     assert backbone.record.name == name
-    assert timm_weights.fetch_hub_weights(name).keys() == load_file(weights).keys()
+    assert backbone.load_report is not None
+    assert backbone.load_report.source == f"hf:timm/{name}"
+    assert backbone.load_report.sha256 == file_sha256(weights)
 
 
 def test_names() -> None:
@@ -260,10 +265,12 @@ def test_options_that_do_not_fit(options: dict[str, Any], sentence: str) -> None
         build_timm(_spec(**options), RGB)
 
 
-def test_checkpoint_tells_what_it_is(weights: Path) -> None:
-    told = describe_checkpoint(weights)
-    assert told["family"] == "vision transformer"
-    assert (told["dim"], told["depth"], told["bands"], told["patch_px"]) == (24, 2, 3, 8)
+def test_a_torchscript_program_is_refused(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch advises another way to compile
+        torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / "net.pt")
+    with pytest.raises(CheckpointError, match="refused: it is a TorchScript program"):
+        read_checkpoint(tmp_path / "net.pt")
 
 
 def test_type() -> None:

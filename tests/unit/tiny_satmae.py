@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from rsmeta.config.model import ModelSpec
@@ -68,10 +69,11 @@ def write_official(folder: Path) -> Path:
     optimizer.step()
     args = argparse.Namespace(
         model="mae_vit_base_patch16", model_type="group_c", mask_ratio=0.75, resume="",
-        output_dir=Path("out"), grouped_bands=[[0, 1, 2, 6], [3, 4, 5, 7], [8, 9]],
+        output_dir=Path("out"), lr=np.float64(1e-4),
+        grouped_bands=[[0, 1, 2, 6], [3, 4, 5, 7], [8, 9]],
     )  # fmt: skip
     content = {
-        "model": state, "optimizer": optimizer.state_dict(), "epoch": 199, "args": args,
+        "model": state, "optimizer": optimizer.state_dict(), "epoch": np.int64(199), "args": args,
         "scaler": {"scale": 65536.0, "growth_factor": 2.0, "_growth_tracker": 7},
     }  # fmt: skip
     torch.save(content, folder / "pretrain-vit-base-e199.pth")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from rsmeta.config.load import validate
 from rsmeta.errors import CheckpointError, ConfigError, UnknownNameError
 from rsmeta.geo.sensors import known_band
-from rsmeta.models.checkpoint import LoadReport, file_sha256, load_strictly, open_checkpoint
+from rsmeta.models.checkpoint import LoadReport, load_strictly, open_checkpoint
 from rsmeta.models.patch_stem import fit_patch_stem
 from rsmeta.models.records import own_record
 from rsmeta.models.satmae.backbone import OneDateSatmae, TemporalSatmae
@@ -35,6 +36,7 @@ from rsmeta.models.satmae.weights import (
     without_wrapper,
 )
 from rsmeta.models.stem import random_stem
+from rsmeta.models.weights import locate_weights, pick_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from rsmeta.models.satmae.options import Kind, Layout
     from rsmeta.models.satmae.weights import Recognised
     from rsmeta.models.stem import StemReport
+    from rsmeta.models.weights import LocalWeights
 
 logger = logging.getLogger(__name__)
 
@@ -67,25 +70,29 @@ def build_satmae(spec: ModelSpec, bands: Sequence[Band] | None = None) -> Satmae
     """Build a SatMAE, with its weights if a checkpoint is named, for these bands.
 
     Args:
-        spec: ``backbone`` (``satmae_vit_l16_group``), ``options``, ``checkpoint``, ``stem``.
+        spec: ``backbone`` (``satmae_vit_l16_group``, with or without a tag for its weights),
+            ``options``, ``checkpoint``, ``pretrained``, ``stem``.
         bands: Bands of the input, in its order; none: those of the weights.
 
     Raises:
-        UnknownNameError: No SatMAE of that name.
+        UnknownNameError: No SatMAE of that name, or no weights of that tag.
         ConfigError: An option that it does not take, a value that does not fit, or a band that
             no channel group knows.
         CheckpointError: Weights that cannot be had, or that do not fit.
     """
-    if spec.backbone not in satmae_names():
-        raise UnknownNameError("backbone", spec.backbone, satmae_names())
-    if spec.pretrained:
-        raise CheckpointError(
-            f"the weights of {spec.backbone} are on no hub; download a checkpoint from the links "
-            f"at https://github.com/sustainlab-group/SatMAE (CC BY-NC 4.0) and set "
-            f"model.checkpoint= to the file"
-        )
-    kind = _kind(spec.backbone)
-    return _BUILDERS[kind](_Order(spec, bands, kind))
+    name, _, tag = spec.backbone.partition(".")
+    if name not in satmae_names():
+        raise UnknownNameError("backbone", name, satmae_names())
+    known = pick_weights(spec.backbone) if tag or spec.pretrained else None
+    given: dict[str, object] = {"backbone": name}
+    if known is not None and spec.pretrained:
+        given |= {"checkpoint": known.entry.source, "pretrained": False}
+        given["checkpoint_sha256"] = spec.checkpoint_sha256 or known.entry.sha256
+    kind = _kind(name)
+    satmae = _BUILDERS[kind](_Order(spec.model_copy(update=given), bands, kind))
+    if known is not None and satmae.has_weights:
+        satmae.record = replace(satmae.record, name=known.name)
+    return satmae
 
 
 class _Order:
@@ -106,8 +113,10 @@ class _Order:
         self.found: Recognised | None = None
         self.licence: str | None = None
         self.own: OwnRecord | None = None
+        self.weights: LocalWeights | None = None
         if spec.checkpoint is not None:
-            checkpoint = open_checkpoint(spec.checkpoint)
+            self.weights = locate_weights(spec.checkpoint, sha256=spec.checkpoint_sha256)
+            checkpoint = open_checkpoint(self.weights.path)
             self.own = own_record(checkpoint.notes, self.source)
             self.licence = None if self.own else checkpoint.notes.get("licence", LICENCE)
             self.state = without_wrapper(checkpoint.tensors)
@@ -144,7 +153,7 @@ class _Order:
 
     def load(self, vit: Encoder, options: SatmaeOptions) -> LoadReport | None:
         """Fill the encoder from the checkpoint; its stems have been fitted before."""
-        if self.state is None or self.found is None:
+        if self.state is None or self.found is None or self.weights is None:
             return None
         state, reshaped, dropped = encoder_state(self.state, vit.layout, options.pos_embed)
         if not self.found.sincos:
@@ -158,7 +167,7 @@ class _Order:
         report = load_strictly(
             vit,
             state,
-            report=LoadReport(self.source, file_sha256(self.source), 0, (), dropped, reshaped),
+            report=LoadReport(self.source, self.weights.sha256, 0, (), dropped, reshaped),
             optional=self._optional(self.found),
         )
         logger.info("%s", report.summary())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rsmeta.models.satmae.options import PUBLISHED_GROUPS, SIZES
 from rsmeta.models.satmae.records import LICENCE, RGB_BANDS
 from rsmeta.models.satmae.weights import FAMILIES, recognise, without_wrapper
+from rsmeta.models.weights import weights_of
 
 if TYPE_CHECKING:
     from rsmeta.models.checkpoint import Checkpoint
@@ -24,8 +25,15 @@ def satmae_line(name: str) -> str:
         "rgb": "red, green, blue",
         "temporal": "red, green, blue at three dates",
     }[kind]
-    whose = "rsmeta's own" if size == "nano" else f"published weights: {LICENCE}"
+    whose = "rsmeta's own" if size == "nano" else _published(name)
     return f"SatMAE {SIZES[size].label}: {what} ({whose})"
+
+
+def _published(name: str) -> str:
+    """Return the tags of the published weights, the default first, and their licence."""
+    found = sorted(weights_of(name), key=lambda known: not known.entry.default)
+    tags = ", ".join(f".{known.name.partition('.')[2]}" for known in found)
+    return f"published weights {tags}: {LICENCE}" if tags else "no published weights"
 
 
 def describe_satmae(checkpoint: Checkpoint) -> dict[str, Any] | None:
