@@ -201,7 +201,7 @@ def _record(spec: ModelSpec) -> BackboneRecord:
     return BackboneRecord(
         name=full,
         family="timm",
-        source=spec.checkpoint or config.hf_hub_id,
+        source=spec.checkpoint or (hub_source(full) if spec.pretrained else None),
         bands=("red", "green", "blue") if rgb else None,
         mean=tuple(config.mean),
         std=tuple(config.std),
