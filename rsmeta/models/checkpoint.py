@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from rsmeta.errors import CheckpointError, enumerate_names, one_line
 StateDict: TypeAlias = dict[str, Tensor]
 
 #: What numpy calls to make a number again, as each pickle of one says.
-_scalar: Callable[..., Any] = np.float64(0).__reduce__()[0]
+_scalar = cast("Callable[..., Any]", np.float64(0).__reduce__()[0])
 
 #: Keys under which training programs store a model's tensors beside other things.
 _WRAPPERS = ("model", "state_dict")

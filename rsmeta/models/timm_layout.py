@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import isqrt
 from typing import TYPE_CHECKING, Any
 
 from rsmeta.models.timm_names import fitting_name, size_name
@@ -137,7 +138,7 @@ def _image_px(state: Mapping[str, Tensor], patch_px: int, registers: int) -> int
         return places.shape[1] * patch_px
     tokens = ("cls_token" in state) + ("dist_token" in state)
     for prefix in (tokens + registers, tokens, 0):  # some networks give those tokens no place
-        side = round(max(places.shape[1] - prefix, 0) ** 0.5)
+        side = isqrt(max(places.shape[1] - prefix, 0))
         if side and side**2 == places.shape[1] - prefix:
             return side * patch_px
     return None

@@ -152,10 +152,11 @@ def _record(spec: ModelSpec) -> BackboneRecord:
         return BackboneRecord(name, "timm", spec.checkpoint, None, None, None, 224, None)
     first = known[0]
     told = len({(config.input_size[0], config.mean, config.std) for config in known}) == 1
+    full = f"{name}.{first.tag}" if len(known) == 1 and first.tag else name
     return BackboneRecord(
-        name=f"{name}.{first.tag}" if len(known) == 1 and first.tag else name,
+        name=full,
         family="timm",
-        source=spec.checkpoint or first.hf_hub_id,
+        source=spec.checkpoint or (hub_source(full) if spec.pretrained else None),
         bands=("red", "green", "blue") if first.input_size[0] == 3 else None,
         mean=tuple(first.mean) if told else None,
         std=tuple(first.std) if told else None,
