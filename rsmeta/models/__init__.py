@@ -17,7 +17,7 @@ from rsmeta.models.network import Network
 from rsmeta.models.prepare import Prepare
 from rsmeta.models.records import BackboneRecord
 from rsmeta.models.stem import StemReport
-from rsmeta.models.timm_vit import backbone_names, build_timm
+from rsmeta.models.timm.build import backbone_names, build_timm
 
 __all__ = [
     "BACKBONES",

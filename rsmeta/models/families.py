@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from rsmeta.errors import UnknownNameError
 from rsmeta.models.satmae.build import PREFIX, build_satmae, satmae_names
 from rsmeta.models.satmae.describe import describe_satmae, satmae_line
-from rsmeta.models.timm_layout import describe_timm
-from rsmeta.models.timm_vit import backbone_names, build_timm, timm_line
-from rsmeta.models.torchgeo_weights import PREFIX as TORCHGEO_PREFIX
-from rsmeta.models.torchgeo_weights import build_torchgeo, torchgeo_line, torchgeo_names
+from rsmeta.models.timm.build import backbone_names, build_timm, timm_line
+from rsmeta.models.timm.describe import describe_timm
+from rsmeta.models.torchgeo import PREFIX as TORCHGEO_PREFIX
+from rsmeta.models.torchgeo import build_torchgeo, torchgeo_line, torchgeo_names
 from rsmeta.registry import Registry
 
 if TYPE_CHECKING:

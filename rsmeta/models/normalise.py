@@ -25,6 +25,11 @@ Whose: TypeAlias = Literal["weights", "data"]
 _MEANS_APART = 2.0
 _STDS_APART = 4.0
 
+#: Weights with mean 0 were trained on scaled numbers, (x - 0) / range: a scene fits if its mean
+#: lies within 1.5 of that range, and its deviation is more than a hundredth of it.
+_RANGE = 1.5
+_FLAT = 0.01
+
 
 @dataclass(frozen=True)
 class BandStatistics:
@@ -130,11 +135,16 @@ def _strangest(
     for band, theirs, own in zip(bands, known, data, strict=True):
         if theirs is None:
             continue
-        apart = abs(own.mean - theirs.mean) > _MEANS_APART * theirs.std
-        wide = not 1 / _STDS_APART <= own.std / theirs.std <= _STDS_APART
-        if apart or wide:
+        if not _fits(own, theirs):
             return (
                 f"the weights' own statistics do not fit the scenes: {band.name} has "
                 f"{own.mean:.4g} ± {own.std:.4g}, they had {theirs.mean:.4g} ± {theirs.std:.4g}"
             )
     return None
+
+
+def _fits(own: BandStatistics, theirs: BandStatistics) -> bool:
+    if theirs.mean == 0:
+        return 0 <= own.mean <= _RANGE * theirs.std and _FLAT * theirs.std < own.std <= theirs.std
+    near = abs(own.mean - theirs.mean) <= _MEANS_APART * theirs.std
+    return near and 1 / _STDS_APART <= own.std / theirs.std <= _STDS_APART

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from rsmeta.models import BACKBONES, describe_checkpoint
 from rsmeta.models.checkpoint import Checkpoint, file_sha256
-from rsmeta.models.timm_layout import describe_timm
+from rsmeta.models.timm.describe import describe_timm
 from rsmeta.models.weights import known, known_weights
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,6 +63,17 @@ def test_auto_takes_the_data_where_they_do_not(mean: Any, std: Any) -> None:
     assert found.note.startswith("the weights' own statistics do not fit the scenes: B4 has")
     assert found.form == "two_sigma"  # what the weights want stays what they want
     assert _choose("weights", mean, std).mean[:2] == [0.3, 0.2]
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "whose"),
+    [(0.12, 0.06, "weights"), (1200, 600, "data"), (90, 40, "data"), (0.1, 0.001, "data")],
+)
+def test_weights_that_were_only_scaled(mean: float, std: float, whose: str) -> None:
+    """As TorchGeo's are: digital numbers by 10000, which is reflectance by 1."""
+    scaled = replace(RECORD, mean=(0.0,) * 3, std=(1.0,) * 3, form="standard")
+    found = choose_normalisation(scaled, LANDSAT[:2], [mean] * 2, [std] * 2)
+    assert {band.whose for band in found.bands} == {whose}
 
 
 def test_data_when_asked_for_and_when_nothing_is_known() -> None:

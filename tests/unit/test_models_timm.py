@@ -14,7 +14,7 @@ from rsmeta.config.model import ModelSpec
 from rsmeta.errors import CheckpointError, ConfigError, UnknownNameError
 from rsmeta.geo.bands import generic_band
 from rsmeta.models.checkpoint import file_sha256, read_checkpoint
-from rsmeta.models.timm_vit import TimmViT, backbone_names, build_timm
+from rsmeta.models.timm.build import TimmViT, backbone_names, build_timm
 
 if TYPE_CHECKING:
     from pathlib import Path

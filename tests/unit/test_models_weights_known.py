@@ -14,10 +14,10 @@ from torchvision.transforms.v2 import Normalize
 from rsmeta.config.model import ModelSpec
 from rsmeta.errors import CheckpointError, ConfigError, UnknownNameError
 from rsmeta.geo.bands import generic_band, loose_key
-from rsmeta.geo.sensors import load_sensor
+from rsmeta.geo.sensors import known_band, load_sensor
 from rsmeta.models import build_backbone, list_backbones
-from rsmeta.models.torchgeo_weights import PREFIX, torchgeo_names
-from rsmeta.models.torchvision_swin import is_torchvision_swin, timm_swin_state
+from rsmeta.models.timm.torchvision_swin import is_torchvision_swin, timm_swin_state
+from rsmeta.models.torchgeo import PREFIX, torchgeo_names
 from rsmeta.models.weights import known_weights, pick_weights
 from rsmeta.models.weights.download import cache_place
 from rsmeta.models.weights.known import read_weights
@@ -295,3 +295,29 @@ def test_satmae_tags_and_sizes_without_weights() -> None:
         build_backbone(ModelSpec(backbone="satmae_vit_l16_group.fmow_sentinel_mea"), S2)
     with pytest.raises(CheckpointError, match="no published weights of satmae_vit_b16_rgb are kn"):
         build_backbone(ModelSpec(backbone="satmae_vit_b16_rgb", pretrained=True), RGB)
+
+
+def test_a_swin_of_torchgeo_loads_through_its_name(tmp_path: Path) -> None:
+    """From a file in torchvision's layout, for other bands than it expects."""
+    parts = torchvision.models.swin_transformer
+    theirs = parts.SwinTransformer(
+        [4, 4], 16, [1, 1, 2, 1], [1, 2, 4, 4], [8, 8], num_classes=5,
+        block=parts.SwinTransformerBlockV2, downsample_layer=parts.PatchMergingV2,
+    )  # fmt: skip
+    theirs.features[0][0] = torch.nn.Conv2d(9, 16, 4, 4)
+    torch.save(theirs.state_dict(), tmp_path / "satlas.pth")
+    spec = ModelSpec(
+        backbone="torchgeo:Swin_V2_T_Weights.SENTINEL2_MI_MS_SATLAS",
+        checkpoint=str(tmp_path / "satlas.pth"),
+        options={"embed_dim": 16, "depths": [1, 1, 2, 1], "num_heads": [1, 2, 4, 4]},
+    )
+    own = build_backbone(spec).eval()
+    assert own.stem_report.all_matched
+    assert own.load_report is not None
+    assert own.load_report.missing == ()
+    x = torch.randn(1, 9, 256, 256)
+    with torch.no_grad():
+        wanted = theirs.eval().norm(theirs.features(x)).permute(0, 3, 1, 2)
+        torch.testing.assert_close(own(x).map, wanted, atol=2e-5, rtol=1e-4)
+    nir = build_backbone(spec, [known_band("B08"), known_band("B01")])
+    assert nir.stem_report.origins[0] == "B08"

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from rsmeta.config.model import ModelSpec
 from rsmeta.config.tuner import TunerSpec
 from rsmeta.geo.bands import generic_band
-from rsmeta.models.timm_vit import TimmViT, build_timm
+from rsmeta.models.timm.build import TimmViT, build_timm
 from rsmeta.peft import AdaptedModule, LoRA, apply_tuner, is_merged, merge, unmerge
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ from rsmeta.models.patch_stem import fit_patch_stem, own_bands
 from rsmeta.models.records import BackboneRecord
 from rsmeta.models.satmae.weights import refuse_satmae
 from rsmeta.models.stem import random_stem
+from rsmeta.models.timm.convert import fit_to_model, hub_source
 from rsmeta.models.timm.swin import TimmSwin
 from rsmeta.models.timm.vit import TimmViT
-from rsmeta.models.timm_weights import fit_to_model, hub_source
 from rsmeta.models.weights import locate_weights
 
 if TYPE_CHECKING:

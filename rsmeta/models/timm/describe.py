@@ -6,8 +6,8 @@ import re
 from math import isqrt
 from typing import TYPE_CHECKING, Any
 
-from rsmeta.models.timm_names import fitting_name, size_name
-from rsmeta.models.torchvision_swin import is_torchvision_swin, timm_swin_state
+from rsmeta.models.timm.names import fitting_name, size_name
+from rsmeta.models.timm.torchvision_swin import is_torchvision_swin, timm_swin_state
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,7 +9,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from rsmeta.errors import UnknownNameError
-from rsmeta.models.timm_vit import build_timm
+from rsmeta.models.timm.build import build_timm
 from rsmeta.models.weights import known_weights
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from torch import Tensor
 
 from rsmeta.errors import CheckpointError, one_line
-from rsmeta.models.torchvision_swin import is_torchvision_swin, timm_swin_state
+from rsmeta.models.timm.torchvision_swin import is_torchvision_swin, timm_swin_state
 from rsmeta.models.weights.hub import HUB_PREFIX
 
 if TYPE_CHECKING:
