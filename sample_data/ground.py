@@ -295,6 +295,19 @@ def mixed_labels(label: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.where(four[..., 1] == four[..., 2], four[..., 1], 0).astype(np.uint8)
 
 
+def majority_labels(label: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+    """Return the class of at least six tenths of each coarser pixel, 0 where there is none.
+
+    Args:
+        label: Class values on the 5 m grid, (factor * H, factor * W).
+        factor: Fine cells along the side of a pixel.
+    """
+    found = np.zeros([side // factor for side in label.shape], np.uint8)
+    for value in np.unique(label[label > 0]):
+        found[shrink(as_image(label == value), factor) >= 0.6] = value
+    return found
+
+
 def slope_light(ground: Ground, place: Place) -> Image:
     """Return the direct sunlight on the 10 m relief, (H/2, W/2), relative to level ground."""
     height_m = shrink(blur(ground.height_m, 2.0), 2)
