@@ -186,7 +186,8 @@ def _forests(canvas: _Canvas, place: Place, height_m: Image, river: Image) -> No
     warp = 30 * wild[::2, ::2]
     stand, _ = cells(rng, canvas.x[::2, ::2] + warp, canvas.y[::2, ::2] - warp, 90)
     stand = stand.repeat(2, axis=0).repeat(2, axis=1)
-    altitude = np.bincount(stand.ravel(), height_m.ravel()) / np.bincount(stand.ravel())
+    sizes = np.maximum(np.bincount(stand.ravel()), 1)  # a warped stand may lie off the ground
+    altitude = np.bincount(stand.ravel(), height_m.ravel()) / sizes
     score = altitude + rng.normal(0, 25, altitude.size)
     conifer = (score > np.quantile(score, 0.66))[stand]
     crowns = 0.85 + 0.12 * canvas.grain

@@ -23,7 +23,7 @@ from rsmeta.sample_data.places import FINE_M, FINE_PX, PIXEL_M, SIDE_PX, Place
 from rsmeta.sample_data.sensor import Sky, draw_sky, label_pixels
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from rsmeta.sample_data.ground import Ground
 
@@ -69,13 +69,11 @@ def look_landsat8(rng: np.random.Generator, place: Place, ground: Ground) -> Pic
     )
 
 
-def through_band(values: NDArray[np.float32], name: str) -> NDArray[np.float32]:
-    """Return what a band sees of values (..., 13) given at Sentinel-2's wavelengths, (...)."""
-    low, high = EDGES_NM[name]
-    at = np.linspace(low, high, 9)
-    rows = np.atleast_2d(values)
-    seen = np.array([np.interp(at, WAVELENGTH_NM, row).mean() for row in rows], np.float32)
-    return seen.reshape(values.shape[:-1])
+def through_band(values: ArrayLike, name: str) -> NDArray[np.float32]:
+    """Return what a band sees of rows of values at Sentinel-2's wavelengths, (N, 13) to (N,)."""
+    at = np.linspace(*EDGES_NM[name], 9)
+    rows = np.asarray(values).reshape(-1, len(WAVELENGTH_NM))
+    return np.array([np.interp(at, WAVELENGTH_NM, row).mean() for row in rows], np.float32)
 
 
 def _window(place: Place) -> tuple[slice, slice]:
@@ -106,13 +104,14 @@ def _observe(
         spectrum, diffuse = through_band(SPECTRA, name), through_band(DIFFUSE, name)
         surface = spectrum[ground.material] * ground.cover
         surface += spectrum[ground.under] * (1 - ground.cover)
-        seen = blur(as_image(surface * ground.brightness), 0.45 * _FACTOR)
-        direct = (1 - diffuse) * light * (1 - 0.93 * shadow)
-        seen = shrink(seen[fine], _FACTOR) * (direct + diffuse) + through_band(PATH, name) * haze
-        seen += opacity * (through_band(CLOUD, name) * texture - seen)
+        blurred = blur(as_image(surface * ground.brightness), 0.45 * _FACTOR)
+        seen = shrink(blurred[fine], _FACTOR)
+        seen = as_image(seen * ((1 - diffuse) * light * (1 - 0.93 * shadow) + diffuse))
+        seen = as_image(seen + through_band(PATH, name) * haze)
+        seen = as_image(seen + opacity * (through_band(CLOUD, name) * texture - seen))
         deviation = np.sqrt(np.maximum(seen, 0.002) * _SNR_REFLECTANCE[band]) / _SNR[band]
-        seen += rng.standard_normal(seen.shape) * deviation
-        counts[band] = np.clip(np.rint((seen - _OFFSET) / _SCALE), 1, 65_535)
+        noisy = seen + rng.standard_normal(seen.shape) * deviation
+        counts[band] = np.clip(np.rint((noisy - _OFFSET) / _SCALE), 1, 65_535)
     counts[:, _beyond_swath(place, light.shape)] = 0
     return counts
 
