@@ -18,6 +18,7 @@ from rsmeta.config.load import validate
 from rsmeta.errors import BundleError, OutputError, RsmetaError, one_line
 from rsmeta.models.build import build_network
 from rsmeta.models.checkpoint import file_sha256
+from rsmeta.models.shipped import shipped_weights
 
 if TYPE_CHECKING:
     from rsmeta.models.network import Network
@@ -139,9 +140,9 @@ def read_record(folder: Path) -> BundleRecord:
 
 def check_backbone(record: BundleRecord, folder: Path) -> None:
     """Refuse a bundle whose backbone weights are gone or are others than in training."""
-    if record.model.checkpoint is None:
+    file = _backbone_file(record)
+    if file is None:
         return
-    file = Path(record.model.checkpoint)
     if not file.is_file():
         raise BundleError(
             f"{folder} needs the backbone weights {file} (SHA-256 {record.backbone.sha256}); "
@@ -153,3 +154,11 @@ def check_backbone(record: BundleRecord, folder: Path) -> None:
             f"{file} is not the file that {folder} was trained on (SHA-256 {found}, wanted "
             f"{record.backbone.sha256}); put the right file there"
         )
+
+
+def _backbone_file(record: BundleRecord) -> Path | None:
+    """Return the file that the backbone's weights come from; none: chance, or a hub."""
+    model = record.model
+    if model.checkpoint is not None:
+        return Path(model.checkpoint)
+    return shipped_weights(model.backbone) if model.pretrained else None

@@ -72,6 +72,9 @@ class PretrainSettings(Strict):
     licence: str | None = Field(
         default=None, description="licence of the weights, written into their file"
     )
+    store: Literal["float32", "float16"] = Field(
+        default="float32", description="numbers of the stored backbone; float16: half the file"
+    )
     normalise: bool = Field(
         default=True, description="compare with patches of mean 0 and deviation 1, not with values"
     )

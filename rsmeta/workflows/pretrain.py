@@ -113,9 +113,10 @@ def _save_backbone(path: Path, module: PretrainModule, data: GroundDataModule) -
         encoder, module.prepare.mean, module.prepare.std,
         unit=_unit(data), licence=module.settings.licence,
     )  # fmt: skip
+    state = backbone_state(encoder, getattr(torch, module.settings.store))
     partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_bytes(save(backbone_state(encoder), metadata=record.metadata()))
+        partial.write_bytes(save(state, metadata=record.metadata()))
         partial.replace(path)
     except OSError as error:
         raise OutputError(f"cannot write {path} ({one_line(error)})") from error

@@ -25,7 +25,6 @@ from rsmeta.errors import TrainingError
 from rsmeta.losses import build_loss
 from rsmeta.metrics import SegmentationMetrics
 from rsmeta.models.build import build_network, tell
-from rsmeta.models.checkpoint import file_sha256
 from rsmeta.training.fit import FitResult, evaluate_part, fit
 from rsmeta.training.module import SegmentationModule
 from rsmeta.training.plots import plot_run
@@ -132,7 +131,7 @@ def describe(
         ),
         tile_px=settings.predict.tile_px or settings.data.chip_px,
         gsd_m=data.gsd_range_m,
-        backbone=_identity(settings, network),
+        backbone=_identity(network),
         model=settings.model,
         tuner=settings.tuner,
         meta=settings.meta,
@@ -142,14 +141,14 @@ def describe(
     )
 
 
-def _identity(settings: Settings, network: Network) -> BackboneIdentity:
-    record = network.backbone.record
-    checkpoint = settings.model.checkpoint
+def _identity(network: Network) -> BackboneIdentity:
+    record, report = network.backbone.record, network.backbone.load_report
+    sha256 = None if report is None else report.sha256
     return BackboneIdentity(
         name=record.name,
         licence=record.licence,
-        checkpoint=Path(checkpoint).name if checkpoint else None,
-        sha256=file_sha256(Path(checkpoint)) if checkpoint else None,
+        checkpoint=Path(report.source).name if report is not None and sha256 else None,
+        sha256=sha256,
     )
 
 

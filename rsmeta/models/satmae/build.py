@@ -28,6 +28,7 @@ from rsmeta.models.satmae.weights import (
     read_layout,
     without_wrapper,
 )
+from rsmeta.models.shipped import shipped_weights
 from rsmeta.models.stem import random_stem
 
 if TYPE_CHECKING:
@@ -73,6 +74,10 @@ def build_satmae(spec: ModelSpec, bands: Sequence[Band]) -> Satmae:
     if spec.backbone not in satmae_names():
         raise UnknownNameError("backbone", spec.backbone, satmae_names())
     if spec.pretrained:
+        shipped = shipped_weights(spec.backbone)
+        if shipped is not None:
+            own = {"checkpoint": str(shipped), "pretrained": False}
+            return build_satmae(spec.model_copy(update=own), bands)
         raise CheckpointError(
             f"the weights of {spec.backbone} are on no hub; download a checkpoint from the links "
             f"at https://github.com/sustainlab-group/SatMAE (CC BY-NC 4.0) and set "

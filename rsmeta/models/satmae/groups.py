@@ -91,7 +91,7 @@ def fit_group_stems(state: StateDict, groups: Sequence[ChannelGroup]) -> None:
         groups: Groups that have a band.
     """
     for group in groups:
-        weight = state[group.stem_key]
+        weight = state[group.stem_key].float()  # a file may hold half of the digits
         state[group.stem_key] = weight[:, list(group.members)] * group.factor
 
 

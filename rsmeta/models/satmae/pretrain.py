@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+import torch
+
 from rsmeta.config.model import ModelSpec
 from rsmeta.errors import ConfigError
 from rsmeta.models.records import OwnRecord
-from rsmeta.models.satmae.build import build_satmae
+from rsmeta.models.satmae.build import build_satmae, satmae_names
 from rsmeta.models.satmae.encoder import GroupEncoder
 from rsmeta.models.satmae.mae import GroupAutoencoder
 
@@ -48,16 +50,11 @@ def build_autoencoder(
             band of no group, or a mask that leaves nothing.
         CheckpointError: Weights that cannot be had or do not fit.
     """
-    spec = settings.model
-    backbone = build_satmae(_encoder_spec(spec), bands)
+    backbone = build_satmae(_encoder_spec(settings.model), bands)
     encoder = backbone.vit
-    if not isinstance(encoder, GroupEncoder):
-        raise ConfigError(
-            f"model.backbone={spec.backbone} has no channel groups, which pretraining is for; "
-            f"choose a satmae_vit_..._group"
-        )
+    assert isinstance(encoder, GroupEncoder)
     _check_chip(settings, encoder)
-    decoder = spec.decoder
+    decoder = settings.model.decoder
     autoencoder = GroupAutoencoder(
         encoder,
         dim=decoder.dim,
@@ -68,8 +65,14 @@ def build_autoencoder(
     return autoencoder, _kept_statistics(backbone.record, encoder)
 
 
-def backbone_state(encoder: GroupEncoder) -> StateDict:
-    """Return the encoder's tensors under SatMAE's published names; empty groups are left out."""
+def backbone_state(encoder: GroupEncoder, dtype: torch.dtype = torch.float32) -> StateDict:
+    """Return the encoder's tensors under SatMAE's published names; empty groups are left out.
+
+    Args:
+        encoder: The encoder.
+        dtype: Of what was learned; the formulas' embeddings are always float32.
+    """
+    learned = {name for name, _ in encoder.named_parameters()}
     places = {group.index: i for i, group in enumerate(encoder.groups)}
     state: StateDict = {}
     for key, value in encoder.state_dict().items():
@@ -81,6 +84,7 @@ def backbone_state(encoder: GroupEncoder) -> StateDict:
         elif key.startswith("patch_embed."):
             _, index, rest = key.split(".", 2)
             name = f"patch_embed.{places[int(index)]}.{rest}"
+        kept = kept.to(dtype) if key in learned else kept
         state[name] = kept.detach().cpu().contiguous()
     return state
 
@@ -111,6 +115,11 @@ def backbone_record(
 
 
 def _encoder_spec(spec: AutoencoderSpec) -> ModelSpec:
+    if spec.backbone in satmae_names() and not spec.backbone.endswith("_group"):
+        raise ConfigError(
+            f"model.backbone={spec.backbone} has no channel groups, which pretraining is for; "
+            f"choose a satmae_vit_..._group"
+        )
     # The class token's pooling: masked autoencoding has no use for the other.
     options = {**spec.options, "global_pool": False}
     if spec.options.get("global_pool"):
