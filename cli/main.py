@@ -20,7 +20,7 @@ COMMANDS = {
     "evaluate": "Compare a model, or a map, with reference labels.",
     "inspect": "Describe a scene, a bundle, a checkpoint or a configuration.",
     "list": "List what a configuration may name.",
-    "demo": "Make sample data, train on one part and map another.",
+    "demo": "Adapt a pretrained backbone to sample data, and map with it.",
 }
 
 

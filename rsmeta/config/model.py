@@ -52,7 +52,8 @@ class ModelSpec(Strict):
         default=None, description="file with the backbone's weights: .safetensors, .pth, .pt, .bin"
     )
     pretrained: bool = Field(
-        default=False, description="fetch the backbone's published weights from timm's hub"
+        default=False,
+        description="the weights that ship with rsmeta for it, else those of timm's hub",
     )
     stem: StemSpec = Field(default=StemSpec(), description="how the first layer meets the bands")
     head: HeadSpec = Field(default=HeadSpec(), description="from features to one score per class")

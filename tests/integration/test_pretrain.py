@@ -1,4 +1,4 @@
-"""Pretraining on the command line: what it leaves, what it refuses, and that a kill costs nothing."""
+"""Pretraining on the command line: what it leaves, what it refuses, what a kill costs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +22,7 @@ from rsmeta.models import build_backbone
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.conftest import MakeScene
     from tests.integration.conftest import Rsmeta

@@ -26,7 +26,8 @@ def satmae_line(name: str) -> str:
         "rgb": "red, green, blue",
         "temporal": "red, green, blue at three dates",
     }[kind]
-    whose = "rsmeta's own" if size == "nano" else f"published weights: {LICENCE}"
+    own = "rsmeta's own, with weights: pretrained: true"
+    whose = own if size == "nano" else f"published weights: {LICENCE}"
     return f"SatMAE {SIZES[size].label}: {what} ({whose})"
 
 
