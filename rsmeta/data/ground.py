@@ -64,15 +64,15 @@ def survey_ground(
         np.unique(np.minimum(np.arange(0, side, chip_px), max(side - chip_px, 0)))
         for side in (scene.grid.height_px, scene.grid.width_px)
     )
-    corners = np.stack(np.meshgrid(rows, cols, indexing="ij"), axis=-1).reshape(-1, 2)
-    chosen = np.sort(rng.permutation(len(corners))[:_SURVEYED])
-    share = len(corners) / len(chosen)
+    total = len(rows) * len(cols)
+    chosen = np.sort(rng.choice(total, min(total, _SURVEYED), replace=False, shuffle=False))
+    corners = np.stack([rows[chosen // len(cols)], cols[chosen % len(cols)]], axis=1)
     found = [
         (row, col)
-        for row, col in corners[chosen].tolist()
+        for row, col in corners.tolist()
         if scene.read(Window(col, row, chip_px, chip_px)).valid.mean() >= min_valid
     ]
-    return GroundIndex(np.array(found, np.int64).reshape(-1, 2), share)
+    return GroundIndex(np.array(found, np.int64).reshape(-1, 2), total / len(chosen))
 
 
 class GroundSampler(Sampler[GroundKey]):
