@@ -21,11 +21,18 @@ from rsmeta_cli import show
 )
 @click.pass_obj
 def command(options: dict[str, Any], output: Path) -> None:
-    """Make a sample landscape, train on its west, map its east: minutes, on a CPU."""
+    """Adapt a pretrained backbone to another sensor, and map with it: minutes, on a CPU.
+
+    The nano backbone knows Sentinel-2-like scenes. A sample landscape is made as Landsat 8 would
+    see it; adapters are trained on its west, its east is mapped and compared with the truth.
+    """
     from rsmeta.workflows.demo import demo
 
     result = demo(output, progress=sys.stderr.isatty() and not options["quiet"])
-    click.echo("\nthe map against the truth, on ground that training never saw:")
+    click.echo(
+        "\na backbone pretrained on Sentinel-2-like scenes, adapted to Landsat-8-like ones;\n"
+        "its map against the truth, on ground that training never saw:"
+    )
     show.scores(result.scores)
     click.echo(f"\nlook at   {result.picture}")
     click.echo(f"in a GIS  {result.map}")

@@ -15,11 +15,12 @@ from rsmeta.errors import RsmetaError, one_line
 #: Name of each command and the line that ``rsmeta --help`` shows; its code is imported on use.
 COMMANDS = {
     "train": "Train a model from a configuration.",
+    "pretrain": "Pretrain a backbone on scenes without labels.",
     "predict": "Map scenes with a trained model.",
     "evaluate": "Compare a model, or a map, with reference labels.",
     "inspect": "Describe a scene, a bundle, a checkpoint or a configuration.",
     "list": "List what a configuration may name.",
-    "demo": "Make sample data, train on one part and map another.",
+    "demo": "Adapt a pretrained backbone to sample data, and map with it.",
 }
 
 

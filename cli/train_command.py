@@ -9,21 +9,10 @@ from typing import Any
 import click
 
 from rsmeta_cli import show
+from rsmeta_cli.keys import CommandWithKeys
 
 
-class _CommandWithKeys(click.Command):
-    """Its help ends with every configuration key, default and meaning."""
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the keys by section."""
-        from rsmeta.config.describe import describe_keys
-
-        for section, keys in describe_keys():
-            with formatter.section(f"{section or 'top level'} keys"):
-                formatter.write_dl([(f"{key.path} [{key.default}]", key.help) for key in keys])
-
-
-@click.command(cls=_CommandWithKeys)
+@click.command(cls=CommandWithKeys)
 @click.argument("config", type=click.Path(path_type=Path))
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Run folder.")

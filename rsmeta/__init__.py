@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rsmeta.workflows.evaluate import evaluate, evaluate_map
     from rsmeta.workflows.inspect import inspect
     from rsmeta.workflows.predict import predict
+    from rsmeta.workflows.pretrain import pretrain
     from rsmeta.workflows.train import train
 
 try:
@@ -22,7 +23,8 @@ except PackageNotFoundError:  # a checkout on the path that was never installed
     __version__ = "0+unknown"
 
 __all__ = [
-    "__version__", "evaluate", "evaluate_map", "inspect", "load_bundle", "predict", "train",
+    "__version__", "evaluate", "evaluate_map", "inspect", "load_bundle", "predict", "pretrain",
+    "train",
 ]  # fmt: skip
 
 _HOME = {
@@ -31,6 +33,7 @@ _HOME = {
     "inspect": "rsmeta.workflows.inspect",
     "load_bundle": "rsmeta.bundle",
     "predict": "rsmeta.workflows.predict",
+    "pretrain": "rsmeta.workflows.pretrain",
     "train": "rsmeta.workflows.train",
 }
 

@@ -186,7 +186,8 @@ def _forests(canvas: _Canvas, place: Place, height_m: Image, river: Image) -> No
     warp = 30 * wild[::2, ::2]
     stand, _ = cells(rng, canvas.x[::2, ::2] + warp, canvas.y[::2, ::2] - warp, 90)
     stand = stand.repeat(2, axis=0).repeat(2, axis=1)
-    altitude = np.bincount(stand.ravel(), height_m.ravel()) / np.bincount(stand.ravel())
+    sizes = np.maximum(np.bincount(stand.ravel()), 1)  # a warped stand may lie off the ground
+    altitude = np.bincount(stand.ravel(), height_m.ravel()) / sizes
     score = altitude + rng.normal(0, 25, altitude.size)
     conifer = (score > np.quantile(score, 0.66))[stand]
     crowns = 0.85 + 0.12 * canvas.grain
@@ -293,6 +294,19 @@ def mixed_labels(label: NDArray[np.uint8]) -> NDArray[np.uint8]:
     four = label.reshape(height // 2, 2, width // 2, 2).transpose(0, 2, 1, 3)
     four = np.sort(four.reshape(height // 2, width // 2, 4), axis=-1)
     return np.where(four[..., 1] == four[..., 2], four[..., 1], 0).astype(np.uint8)
+
+
+def majority_labels(label: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+    """Return the class of at least six tenths of each coarser pixel, 0 where there is none.
+
+    Args:
+        label: Class values on the 5 m grid, (factor * H, factor * W).
+        factor: Fine cells along the side of a pixel.
+    """
+    found = np.zeros([side // factor for side in label.shape], np.uint8)
+    for value in np.unique(label[label > 0]):
+        found[shrink(as_image(label == value), factor) >= 0.6] = value
+    return found
 
 
 def slope_light(ground: Ground, place: Place) -> Image:

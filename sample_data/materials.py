@@ -27,6 +27,11 @@ BANDS = (
 #: Ground sampling distance of each band, in metres.
 GSD_M = (60, 10, 10, 10, 20, 20, 20, 10, 20, 60, 60, 20, 20)
 
+#: Centre of each band in nanometres.
+WAVELENGTH_NM = (
+    442.7, 492.4, 559.8, 664.6, 704.1, 740.5, 782.8, 832.8, 864.7, 945.1, 1373.5, 1613.7, 2202.4,
+)  # fmt: skip
+
 #: Signal-to-noise ratio at the reference radiance, and the reflectance that this is about.
 SNR = np.array([129, 154, 168, 142, 117, 89, 105, 174, 72, 114, 50, 100, 100], np.float32)
 SNR_REFLECTANCE = np.array(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rsmeta.sample_data.fields import Image, as_image, blur, enlarge, fractal, shrink
-from rsmeta.sample_data.ground import Ground, slope_light
+from rsmeta.sample_data.ground import Ground, mixed_labels, slope_light
 from rsmeta.sample_data.materials import (
     BANDS,
     CLOUD,
@@ -19,7 +19,9 @@ from rsmeta.sample_data.materials import (
     SNR_REFLECTANCE,
     SPECTRA,
     TRANSMISSION,
+    class_value,
 )
+from rsmeta.sample_data.picture import Picture
 from rsmeta.sample_data.places import FINE, PIXEL_M, SIDE_PX, Place
 
 if TYPE_CHECKING:
@@ -55,6 +57,40 @@ def draw_sky(rng: np.random.Generator, place: Place) -> Sky:
     texture = 1 - 0.05 * billows - 0.25 * np.clip(lit, -0.3, 0.5)
     inner = (slice(margin, -margin), slice(margin, -margin))
     return Sky(*(np.ascontiguousarray(a[inner], np.float32) for a in (opacity, shadow, texture)))
+
+
+def look_sentinel2(rng: np.random.Generator, place: Place, ground: Ground) -> Picture:
+    """Return a Level-1C product: top-of-atmosphere reflectance, 13 bands on the 10 m grid."""
+    sky = draw_sky(rng, place)
+    counts = observe(rng, place, ground, sky)
+    labels = label_pixels(mixed_labels(ground.label), sky.opacity, sky.shadow)
+    labels[(counts == 0).any(axis=0)] = 0
+    return Picture(
+        pixels=counts,
+        labels=labels,
+        bands=BANDS,
+        pixel_m=PIXEL_M,
+        inset_m=(0, 0),
+        nodata=0,
+        scale=1 / COUNTS,
+        offset=0,
+        title="Sentinel-2 L1C like",
+    )
+
+
+def label_pixels(labels: NDArray[np.uint8], opacity: Image, shadow: Image) -> NDArray[np.uint8]:
+    """Return what is known of each pixel under its sky, (H, W).
+
+    Args:
+        labels: Class of the ground, 0 where it is mixed or unknown.
+        opacity: Of the clouds; a veil leaves no label.
+        shadow: Of the clouds.
+    """
+    labels = labels.copy()
+    labels[(opacity > 0.08) | (shadow > 0.25)] = 0
+    labels[(shadow > 0.6) & (opacity <= 0.08)] = class_value("cloud shadow")
+    labels[opacity > 0.5] = class_value("cloud")
+    return labels
 
 
 def observe(rng: np.random.Generator, place: Place, ground: Ground, sky: Sky) -> NDArray[np.uint16]:

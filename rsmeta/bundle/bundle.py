@@ -142,7 +142,7 @@ def read_record(folder: Path) -> BundleRecord:
 def check_backbone(record: BundleRecord, folder: Path) -> None:
     """Refuse a bundle whose file of backbone weights is gone or another than in training.
 
-    Weights from a cache or the network are checked where they are located.
+    Weights that ship, or come from a cache or the network, are checked where they are located.
     """
     if record.model.checkpoint is None or not is_local(record.model.checkpoint):
         return

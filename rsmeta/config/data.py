@@ -136,29 +136,13 @@ class AugmentSettings(Strict):
     )
 
 
-class DataSettings(Strict):
-    """Scenes and labels; all file names are relative to ``root``."""
+class SceneSettings(Strict):
+    """Unlabelled scenes and the chips drawn from them; file names are relative to ``root``."""
 
     root: Path = Field(default=Path(), description="folder that the file names start from")
     scenes: _Names = Field(
         description="training scenes: files, folders or patterns such as '*.tif'"
     )
-    labels: str = Field(
-        description="label raster or polygons; '{stem}' stands for the scene's file name"
-    )
-    validation_scenes: _Names = Field(
-        default=(), description="scenes for validation only; none: cut from the training scenes"
-    )
-    test_scenes: _Names = Field(default=(), description="scenes for testing only")
-    classes: Annotated[tuple[ClassSpec, ...], BeforeValidator(_class_specs)] = Field(
-        description="[name, …], {value: name, …} or [{name, value, colour}, …]",
-    )
-    class_column: str | None = Field(
-        default=None,
-        description="column of the polygons with class name or value; none: the one with names",
-    )
-    layer: str | None = Field(default=None, description="layer of the polygon file; none: first")
-    ignore: _Values = Field(default=(), description="label values that mean 'no label'")
     sensor: str | dict[str, Any] | None = Field(
         default=None, description="sensor name, YAML file or mapping; none: from the bands"
     )
@@ -180,12 +164,33 @@ class DataSettings(Strict):
     chips_per_epoch: int = Field(default=800, ge=1, description="chips drawn in one epoch")
     batch_size: int = Field(default=16, ge=1, description="chips in one step")
     workers: int = Field(default=0, ge=0, description="processes that read chips; 0: none extra")
+    augment: AugmentSettings = AugmentSettings()
+
+
+class DataSettings(SceneSettings):
+    """Scenes and labels; all file names are relative to ``root``."""
+
+    labels: str = Field(
+        description="label raster or polygons; '{stem}' stands for the scene's file name"
+    )
+    validation_scenes: _Names = Field(
+        default=(), description="scenes for validation only; none: cut from the training scenes"
+    )
+    test_scenes: _Names = Field(default=(), description="scenes for testing only")
+    classes: Annotated[tuple[ClassSpec, ...], BeforeValidator(_class_specs)] = Field(
+        description="[name, …], {value: name, …} or [{name, value, colour}, …]",
+    )
+    class_column: str | None = Field(
+        default=None,
+        description="column of the polygons with class name or value; none: the one with names",
+    )
+    layer: str | None = Field(default=None, description="layer of the polygon file; none: first")
+    ignore: _Values = Field(default=(), description="label values that mean 'no label'")
     sampling: Literal["uniform", "sqrt", "balanced"] = Field(
         default="sqrt",
         description="chips by labelled area, by its square root per class, or classes equally",
     )
     split: SplitSettings = SplitSettings()
-    augment: AugmentSettings = AugmentSettings()
 
     @field_validator("split", mode="before", json_schema_input_type=SplitSettings | str)
     @classmethod

@@ -23,11 +23,11 @@ class Key(NamedTuple):
     help: str
 
 
-def describe_keys() -> list[tuple[str, list[Key]]]:
+def describe_keys(settings: type[BaseModel] = Settings) -> list[tuple[str, list[Key]]]:
     """Return the keys of each section, in the order of the models; '' is the top level."""
     top: list[Key] = []
     sections: list[tuple[str, list[Key]]] = [("", top)]
-    for name, field in Settings.model_fields.items():
+    for name, field in settings.model_fields.items():
         model = _section(field)
         if model is None:
             top.append(_key(name, field))

@@ -38,6 +38,13 @@ def load_settings(
         ConfigError: The file is missing or no mapping, a key is unknown (the nearest one is
             suggested), or a value does not fit.
     """
+    return read_settings(Settings, config, overrides)
+
+
+def read_settings(
+    model: type[M], config: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()
+) -> M:
+    """Read and check a configuration of any kind; see ``load_settings``."""
     tree = _plain(config) if isinstance(config, Mapping) else read_yaml(Path(config))
     for override in overrides:
         _apply_override(tree, override)
@@ -45,7 +52,7 @@ def load_settings(
         if section in tree:
             tree[section] = _expand_preset(section, tree[section])
     source = "the configuration" if isinstance(config, Mapping) else str(config)
-    return validate(Settings, tree, source)
+    return validate(model, tree, source)
 
 
 def validate(model: type[M], tree: Any, source: str) -> M:
@@ -134,7 +141,7 @@ def _sentence(model: type[BaseModel], error: ValidationError) -> str:
         near = did_you_mean(where[-1], known)
         return f"unknown key {key!r}{near or '; known here: ' + ', '.join(sorted(known))}"
     if first["type"] == "missing":
-        return f"the key {key!r} is missing; see: rsmeta train --help"
+        return f"the key {key!r} is missing; see the command's --help"
     message = first["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     if first["type"] in {"value_error", "assertion_error"}:
         return f"{key}: {message}" if key else message

@@ -66,8 +66,8 @@ class ModelSpec(Strict):
     )
     pretrained: bool = Field(
         default=False,
-        description="take the published weights that the backbone's name stands for, from the "
-        "cache or the network",
+        description="take the published weights that the backbone's name stands for: shipped with "
+        "rsmeta, from the cache, or from the network",
     )
     normalise: Literal["auto", "weights", "data"] = Field(
         default="auto",

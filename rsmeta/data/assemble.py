@@ -13,17 +13,16 @@ import shapely
 
 from rsmeta.data.chips import LabelledScene
 from rsmeta.data.labels import LabelRules, open_labels, read_polygons
+from rsmeta.data.opening import open_scenes, wanted_bands
 from rsmeta.data.splits import PARTS, Block, BlockLattice, Part, Region, choose_blocks, regions_of
 from rsmeta.data.survey import LabelIndex, count_by_block, index_labels
-from rsmeta.errors import ConfigError, LabelsError, SplitError
-from rsmeta.geo.bands import COMMON_NAMES
-from rsmeta.geo.scene import ReadRules, expand_sources, open_scene
-from rsmeta.geo.sensors import Band
+from rsmeta.errors import LabelsError, SplitError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from rsmeta.config.data import DataSettings
+    from rsmeta.geo.bands import Band
     from rsmeta.geo.grid import Grid
     from rsmeta.geo.scene import Scene
 
@@ -54,17 +53,15 @@ def assemble(
     Raises:
         RsmetaError: A scene, its bands, its labels or the split cannot be used.
     """
-    if not settings.root.is_dir():
-        raise ConfigError(f"no folder at data.root={settings.root}; give it as data.root=FOLDER")
     opened = {
-        name: _open_scenes(settings, patterns)
+        name: open_scenes(settings, patterns)
         for name, patterns in (
             ("train", settings.scenes),
             ("validation", settings.validation_scenes),
             ("test", settings.test_scenes),
         )
     }
-    wanted = bands or _wanted_bands(settings, opened["train"][0])
+    wanted = bands or wanted_bands(settings, opened["train"][0])
     pairs = {
         name: [_with_labels(settings, scene.select(wanted)) for scene in scenes]
         for name, scenes in opened.items()
@@ -230,30 +227,6 @@ def _block_px(settings: DataSettings, grid: Grid) -> int:
     fifth = min(grid.height_px, grid.width_px) // 5
     chip = settings.chip_px
     return settings.split.block_px or max(16, chip // 2, min(4 * chip, fifth))
-
-
-def _open_scenes(settings: DataSettings, patterns: Sequence[str]) -> list[Scene]:
-    rules = ReadRules(
-        sensor=settings.sensor,
-        bands=settings.bands,
-        scale=settings.scale,
-        offset=settings.offset,
-        nodata=settings.nodata,
-        valid_if=settings.valid_if,
-    )
-    return (
-        [open_scene(s, rules) for s in expand_sources(patterns, settings.root)] if patterns else []
-    )
-
-
-def _wanted_bands(settings: DataSettings, first: Scene) -> tuple[Band, ...]:
-    if settings.use_bands is None:
-        return first.bands
-    wanted = [
-        Band(name, name if name in COMMON_NAMES else None)  # a sensor's own name has none
-        for name in settings.use_bands
-    ]
-    return first.select(wanted).bands
 
 
 def _with_labels(settings: DataSettings, scene: Scene) -> LabelledScene:

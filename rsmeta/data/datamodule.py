@@ -50,6 +50,11 @@ class SceneDataModule(LightningDataModule):
         self.parts = assemble(settings, seed=seed, bands=bands)
         self.bands = self.parts["train"][0].labelled.scene.bands
 
+    @property
+    def validates(self) -> bool:
+        """Whether there is a validation part."""
+        return bool(self.parts["validation"])
+
     @cached_property
     def statistics(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation per band over training ground, (C,) each."""

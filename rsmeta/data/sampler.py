@@ -78,13 +78,13 @@ class RandomChipSampler(Sampler[ChipKey]):
 
     def __len__(self) -> int:
         """Return how many chips this process reads in an epoch."""
-        return self._length // _world()[1]
+        return self._length // world()[1]
 
     def __iter__(self) -> Iterator[ChipKey]:
         """Yield the chips of the epoch that this process reads."""
         rng = np.random.default_rng([self._seed, self._epoch])
         draws = rng.random((self._length, 3))
-        rank, size = _world()
+        rank, size = world()
         for place, down, right in draws[rank : len(self) * size : size]:
             hit = min(np.searchsorted(self._cumulative, place), len(self._cells) - 1)
             scene = int(self._scene[hit])
@@ -114,11 +114,11 @@ class GridChipSampler(Sampler[ChipKey]):
 
     def __len__(self) -> int:
         """Return how many chips this process reads."""
-        return len(range(_world()[0], len(self._keys), _world()[1]))
+        return len(range(world()[0], len(self._keys), world()[1]))
 
     def __iter__(self) -> Iterator[ChipKey]:
         """Yield the chips that this process reads."""
-        rank, size = _world()
+        rank, size = world()
         return iter(self._keys[rank::size])
 
 
@@ -141,7 +141,7 @@ def _chips_with_labels(index: LabelIndex, chip_px: int) -> list[tuple[int, int]]
     return [(int(r), int(c)) for r, c in np.unique(np.concatenate(corners), axis=0)]
 
 
-def _world() -> tuple[int, int]:
+def world() -> tuple[int, int]:
     """Return rank and number of the processes that train together."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank(), torch.distributed.get_world_size()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -12,7 +12,8 @@ from rsmeta.errors import TrainingError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rsmeta.data.chips import LabelledScene
+    from rsmeta.data.splits import Region
+    from rsmeta.geo.scene import Scene
 
 #: Side of the windows that statistics are read in, in pixels.
 _STEP_PX = 256
@@ -21,7 +22,17 @@ _STEP_PX = 256
 _WINDOWS = 64
 
 
-def band_statistics(scenes: Sequence[LabelledScene], *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+class Ground(Protocol):
+    """A scene, and the ground of it that may be seen; no region: all of it."""
+
+    @property
+    def scene(self) -> Scene: ...  # noqa: D102
+
+    @property
+    def region(self) -> Region | None: ...  # noqa: D102
+
+
+def band_statistics(scenes: Sequence[Ground], *, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Measure the bands over the valid pixels of the training ground.
 
     Large scenes are sampled: at most 64 windows of 256 x 256 pixels each, drawn with ``seed``.

@@ -193,6 +193,7 @@ def fit_stem(
 
     Source: ``repeat`` is what timm's ``adapt_input_conv`` does.
     """
+    weight = weight.float()  # a file may hold half of the digits
     names = [band.name for band in known]
     if weight.shape[1] != len(known) or len(set(names)) != len(names):
         raise ValueError(f"{len(known)} bands {names} for {weight.shape[1]} input filters")

@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch.callbacks import Callback
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from lightning import LightningModule, Trainer
 
 logger = logging.getLogger(__name__)
 
+#: Columns of every run, and of one that is validated.
+TRAINING_COLUMNS = ("epoch", "step", "lr", "train_loss")
 COLUMNS = (
-    "epoch", "step", "lr", "train_loss", "validation_loss",
-    "validation_accuracy", "validation_miou", "validation_macro_f1",
+    *TRAINING_COLUMNS,
+    "validation_loss", "validation_accuracy", "validation_miou", "validation_macro_f1",
 )  # fmt: skip
 
 
@@ -27,10 +30,12 @@ class History(Callback):
 
     Args:
         path: The CSV file; rewritten whole, atomically, after each epoch.
+        columns: Its columns.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, columns: Sequence[str] = COLUMNS) -> None:
         self.path = path
+        self.columns = tuple(columns)
         self.rows: list[dict[str, float]] = []
 
     def on_train_epoch_end(self, trainer: Trainer, _module: LightningModule) -> None:
@@ -41,7 +46,7 @@ class History(Callback):
         row: dict[str, float] = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
         row["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
         row["train_loss"] = known.get("train/loss_epoch", float("nan"))
-        for name in COLUMNS[4:]:
+        for name in self.columns[len(TRAINING_COLUMNS) :]:
             key = name.replace("_", "/", 1)
             if key in known:
                 row[name] = known[key]
@@ -63,7 +68,7 @@ class History(Callback):
     def _write(self) -> None:
         partial = self.path.with_name(f".{self.path.name}.partial")
         with partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS, restval="")
+            writer = csv.DictWriter(file, self.columns, restval="")
             writer.writeheader()
             writer.writerows(self.rows)
         os.replace(partial, self.path)  # noqa: PTH105 one call that is atomic on every system

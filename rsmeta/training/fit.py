@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
     from rsmeta.config.trainer import TrainerSettings
     from rsmeta.data.datamodule import SceneDataModule
+    from rsmeta.data.ground_module import GroundDataModule
     from rsmeta.training.module import SegmentationModule
+    from rsmeta.training.pretrain import PretrainModule
 
 logger = logging.getLogger(__name__)
 
@@ -63,8 +65,8 @@ class FitResult:
 
 
 def fit(
-    module: SegmentationModule,
-    data: SceneDataModule,
+    module: SegmentationModule | PretrainModule,
+    data: SceneDataModule | GroundDataModule,
     *,
     output: Path,
     resume: bool = False,
@@ -73,7 +75,7 @@ def fit(
     """Train, and leave in the module the weights that the settings say to keep.
 
     Args:
-        module: The module; its network is trained in place.
+        module: The module; its network, or autoencoder, is trained in place.
         data: Chips for training and, if there is such a part, validation.
         output: The run's folder; checkpoints, TensorBoard files and history.csv go there.
         resume: Go on from the last checkpoint, if there is one.
@@ -88,8 +90,8 @@ def fit(
             f"data.chips_per_epoch={data.settings.chips_per_epoch} is less than one batch of "
             f"data.batch_size={data.settings.batch_size}; raise the one or lower the other"
         )
-    validates = bool(data.parts["validation"])
-    history = History(output / "history.csv")
+    validates = data.validates
+    history = History(output / "history.csv", module.columns)
     best = _best_checkpoint(output, settings) if validates else None
     last = ModelCheckpoint(
         output / "checkpoints", filename="last", save_top_k=1, monitor=None,
@@ -191,7 +193,7 @@ def _extra_callbacks(trainer: Trainer, settings: TrainerSettings, validates: boo
         callbacks.insert(0, stop)
 
 
-def _restore(module: SegmentationModule, path: str) -> int | None:
+def _restore(module: SegmentationModule | PretrainModule, path: str) -> int | None:
     """Load the kept weights; return the epoch that they are of."""
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)

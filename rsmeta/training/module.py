@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zlib
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,7 +10,9 @@ from lightning import LightningModule
 
 from rsmeta.data.augment import Augment
 from rsmeta.errors import TrainingError
+from rsmeta.training.callbacks import COLUMNS
 from rsmeta.training.optimizers import build_optimizer
+from rsmeta.training.seeding import seed_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +33,9 @@ class SegmentationModule(LightningModule):
         metrics: Gathers predictions of validation and test chips.
         settings: Optimizer, augmentation and seed.
     """
+
+    #: Columns of history.csv.
+    columns = COLUMNS
 
     def __init__(
         self, network: Network, loss: nn.Module, metrics: SegmentationMetrics, settings: Settings
@@ -54,8 +58,7 @@ class SegmentationModule(LightningModule):
 
         By batch, because Lightning starts no epoch anew when it resumes at an epoch's end.
         """
-        place = (self.settings.seed, self.current_epoch, batch_index, self.global_rank)
-        torch.manual_seed(zlib.crc32(repr(place).encode()))
+        seed_batch(self.settings.seed, self.current_epoch, batch_index, self.global_rank)
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         """Return the loss of one batch.

@@ -12,10 +12,11 @@ from rsmeta.errors import TrainingError
 if TYPE_CHECKING:
     from rsmeta.config.trainer import OptimizerSettings
     from rsmeta.models.network import Network
+    from rsmeta.models.satmae.mae import GroupAutoencoder
 
 
 def build_optimizer(
-    network: Network, settings: OptimizerSettings, total_steps: int
+    network: Network | GroupAutoencoder, settings: OptimizerSettings, total_steps: int
 ) -> dict[str, Any]:
     """Return Lightning's optimizer dictionary.
 

@@ -1,4 +1,4 @@
-"""The whole way once, on made-up ground: sample data, training, map, comparison."""
+"""The whole way once, on made-up ground: a pretrained backbone goes over to another sensor."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ class DemoResult:
 
 
 def demo(output: str | Path, *, progress: bool = False) -> DemoResult:
-    """Train on the west of a made-up landscape and map its east.
+    """Adapt the nano backbone to the west of a made-up landscape and map its east.
+
+    The backbone was pretrained on Sentinel-2-like scenes of other places; the landscape is seen
+    as Landsat 8 sees it.
 
     Args:
         output: Folder for everything; an earlier demo's run in it is replaced.
@@ -50,11 +53,11 @@ def demo(output: str | Path, *, progress: bool = False) -> DemoResult:
     """
     output = Path(output)
     try:
-        data = make_landscape(output / "data")
+        data = make_landscape(output / "data", sensor="landsat8")
         shutil.rmtree(output / "run", ignore_errors=True)
     except OSError as error:
         raise OutputError(f"cannot write the demo to {output} ({one_line(error)})") from error
-    logger.info("made a landscape of %d scenes in %s", len(data.scenes), data.folder)
+    logger.info("made a landscape of %d Landsat-8-like scenes in %s", len(data.scenes), data.folder)
     east = data.scenes[1]
     run = train(
         config_dir() / "experiments" / "demo.yaml",

@@ -7,7 +7,7 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any
 
-from rsmeta.config import Settings, dump_settings
+from rsmeta.config import dump_settings
 from rsmeta.config.load import read_yaml
 from rsmeta.errors import OutputError, RsmetaError, one_line
 
@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from rsmeta.config.base import Strict
+
 logger = logging.getLogger(__name__)
 
 CONFIG_FILE = "config.yaml"
+METRICS_FILE = "metrics.json"
 
 #: Settings that may differ when a run is resumed: how long, where and how fast it runs.
 _MAY_CHANGE = {
@@ -28,7 +31,7 @@ _MAY_CHANGE = {
 }  # fmt: skip
 
 
-def check_run(output: Path, settings: Settings, *, resume: bool) -> None:
+def check_run(output: Path, settings: Strict, *, resume: bool) -> None:
     """Check that the run can be written; nothing is written yet.
 
     Raises:
@@ -54,7 +57,7 @@ def check_run(output: Path, settings: Settings, *, resume: bool) -> None:
 
 
 @contextlib.contextmanager
-def begun(output: Path, settings: Settings) -> Iterator[None]:
+def begun(output: Path, settings: Strict) -> Iterator[None]:
     """Make the run folder with its resolved configuration, as long as there is a run to hold.
 
     A run that fails before its first checkpoint leaves no configuration, so that it can be

@@ -29,7 +29,7 @@ from rsmeta.models.weights import is_local
 from rsmeta.training.fit import FitResult, evaluate_part, fit
 from rsmeta.training.module import SegmentationModule
 from rsmeta.training.plots import plot_run
-from rsmeta.workflows.run_folder import begun, check_run, write_text
+from rsmeta.workflows.run_folder import METRICS_FILE, begun, check_run, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from rsmeta.models.network import Network
 
 logger = logging.getLogger(__name__)
-
-METRICS_FILE = "metrics.json"
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ import shapely
 import yaml
 
 from rsmeta.config import load_settings
+from rsmeta.config.load import read_settings
+from rsmeta.config.pretrain import PretrainSettings
 from rsmeta.geo.sensors import load_sensor
 
 if TYPE_CHECKING:
@@ -36,6 +38,13 @@ SMALL = (
     "trainer.accelerator=cpu",
     "model.options={img_size: 32, patch_size: 8, embed_dim: 16, depth: 2, num_heads: 2}",
 )  # fmt: skip
+
+#: The same for pretraining; where a page trains with what it left, both have one size.
+SMALL_PRETRAINING = (
+    *SMALL[:-1],
+    "model.options={img_size: 32, patch_size: 8, embed_dim: 16, channel_embed: 8, depth: 2, "
+    "num_heads: 2}",
+)
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -56,7 +65,16 @@ def commands(page: Path) -> list[list[str]]:
 
 
 def configurations(page: Path) -> list[dict[str, Any]]:
-    """Return the configurations on a page."""
+    """Return the training configurations on a page."""
+    return [tree for tree in _with_data(page) if "labels" in tree["data"]]
+
+
+def pretrainings(page: Path) -> list[dict[str, Any]]:
+    """Return the configurations of pretraining on a page."""
+    return [tree for tree in _with_data(page) if "labels" not in tree["data"]]
+
+
+def _with_data(page: Path) -> list[dict[str, Any]]:
     trees = [yaml.safe_load(block) for block in blocks(page, "yaml")]
     return [tree for tree in trees if "data" in tree]
 
@@ -103,9 +121,11 @@ def here(
     """A copy of the workplace as the current folder, with the page's own configuration."""
     page: Path = request.getfixturevalue("page")
     folder = Path(shutil.copytree(workplace, tmp_path / "workplace"))
-    trees = configurations(page)
-    if trees:
-        (folder / "config.yaml").write_text(yaml.safe_dump(trees[0]), encoding="utf-8")
+    for name, trees in (
+        ("config.yaml", configurations(page)), ("pretrain.yaml", pretrainings(page)),
+    ):  # fmt: skip
+        if trees:
+            (folder / name).write_text(yaml.safe_dump(trees[0]), encoding="utf-8")
     if any(words[0] == "train" for words in commands(page)):
         shutil.rmtree(folder / "run")
     monkeypatch.chdir(folder)
@@ -121,7 +141,7 @@ def named_outputs(words: list[str]) -> list[Path]:
 @pytest.mark.usefixtures("here")
 def test_commands_on_the_page_work(rsmeta: Rsmeta, page: Path) -> None:
     for words in commands(page):
-        small = SMALL if words[0] == "train" else ()
+        small = {"train": SMALL, "pretrain": SMALL_PRETRAINING}.get(words[0], ())
         ended = rsmeta(*words, *small)
         assert ended.status == 0, f"rsmeta {shlex.join(words)}: {ended.err}"
         for path in named_outputs(words):
@@ -142,15 +162,17 @@ def test_python_on_the_page_works(page: Path) -> None:
 )
 def test_yaml_on_the_page_loads(page: Path) -> None:
     for tree in map(yaml.safe_load, blocks(page, "yaml")):
-        if "data" in tree:
-            assert load_settings(tree).data.scenes
-        else:
+        if "data" not in tree:
             assert load_sensor(tree).bands
+        elif tree in pretrainings(page):
+            assert read_settings(PretrainSettings, tree).data.scenes
+        else:
+            assert load_settings(tree).data.scenes
 
 
 def test_the_pages_are_there() -> None:
     names = {page.stem for page in PAGES_WITH_COMMANDS}
-    assert names >= {"README", "train", "predict", "sensors"}
+    assert names >= {"README", "pretrain", "train", "predict", "sensors"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -13,10 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from rsmeta.config import dump_settings, load_settings
+from rsmeta.config import Settings, dump_settings, load_settings
 from rsmeta.config.data import DEFAULT_COLOURS
 from rsmeta.config.describe import describe_keys, json_schema
-from rsmeta.config.load import PRESET_SECTIONS, preset_comment, preset_names
+from rsmeta.config.load import (
+    PRESET_SECTIONS,
+    preset_comment,
+    preset_names,
+    read_settings,
+)
+from rsmeta.config.pretrain import PretrainSettings
 from rsmeta.config.resources import config_dir
 from rsmeta.errors import ConfigError, UnknownNameError
 
@@ -264,6 +270,22 @@ def test_every_experiment_loads_and_is_short(path: Path) -> None:
     comment = " ".join(line for line in lines if line.startswith("#"))
     assert "Data:" in comment, "a comment says where the data come from"
     assert len([line for line in lines if not line.lstrip().startswith("#")]) <= 10
+
+
+@pytest.mark.parametrize(
+    "path", sorted((config_dir() / "pretrain").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_every_pretraining_loads(path: Path) -> None:
+    loaded = read_settings(PretrainSettings, path, ["data.root=somewhere"])
+    assert loaded.licence, "weights that ship say under which licence"
+    assert path.read_text(encoding="utf-8").startswith("#"), "a comment says what it is"
+
+
+@pytest.mark.parametrize("model", [Settings, PretrainSettings])
+def test_every_key_of_every_command_has_a_line_of_help(model: Any) -> None:
+    for _, keys in describe_keys(model):
+        for key in keys:
+            assert key.help, key.path
 
 
 def test_there_are_experiments() -> None:

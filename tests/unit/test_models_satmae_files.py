@@ -13,9 +13,12 @@ from safetensors.torch import save_file
 from rsmeta.config.model import ModelSpec
 from rsmeta.errors import CheckpointError, ConfigError, UnknownNameError
 from rsmeta.geo.bands import generic_band
+from rsmeta.geo.sensors import load_sensor
 from rsmeta.models import build_backbone, describe_checkpoint, open_checkpoint
 from rsmeta.models.records import METADATA_KEY, OwnRecord
 from rsmeta.models.satmae import satmae_names
+from rsmeta.models.satmae.options import PUBLISHED_GROUPS
+from rsmeta.models.shipped import shipped_weights
 from tests.unit.tiny_satmae import KINDS, RGB, TEN, build, pretrained, state_of
 
 if TYPE_CHECKING:
@@ -219,3 +222,42 @@ def test_inspect_tells_what_it_is(official: Path, tmp_path: Path) -> None:
     told = describe_checkpoint(tmp_path / "tuned.safetensors")
     assert (told["family"], told["training_stage"]) == ("SatMAE temporal", "fine-tuned")
     assert (told["classes"], told["pooling"]) == (62, "mean of patches")
+
+
+# -- the weights that ship -----------------------------------------------------------------------
+
+
+def test_the_nano_backbone_ships_with_its_weights() -> None:
+    file = shipped_weights("satmae_vit_nano_group")
+    assert file is not None
+    assert file.stat().st_size <= 2_000_000
+    backbone = build_backbone(ModelSpec(backbone="satmae_vit_nano_group", pretrained=True), TEN)
+    assert backbone.load_report is not None
+    assert backbone.load_report.missing == ("channel_cls_embed",)
+    assert {p.dtype for p in backbone.parameters()} == {torch.float32}
+    record = backbone.record
+    assert (record.form, record.unit, record.licence) == ("standard", "reflectance", "CC0-1.0")
+    assert record.bands == tuple(name for group in PUBLISHED_GROUPS for name in group)
+    assert record.mean is not None
+    assert all(0.03 < mean < 0.5 for mean in record.mean), "reflectance"
+    told = describe_checkpoint(file)
+    assert told["backbone"] == "satmae_vit_nano_group"
+    assert told["licence"] == "CC0-1.0"
+    assert told["bands"] == ["+".join(group) for group in PUBLISHED_GROUPS]
+
+
+def test_nano_without_weights_has_the_same_measures() -> None:
+    random = build_backbone(ModelSpec(backbone="satmae_vit_nano_group"), TEN)
+    shipped = build_backbone(ModelSpec(backbone="satmae_vit_nano_group", pretrained=True), TEN)
+    assert (random.dim, random.depth, random.patch_px) == (shipped.dim, shipped.depth, 8)
+    shapes = [{k: v.shape for k, v in b.named_parameters()} for b in (random, shipped)]
+    assert shapes[0] == shapes[1]
+
+
+def test_landsat_takes_the_shipped_filters_by_name() -> None:
+    bands = [
+        b for b in load_sensor("landsat_oli").bands if b.name in ("B2", "B3", "B4", "B5", "B6")
+    ]
+    backbone = build_backbone(ModelSpec(backbone="satmae_vit_nano_group", pretrained=True), bands)
+    assert backbone.stem_report.origins == ("B02", "B03", "B04", "B8A", "B11")
+    assert backbone.stem_report.all_matched

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from rsmeta.config.model import ModelSpec
 from rsmeta.geo.sensors import load_sensor
 from rsmeta.models.satmae import build_satmae
-from rsmeta.models.satmae.mae import GroupAutoencoder, draw_mask, to_patches
+from rsmeta.models.satmae.mae import GroupAutoencoder, draw_mask, from_patches, to_patches
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,6 +80,29 @@ def test_each_band_is_compared_with_itself() -> None:
     made = model(x, torch.rand(1, 48))
     assert model.loss(x, made).item() == 0
     assert torch.equal(made.pixels, to_patches(x, 8))
+
+
+def test_patches_with_an_invalid_pixel_do_not_count() -> None:
+    model = _autoencoder(bands=TEN[:4])
+    x = torch.randn(1, 4, 32, 32)
+    made = model(x, torch.rand(1, 32))
+    valid = torch.ones(1, 32, 32, dtype=torch.bool)
+    assert torch.equal(model.loss(x, made, valid=valid), model.loss(x, made))
+    valid[0, 5, 5] = False
+    strange = x.clone()
+    strange[:, :, :8, :8] = 1e6
+    of_others = made.hidden.clone()
+    of_others[:, :, 0] = 0
+    for normalise in (False, True):
+        found = model.loss(strange, made, valid=valid, normalise=normalise)
+        wanted = model.loss(x, made._replace(hidden=of_others), normalise=normalise)
+        torch.testing.assert_close(found, wanted)
+    assert model.loss(x, made, valid=torch.zeros_like(valid)) == 0
+
+
+def test_patches_become_images_again() -> None:
+    x = torch.randn(2, 3, 16, 24)
+    assert torch.equal(from_patches(to_patches(x, 8), 2, 3), x)
 
 
 def test_it_learns() -> None:

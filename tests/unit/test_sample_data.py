@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +13,11 @@ import numpy as np
 import pytest
 import rasterio
 
+from rsmeta.geo.scene import ReadRules, open_scene
 from rsmeta.sample_data import BANDS, CLASSES, SampleData, make_landscape
 from rsmeta.sample_data.__main__ import main
 from rsmeta.sample_data.materials import SPECTRA, material
+from rsmeta.sample_data.places import draw_place
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -145,7 +148,99 @@ def test_polygons_lie_on_their_classes_in_another_crs(made: SampleData) -> None:
     assert np.mean(np.array(found) == frame["class"].map(values)) > 0.9
 
 
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> dict[str, SampleData]:
+    folder = tmp_path_factory.mktemp("sensors")
+    return {sensor: make_landscape(folder, sensor=sensor) for sensor in ("landsat8", "sentinel1")}
+
+
+def test_the_named_places_never_change(made: SampleData) -> None:
+    """Pictures, documentation and benchmarks show these very pixels."""
+    digests = [hashlib.sha256(read(path).tobytes()).hexdigest()[:16] for path in made.scenes]
+    assert digests == ["86d3e18a7a7cd21f", "196526522610b516"]
+
+
+def test_landsat_has_its_own_grid_and_counts(others: dict[str, SampleData]) -> None:
+    for path, labels in zip(others["landsat8"].scenes, others["landsat8"].labels, strict=True):
+        scene = open_scene(path)
+        assert [band.common_name for band in scene.bands] == [
+            "coastal", "blue", "green", "red", "nir08", "swir16", "swir22",
+        ]  # fmt: skip
+        named = open_scene(path, ReadRules(sensor="landsat_oli"))
+        assert [band.name for band in named.bands] == [f"B{i}" for i in range(1, 8)]
+        assert named.scale == scene.scale == (0.0000275,) * 7
+        assert named.offset == scene.offset == (-0.2,) * 7
+        transform = scene.grid.transform
+        assert scene.grid.pixel_size == (30, 30)
+        assert (transform.c % 30, transform.f % 30) == (15, 15)
+        with rasterio.open(labels) as truth:
+            assert (truth.transform, truth.shape) == (transform, (159, 159))
+
+
+def test_sensors_see_the_same_ground(made: SampleData, others: dict[str, SampleData]) -> None:
+    """Where Landsat knows a class, most of the Sentinel-2 pixels beneath are of that class."""
+    forest, water = 3, 1
+    for sentinel, landsat in zip(made.labels, others["landsat8"].labels, strict=True):
+        with rasterio.open(sentinel) as fine, rasterio.open(landsat) as coarse:
+            known = coarse.read(1)
+            beneath = fine.read(1)[1:478, 1:478].reshape(159, 3, 159, 3)[:, 1, :, 1]
+            offset = (coarse.transform.c - fine.transform.c, fine.transform.f - coarse.transform.f)
+        assert max(offset) <= 25
+        for value in (forest, water):
+            both = (known == value) & (beneath > 0) & (beneath < 10)
+            assert (beneath[both] == value).mean() > 0.85
+
+
+def test_landsat_is_surface_reflectance(others: dict[str, SampleData]) -> None:
+    path, labels = others["landsat8"].scenes[0], others["landsat8"].labels[0]
+    scene, truth = open_scene(path), read(labels)
+    chip = scene.read(scene.grid.full_window)
+    red, nir = chip.data[3], chip.data[4]
+    conifer, water = truth == 3, truth == 1
+    assert np.median((nir - red)[conifer] / (nir + red)[conifer]) > 0.6
+    assert np.median(nir[water]) < 0.05
+    assert np.median(chip.data[1][conifer]) < 0.04, "no light of the air is left in blue"
+    assert not truth[~chip.valid].any()
+
+
+def test_radar_is_backscatter_with_speckle_and_no_clouds(others: dict[str, SampleData]) -> None:
+    path, labels = others["sentinel1"].scenes[0], others["sentinel1"].labels[0]
+    scene, truth = open_scene(path), read(labels)
+    assert scene.sensor == "sentinel1_grd"
+    chip = scene.read(scene.grid.full_window)
+    values = {c.name: c.value for c in CLASSES}
+    assert not np.isin(truth, [values["cloud"], values["cloud shadow"]]).any()
+    vv, vh = chip.data
+    assert (vv > vh)[chip.valid].mean() > 0.9
+    lake = 10 ** (vv[truth == values["water"]] / 10)
+    town = 10 ** (vv[truth == values["built-up"]] / 10)
+    assert 10 * np.log10(np.median(lake)) < -16 < -9 < 10 * np.log10(np.median(town))
+    forest = 10 ** (vh[truth == values["conifer forest"]] / 10)
+    assert 3 < forest.mean() ** 2 / forest.var() < 5, "the looks of a GRD product"
+    assert 0.02 < (~chip.valid).mean() < 0.2
+
+
+def test_places_are_drawn_by_seed(tmp_path: Path) -> None:
+    drawn = [
+        [draw_place(np.random.default_rng([seed, number]), number) for number in range(40)]
+        for seed in (0, 0, 1)
+    ]
+    assert drawn[0] == drawn[1] != drawn[2]
+    spots = {(place.west_m, place.north_m) for place in drawn[0]}
+    assert len(spots) == 40, "no place lies on another"
+    days = {place.acquired[:10] for place in drawn[0]}
+    assert len(days) > 20, "several seasons"
+    assert all(15 < place.sun_elevation_deg < 70 for place in drawn[0])
+    made = make_landscape(tmp_path, seed=5, places=1)
+    assert [path.name for path in made.scenes] == ["place000.tif"]
+    assert set(np.unique(read(made.labels[0]))) >= set(range(10))
+
+
 def test_the_script_says_how_it_is_used(capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments in ([], ["folder", "seed"], ["folder", "1", "2"]):
+    for arguments in (
+        [], ["folder", "seed"], ["f", "--sensor", "spot"], ["f", "--places", "0"],
+        ["f", "--seed", "-1"],
+    ):  # fmt: skip
         assert main(arguments) == 2
         assert "usage" in capsys.readouterr().err
+    assert main(["--help"]) == 0

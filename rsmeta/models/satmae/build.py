@@ -35,6 +35,7 @@ from rsmeta.models.satmae.weights import (
     read_layout,
     without_wrapper,
 )
+from rsmeta.models.shipped import shipped_weights
 from rsmeta.models.stem import random_stem
 from rsmeta.models.weights import locate_weights, pick_weights
 
@@ -83,8 +84,11 @@ def build_satmae(spec: ModelSpec, bands: Sequence[Band] | None = None) -> Satmae
     name, _, tag = spec.backbone.partition(".")
     if name not in satmae_names():
         raise UnknownNameError("backbone", name, satmae_names())
-    known = pick_weights(spec.backbone) if tag or spec.pretrained else None
     given: dict[str, object] = {"backbone": name}
+    shipped = shipped_weights(spec.backbone) if spec.pretrained else None
+    if shipped is not None:
+        given |= {"checkpoint": str(shipped), "pretrained": False}
+    known = pick_weights(spec.backbone) if (tag or spec.pretrained) and not shipped else None
     if known is not None and spec.pretrained:
         given |= {"checkpoint": known.entry.source, "pretrained": False}
         given["checkpoint_sha256"] = spec.checkpoint_sha256 or known.entry.sha256

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rsmeta.models.records import own_record
 from rsmeta.models.satmae.options import PUBLISHED_GROUPS, SIZES
 from rsmeta.models.satmae.records import LICENCE, RGB_BANDS
 from rsmeta.models.satmae.weights import FAMILIES, recognise, without_wrapper
@@ -11,6 +12,7 @@ from rsmeta.models.weights import weights_of
 
 if TYPE_CHECKING:
     from rsmeta.models.checkpoint import Checkpoint
+    from rsmeta.models.records import OwnRecord
     from rsmeta.models.satmae.weights import Recognised
 
 #: What a training program notes beside the tensors that is worth showing.
@@ -25,7 +27,8 @@ def satmae_line(name: str) -> str:
         "rgb": "red, green, blue",
         "temporal": "red, green, blue at three dates",
     }[kind]
-    whose = "rsmeta's own" if size == "nano" else _published(name)
+    own = "rsmeta's own, with weights: pretrained: true"
+    whose = own if size == "nano" else _published(name)
     return f"SatMAE {SIZES[size].label}: {what} ({whose})"
 
 
@@ -41,7 +44,7 @@ def describe_satmae(checkpoint: Checkpoint) -> dict[str, Any] | None:
     found = recognise(without_wrapper(checkpoint.tensors))
     if found is None:
         return None
-    size = found.size
+    size, own = found.size, own_record(checkpoint.notes, "the file")
     told: dict[str, Any] = {
         "family": FAMILIES[found.kind],
         "backbone": found.backbone,
@@ -50,18 +53,23 @@ def describe_satmae(checkpoint: Checkpoint) -> dict[str, Any] | None:
         "depth": found.depth,
         "patch_px": found.patch_px,
         "image_px": found.image_px,
-        "bands": _bands(found),
+        "bands": _bands(found, own),
         "training_stage": found.stage,
         "classes": found.classes,
         "pooling": "mean of patches" if found.global_pool else "class token",
         "positions": "sine-cosine" if found.sincos else "learned",
         "licence": checkpoint.notes.get("licence", f"{LICENCE} as SatMAE's authors publish theirs"),
     }
+    if own is not None:
+        told |= {"licence": own.licence, "normalisation": own.model_dump(
+            include={"form", "unit", "mean", "std"}, mode="json")}  # fmt: skip
     noted = {key: checkpoint.notes[key] for key in _NOTES if key in checkpoint.notes}
     return {**told, "training": noted} if noted else told
 
 
-def _bands(found: Recognised) -> list[str]:
+def _bands(found: Recognised, own: OwnRecord | None) -> list[str]:
+    if own is not None and own.groups is not None:
+        return ["+".join(group) for group in own.groups]
     if found.kind == "group":
         published = tuple(len(group) for group in PUBLISHED_GROUPS)
         if found.channels == published:

@@ -40,6 +40,15 @@ class ChannelGroup:
     inputs: tuple[int, ...]
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The name of each of ``bands`` in the weights, else its own."""
+        found = [find_band(band, self.known) for band in self.bands]
+        return tuple(
+            band.name if i is None else self.known[i].name
+            for band, i in zip(self.bands, found, strict=True)
+        )
+
+    @property
     def label(self) -> str:
         """The names of the weights' bands, else of those that are in it, joined."""
         return "+".join(band.name for band in self.known or self.bands)
@@ -104,7 +113,7 @@ def fit_group_stems(
     Returns:
         Where the filters came from, by the index of the group.
     """
-    stems = {k: v for k, v in state.items() if k.startswith("patch_embed.")}
+    stems = {k: v.float() for k, v in state.items() if k.startswith("patch_embed.")}
     reports = {}
     for group in groups:
         weight, bias = (f"{STEM_KEY.format(group.index)}{kind}" for kind in ("weight", "bias"))

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from rsmeta.errors import CheckpointError, ConfigError
 from rsmeta.models.satmae.options import (
     DATE_DIM,
-    PUBLISHED_CHANNEL_DIM,
     PUBLISHED_PX,
     SIZES,
     GroupOptions,
@@ -16,7 +15,7 @@ from rsmeta.models.satmae.options import (
 
 if TYPE_CHECKING:
     from rsmeta.config.model import ModelSpec
-    from rsmeta.models.satmae.options import Kind, SatmaeOptions
+    from rsmeta.models.satmae.options import Kind, SatmaeOptions, Size
     from rsmeta.models.satmae.weights import Recognised
 
 
@@ -48,7 +47,7 @@ def settle_layout(
         depth=options.depth or size.depth,
         heads=options.num_heads or size.heads,
         hidden=_hidden(options, dim, found),
-        channel_dim=_channel_dim(options, found),
+        channel_dim=_channel_dim(options, size, found),
         global_pool=_global_pool(options, found),
     )
     _check(layout, spec, kind)
@@ -63,10 +62,10 @@ def _hidden(options: SatmaeOptions, dim: int, found: Recognised | None) -> int:
     return max(int(dim * (options.mlp_ratio or 4)), 1)
 
 
-def _channel_dim(options: SatmaeOptions, found: Recognised | None) -> int:
+def _channel_dim(options: SatmaeOptions, size: Size, found: Recognised | None) -> int:
     if not isinstance(options, GroupOptions):
         return 0
-    return options.channel_embed or (found.channel_dim if found else PUBLISHED_CHANNEL_DIM)
+    return options.channel_embed or (found.channel_dim if found else size.channel_dim)
 
 
 def _global_pool(options: SatmaeOptions, found: Recognised | None) -> bool:

@@ -76,6 +76,21 @@ def to_patches(x: Tensor, patch_px: int) -> Tensor:
     return cut.reshape(batch, bands, rows * cols, patch_px**2)
 
 
+def from_patches(patches: Tensor, rows: int, cols: int) -> Tensor:
+    """Undo ``to_patches``: (B, C, h · w, p²) with h = ``rows``, w = ``cols`` to (B, C, H, W)."""
+    batch, bands, _, size = patches.shape
+    side = round(size**0.5)
+    cut = patches.reshape(batch, bands, rows, cols, side, side).transpose(3, 4)
+    return cut.reshape(batch, bands, rows * side, cols * side)
+
+
+def patch_moments(patches: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation of patches (B, C, h · w, p²) over all bands, (B, 1, h · w, 1)."""
+    centre = patches.mean(dim=(1, 3), keepdim=True)
+    spread = patches.var(dim=(1, 3), keepdim=True)
+    return centre, (spread + _EPS).sqrt()
+
+
 class GroupAutoencoder(nn.Module):
     """The multispectral masked autoencoder: an encoder of visible tokens, and a small decoder.
 
@@ -163,23 +178,39 @@ class GroupAutoencoder(nn.Module):
         hidden = mask.hidden[:, None] if spatial else mask.hidden.reshape(-1, parts, count)
         return Reconstruction(pixels, hidden.expand(-1, parts, -1), latent)
 
-    def loss(self, x: Tensor, made: Reconstruction, *, normalise: bool = False) -> Tensor:
+    def loss(
+        self,
+        x: Tensor,
+        made: Reconstruction,
+        *,
+        normalise: bool = False,
+        valid: Tensor | None = None,
+    ) -> Tensor:
         """Return the mean squared error over hidden patches, each group counting alike, ().
 
         Args:
             x: What was hidden and rebuilt, (B, C, H, W).
             made: What ``forward`` returned for it.
             normalise: Compare with patches of mean 0 and deviation 1 over all their bands.
+            valid: Pixels that count, (B, H, W) bool; a patch with any other one does not. None:
+                all of them.
         """
-        wanted = to_patches(x, self.encoder.layout.patch_px)
+        patch_px = self.encoder.layout.patch_px
+        wanted = to_patches(x, patch_px)
         if normalise:
-            centre = wanted.mean(dim=(1, 3), keepdim=True)
-            spread = wanted.var(dim=(1, 3), keepdim=True)
-            wanted = (wanted - centre) / (spread + _EPS).sqrt()
+            centre, spread = patch_moments(wanted)
+            wanted = (wanted - centre) / spread
         per_band = (made.pixels - wanted).square().mean(dim=-1)
         per_group = [per_band[:, list(g.inputs)].mean(dim=1) for g in self.encoder.groups]
-        total = (torch.stack(per_group, dim=1) * made.hidden).sum()
-        return total / made.hidden.sum().clamp(min=1)
+        counted = made.hidden
+        if valid is not None:
+            counted = counted * to_patches(valid[:, None], patch_px).all(dim=-1)
+        total = (torch.stack(per_group, dim=1) * counted).sum()
+        return total / counted.sum().clamp(min=1)
+
+    def trainable_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters that an optimizer takes."""
+        return [p for p in self.parameters() if p.requires_grad]
 
     def published_state(self) -> StateDict:
         """Return all tensors under the published names of a pretraining checkpoint."""

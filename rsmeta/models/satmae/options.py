@@ -85,19 +85,21 @@ class Size:
         dim: Width of the features D.
         depth: Number of blocks.
         heads: Attention heads.
+        channel_dim: Width of the group embedding.
     """
 
     label: str
     dim: int
     depth: int
     heads: int
+    channel_dim: int = 256
 
 
 #: The published sizes, by the part of a backbone's name that stands for them.
 PUBLISHED_SIZES = {"b16": Size("base", 768, 12, 12), "l16": Size("large", 1024, 24, 16)}
 
 #: All sizes; nano is rsmeta's own, for channel groups only.
-SIZES = {"nano": Size("nano", 96, 6, 3), **PUBLISHED_SIZES}
+SIZES = {"nano": Size("nano", 96, 6, 3, channel_dim=32), **PUBLISHED_SIZES}
 
 #: Image and patch of the published weights, pixels. The names say 16 for all of them, as the
 #: publishers' names do; the multispectral ones were trained on patches of 8.
@@ -106,9 +108,6 @@ PUBLISHED_PX: dict[Kind, tuple[int, int]] = {
     "rgb": (224, 16),
     "temporal": (224, 16),
 }
-
-#: Width of the group embedding in the published weights, base and large alike.
-PUBLISHED_CHANNEL_DIM = 256
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,163 @@
+"""Pretrain a masked autoencoder on unlabelled scenes, and leave its encoder as a backbone."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import platform
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning import seed_everything
+from lightning.pytorch.utilities import rank_zero_only
+from safetensors.torch import save
+
+import rsmeta
+from rsmeta.config.load import read_settings
+from rsmeta.config.pretrain import PretrainSettings
+from rsmeta.data.ground_module import GroundDataModule
+from rsmeta.errors import OutputError, one_line
+from rsmeta.geo.sensors import load_sensor, sensor_names
+from rsmeta.models.checkpoint import file_sha256
+from rsmeta.models.prepare import Prepare
+from rsmeta.models.satmae.pretrain import backbone_record, backbone_state, build_autoencoder
+from rsmeta.training.fit import fit
+from rsmeta.training.pretrain import PretrainModule
+from rsmeta.training.pretrain_plots import plot_pretraining
+from rsmeta.workflows.run_folder import METRICS_FILE, begun, check_run, write_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rsmeta.models.records import InputUnit
+    from rsmeta.training.fit import FitResult
+
+logger = logging.getLogger(__name__)
+
+BACKBONE_FILE = "backbone.safetensors"
+
+
+@dataclass(frozen=True)
+class PretrainResult:
+    """What a finished run left.
+
+    Attributes:
+        output: The run folder.
+        backbone: The encoder's weights, a file that ``model.checkpoint`` takes.
+        metrics: What ``metrics.json`` holds.
+    """
+
+    output: Path
+    backbone: Path
+    metrics: dict[str, Any]
+
+
+def pretrain(
+    config: str | Path | Mapping[str, Any] | PretrainSettings,
+    overrides: Sequence[str] = (),
+    *,
+    output: str | Path,
+    resume: bool = False,
+    progress: bool = False,
+) -> PretrainResult:
+    """Pretrain as a configuration says.
+
+    Args:
+        config: YAML file, mapping, or settings.
+        overrides: ``KEY=VALUE`` strings over the configuration.
+        output: Run folder; made if need be.
+        resume: Go on with the run that is in ``output``.
+        progress: Draw a progress bar.
+
+    Returns:
+        The run folder with its backbone and final numbers.
+
+    Raises:
+        RsmetaError: Anything a user can mend: settings, scenes, bands, output, NaN.
+    """
+    settings = (
+        config
+        if isinstance(config, PretrainSettings)
+        else read_settings(PretrainSettings, config, overrides)
+    )
+    output = Path(output)
+    leads = rank_zero_only.rank == 0  # type: ignore[attr-defined]  # others only help to train
+    if leads:
+        check_run(output, settings, resume=resume)
+    seed_everything(settings.seed, workers=True, verbose=False)
+    started = time.monotonic()
+    data = GroundDataModule(settings.data, seed=settings.seed)
+    autoencoder, kept = build_autoencoder(settings, data.bands)
+    module = PretrainModule(autoencoder, Prepare(*(kept or data.statistics)), settings)
+    _tell_parameters(module)
+    with begun(output, settings) if leads else contextlib.nullcontext():
+        result = fit(module, data, output=output, resume=resume, progress=progress)
+    if not leads:
+        raise SystemExit(0)
+    plot_pretraining(output / "plots", module, data, result.history)
+    backbone = _save_backbone(output / BACKBONE_FILE, module, data)
+    numbers = _metrics(module, data, result, seconds=time.monotonic() - started)
+    numbers["backbone_sha256"] = file_sha256(backbone)
+    write_text(output / METRICS_FILE, json.dumps(numbers, indent=2) + "\n")
+    return PretrainResult(output, backbone, numbers)
+
+
+def _save_backbone(path: Path, module: PretrainModule, data: GroundDataModule) -> Path:
+    """Write the encoder under its published names, with what it wants of its bands."""
+    encoder = module.autoencoder.encoder
+    record = backbone_record(
+        encoder, module.prepare.mean, module.prepare.std,
+        unit=_unit(data), licence=module.settings.licence,
+    )  # fmt: skip
+    state = backbone_state(encoder, getattr(torch, module.settings.store))
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_bytes(save(state, metadata=record.metadata()))
+        partial.replace(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path} ({one_line(error)})") from error
+    return path
+
+
+def _unit(data: GroundDataModule) -> InputUnit | None:
+    """Return what the scenes' values are in, as far as their sensor tells."""
+    named = data.settings.sensor
+    own = data.scenes[0].sensor
+    if named is None and own not in sensor_names():
+        return None
+    unit = load_sensor(named if named is not None else str(own)).unit
+    return "reflectance" if unit == "reflectance" else None
+
+
+def _tell_parameters(module: PretrainModule) -> None:
+    encoder = sum(p.numel() for p in module.autoencoder.encoder.parameters())
+    total = sum(p.numel() for p in module.autoencoder.parameters())
+    logger.info("pretraining %s parameters, %s of them the encoder's", f"{total:,}", f"{encoder:,}")
+
+
+def _metrics(
+    module: PretrainModule, data: GroundDataModule, result: FitResult, *, seconds: float
+) -> dict[str, Any]:
+    """Return what metrics.json holds."""
+    encoder = module.autoencoder.encoder
+    return {
+        "epochs": result.epochs,
+        "steps": result.steps,
+        "train_loss": result.history[-1]["train_loss"] if result.history else None,
+        "parameters": sum(p.numel() for p in module.autoencoder.parameters()),
+        "encoder_parameters": sum(p.numel() for p in encoder.parameters()),
+        "scenes": len(data.scenes),
+        "bands": [band.name for band in data.bands],
+        "mean": [float(value) for value in module.prepare.mean],
+        "std": [float(value) for value in module.prepare.std],
+        "seconds": round(seconds, 1),
+        "versions": {
+            "rsmeta": rsmeta.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    }
