@@ -21,11 +21,11 @@ from rsmeta.sample_data import make_landscape
 
 #: Bands of each sensor that the channel groups know, and what its files' names end with.
 SENSORS = {
+    "landsat8": (["blue", "green", "red", "nir08", "swir16", "swir22"], "_landsat8"),
     "sentinel2": (
         ["B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12"],
         "",
     ),
-    "landsat8": (["blue", "green", "red", "nir08", "swir16", "swir22"], "_landsat8"),
 }
 #: Tuner and head of each row.
 WAYS = {"frozen, linear head": ("head", "linear"), "LoRA, fpn": ("lora", "fpn")}

@@ -348,7 +348,7 @@ def test_schema_knows_every_key_and_no_other() -> None:
         assert set(definitions[name]["properties"]) == named | {"preset"}
 
 
-def test_schema_is_shipped() -> None:
+def test_schema_and_weights_are_shipped() -> None:
     project = Path(__file__).parents[2] / "pyproject.toml"
     data = tomllib.loads(project.read_text(encoding="utf-8"))["tool"]["setuptools"]["package-data"]
-    assert "*.json" in data["rsmeta.configs"]
+    assert {"*.json", "weights/*.safetensors"} <= set(data["rsmeta.configs"])
