@@ -19,6 +19,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from rsmeta.errors import TrainingError, one_line
 from rsmeta.training.callbacks import History
+from rsmeta.training.meta import MetaStep, ScaleHistory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,12 +55,14 @@ class FitResult:
         steps: Optimizer steps.
         history: One row per epoch, as in history.csv.
         best_epoch: Epoch whose weights were kept, from 1; none: the last.
+        scales: How the scales of the adapters went; none where they are fixed.
     """
 
     epochs: int
     steps: int
     history: tuple[dict[str, float], ...]
     best_epoch: int | None
+    scales: ScaleHistory | None = None
 
 
 def fit(
@@ -90,6 +93,7 @@ def fit(
         )
     validates = bool(data.parts["validation"])
     history = History(output / "history.csv")
+    outer = _outer_loop(module, data, output)
     best = _best_checkpoint(output, settings) if validates else None
     last = ModelCheckpoint(
         output / "checkpoints", filename="last", save_top_k=1, monitor=None,
@@ -97,7 +101,7 @@ def fit(
     )  # fmt: skip
     with _quiet():
         # In this order: the last checkpoint holds what history and best are by then.
-        callbacks = [history, *([best] if best else []), last]
+        callbacks = [*outer, history, *([best] if best else []), last]
         trainer = _trainer(settings, output, callbacks, progress)
         _extra_callbacks(trainer, settings, validates)
         checkpoint = output / "checkpoints" / LAST
@@ -111,7 +115,10 @@ def fit(
         raise KeyboardInterrupt
     kept = best.best_model_path if best and settings.keep == "best" else ""
     best_epoch = _restore(module, kept) if kept else None
-    return FitResult(len(history.rows), trainer.global_step, tuple(history.rows), best_epoch)
+    scales = next((one for one in outer if isinstance(one, ScaleHistory)), None)
+    return FitResult(
+        len(history.rows), trainer.global_step, tuple(history.rows), best_epoch, scales
+    )
 
 
 def evaluate_part(module: SegmentationModule, data: SceneDataModule, *, part: str = "test") -> Any:
@@ -173,6 +180,15 @@ def _build_trainer(
         enable_progress_bar=progress,
         enable_model_summary=False,
     )
+
+
+def _outer_loop(module: SegmentationModule, data: SceneDataModule, output: Path) -> list[Callback]:
+    """Return what learns the scales, and what notes them; nothing where they are fixed."""
+    meta = module.settings.meta
+    if not meta.learned:
+        return []
+    noting = ScaleHistory(output / "gamma_history.csv")
+    return [noting] if meta.strategy == "joint" else [MetaStep(data), noting]
 
 
 def _best_checkpoint(output: Path, settings: TrainerSettings) -> ModelCheckpoint:

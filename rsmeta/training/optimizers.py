@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 
 def build_optimizer(
-    network: Network, settings: OptimizerSettings, total_steps: int
+    network: Network,
+    settings: OptimizerSettings,
+    total_steps: int,
+    *,
+    scales_lr: float | None = None,
 ) -> dict[str, Any]:
     """Return Lightning's optimizer dictionary.
 
@@ -25,6 +29,8 @@ def build_optimizer(
         network: Its trainable parameters are stepped.
         settings: Names, rates, schedule.
         total_steps: Optimizer steps of the whole run, for warm-up and cosine.
+        scales_lr: Peak learning rate of the adapters' scales, which then are a group of their
+            own; none: this optimizer never holds them.
 
     Raises:
         TrainingError: Nothing in the network is trainable.
@@ -32,10 +38,13 @@ def build_optimizer(
     free = network.trainable_parameters()
     if not free:
         raise TrainingError("nothing to train: head, stem and tuner are all frozen")
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": [p for p in free if p.ndim > 1], "weight_decay": settings.weight_decay},
         {"params": [p for p in free if p.ndim <= 1], "weight_decay": 0.0},
     ]
+    if scales_lr is not None:
+        scales = network.scale_parameters()
+        groups.append({"params": scales, "weight_decay": 0.0, "lr": scales_lr})
     groups = [group for group in groups if group["params"]]
     optimizer: torch.optim.Optimizer
     if settings.name == "sgd":

@@ -1,0 +1,94 @@
+"""Take a share of the training ground away, for the scales of the adapters to answer to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import shapely
+from rasterio.warp import transform
+
+from rsmeta.data.assemble import block_px, same_place, seen
+from rsmeta.data.splits import Block, BlockLattice, Region, choose_blocks, grown
+from rsmeta.data.survey import CELL_PX
+from rsmeta.errors import SplitError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rsmeta.config.data import DataSettings
+    from rsmeta.data.assemble import ScenePart
+    from rsmeta.data.chips import LabelledScene
+
+#: Tells this stream from the others that start from the same seed.
+_STREAM = 3
+
+
+def hold_out(
+    parts: Sequence[ScenePart], share: float, *, settings: DataSettings, seed: int
+) -> tuple[list[ScenePart], list[ScenePart]]:
+    """Divide the training ground by blocks; all scenes of one place share the division.
+
+    Args:
+        parts: The scenes as training sees them.
+        share: Of every class's labelled pixels, as nearly as blocks allow.
+        settings: The ``data`` section: chips, classes, gap.
+        seed: Seed of the division.
+
+    Returns:
+        What is left for training, and what is held out; no pixel is in both.
+
+    Raises:
+        SplitError: The labels lie in too few blocks.
+    """
+    grids = [part.labelled.scene.grid for part in parts]
+    places = same_place(grids)
+    number_of = {i: number for number, place in enumerate(places) for i in place}
+    lattices = [
+        BlockLattice.on(grids[place[0]], block_px(settings, grids[place[0]])) for place in places
+    ]
+    counts: dict[Block, np.ndarray] = {}
+    for i, part in enumerate(parts):
+        number = number_of[i]
+        for (row, col), count in _count_by_block(part, lattices[number]).items():
+            block = (number, row, col)
+            counts[block] = counts.get(block, 0) + count
+    rng = np.random.default_rng([seed, _STREAM])
+    chosen = choose_blocks(counts, {"validation": share}, rng)["validation"]
+    if not chosen:
+        raise SplitError(
+            f"the training labels lie in {len(counts)} block(s), too few for "
+            f"meta.source=held_out; use meta.source=train"
+        )
+    kept: list[tuple[LabelledScene, Region | None]] = []
+    held: list[tuple[LabelledScene, Region | None]] = []
+    for i, part in enumerate(parts):
+        number = number_of[i]
+        blocks = [(row, col) for n, row, col in chosen if n == number]
+        ground = lattices[number].polygons(blocks, grids[i].crs)
+        left, taken = _regions(part, ground, settings.split.gap_px)
+        kept.append((part.labelled, left))
+        held.append((part.labelled, taken))
+    return seen(settings, kept), seen(settings, held)
+
+
+def _regions(part: ScenePart, ground: shapely.Geometry, gap_px: int) -> tuple[Region, Region]:
+    """Return what is left of a scene's training ground, and the part of it that is held out."""
+    before = part.labelled.region
+    taken = before.geometry if before is not None else shapely.MultiPolygon()
+    gap = gap_px * max(part.labelled.scene.grid.pixel_size)
+    left = Region(shapely.union(taken, grown(ground, gap)), inverted=True)
+    return left, Region(shapely.difference(ground, taken))
+
+
+def _count_by_block(part: ScenePart, lattice: BlockLattice) -> dict[tuple[int, int], np.ndarray]:
+    """Count the labelled pixels per class, (K,), in the blocks that the cells' centres lie in."""
+    grid, index = part.labelled.scene.grid, part.index
+    rows, cols = ((index.cells + 0.5) * CELL_PX).T
+    x, y = grid.xy(cols, rows)
+    if lattice.crs is not None and grid.crs not in (None, lattice.crs):
+        x, y = map(np.asarray, transform(grid.crs, lattice.crs, x, y))
+    totals: dict[tuple[int, int], np.ndarray] = {}
+    for (row, col), count in zip(lattice.locate(x, y).tolist(), index.counts, strict=True):
+        totals[row, col] = totals.get((row, col), 0) + count
+    return totals
