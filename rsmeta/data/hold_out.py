@@ -55,11 +55,6 @@ def hold_out(
             counts[block] = counts.get(block, 0) + count
     rng = np.random.default_rng([seed, _STREAM])
     chosen = choose_blocks(counts, {"validation": share}, rng)["validation"]
-    if not chosen:
-        raise SplitError(
-            f"the training labels lie in {len(counts)} block(s), too few for "
-            f"meta.source=held_out; use meta.source=train"
-        )
     kept: list[tuple[LabelledScene, Region | None]] = []
     held: list[tuple[LabelledScene, Region | None]] = []
     for i, part in enumerate(parts):
@@ -69,7 +64,13 @@ def hold_out(
         left, taken = _regions(part, ground, settings.split.gap_px)
         kept.append((part.labelled, left))
         held.append((part.labelled, taken))
-    return seen(settings, kept), seen(settings, held)
+    of_training, of_scales = seen(settings, kept), seen(settings, held)
+    if not (of_training and of_scales):
+        raise SplitError(
+            f"the training labels lie in {len(counts)} block(s), too few for "
+            f"meta.source=held_out; use meta.source=train"
+        )
+    return of_training, of_scales
 
 
 def _regions(part: ScenePart, ground: shapely.Geometry, gap_px: int) -> tuple[Region, Region]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from rsmeta.errors import MissingExtraError, TrainingError
@@ -13,11 +14,14 @@ from rsmeta.training.meta.strategy import STRATEGIES, MetaStrategy
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     from torch import Tensor, nn
 
     from rsmeta.config.meta import MetaSettings
     from rsmeta.training.meta.task import OuterTask
+
+#: How far from its start a ``rho`` may be tried: far enough to switch a site off (1 becomes
+#: 0.004), and near enough that the search finds back from where nothing changes any more.
+_REACH = 6.0
 
 
 @STRATEGIES.register("evolution")
@@ -80,10 +84,11 @@ class Evolution(MetaStrategy):
             import cmaes
         except ImportError:
             raise MissingExtraError("cmaes", "evolution") from None
-        settings = self.settings
         return cmaes.CMA(
-            self._start, settings.sigma, seed=self.seed, population_size=settings.population
-        )
+            self._start, self.settings.sigma, seed=self.seed,
+            bounds=self._start[:, None] + np.array([-_REACH, _REACH]),
+            population_size=self.settings.population,
+        )  # fmt: skip
 
     def _ask(self) -> list[np.ndarray]:
         return [self._search.ask() for _ in range(self._search.population_size)]
