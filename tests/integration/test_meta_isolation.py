@@ -103,7 +103,7 @@ def test_invariant_8_a_meta_step_changes_the_scales_and_nothing_else(
     step = MetaStep.step
 
     def watched(self: MetaStep, trainer: Trainer, module: SegmentationModule) -> None:
-        random.random()  # noqa: S311
+        random.random()
         np.random.rand()  # noqa: NPY002 the global generator is what is watched
         before = everything(trainer, module)
         step(self, trainer, module)

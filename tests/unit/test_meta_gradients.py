@@ -178,7 +178,9 @@ def test_first_order_equals_the_published_gradient(fixtures_dir: Path) -> None:
             with torch.no_grad():
                 adapter.down.copy_(state[f"s2_after_inner.tuner.{place}.lora_A"])
                 adapter.up.copy_(state[f"s2_after_inner.tuner.{place}.lora_B"])
-            module.modulators[position].set(state[f"s2_after_inner.tuner.{place}.meta_alpha"].item())
+            module.modulators[position].set(
+                state[f"s2_after_inner.tuner.{place}.meta_alpha"].item()
+            )
             scales.append(module.modulators[position].rho)
             wanted.append(state[f"hypergrad.{place}.meta_alpha"])
     network = Cosine(backbone, state["s2_after_inner.head.weight"], batches["cls_num_list"])
