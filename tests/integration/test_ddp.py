@@ -6,7 +6,6 @@ import csv
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +21,8 @@ from rsmeta.training.meta import STRATEGIES
 from tests.unit.small_problem import Small, task_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.conftest import MakeScene
     from tests.integration.conftest import TinyRun
 

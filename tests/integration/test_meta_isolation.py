@@ -60,7 +60,7 @@ def everything(trainer: Trainer, module: SegmentationModule) -> dict[str, Any]:
             "loops": trainer.fit_loop.state_dict(),
             "step": trainer.global_step,
             "torch": torch.get_rng_state(),
-            "numpy": list(np.random.get_state(legacy=False)["state"].values()),
+            "numpy": np.random.get_state()[1:],  # noqa: NPY002 the global generator is watched
             "python": random.getstate(),
         }
     )

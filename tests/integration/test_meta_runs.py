@@ -18,7 +18,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from rsmeta.bundle import load_bundle
 from rsmeta.data.datamodule import SceneDataModule
 from rsmeta.errors import TrainingError
-from rsmeta.models.network import Network
 from rsmeta.peft import AdaptedModule, site_modulators
 from rsmeta.training.fit import fit
 from rsmeta.training.meta import MetaStep
@@ -28,6 +27,7 @@ from tests.integration.meta_runs import make_module, settings_of
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from rsmeta.models.network import Network
     from tests.conftest import MakeScene
     from tests.integration.conftest import Rsmeta, RunToEnd
 
@@ -208,7 +208,7 @@ def test_other_granularities_and_forms_train_and_load(
 
 def test_a_network_that_is_split_up_is_refused(meta_run: TinyRun) -> None:
     module, data = make_module(settings_of(meta_run.data, "trainer.strategy=fsdp"))
-    with pytest.raises(TrainingError, match="trainer.strategy=fsdp splits the network up"):
+    with pytest.raises(TrainingError, match=r"trainer.strategy=fsdp splits the network up"):
         MetaStep(data).on_train_start(SimpleNamespace(strategy=object()), module)  # type: ignore[arg-type]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from rsmeta.errors import SplitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from rsmeta.data.assemble import ScenePart
     from rsmeta.data.sampler import ChipKey
@@ -162,5 +162,7 @@ def test_drawing_touches_no_global_random_number(make_data: Callable[..., SceneD
 
 
 def test_too_little_ground_to_hold_out(make_data: Callable[..., SceneDataModule]) -> None:
-    with pytest.raises(SplitError, match="too few for meta.source=held_out; use meta.source=train"):
+    with pytest.raises(
+        SplitError, match=r"too few for meta.source=held_out; use meta.source=train"
+    ):
         make_data({"source": "held_out"}, side=16, split={"validation": 0})

@@ -109,7 +109,7 @@ def test_goes_on_from_its_state_as_if_never_interrupted(name: str) -> None:
 def test_evolution_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     evolution: Any = STRATEGIES.get("evolution")
     one = Small(granularity="position").scales
-    with pytest.raises(TrainingError, match="needs two scales or more; choose another meta.gran"):
+    with pytest.raises(TrainingError, match=r"needs two scales or more; choose another meta.gran"):
         evolution(one, MetaSettings())
     monkeypatch.setitem(sys.modules, "cmaes", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'rsmeta\[evolution\]'"):

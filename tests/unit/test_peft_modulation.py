@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -16,7 +16,6 @@ from rsmeta.config.tuner import TunerSpec
 from rsmeta.errors import BundleError, TunerError
 from rsmeta.geo.bands import generic_band
 from rsmeta.models.build import build_network
-from rsmeta.models.network import Network
 from rsmeta.peft import (
     AdaptedModule,
     LoRA,
@@ -26,6 +25,9 @@ from rsmeta.peft import (
     site_modulators,
     unmerge,
 )
+
+if TYPE_CHECKING:
+    from rsmeta.models.network import Network
 
 BANDS = tuple(generic_band(name) for name in ("red", "green", "blue"))
 OPTIONS = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 3, "num_heads": 2}
@@ -85,16 +87,18 @@ def test_values_that_a_form_cannot_have() -> None:
     for form in ("softplus", "exp", "sigmoid"):
         with pytest.raises(ValueError, match="must be at least 0, not -2"):
             Modulator(-2.0, form=form)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="must be below its maximum 1.5, not 1.5"):
+    with pytest.raises(ValueError, match=r"must be below its maximum 1.5, not 1.5"):
         Modulator(1.5, form="sigmoid", maximum=1.5)
     with pytest.raises(ValueError, match="must be finite, not inf"):
         Modulator(float("inf"))
 
 
 def test_settings_that_leave_nothing_to_learn() -> None:
-    with pytest.raises(TunerError, match="tuner.scale=2 does not fit meta.parametrisation=sigmoid"):
+    with pytest.raises(
+        TunerError, match=r"tuner.scale=2 does not fit meta.parametrisation=sigmoid"
+    ):
         tuned(tuner={"scale": 2.0}, parametrisation="sigmoid")
-    with pytest.raises(TunerError, match="tuner.scale=0 gives meta.strategy=joint no gradient"):
+    with pytest.raises(TunerError, match=r"tuner.scale=0 gives meta.strategy=joint no gradient"):
         tuned(tuner={"scale": 0.0}, strategy="joint")
     tuned(tuner={"scale": 0.0}, strategy="joint", parametrisation="raw")
     with pytest.raises(TunerError, match="first_order has no scales to learn, because this tuner"):
@@ -179,5 +183,5 @@ def test_dropped_sites_are_as_if_their_scale_were_zero(granularity: str) -> None
 
 
 def test_a_site_that_carries_nothing_cannot_be_kept() -> None:
-    with pytest.raises(TunerError, match="no adapter at site 7.q; there are 0.mlp1, 0.q"):
+    with pytest.raises(TunerError, match=r"no adapter at site 7.q; there are 0.mlp1, 0.q"):
         tuned(sites=["0.q", "7.q"])
