@@ -41,26 +41,19 @@ def hold_out(
     Raises:
         SplitError: The labels lie in too few blocks.
     """
-    grids = [part.labelled.scene.grid for part in parts]
-    places = same_place(grids)
-    number_of = {i: number for number, place in enumerate(places) for i in place}
-    lattices = [
-        BlockLattice.on(grids[place[0]], block_px(settings, grids[place[0]])) for place in places
-    ]
+    lattices = _lattices(parts, settings)
     counts: dict[Block, np.ndarray] = {}
-    for i, part in enumerate(parts):
-        number = number_of[i]
-        for (row, col), count in _count_by_block(part, lattices[number]).items():
+    for part, (number, lattice) in zip(parts, lattices, strict=True):
+        for (row, col), count in _count_by_block(part, lattice).items():
             block = (number, row, col)
             counts[block] = counts.get(block, 0) + count
     rng = np.random.default_rng([seed, _STREAM])
     chosen = choose_blocks(counts, {"validation": share}, rng)["validation"]
     kept: list[tuple[LabelledScene, Region | None]] = []
     held: list[tuple[LabelledScene, Region | None]] = []
-    for i, part in enumerate(parts):
-        number = number_of[i]
+    for part, (number, lattice) in zip(parts, lattices, strict=True):
         blocks = [(row, col) for n, row, col in chosen if n == number]
-        ground = lattices[number].polygons(blocks, grids[i].crs)
+        ground = lattice.polygons(blocks, part.labelled.scene.grid.crs)
         left, taken = _regions(part, ground, settings.split.gap_px)
         kept.append((part.labelled, left))
         held.append((part.labelled, taken))
@@ -71,6 +64,17 @@ def hold_out(
             f"meta.source=held_out; use meta.source=train"
         )
     return of_training, of_scales
+
+
+def _lattices(parts: Sequence[ScenePart], settings: DataSettings) -> list[tuple[int, BlockLattice]]:
+    """Return for each scene the number of its place, and the blocks that this place has."""
+    grids = [part.labelled.scene.grid for part in parts]
+    found: dict[int, tuple[int, BlockLattice]] = {}
+    for number, place in enumerate(same_place(grids)):
+        first = grids[place[0]]
+        lattice = BlockLattice.on(first, block_px(settings, first))
+        found |= dict.fromkeys(place, (number, lattice))
+    return [found[i] for i in range(len(parts))]
 
 
 def _regions(part: ScenePart, ground: shapely.Geometry, gap_px: int) -> tuple[Region, Region]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
-from rsmeta.errors import BundleError, enumerate_names
+from rsmeta.errors import BundleError, TunerError, enumerate_names
 from rsmeta.models.backbone import Backbone, pad_to_multiple
 from rsmeta.peft import AdaptedModule, Modulator, TunedSites, is_merged, keep_sites
 
@@ -75,8 +75,10 @@ class Network(nn.Module):
             names: Names of the sites that stay, e.g. ``3.q``.
 
         Raises:
-            TunerError: A name is of no adapted site.
+            TunerError: A name is of no adapted site, or the adapters are merged.
         """
+        if is_merged(self):
+            raise TunerError("the network's adapters are merged; unmerge it before dropping sites")
         keep_sites(self.backbone, names)
         left = [m.adapters for m in self.backbone.modules() if isinstance(m, AdaptedModule)]
         self.tuned = replace(

@@ -19,7 +19,6 @@ from rsmeta.config.describe import describe_keys, json_schema
 from rsmeta.config.load import PRESET_SECTIONS, preset_comment, preset_names
 from rsmeta.config.resources import config_dir
 from rsmeta.errors import ConfigError, UnknownNameError
-from rsmeta.training.meta import check_strategy
 
 DATA: dict[str, Any] = {"scenes": "a.tif", "labels": "b.tif", "classes": ["dry", "wet"]}
 SMALLEST: dict[str, Any] = {"data": DATA}
@@ -253,13 +252,6 @@ def test_every_preset_loads(section: str, name: str) -> None:
 
 def test_there_are_presets() -> None:
     assert {section for section, _ in PRESETS} >= {"meta", "model", "tuner"}
-
-
-@pytest.mark.parametrize("name", preset_names("meta"))
-def test_every_way_to_scales_is_one_that_exists(name: str) -> None:
-    meta = load_settings({**SMALLEST, "meta": name}).meta
-    check_strategy(meta.strategy)
-    assert name.startswith(meta.strategy)
 
 
 def test_scales_are_stepped_after_warm_up_and_every_so_often() -> None:

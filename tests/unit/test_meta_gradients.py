@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from rsmeta.config import load_settings
+from rsmeta.config.load import preset_names
 from rsmeta.config.meta import MetaSettings
 from rsmeta.config.model import ModelSpec
 from rsmeta.config.tuner import TunerSpec
@@ -222,7 +224,7 @@ def test_first_order_forms_no_gradient_of_a_weight() -> None:
     assert all(p.grad is None for p in network.scales)
 
 
-def test_a_gradient_that_is_not_finite_moves_nothing() -> None:
+def test_a_gradient_that_is_not_finite_moves_nothing(caplog: pytest.LogCaptureFixture) -> None:
     network, _ = started("sgd")
     task = task_of(network)
     strategy = STRATEGIES.get("first_order")(task.scales, MetaSettings(strategy="first_order"))
@@ -230,6 +232,7 @@ def test_a_gradient_that_is_not_finite_moves_nothing() -> None:
     before = [rho.clone() for rho in task.scales]
     strategy.update(task)
     assert all(torch.equal(a, b) for a, b in zip(before, task.scales, strict=True))
+    assert "moved no scale, because its gradient is not finite" in caplog.text
 
 
 def test_other_optimizers_cannot_be_looked_through() -> None:
@@ -245,3 +248,11 @@ def test_unknown_strategy_suggests_the_nearest() -> None:
         check_strategy("first")
     for name in ("fixed", "joint", "first_order", "unrolled", "finite_difference", "evolution"):
         check_strategy(name)
+
+
+@pytest.mark.parametrize("preset", preset_names("meta"))
+def test_every_preset_names_a_strategy(preset: str) -> None:
+    data = {"scenes": "a.tif", "labels": "b.tif", "classes": ["dry", "wet"]}
+    meta = load_settings({"data": data, "meta": preset}).meta
+    check_strategy(meta.strategy)
+    assert preset.startswith(meta.strategy)

@@ -182,6 +182,10 @@ def test_dropped_sites_are_as_if_their_scale_were_zero(granularity: str) -> None
     assert len(wrapped) == 4, "a module without sites is the backbone's own again"
 
 
-def test_a_site_that_carries_nothing_cannot_be_kept() -> None:
+def test_a_site_that_carries_nothing_cannot_be_kept_and_merged_ones_not_dropped() -> None:
+    network = tuned()
+    merge(network)
+    with pytest.raises(TunerError, match="are merged; unmerge it before dropping sites"):
+        network.keep_sites(["0.q"])
     with pytest.raises(TunerError, match=r"no adapter at site 7.q; there are 0.mlp1, 0.q"):
         tuned(sites=["0.q", "7.q"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from rsmeta.config.meta import MetaSettings
     from rsmeta.training.meta.task import OuterTask
+
+logger = logging.getLogger(__name__)
 
 #: What one compares with; neither takes outer steps.
 BASELINES = ("fixed", "joint")
@@ -88,6 +91,7 @@ class GradientStrategy(MetaStrategy):
         """Take one step of Adam along the gradient; none where it is not finite."""
         gradients = averaged(self.gradients(task))
         if not all(torch.isfinite(gradient).all() for gradient in gradients):
+            logger.warning("an outer step moved no scale, because its gradient is not finite")
             return
         for rho, gradient in zip(self.scales, gradients, strict=True):
             rho.grad = gradient.detach()

@@ -23,7 +23,7 @@ class Unrolled(GradientStrategy):
 
     The steps are those that the optimizer would take from where it is: with its momentum,
     learning rate, weight decay and clipping. Dropout is off in them. Costs the memory of all
-    steps and about three times the time of as many.
+    steps, and some four times the time of as many.
 
     Source: "Gradient-based Hyperparameter Optimization through Reversible Learning", Maclaurin
     et al., ICML 2015 (differentiating through training).
