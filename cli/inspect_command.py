@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from rsmeta_cli import show
+
 
 @click.command()
 @click.argument("path")
@@ -18,8 +20,12 @@ def command(path: str, as_json: bool) -> None:
     found = inspect(path)
     if as_json:
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))
-    else:
-        _echo(found, indent=0)
+        return
+    scales = found.pop("scales", None)
+    _echo(found, indent=0)
+    if scales:
+        click.echo("scales:")
+        show.scales(scales)
 
 
 def _echo(mapping: dict[str, Any], indent: int) -> None:

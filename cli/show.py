@@ -37,6 +37,18 @@ def scores(result: dict[str, Any]) -> None:
     table(rows, ("class", "IoU", "F1", "precision", "recall", "reference pixels"))
 
 
+def scales(by_site: dict[str, float]) -> None:
+    """Echo the scales of the adapters, block by position; - where there is no adapter."""
+    places = [site.split(".") for site in by_site]
+    positions = list(dict.fromkeys(position for _, position in places))
+    blocks = list(dict.fromkeys(block for block, _ in places))
+    rows = []
+    for block in blocks:
+        found = (by_site.get(f"{block}.{position}") for position in positions)
+        rows.append([block, *("-" if scale is None else f"{scale:.3f}" for scale in found)])
+    table(rows, ("block", *positions))
+
+
 def share(value: float | None) -> str:
     """Return a share with four digits, or n/a where a class does not occur."""
     return "n/a" if value is None else f"{value:.4f}"

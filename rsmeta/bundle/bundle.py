@@ -104,6 +104,8 @@ def load_bundle(path: str | Path) -> ModelBundle:
         classes=len(record.classes),
         mean=np.array([band.mean for band in record.bands]),
         std=np.array([band.std for band in record.bands]),
+        meta=record.meta,
+        sites=record.scales,
     )
     try:
         network.load_trained_state(safetensors.torch.load_file(weights))

@@ -8,8 +8,9 @@ from pydantic import Field
 
 from rsmeta.config.base import Strict
 from rsmeta.config.data import CLASS_NODATA, ClassSpec
+from rsmeta.config.meta import MetaSettings
 from rsmeta.config.model import ModelSpec
-from rsmeta.config.settings import MetaSettings, PredictSettings
+from rsmeta.config.settings import PredictSettings
 from rsmeta.config.tuner import TunerSpec
 from rsmeta.geo.scene import ReadRules
 from rsmeta.geo.sensors import Band
@@ -96,6 +97,10 @@ class BundleRecord(Strict):
     model: ModelSpec
     tuner: TunerSpec
     meta: MetaSettings
+    scales: dict[str, float] | None = Field(
+        default=None,
+        description="scale of each site with an adapter; sites that were pruned are not in it",
+    )
     predict: PredictSettings
     training: dict[str, Any] = Field(description="seed, steps, parameters, metrics")
     weights_sha256: str

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rsmeta.config.base import Strict
 from rsmeta.config.data import DataSettings
 from rsmeta.config.loss import LossSpec
+from rsmeta.config.meta import MetaSettings
 from rsmeta.config.model import ModelSpec
 from rsmeta.config.trainer import TrainerSettings
 from rsmeta.config.tuner import TunerSpec
-
-
-class MetaSettings(Strict):
-    """How the adapters' scales come about."""
-
-    strategy: Literal["fixed"] = Field(
-        default="fixed", description="fixed: every scale stays at tuner.scale"
-    )
 
 
 class PredictSettings(Strict):
@@ -51,3 +44,12 @@ class Settings(Strict):
         default=TrainerSettings(), description="Lightning's trainer and the optimizer"
     )
     predict: PredictSettings = Field(default=PredictSettings(), description="how maps are made")
+
+    @model_validator(mode="after")
+    def _steps_of_scales_survive(self) -> Settings:
+        if self.meta.learned and self.trainer.precision == "bf16-true":
+            raise ValueError(
+                f"trainer.precision=bf16-true rounds away what meta.strategy={self.meta.strategy} "
+                f"learns; use bf16-mixed"
+            )
+        return self

@@ -69,10 +69,10 @@ def assemble(
     parts: dict[Part, list[ScenePart]] = {part: [] for part in PARTS}
     for part in ("validation", "test"):
         _warn_of_shared_ground(part, pairs[part], pairs["train"])
-        parts[part] += _seen(settings, [(pair, None) for pair in pairs[part]])
+        parts[part] += seen(settings, [(pair, None) for pair in pairs[part]])
     divided = divide(settings, pairs["train"], seed=seed)
     for part in PARTS:
-        parts[part] += _seen(settings, divided[part])
+        parts[part] += seen(settings, divided[part])
     if not parts["train"]:
         raise SplitError(
             "no labelled pixel is left for training; check data.labels, data.ignore and data.split"
@@ -145,7 +145,7 @@ def _by_blocks(
     places = same_place([pair.scene.grid for pair in pairs])
     for number, place in enumerate(places):
         grid = pairs[place[0]].scene.grid
-        lattices[number] = BlockLattice.on(grid, _block_px(settings, grid))
+        lattices[number] = BlockLattice.on(grid, block_px(settings, grid))
         for i in place:
             found = count_by_block(
                 pairs[i].scene, pairs[i].labels, len(settings.classes), lattices[number]
@@ -222,7 +222,7 @@ def same_place(grids: Sequence[Grid]) -> list[list[int]]:
     return sorted(groups)
 
 
-def _block_px(settings: DataSettings, grid: Grid) -> int:
+def block_px(settings: DataSettings, grid: Grid) -> int:
     """Return the side of a block: a fifth of the scene, within half a chip and four chips."""
     fifth = min(grid.height_px, grid.width_px) // 5
     chip = settings.chip_px
@@ -235,7 +235,7 @@ def _with_labels(settings: DataSettings, scene: Scene) -> LabelledScene:
     return LabelledScene(scene, open_labels(settings.root / name, scene.grid, rules))
 
 
-def _seen(
+def seen(
     settings: DataSettings, divided: Sequence[tuple[LabelledScene, Region | None]]
 ) -> list[ScenePart]:
     """Index the labels of each scene's region; scenes without any are left out."""

@@ -6,20 +6,27 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from rsmeta.data.assemble import assemble
 from rsmeta.data.chips import ChipDataset
-from rsmeta.data.sampler import GridChipSampler, RandomChipSampler
+from rsmeta.data.hold_out import hold_out
+from rsmeta.data.outer import OuterDraw, OuterSampler
+from rsmeta.data.sampler import CellDraw, GridChipSampler, RandomChipSampler
 from rsmeta.data.statistics import band_statistics
 from rsmeta.data.torchgeo_compat import stack_samples
 from rsmeta.errors import SplitError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch.utils.data import Sampler
 
     from rsmeta.config.data import DataSettings
+    from rsmeta.config.meta import MetaSettings
+    from rsmeta.data.assemble import ScenePart
     from rsmeta.data.splits import Part
     from rsmeta.geo.sensors import Band
 
@@ -36,19 +43,30 @@ class SceneDataModule(LightningDataModule):
         settings: The ``data`` section.
         seed: Seed of the split and of the draws.
         bands: Bands to read, by name; none: those of the settings or of the first scene.
+        meta: May hold out a part of the training ground for the scales of the adapters.
 
     Raises:
         RsmetaError: A scene, its bands, its labels or the split cannot be used.
     """
 
     def __init__(
-        self, settings: DataSettings, *, seed: int, bands: tuple[Band, ...] | None = None
+        self,
+        settings: DataSettings,
+        *,
+        seed: int,
+        bands: tuple[Band, ...] | None = None,
+        meta: MetaSettings | None = None,
     ) -> None:
         super().__init__()
         self.settings = settings
         self.seed = seed
         self.parts = assemble(settings, seed=seed, bands=bands)
         self.bands = self.parts["train"][0].labelled.scene.bands
+        self._held_out: list[ScenePart] = []
+        if meta is not None and meta.learned and meta.source == "held_out":
+            self.parts["train"], self._held_out = hold_out(
+                self.parts["train"], meta.held_out, settings=settings, seed=seed
+            )
 
     @property
     def validates(self) -> bool:
@@ -75,16 +93,46 @@ class SceneDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return random chips where training labels are."""
-        parts = self.parts["train"]
         sampler = RandomChipSampler(
-            [p.index for p in parts],
-            [(p.labelled.scene.grid.height_px, p.labelled.scene.grid.width_px) for p in parts],
-            chip_px=self.settings.chip_px,
-            length=self.settings.chips_per_epoch,
-            sampling=self.settings.sampling,
-            seed=self.seed,
+            self._draw(self.parts["train"]), length=self.settings.chips_per_epoch, seed=self.seed
         )
         return self._loader("train", sampler, drop_last=True)
+
+    def outer_dataloader(
+        self, meta: MetaSettings, *, inner_batches: int = 0, first_step: int = 0
+    ) -> DataLoader[Batch]:
+        """Return batches for outer steps, without end: each step's inner ones, then its outer.
+
+        Independent of the training loader and of all global random numbers.
+
+        Args:
+            meta: What an outer step draws, and from where.
+            inner_batches: Batches of training chips that come first in each step.
+            first_step: Number of the outer step to begin with, from 0.
+        """
+        train, answered = self.parts["train"], self._held_out or self.parts["train"]
+        sampler = OuterSampler(
+            self._draw(train),
+            self._draw(answered),
+            take=OuterDraw(
+                inner=inner_batches,
+                outer=meta.batches,
+                inner_size=self.settings.batch_size,
+                outer_size=meta.batch_size or self.settings.batch_size,
+                ratio=1.0 if self._held_out else meta.sample_ratio,
+                stratified=meta.stratified,
+            ),
+            seed=self.seed,
+            first_step=first_step,
+            offset=len(train) if self._held_out else 0,
+        )
+        return DataLoader(
+            ChipDataset([p.labelled for p in [*train, *self._held_out]], self.settings.chip_px),
+            batch_sampler=sampler,
+            num_workers=min(1, self.settings.workers),
+            collate_fn=stack_samples,
+            generator=torch.Generator(),
+        )
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
         """Return every validation chip with a label, in order."""
@@ -101,6 +149,14 @@ class SceneDataModule(LightningDataModule):
                 "there is no test part; name data.test_scenes=[...] or set data.split.test=0.2"
             )
         return self._grid_loader("test")
+
+    def _draw(self, parts: Sequence[ScenePart]) -> CellDraw:
+        return CellDraw(
+            [p.index for p in parts],
+            [(p.labelled.scene.grid.height_px, p.labelled.scene.grid.width_px) for p in parts],
+            chip_px=self.settings.chip_px,
+            sampling=self.settings.sampling,
+        )
 
     def _grid_loader(self, part: Part) -> DataLoader[Batch]:
         sampler = GridChipSampler(

@@ -30,8 +30,8 @@ class ChipKey(NamedTuple):
     col: int
 
 
-class RandomChipSampler(Sampler[ChipKey]):
-    """Chips around labelled pixels, drawn anew each epoch.
+class CellDraw:
+    """Draws chips around labelled pixels.
 
     First a class is drawn (for ``sqrt`` and ``balanced``), then a cell with that class, then a
     place for the chip such that it holds the cell and, where it can, lies inside the scene.
@@ -40,10 +40,8 @@ class RandomChipSampler(Sampler[ChipKey]):
         indexes: Label index of each scene.
         shapes: (height, width) of each scene in pixels.
         chip_px: Side of a chip.
-        length: Chips in an epoch, over all processes.
         sampling: ``uniform`` by labelled area; ``balanced`` classes equally often; ``sqrt`` in
             between, by the square root of a class's area.
-        seed: Seed of the draws.
     """
 
     def __init__(
@@ -52,25 +50,62 @@ class RandomChipSampler(Sampler[ChipKey]):
         shapes: Sequence[tuple[int, int]],
         *,
         chip_px: int,
-        length: int,
         sampling: str = "uniform",
-        seed: int = 0,
     ) -> None:
         self._shapes = shapes
         self._chip_px = chip_px
-        self._length = length
-        self._seed = seed
-        self._epoch = 0
+        self._power = {"uniform": 1.0, "sqrt": 0.5, "balanced": 0.0}[sampling]
         self._scene = np.concatenate([np.full(len(x.cells), i) for i, x in enumerate(indexes)])
         self._cells = np.concatenate([index.cells for index in indexes])
-        counts = np.concatenate([index.counts for index in indexes]).astype(np.float64)
+        #: Labelled pixels per cell and class, (N, K).
+        self.counts = np.concatenate([index.counts for index in indexes]).astype(np.float64)
+
+    def cumulative(self, chosen: np.ndarray | None = None) -> np.ndarray:
+        """Return the cumulative probability of the cells, (N,).
+
+        Args:
+            chosen: Indices of the cells that may be drawn; none: all.
+        """
+        counts = self.counts
+        if chosen is not None:
+            counts = np.zeros_like(counts)
+            counts[chosen] = self.counts[chosen]
         totals = counts.sum(axis=0)
-        power = {"uniform": 1.0, "sqrt": 0.5, "balanced": 0.0}[sampling]
-        share = np.where(totals > 0, totals, np.nan) ** power
+        share = np.where(totals > 0, totals, np.nan) ** self._power
         share = np.nan_to_num(share / np.nansum(share))
         # Probability of a cell: over classes, share of the class x the cell's part of the class.
         weight = counts @ (share / np.maximum(totals, 1.0))
-        self._cumulative = np.cumsum(weight / weight.sum())
+        return np.cumsum(weight / weight.sum())
+
+    def key(self, cumulative: np.ndarray, draw: np.ndarray) -> ChipKey:
+        """Return the chip that three random numbers in [0, 1) stand for: cell, row, column."""
+        place, down, right = draw
+        hit = min(np.searchsorted(cumulative, place, side="right"), len(self._cells) - 1)
+        scene = int(self._scene[hit])
+        row, col = (int(i) * CELL_PX for i in self._cells[hit])
+        height, width = self._shapes[scene]
+        return ChipKey(
+            scene,
+            _place(row, down, self._chip_px, height),
+            _place(col, right, self._chip_px, width),
+        )
+
+
+class RandomChipSampler(Sampler[ChipKey]):
+    """Chips around labelled pixels, drawn anew each epoch.
+
+    Args:
+        draw: Says which chips may be drawn, and how often.
+        length: Chips in an epoch, over all processes.
+        seed: Seed of the draws.
+    """
+
+    def __init__(self, draw: CellDraw, *, length: int, seed: int = 0) -> None:
+        self._draw = draw
+        self._length = length
+        self._seed = seed
+        self._epoch = 0
+        self._cumulative = draw.cumulative()
 
     def set_epoch(self, epoch: int) -> None:
         """Draw the chips of this epoch next; Lightning calls it."""
@@ -85,16 +120,8 @@ class RandomChipSampler(Sampler[ChipKey]):
         rng = np.random.default_rng([self._seed, self._epoch])
         draws = rng.random((self._length, 3))
         rank, size = world()
-        for place, down, right in draws[rank : len(self) * size : size]:
-            hit = min(np.searchsorted(self._cumulative, place), len(self._cells) - 1)
-            scene = int(self._scene[hit])
-            row, col = (int(i) * CELL_PX for i in self._cells[hit])
-            height, width = self._shapes[scene]
-            yield ChipKey(
-                scene,
-                _place(row, down, self._chip_px, height),
-                _place(col, right, self._chip_px, width),
-            )
+        for draw in draws[rank : len(self) * size : size]:
+            yield self._draw.key(self._cumulative, draw)
 
 
 class GridChipSampler(Sampler[ChipKey]):

@@ -71,16 +71,17 @@ def regions_of(
     gap = gap_px * max(grid.pixel_size)
     validation = held_out.get("validation", shapely.MultiPolygon())
     test = held_out.get("test", shapely.MultiPolygon())
-    taken = _grown(shapely.union(validation, test), gap)
+    taken = grown(shapely.union(validation, test), gap)
     regions: dict[Part, Region] = {"train": Region(taken, inverted=True)}
     if not validation.is_empty:
-        regions["validation"] = Region(shapely.difference(validation, _grown(test, gap)))
+        regions["validation"] = Region(shapely.difference(validation, grown(test, gap)))
     if not test.is_empty:
         regions["test"] = Region(test)
     return regions
 
 
-def _grown(geometry: shapely.Geometry, distance: float) -> shapely.Geometry:
+def grown(geometry: shapely.Geometry, distance: float) -> shapely.Geometry:
+    """Return ``geometry`` with a rim of ``distance`` around it, in units of its CRS."""
     return shapely.buffer(geometry, distance, join_style="mitre") if distance else geometry
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from rsmeta.config.meta import MetaSettings
 from rsmeta.errors import ConfigError
 from rsmeta.heads import HeadInput, build_head
 from rsmeta.models.families import build_backbone
 from rsmeta.models.network import Network
 from rsmeta.models.normalise import choose_normalisation
-from rsmeta.peft import apply_tuner
+from rsmeta.peft import apply_tuner, modulate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from rsmeta.config.model import ModelSpec
     from rsmeta.config.tuner import TunerSpec
@@ -32,6 +33,8 @@ def build_network(
     classes: int,
     mean: BandValues,
     std: BandValues,
+    meta: MetaSettings | None = None,
+    sites: Collection[str] | None = None,
 ) -> Network:
     """Build the network that settings describe.
 
@@ -43,6 +46,8 @@ def build_network(
         mean: Mean of each band over training pixels, physical units, (C,); what the network
             uses is ``Network.normalisation``.
         std: Standard deviation likewise.
+        meta: How the scales of the adapters are made; none: one per site.
+        sites: Names of the sites that keep their adapter; none: all.
 
     Raises:
         UnknownNameError: A backbone, tuner or head of that name does not exist.
@@ -65,9 +70,13 @@ def build_network(
     )
     head = build_head(model.head, shape, classes)
     tuned = apply_tuner(backbone, tuner)
+    modulate(backbone, meta or MetaSettings(), tuner.scale)
     _set_stem(backbone, model, tuner)
     normalisation = choose_normalisation(backbone.record, bands, mean, std, choice=model.normalise)
-    return Network(normalisation, backbone, head, tuned=tuned)
+    network = Network(normalisation, backbone, head, tuned=tuned)
+    if sites is not None:  # as a bundle says whose other sites were pruned
+        network.keep_sites(sites)
+    return network
 
 
 def _set_stem(backbone: Backbone, model: ModelSpec, tuner: TunerSpec) -> None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 
-from rsmeta.errors import BundleError, enumerate_names
+from rsmeta.errors import BundleError, TunerError, enumerate_names
 from rsmeta.models.backbone import Backbone, pad_to_multiple
 from rsmeta.models.prepare import Prepare
-from rsmeta.peft import AdaptedModule, TunedSites, is_merged
+from rsmeta.peft import AdaptedModule, Modulator, TunedSites, is_merged, keep_sites
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from rsmeta.heads.base import Head
     from rsmeta.models.normalise import Normalisation
@@ -54,8 +55,33 @@ class Network(nn.Module):
         return logits[..., : image.shape[-2], : image.shape[-1]]
 
     def trainable_parameters(self) -> list[nn.Parameter]:
-        """Return the parameters that an optimizer of the weights takes; no modulators."""
-        return [p for p in self.parameters() if p.requires_grad]
+        """Return the parameters that an optimizer of the weights takes; never the scales'."""
+        scales = {id(rho) for rho in self.scale_parameters()}
+        return [p for p in self.parameters() if p.requires_grad and id(p) not in scales]
+
+    def scale_parameters(self) -> list[nn.Parameter]:
+        """Return what the scales of the adapters are made of: each rho once, shared or not."""
+        return [m.rho for m in self.modules() if isinstance(m, Modulator)]
+
+    def keep_sites(self, names: Collection[str]) -> None:
+        """Drop the adapters of all sites but these; the rest is as if their scale were 0.
+
+        Args:
+            names: Names of the sites that stay, e.g. ``3.q``.
+
+        Raises:
+            TunerError: A name is of no adapted site, or the adapters are merged.
+        """
+        if is_merged(self):
+            raise TunerError("the network's adapters are merged; unmerge it before dropping sites")
+        keep_sites(self.backbone, names)
+        left = [m.adapters for m in self.backbone.modules() if isinstance(m, AdaptedModule)]
+        self.tuned = replace(
+            self.tuned,
+            sites=tuple(site for site in self.tuned.sites if site.name in names),
+            adapter_parameters=sum(p.numel() for adapters in left for p in adapters.parameters()),
+        )
+        self._trained = self._names_to_save()
 
     def trained_state(self) -> dict[str, Tensor]:
         """Return the tensors that must be saved to have this network again.
@@ -99,8 +125,14 @@ class Network(nn.Module):
             for name, tensor in state.items():
                 own[name].copy_(tensor)
 
+    def _names_once(self) -> frozenset[str]:
+        """Return the names of the state without the second names of shared parameters."""
+        every = {name for name, _ in self.named_parameters(remove_duplicate=False)}
+        once = {name for name, _ in self.named_parameters()}
+        return frozenset(self.state_dict()) - (every - once)
+
     def _names_to_save(self) -> frozenset[str]:
-        names = frozenset(self.state_dict())
+        names = self._names_once()
         if not self.backbone.has_weights:
             return names
         learned = {name for name, p in self.named_parameters() if p.requires_grad}

@@ -10,6 +10,7 @@ from rsmeta.peft.adapted import AdaptedModule
 from rsmeta.peft.adapter import Adapter
 from rsmeta.peft.lora import LoRA
 from rsmeta.peft.merge import is_merged, merge, unmerge
+from rsmeta.peft.modulation import keep_sites, modulate, scales_of, site_modulators
 from rsmeta.peft.modulator import Modulator
 from rsmeta.peft.sites import Site, Sited
 from rsmeta.peft.tuner import TUNERS, Plan, TunedSites, apply_tuner
@@ -26,8 +27,12 @@ __all__ = [
     "TunedSites",
     "apply_tuner",
     "is_merged",
+    "keep_sites",
     "lora",
     "merge",
+    "modulate",
     "plain",
+    "scales_of",
+    "site_modulators",
     "unmerge",
 ]

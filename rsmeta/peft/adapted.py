@@ -65,7 +65,7 @@ class AdaptedModule(nn.Module):
                     f"{self._where()}: {type(adapter).__name__} is not linear and cannot be "
                     f"merged; predict with it unmerged"
                 )
-            total[slice(*rows) if rows else slice(None)] += scale * delta
+            total[slice(*rows) if rows else slice(None)] += scale.reshape(-1, 1) * delta
         return total
 
     def merge(self) -> None:

@@ -17,7 +17,7 @@ class Part(NamedTuple):
 
     Args:
         adapter: What computes the site's delta.
-        scale: The site's modulator, shape ().
+        scale: The site's modulator, shape () or (out_features,).
         rows: Slice of the module's outputs that the delta is added to; none: all of them.
     """
 

@@ -1,61 +1,111 @@
-"""The modulator: one positive scalar per site that says how strongly its adapter acts."""
+"""The modulator: the scale that says how strongly the adapter of a site acts."""
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rsmeta.config.meta import Parametrisation
+
 
 class Modulator(nn.Module):
-    """One scale, ``softplus(rho)``.
+    """A scale as a function of one learned number, ``rho``; by default ``softplus(rho)``.
 
     Being a parameter used in the forward pass, it acts alike in training, validation and
     prediction and is saved with the weights. It is fixed unless something asks for its
-    gradient: optimizers of the network's weights never hold it.
+    gradient: optimizers of the network's weights never hold it. Sites that share a scale share
+    the module.
 
     Args:
-        value: Initial scale, unitless, at least 0; 0 switches the adapter off exactly.
+        value: Initial scale, unitless.
+        form: How the scale is made of ``rho``; only ``raw`` can be negative.
+        maximum: Upper bound of a ``sigmoid``.
+        channels: Scales, one for each output channel of the site; none: a single one.
 
     Raises:
-        ValueError: ``value`` is negative or not finite.
+        ValueError: ``value`` cannot be had in this form, or is not finite.
 
     Source: MetaPEFT (CVPR 2025): per-site scale, softplus parametrisation, initially 1.
     """
 
-    def __init__(self, value: float = 1.0) -> None:
+    def __init__(
+        self,
+        value: float = 1.0,
+        *,
+        form: Parametrisation = "softplus",
+        maximum: float = 2.0,
+        channels: int | None = None,
+    ) -> None:
         super().__init__()
-        self.rho = nn.Parameter(torch.tensor(inverse_softplus(value)), requires_grad=False)
+        self.form = form
+        self.maximum = maximum
+        shape = () if channels is None else (channels,)
+        self.rho = nn.Parameter(torch.full(shape, self._rho_of(value)), requires_grad=False)
 
     def forward(self) -> Tensor:
-        """Return the scale, shape (), at least 0."""
-        return functional.softplus(self.rho)
+        """Return the scale, shape () or (channels,)."""
+        return _FORMS[self.form].scale(self.rho, self.maximum)
 
     def set(self, value: float) -> None:
-        """Set the scale, unitless, at least 0.
+        """Set the scale, unitless.
 
         Raises:
-            ValueError: ``value`` is negative or not finite.
+            ValueError: ``value`` cannot be had in this form, or is not finite.
         """
         with torch.no_grad():
-            self.rho.fill_(inverse_softplus(value))
+            self.rho.fill_(self._rho_of(value))
+
+    @torch.no_grad()
+    def mean(self) -> float:
+        """Return the scale, or the mean of those of its channels."""
+        return float(self().mean())
+
+    @torch.no_grad()
+    def strength(self) -> float:
+        """Return the largest absolute scale: below it, nothing that the modulator scales acts."""
+        return float(self().abs().max())
 
     def extra_repr(self) -> str:
         """Return the scale as it is printed within a network."""
-        return f"scale={self().item():.4g}"
+        return f"scale={self.mean():.4g}"
+
+    def _rho_of(self, value: float) -> float:
+        if not math.isfinite(value):
+            raise ValueError(f"a scale must be finite, not {value}")
+        if self.form != "raw" and value < 0:
+            raise ValueError(f"a scale must be at least 0, not {value}")
+        if self.form == "sigmoid" and value >= self.maximum:
+            raise ValueError(f"a scale must be below its maximum {self.maximum:g}, not {value}")
+        return _FORMS[self.form].rho(value, self.maximum)
+
+
+class _Form(NamedTuple):
+    scale: Callable[[Tensor, float], Tensor]
+    rho: Callable[[float, float], float]
 
 
 def inverse_softplus(value: float) -> float:
-    """Return ``rho`` with ``softplus(rho) == value``; minus infinity for 0.
-
-    Raises:
-        ValueError: ``value`` is negative or not finite.
-    """
-    if not 0 <= value < math.inf:
-        raise ValueError(f"a scale must be finite and at least 0, not {value}")
-    if value == 0:
-        return -math.inf
+    """Return ``rho`` with ``softplus(rho) == value`` for a value of at least 0."""
     # log(exp(v) - 1), written so that neither large nor small values lose digits
-    return value + math.log(-math.expm1(-value))
+    return value + _log(-math.expm1(-value))
+
+
+def _log(value: float) -> float:
+    return math.log(value) if value else -math.inf
+
+
+_FORMS: dict[Parametrisation, _Form] = {
+    "softplus": _Form(lambda rho, _: functional.softplus(rho), lambda v, _: inverse_softplus(v)),
+    "exp": _Form(lambda rho, _: torch.exp(rho), lambda v, _: _log(v)),
+    "sigmoid": _Form(
+        lambda rho, top: top * torch.sigmoid(rho), lambda v, top: _log(v) - math.log(top - v)
+    ),
+    "raw": _Form(lambda rho, _: rho, lambda v, _: v),
+}

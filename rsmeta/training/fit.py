@@ -8,7 +8,7 @@ import warnings
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from lightning import Trainer
@@ -19,6 +19,8 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from rsmeta.errors import TrainingError, one_line
 from rsmeta.training.callbacks import History
+from rsmeta.training.meta import MetaStep, ScaleHistory
+from rsmeta.training.module import SegmentationModule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from rsmeta.config.trainer import TrainerSettings
     from rsmeta.data.datamodule import SceneDataModule
     from rsmeta.data.ground_module import GroundDataModule
-    from rsmeta.training.module import SegmentationModule
     from rsmeta.training.pretrain import PretrainModule
 
 logger = logging.getLogger(__name__)
@@ -56,12 +57,14 @@ class FitResult:
         steps: Optimizer steps.
         history: One row per epoch, as in history.csv.
         best_epoch: Epoch whose weights were kept, from 1; none: the last.
+        scales: How the scales of the adapters went; none where they are fixed.
     """
 
     epochs: int
     steps: int
     history: tuple[dict[str, float], ...]
     best_epoch: int | None
+    scales: ScaleHistory | None = None
 
 
 def fit(
@@ -92,6 +95,7 @@ def fit(
         )
     validates = data.validates
     history = History(output / "history.csv", module.columns)
+    outer = _outer_loop(module, data, output)
     best = _best_checkpoint(output, settings) if validates else None
     last = ModelCheckpoint(
         output / "checkpoints", filename="last", save_top_k=1, monitor=None,
@@ -99,7 +103,7 @@ def fit(
     )  # fmt: skip
     with _quiet():
         # In this order: the last checkpoint holds what history and best are by then.
-        callbacks = [history, *([best] if best else []), last]
+        callbacks = [*outer, history, *([best] if best else []), last]
         trainer = _trainer(settings, output, callbacks, progress)
         _extra_callbacks(trainer, settings, validates)
         checkpoint = output / "checkpoints" / LAST
@@ -113,7 +117,10 @@ def fit(
         raise KeyboardInterrupt
     kept = best.best_model_path if best and settings.keep == "best" else ""
     best_epoch = _restore(module, kept) if kept else None
-    return FitResult(len(history.rows), trainer.global_step, tuple(history.rows), best_epoch)
+    scales = next((one for one in outer if isinstance(one, ScaleHistory)), None)
+    return FitResult(
+        len(history.rows), trainer.global_step, tuple(history.rows), best_epoch, scales
+    )
 
 
 def evaluate_part(module: SegmentationModule, data: SceneDataModule, *, part: str = "test") -> Any:
@@ -175,6 +182,19 @@ def _build_trainer(
         enable_progress_bar=progress,
         enable_model_summary=False,
     )
+
+
+def _outer_loop(
+    module: SegmentationModule | PretrainModule,
+    data: SceneDataModule | GroundDataModule,
+    output: Path,
+) -> list[Callback]:
+    """Return what learns the scales, and what notes them; nothing where they are fixed."""
+    if not isinstance(module, SegmentationModule) or not module.settings.meta.learned:
+        return []
+    meta, data = module.settings.meta, cast("SceneDataModule", data)
+    noting = ScaleHistory(output / "gamma_history.csv")
+    return [noting] if meta.strategy == "joint" else [MetaStep(data), noting]
 
 
 def _best_checkpoint(output: Path, settings: TrainerSettings) -> ModelCheckpoint:

@@ -52,6 +52,9 @@ class SegmentationModule(LightningModule):
         self.augment = Augment(settings.data.augment)
         # Checkpoints hold what is trained only; ``on_load_checkpoint`` checks them, strictly.
         self.strict_loading = False
+        if settings.meta.strategy == "joint":
+            for rho in network.scale_parameters():
+                rho.requires_grad_(True)
 
     def on_train_batch_start(self, batch: dict[str, Tensor], batch_index: int) -> None:
         """Seed augmentation and dropout by epoch and batch, so that resumed runs equal whole ones.
@@ -137,7 +140,11 @@ class SegmentationModule(LightningModule):
     def configure_optimizers(self) -> Any:
         """Return optimizer and learning-rate schedule of the settings."""
         steps = int(self.trainer.estimated_stepping_batches)
-        return build_optimizer(self.network, self.settings.trainer.optimizer, steps)
+        meta, scales = self.settings.meta, []
+        if meta.strategy == "joint":  # else this optimizer never holds them
+            params = self.network.scale_parameters()
+            scales = [{"params": params, "weight_decay": 0.0, "lr": meta.lr}]
+        return build_optimizer(self.network, self.settings.trainer.optimizer, steps, extra=scales)
 
 
 def check_finite(image: Tensor, step: int) -> None:

@@ -10,13 +10,19 @@ import torch
 from rsmeta.errors import TrainingError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rsmeta.config.trainer import OptimizerSettings
     from rsmeta.models.network import Network
     from rsmeta.models.satmae.mae import GroupAutoencoder
 
 
 def build_optimizer(
-    network: Network | GroupAutoencoder, settings: OptimizerSettings, total_steps: int
+    network: Network | GroupAutoencoder,
+    settings: OptimizerSettings,
+    total_steps: int,
+    *,
+    extra: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
     """Return Lightning's optimizer dictionary.
 
@@ -26,6 +32,7 @@ def build_optimizer(
         network: Its trainable parameters are stepped.
         settings: Names, rates, schedule.
         total_steps: Optimizer steps of the whole run, for warm-up and cosine.
+        extra: More groups, as torch's optimizers take them.
 
     Raises:
         TrainingError: Nothing in the network is trainable.
@@ -33,11 +40,11 @@ def build_optimizer(
     free = network.trainable_parameters()
     if not free:
         raise TrainingError("nothing to train: head, stem and tuner are all frozen")
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": [p for p in free if p.ndim > 1], "weight_decay": settings.weight_decay},
         {"params": [p for p in free if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    groups = [group for group in groups if group["params"]]
+    groups = [group for group in (*groups, *extra) if group["params"]]
     optimizer: torch.optim.Optimizer
     if settings.name == "sgd":
         optimizer = torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum)

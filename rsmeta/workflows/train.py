@@ -21,14 +21,17 @@ from rsmeta.bundle import ModelBundle, save_bundle
 from rsmeta.bundle.record import BackboneIdentity, BandRecord, BundleRecord, ReadRecord, StemRecord
 from rsmeta.config import Settings, load_settings
 from rsmeta.data.datamodule import SceneDataModule
-from rsmeta.errors import TrainingError
+from rsmeta.errors import TrainingError, enumerate_names
 from rsmeta.losses import build_loss
 from rsmeta.metrics import SegmentationMetrics
 from rsmeta.models.build import build_network, tell
 from rsmeta.models.weights import is_local
+from rsmeta.peft import scales_of, site_modulators
 from rsmeta.training.fit import FitResult, evaluate_part, fit
+from rsmeta.training.meta import check_strategy
 from rsmeta.training.module import SegmentationModule
 from rsmeta.training.plots import plot_run
+from rsmeta.training.scale_plot import plot_scales
 from rsmeta.workflows.run_folder import METRICS_FILE, begun, check_run, write_text
 
 if TYPE_CHECKING:
@@ -84,11 +87,12 @@ def train(
         check_run(output, settings, resume=resume)
     seed_everything(settings.seed, workers=True, verbose=False)
     started = time.monotonic()
-    data = SceneDataModule(settings.data, seed=settings.seed)
+    check_strategy(settings.meta.strategy)
+    data = SceneDataModule(settings.data, seed=settings.seed, meta=settings.meta)
     mean, std = data.statistics
     network = build_network(
         settings.model, settings.tuner, bands=data.bands, classes=len(settings.data.classes),
-        mean=mean, std=std,
+        mean=mean, std=std, meta=settings.meta,
     )  # fmt: skip
     tell(network)
     _tell_parameters(network)
@@ -99,8 +103,11 @@ def train(
         result = fit(module, data, output=output, resume=resume, progress=progress)
     if not leads:
         raise SystemExit(0)
+    _prune(network, settings.meta.prune)
     numbers = _final_metrics(module, data, result, seconds=time.monotonic() - started)
     plot_run(output / "plots", module, data, result.history)
+    if result.scales is not None:
+        plot_scales(output / "plots", network.backbone, result.scales)
     bundle = save_bundle(
         output / "bundle", describe(settings, data, network, numbers), network,
         quicklook=output / "plots" / "chips.png",
@@ -142,6 +149,7 @@ def describe(
         model=settings.model,
         tuner=settings.tuner,
         meta=settings.meta,
+        scales=scales_of(network.backbone),
         predict=settings.predict,
         training={"seed": settings.seed, **metrics},
         weights_sha256="",
@@ -157,6 +165,19 @@ def _identity(network: Network) -> BackboneIdentity:
         checkpoint=Path(source).name if source is not None and is_local(source) else source,
         sha256=None if report is None else report.sha256,
     )
+
+
+def _prune(network: Network, threshold: float) -> None:
+    """Drop the sites whose scale fell below the threshold; nothing at 0."""
+    modulators = site_modulators(network.backbone)
+    kept = [site.name for site, m in modulators.items() if m.strength() >= threshold]
+    dropped = [site.name for site in modulators if site.name not in kept]
+    if dropped:
+        network.keep_sites(kept)
+        logger.info(
+            "dropped %d of %d sites, whose scale is below meta.prune=%g: %s",
+            len(dropped), len(modulators), threshold, enumerate_names(dropped),
+        )  # fmt: skip
 
 
 def _tell_parameters(network: Network) -> None:

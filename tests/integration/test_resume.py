@@ -15,6 +15,9 @@ import pytest
 import safetensors.torch
 import torch
 
+from rsmeta.training.fit import fit
+from tests.integration.meta_runs import STRATEGIES, make_module, settings_of
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -39,9 +42,23 @@ def rows(output: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(text))
 
 
+#: Outer steps of two batches each, out of step with epochs and accumulation.
+META = (
+    "tuner={method: lora, rank: 2}", "meta={strategy: first_order, every_n_steps: 3, lr: 0.1}",
+    "meta.batches=2", "data.chips_per_epoch=28", "trainer.accumulate_grad_batches=2",
+)  # fmt: skip
+
+
 @pytest.mark.skipif(os.name != "posix", reason="kill -9 is POSIX's")
-def test_resumed_run_equals_the_uninterrupted_one(tiny_run: TinyRun, tmp_path: Path) -> None:
-    killed = start(tiny_run, tmp_path / "killed")
+@pytest.mark.parametrize(
+    "more",
+    [pytest.param((), id="weights alone"),
+     pytest.param(META, id="with scales", marks=pytest.mark.slow)],
+)  # fmt: skip
+def test_resumed_run_equals_the_uninterrupted_one(
+    more: tuple[str, ...], tiny_run: TinyRun, tmp_path: Path
+) -> None:
+    killed = start(tiny_run, tmp_path / "killed", *more)
     deadline = time.monotonic() + 120
     while len(rows(tmp_path / "killed")) < 2 and killed.poll() is None:
         assert time.monotonic() < deadline
@@ -49,8 +66,8 @@ def test_resumed_run_equals_the_uninterrupted_one(tiny_run: TinyRun, tmp_path: P
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     assert not (tmp_path / "killed" / "bundle").exists()
-    assert start(tiny_run, tmp_path / "killed", "--resume").wait() == 0
-    assert start(tiny_run, tmp_path / "whole").wait() == 0
+    assert start(tiny_run, tmp_path / "killed", *more, "--resume").wait() == 0
+    assert start(tiny_run, tmp_path / "whole", *more).wait() == 0
 
     one, other = rows(tmp_path / "killed"), rows(tmp_path / "whole")
     assert [row["epoch"] for row in one] == [str(i + 1) for i in range(EPOCHS)]
@@ -66,6 +83,37 @@ def test_resumed_run_equals_the_uninterrupted_one(tiny_run: TinyRun, tmp_path: P
     ]
     assert weights[0].keys() == weights[1].keys()
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    if more:
+        noted = [
+            (tmp_path / name / "gamma_history.csv").read_text(encoding="utf-8")
+            for name in ("killed", "whole")
+        ]
+        assert noted[0] == noted[1]
+        assert len(noted[0].splitlines()) > 20
+
+
+@pytest.mark.parametrize("strategy", [*STRATEGIES, "joint"])
+def test_scales_go_on_where_they_were(strategy: str, tiny_run: TinyRun, tmp_path: Path) -> None:
+    def train(output: Path, epochs: int, *, resume: bool = False) -> dict[str, torch.Tensor]:
+        settings = settings_of(
+            tiny_run.data, f"meta.strategy={strategy}", f"trainer.max_epochs={epochs}",
+            "meta.every_n_steps=4", "meta.population=4", "trainer.optimizer.schedule=constant",
+            "trainer.optimizer.warmup=0", "data.split.validation=0",
+        )  # fmt: skip
+        module, data = make_module(settings)
+        fit(module, data, output=output, resume=resume)
+        checkpoint = torch.load(output / "checkpoints" / "last.ckpt", weights_only=True)
+        assert "MetaStep" in checkpoint["callbacks"] or strategy == "joint"
+        return module.network.trained_state()
+
+    whole = train(tmp_path / "whole", 3)
+    train(tmp_path / "parts", 2)
+    resumed = train(tmp_path / "parts", 3, resume=True)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    files = [tmp_path / name / "gamma_history.csv" for name in ("whole", "parts")]
+    assert files[0].read_text() == files[1].read_text()
+    last = torch.stack([tensor for name, tensor in whole.items() if name.endswith("rho")])
+    assert len(last.unique()) == len(last), "they moved"
 
 
 def test_resuming_with_other_settings_is_refused(rsmeta: Rsmeta, tiny_run: TinyRun) -> None:

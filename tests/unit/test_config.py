@@ -257,7 +257,12 @@ def test_every_preset_loads(section: str, name: str) -> None:
 
 
 def test_there_are_presets() -> None:
-    assert {section for section, _ in PRESETS} >= {"model", "tuner"}
+    assert {section for section, _ in PRESETS} >= {"meta", "model", "tuner"}
+
+
+def test_scales_are_stepped_after_warm_up_and_every_so_often() -> None:
+    meta = load_settings({**SMALLEST, "meta": {"every_n_steps": 3, "warmup_steps": 2}}).meta
+    assert [step for step in range(12) if meta.due(step)] == [5, 8, 11]
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)

@@ -1,0 +1,84 @@
+"""How the scales went: ``gamma_history.csv``, and TensorBoard while it runs."""
+
+from __future__ import annotations
+
+import csv
+import os
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from rsmeta.peft import scales_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lightning import Trainer
+
+    from rsmeta.training.module import SegmentationModule
+
+
+class ScaleHistory(Callback):
+    """Notes every site's scale at the start and whenever an outer step is due.
+
+    The rows are part of the checkpoint.
+
+    Args:
+        path: The CSV file (step, site, scale); rewritten whole, atomically, after each epoch.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.steps: list[int] = []
+        #: For each step, the scale of every site in the order of ``sites``.
+        self.scales: list[list[float]] = []
+        self.sites: list[str] = []
+
+    def on_train_start(self, trainer: Trainer, module: SegmentationModule) -> None:  # type: ignore[override]  # our module
+        """Note where the scales begin."""
+        self.sites = list(scales_of(module.network.backbone))
+        if not self.steps:
+            self._note(trainer, module)
+
+    def on_train_batch_end(self, trainer: Trainer, module: SegmentationModule, *_: Any) -> None:  # type: ignore[override]  # our module
+        """Note where the scales are, after an outer step was due."""
+        step = trainer.global_step
+        if step != self.steps[-1] and module.settings.meta.due(step):
+            self._note(trainer, module)
+
+    def on_train_epoch_end(self, trainer: Trainer, *_: Any) -> None:
+        """Write the file."""
+        if trainer.is_global_zero:
+            self._write()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the rows, for the checkpoint."""
+        return {"steps": list(self.steps), "scales": [list(row) for row in self.scales]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take the rows of a checkpoint."""
+        self.steps, self.scales = list(state["steps"]), [list(row) for row in state["scales"]]
+
+    def _note(self, trainer: Trainer, module: SegmentationModule) -> None:
+        scales = scales_of(module.network.backbone)
+        self.steps.append(trainer.global_step)
+        self.scales.append(list(scales.values()))
+        for logger in trainer.loggers:
+            named = {f"scale/{site}": scale for site, scale in scales.items()}
+            logger.log_metrics(named, trainer.global_step)
+            if isinstance(logger, TensorBoardLogger):
+                values = torch.tensor(list(scales.values()))
+                logger.experiment.add_histogram("scales", values, trainer.global_step)
+
+    def _write(self) -> None:
+        partial = self.path.with_name(f".{self.path.name}.partial")
+        with partial.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(("step", "site", "scale"))
+            for step, row in zip(self.steps, self.scales, strict=True):
+                writer.writerows(
+                    (step, site, scale) for site, scale in zip(self.sites, row, strict=True)
+                )
+        os.replace(partial, self.path)  # noqa: PTH105 one call that is atomic on every system

@@ -1,0 +1,55 @@
+"""Keep an outer step apart from training: afterwards all but the scales is as it was."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import torch
+from lightning.pytorch.utilities.seed import isolate_rng
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from torch import nn
+
+
+@contextlib.contextmanager
+def isolated(module: nn.Module, scales: Sequence[nn.Parameter]) -> Iterator[None]:
+    """Let ``scales`` alone ask for gradients, everything deterministic, until the end.
+
+    Inside, the modules are in evaluation mode and the weights ask for no gradient, so that none
+    is formed for them. Put back are: modes, ``requires_grad``, ``.grad``, buffers, and the
+    states of all random number generators. Gradient checkpointing is off, because it would
+    compute blocks again with weights that are not those of a look-ahead.
+
+    Args:
+        module: Everything that a step touches: network, loss, augmentation.
+        scales: Every ``rho``.
+    """
+    modes = [(m, m.training) for m in module.modules()]
+    checkpointing = [m for m in module.modules() if getattr(m, "grad_checkpointing", False)]
+    asked = [(p, p.requires_grad, p.grad) for p in module.parameters()]
+    buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    try:
+        with isolate_rng(), torch.enable_grad():
+            for one, _ in modes:
+                one.training = False
+            for one in checkpointing:
+                one.grad_checkpointing = False  # type: ignore[assignment]  # a plain flag
+            for parameter, _, _ in asked:
+                parameter.requires_grad_(False)
+            for rho in scales:
+                rho.requires_grad_(True)
+            yield
+    finally:
+        for one, mode in modes:
+            one.training = mode
+        for one in checkpointing:
+            one.grad_checkpointing = True  # type: ignore[assignment]
+        for parameter, wanted, gradient in asked:
+            parameter.requires_grad_(wanted)
+            parameter.grad = gradient
+        with torch.no_grad():
+            for buffer, before in buffers:
+                buffer.copy_(before)

@@ -1,0 +1,116 @@
+"""Strategies at work: they find out which site helps and which harms, and can be interrupted."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rsmeta.config.meta import MetaSettings
+from rsmeta.errors import MissingExtraError, TrainingError
+from rsmeta.peft import AdaptedModule, LoRA, Site, modulate, site_modulators
+from rsmeta.training.meta import STRATEGIES, OuterTask
+from tests.unit.small_problem import Small, task_of
+
+STRATEGY_NAMES = ("first_order", "unrolled", "finite_difference", "evolution")
+
+
+class Leaky(nn.Module):
+    """Two sites: one sees what tells the classes, one sees what does so in training only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.signal, self.leak = (
+            AdaptedModule(
+                nn.Linear(4, 2, bias=False).requires_grad_(False),
+                {Site(block, "mlp1", 4, 2, name): LoRA(4, 2, rank=2, alpha=2)},
+            )
+            for block, name in enumerate(("signal", "leak"))
+        )
+        for site in (self.signal, self.leak):
+            nn.init.zeros_(site.base.weight)
+        modulate(self, MetaSettings(), 1.0)
+
+    def forward(self, x: Tensor, valid: Tensor) -> Tensor:
+        logits: Tensor = self.signal(x[:, :4]) + self.leak(x[:, 4:])
+        return logits
+
+
+def draw(generator: torch.Generator, *, training: bool) -> dict[str, Tensor]:
+    label = torch.randint(2, (32,), generator=generator)
+    shown = label if training else torch.randint(2, (32,), generator=generator)
+    noise = torch.randn(32, 8, generator=generator)
+    x = noise + torch.cat([(label - 0.5)[:, None].expand(-1, 4) * 2,
+                           (shown - 0.5)[:, None].expand(-1, 4) * 4], dim=1)  # fmt: skip
+    return {"image": x, "valid": torch.ones(32, dtype=torch.bool), "mask": label}
+
+
+@pytest.mark.parametrize("name", STRATEGY_NAMES)
+def test_the_harmful_site_is_switched_off_and_the_needed_one_is_not(name: str) -> None:
+    network = Leaky()
+    weights = [p for p in network.parameters() if p.requires_grad]
+    scales = [modulator.rho for modulator in site_modulators(network).values()]
+    optimizer = torch.optim.AdamW(weights, lr=0.01, weight_decay=0.05)
+    settings = MetaSettings(strategy=name, lr=0.1, population=6)
+    strategy = STRATEGIES.get(name)(scales, settings, seed=1)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(90):
+        for _ in range(2):
+            data = draw(generator, training=True)
+            optimizer.zero_grad()
+            functional.cross_entropy(network(data["image"], data["valid"]), data["mask"]).backward()
+            optimizer.step()
+        for p in weights:
+            p.requires_grad_(False)
+        for rho in scales:
+            rho.requires_grad_(True)
+        strategy.update(
+            OuterTask(
+                network, scales, nn.CrossEntropyLoss(),
+                inner=[draw(generator, training=True)], outer=[draw(generator, training=False)],
+                optimizer=optimizer,
+            )
+        )  # fmt: skip
+        for p in weights:
+            p.requires_grad_(True)
+    needed, harmful = (modulator.mean() for modulator in site_modulators(network).values())
+    assert needed > 0.8
+    assert harmful < 0.2
+
+
+@pytest.mark.parametrize("name", STRATEGY_NAMES)
+def test_goes_on_from_its_state_as_if_never_interrupted(name: str) -> None:
+    def run(interrupted: bool) -> list[Tensor]:
+        network = Small()
+        optimizer = torch.optim.SGD(network.weights, lr=0.1, momentum=0.9)
+        settings: Any = MetaSettings(strategy=name, lr=0.1)
+        inner = STRATEGIES.get(name).inner_batches(settings)
+        task = task_of(network, optimizer, inner=inner)
+        strategy = STRATEGIES.get(name)(task.scales, settings, seed=3)
+        for step in range(4):
+            if interrupted and step == 2:
+                state = strategy.state_dict()
+                strategy = STRATEGIES.get(name)(task.scales, settings, seed=3)
+                strategy.load_state_dict(state)
+            strategy.update(task)
+        return [rho.detach() for rho in task.scales]
+
+    whole, resumed = run(interrupted=False), run(interrupted=True)
+    assert all(torch.equal(a, b) for a, b in zip(whole, resumed, strict=True))
+    fresh = [rho.detach() for rho in Small().scales]
+    assert not any(torch.equal(a, b) for a, b in zip(whole, fresh, strict=True))
+
+
+def test_evolution_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    evolution: Any = STRATEGIES.get("evolution")
+    one = Small(granularity="position").scales
+    with pytest.raises(TrainingError, match=r"needs two scales or more; choose another meta.gran"):
+        evolution(one, MetaSettings())
+    monkeypatch.setitem(sys.modules, "cmaes", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'rsmeta\[evolution\]'"):
+        evolution(Small().scales, MetaSettings())
