@@ -10,7 +10,7 @@ from rsmeta.config.base import Strict
 from rsmeta.config.data import CLASS_NODATA, ClassSpec
 from rsmeta.config.model import ModelSpec
 from rsmeta.config.settings import MetaSettings, PredictSettings
-from rsmeta.config.tuner import TunerSpec
+from rsmeta.config.tuner import Tuner
 from rsmeta.geo.scene import ReadRules
 from rsmeta.geo.sensors import Band
 from rsmeta.heads.output import OutputSpec
@@ -78,7 +78,7 @@ class BundleRecord(Strict):
     gsd_m: tuple[float, float] | None = Field(description="smallest and largest pixel trained on")
     backbone: BackboneIdentity
     model: ModelSpec
-    tuner: TunerSpec
+    tuner: Tuner
     meta: MetaSettings
     predict: PredictSettings
     training: dict[str, Any] = Field(description="seed, steps, parameters, metrics")

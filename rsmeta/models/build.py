@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 def build_network(
     model: ModelSpec,
-    tuner: TunerSpec,
+    tuner: TunerSpec | Sequence[TunerSpec],
     *,
     bands: Sequence[Band],
     classes: int,
@@ -37,7 +37,7 @@ def build_network(
 
     Args:
         model: Backbone, stem and head.
-        tuner: What is trained, and how.
+        tuner: What is trained, and how: one method, or several that act together.
         bands: Bands of the images, in their order, C.
         classes: Number of classes K.
         mean: Mean of each band over training pixels, physical units, (C,).
@@ -63,12 +63,12 @@ def build_network(
         channels=len(backbone.bands),
     )
     head = build_head(model.head, shape, classes)
-    tuned = apply_tuner(backbone, tuner)
-    _set_stem(backbone, model, tuner)
+    tuned = apply_tuner(backbone, tuner, classes=classes)
+    _set_stem(backbone, model)
     return Network(Prepare(mean, std), backbone, head, tuned=tuned)
 
 
-def _set_stem(backbone: Backbone, model: ModelSpec, tuner: TunerSpec) -> None:
+def _set_stem(backbone: Backbone, model: ModelSpec) -> None:
     """Let the stem learn as the settings say; by default where a band had no filter."""
     wanted = model.stem.trainable
     if wanted == "auto":

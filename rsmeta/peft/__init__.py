@@ -5,29 +5,49 @@ Importing the package registers every method; nothing here knows a particular ba
 
 from __future__ import annotations
 
-from rsmeta.peft import lora, plain  # each registers its method
+from rsmeta.peft import (  # each registers its methods
+    bias,
+    bottleneck,
+    dora,
+    layernorm,
+    lora,
+    mask,
+    plain,
+    prompts,
+    ssf,
+)
 from rsmeta.peft.adapted import AdaptedModule
 from rsmeta.peft.adapter import Adapter
 from rsmeta.peft.lora import LoRA
-from rsmeta.peft.merge import is_merged, merge, unmerge
+from rsmeta.peft.merge import MergeReport, is_merged, merge, unmerge
 from rsmeta.peft.modulator import Modulator
+from rsmeta.peft.plan import TUNERS, Plan
 from rsmeta.peft.sites import Site, Sited
-from rsmeta.peft.tuner import TUNERS, Plan, TunedSites, apply_tuner
+from rsmeta.peft.tuner import TunedPlace, TunedSites, apply_tuner
 
 __all__ = [
     "TUNERS",
     "AdaptedModule",
     "Adapter",
     "LoRA",
+    "MergeReport",
     "Modulator",
     "Plan",
     "Site",
     "Sited",
+    "TunedPlace",
     "TunedSites",
     "apply_tuner",
+    "bias",
+    "bottleneck",
+    "dora",
     "is_merged",
+    "layernorm",
     "lora",
+    "mask",
     "merge",
     "plain",
+    "prompts",
+    "ssf",
     "unmerge",
 ]

@@ -281,7 +281,7 @@ def test_every_key_has_a_line_of_help() -> None:
     assert shown["data.scenes"] == "required"
     assert shown["data.chip_px"] == "64"
     assert shown["data.nodata"] == "none"
-    assert shown["tuner.positions"] == "[q, v]"
+    assert shown["tuner.rank"] == "8"
 
 
 # -- the schema for editors --------------------------------------------------------------------

@@ -86,6 +86,7 @@ class SatmaeBackbone(Backbone, Generic[E_co]):
 
     def _as_map(self, tokens: Tensor, x: Tensor) -> Tensor:
         rows, cols = x.shape[-2] // self.patch_px, x.shape[-1] // self.patch_px
+        tokens = tokens[:, : 1 + self.vit.parts * rows * cols]  # prompts may stand behind them
         parts = self.vit.patches(tokens).transpose(2, 3)
         merged = parts.flatten(1, 2) if self.merge == "concat" else parts.mean(dim=1)
         return merged.reshape(*merged.shape[:2], rows, cols)
