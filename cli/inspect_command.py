@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from rsmeta_cli import show
+
 
 @click.command()
 @click.argument("path")
@@ -19,7 +21,13 @@ def command(path: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))
     else:
+        learns = found.pop("learns", None)
         _echo(found, indent=0)
+        if isinstance(learns, list):
+            click.echo("learns:")
+            show.learning(learns)
+        elif learns is not None:
+            click.echo(f"learns: {learns}")
 
 
 def _echo(mapping: dict[str, Any], indent: int) -> None:
