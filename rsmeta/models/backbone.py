@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch.nn import functional
 
@@ -80,6 +80,11 @@ class Backbone(Sited):
     def dates(self) -> int:
         """Images of one place, at different dates, that an input holds; 1 for almost all."""
         return 1
+
+    @property
+    def standalone_options(self) -> dict[str, Any]:
+        """Options that, beside the given ones, build the same network without its checkpoint."""
+        return {}
 
     @abstractmethod
     def forward(self, x: Tensor) -> Features:

@@ -19,7 +19,7 @@ from rsmeta.peft import (  # each registers its methods
 from rsmeta.peft.adapted import AdaptedModule
 from rsmeta.peft.adapter import Adapter
 from rsmeta.peft.lora import LoRA
-from rsmeta.peft.merge import MergeReport, is_merged, merge, unmerge
+from rsmeta.peft.merge import MergeReport, is_merged, merge, strip_merged, unmerge
 from rsmeta.peft.modulator import Modulator
 from rsmeta.peft.plan import TUNERS, Plan
 from rsmeta.peft.sites import Site, Sited
@@ -49,5 +49,6 @@ __all__ = [
     "plain",
     "prompts",
     "ssf",
+    "strip_merged",
     "unmerge",
 ]

@@ -26,10 +26,16 @@ class AdaptedModule(Wrapper):
         base: The module that was there before.
         adapters: One adapter per site of ``base``, all of one method.
         scale: Initial value of each site's modulator, unitless.
+        name: Name of the method; none: its class's.
     """
 
     def __init__(
-        self, base: nn.Module, adapters: Mapping[Site, Adapter], scale: float = 1.0
+        self,
+        base: nn.Module,
+        adapters: Mapping[Site, Adapter],
+        scale: float = 1.0,
+        *,
+        name: str | None = None,
     ) -> None:
         super().__init__()
         self.base = base
@@ -37,6 +43,7 @@ class AdaptedModule(Wrapper):
         self.adapters = nn.ModuleDict({site.position: a for site, a in adapters.items()})
         self.modulators = nn.ModuleDict({position: Modulator(scale) for position in self.sites})
         self.method = type(next(iter(adapters.values())))
+        self.name = name or self.method.__name__
         self._originals: dict[str, Tensor | None] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -44,7 +51,7 @@ class AdaptedModule(Wrapper):
         if self.merged:
             unchanged: Tensor = self.base(x)
             return unchanged
-        return self.method.run(self.base, x, self._parts())
+        return self.method.run(self.base, x, self.parts())
 
     @property
     def merged(self) -> bool:
@@ -60,7 +67,7 @@ class AdaptedModule(Wrapper):
             return
         module = self.bare()[1]
         with torch.no_grad():
-            changed = self.method.changed(module, self._parts())
+            changed = self.method.changed(module, self.parts())
         self._originals = {}
         for name, value in changed.items():
             parameter: nn.Parameter | None = getattr(module, name)
@@ -97,7 +104,8 @@ class AdaptedModule(Wrapper):
         """Names of the sites, for people."""
         return ", ".join(site.name for site in self.sites.values())
 
-    def _parts(self) -> list[Part]:
+    def parts(self) -> list[Part]:
+        """Return the adapters with their scales as they are now."""
         return [
             Part(cast("Adapter", self.adapters[name]), self.modulators[name](), site.rows)
             for name, site in self.sites.items()

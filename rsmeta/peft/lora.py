@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rsmeta.errors import TunerError
+from rsmeta.peft.adapted import AdaptedModule
 from rsmeta.peft.adapter import Adapter, Part, bias_of, weight_of
 from rsmeta.peft.plan import TUNERS, Offer, Plan, inner_width, plan_sites
 
@@ -107,16 +108,40 @@ class LoRAOnOutput(LoRA):
 
 def add_low_rank(y: Tensor, x: Tensor, parts: Sequence[Part]) -> Tensor:
     """Return ``y`` (…, out) with the scaled updates of all sites of a module for ``x`` (…, in)."""
+    down, up = low_rank_pair(parts, y.shape[-1])
+    inner = x.reshape(-1, x.shape[-1]) @ down
+    return torch.addmm(y.reshape(-1, y.shape[-1]), inner, up.to(inner.dtype)).view_as(y)
+
+
+def low_rank_pair(parts: Sequence[Part], width: int) -> tuple[Tensor, Tensor]:
+    """Return the updates of all sites of a module as one, of the rank that is their sum.
+
+    Args:
+        parts: The sites.
+        width: Width of the module's output.
+
+    Returns:
+        Down (in, ranks) and up (ranks, width), scales and strengths in the latter.
+    """
     adapters = [cast("LoRA", part.adapter) for part in parts]
     downs: list[Tensor] = [adapter.down for adapter in adapters]
-    down = downs[0] if len(downs) == 1 else torch.cat(downs, dim=1)
     ups = [
-        part.spread(adapter.up * (part.scale * adapter.scaling), y.shape[-1])
+        part.spread(adapter.up * (part.scale * adapter.scaling), width)
         for adapter, part in zip(adapters, parts, strict=True)
     ]
-    inner = x.reshape(-1, x.shape[-1]) @ down
-    up = torch.cat(ups).to(inner.dtype)
-    return torch.addmm(y.reshape(-1, y.shape[-1]), inner, up).view_as(y)
+    return (downs[0] if len(downs) == 1 else torch.cat(downs, dim=1)), torch.cat(ups)
+
+
+def lora_parts(backbone: nn.Module) -> dict[str, tuple[nn.Linear, list[Part]]]:
+    """Return each module that LoRA adapts with all its sites, by its path before tuning."""
+    found: dict[str, tuple[nn.Linear, list[Part]]] = {}
+    for path, adapted in backbone.named_modules():
+        if isinstance(adapted, AdaptedModule) and issubclass(adapted.method, LoRA):
+            while path.endswith(".base"):
+                path = path.removesuffix(".base")
+            module = cast("nn.Linear", adapted.bare()[1])
+            found.setdefault(path, (module, []))[1].extend(adapted.parts())
+    return found
 
 
 @TUNERS.register("lora")

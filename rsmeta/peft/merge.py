@@ -19,7 +19,7 @@ class MergeReport:
     """What ``merge`` came to.
 
     Args:
-        merged: Sites that cost nothing now, by method and name: ``"LoRA 3.q"``.
+        merged: Sites that cost nothing now, by method and name: ``"lora 3.q"``.
         left: Sites whose adapters run as they are: no weight can do the same.
     """
 
@@ -64,6 +64,17 @@ def is_merged(module: nn.Module) -> bool:
     return any(isinstance(one, AdaptedModule) and one.merged for one in module.modules())
 
 
+def strip_merged(module: nn.Module) -> None:
+    """Take away what is merged, for good: the changed weights stand by their own names again."""
+    for parent in list(module.modules()):
+        for name, child in parent.named_children():
+            below = child
+            while isinstance(below, AdaptedModule) and below.merged:
+                below = below.base
+            if below is not child:
+                setattr(parent, name, below)
+
+
 def _stacks(module: nn.Module) -> Iterator[list[AdaptedModule]]:
     """Yield the wrappers of each adapted module, in the order in which they can be merged."""
     adapted = [one for one in module.modules() if isinstance(one, AdaptedModule)]
@@ -83,4 +94,4 @@ def _stacks(module: nn.Module) -> Iterator[list[AdaptedModule]]:
 
 
 def _names(one: AdaptedModule) -> list[str]:
-    return [f"{one.method.__name__} {site.name}" for site in one.sites.values()]
+    return [f"{one.name} {site.name}" for site in one.sites.values()]

@@ -167,18 +167,19 @@ def _check_together(specs: Sequence[TunerSpec], plans: Sequence[Plan]) -> None:
 def _insert(backbone: Sited, specs: Sequence[TunerSpec], plans: Sequence[Plan]) -> None:
     """Put the adapters in place, those that act first the innermost."""
     grouped = [
-        (path, adapters, spec.scale)
+        (path, adapters, spec)
         for spec, plan in zip(specs, plans, strict=True)
         for path, adapters in _by_module(plan.adapters).items()
     ]
-    for path, adapters, scale in sorted(grouped, key=_order):
+    for path, adapters, spec in sorted(grouped, key=_order):
         base = backbone.get_submodule(path)
-        backbone.set_submodule(path, AdaptedModule(base, adapters, scale))
+        adapted = AdaptedModule(base, adapters, spec.scale, name=spec.method)
+        backbone.set_submodule(path, adapted)
         for site, adapter in adapters.items():
             adapter.attach(backbone, site)
 
 
-def _order(grouped: tuple[str, Mapping[Site, Adapter], float]) -> int:
+def _order(grouped: tuple[str, Mapping[Site, Adapter], TunerSpec]) -> int:
     return next(iter(grouped[1].values())).order
 
 

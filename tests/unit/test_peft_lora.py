@@ -85,7 +85,7 @@ def test_merges_and_comes_back_bit_for_bit(positions: tuple[str, ...]) -> None:
     x = torch.randn(2, 3, 32, 32)
     unmerged = backbone(x)
     report = merge(backbone)
-    assert report.merged == tuple(f"LoRA {i}.{name}" for i in range(3) for name in positions)
+    assert report.merged == tuple(f"lora {i}.{name}" for i in range(3) for name in positions)
     assert not report.left
     assert is_merged(backbone)
     merged = backbone(x)

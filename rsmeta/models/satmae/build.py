@@ -179,7 +179,7 @@ def _build_group(order: _Order) -> OneDateSatmae:
     report = report_groups(groups, order.bands, options.groups, copied=order.state is not None)
     load_report = order.load(vit, options)
     logger.info("%s", report.summary())
-    return OneDateSatmae(
+    backbone = OneDateSatmae(
         vit,
         order.bands,
         merge=options.merge,
@@ -187,6 +187,8 @@ def _build_group(order: _Order) -> OneDateSatmae:
         stem_report=report,
         load_report=load_report,
     )
+    backbone.group_names = options.groups
+    return backbone
 
 
 def _build_rgb(order: _Order) -> OneDateSatmae:
