@@ -34,7 +34,9 @@ METHODS = TUNERS.names()
 #: Methods that insert no adapter but train what is there.
 IN_PLACE = {"full": 1.0, "partial": 0.5, "head": 0.0}
 SITED = [name for name in METHODS if name not in IN_PLACE]
-both = pytest.mark.parametrize("kind", KINDS)
+every_kind = pytest.mark.parametrize("kind", KINDS)
+#: One that is timm's whole network, and one that is ours around timm's blocks.
+two_kinds = pytest.mark.parametrize("kind", ["timm", "group"])
 sited = pytest.mark.parametrize("method", SITED)
 
 
@@ -106,7 +108,7 @@ def _network(kind: str, *methods: str) -> Network:
 # -- forward ---------------------------------------------------------------------------------------
 
 
-@both
+@every_kind
 @sited
 def test_changes_nothing_before_training(method: str, kind: str) -> None:
     before = _backbone(kind)(_image(kind))
@@ -117,7 +119,7 @@ def test_changes_nothing_before_training(method: str, kind: str) -> None:
     torch.testing.assert_close(backbone(_image(kind)).map, before.map, atol=1e-6, rtol=0)
 
 
-@both
+@every_kind
 @sited
 def test_scale_zero_leaves_the_backbone_untouched_bit_for_bit(method: str, kind: str) -> None:
     before = _backbone(kind)(_image(kind))
@@ -159,7 +161,7 @@ def test_a_small_scale_does_little(method: str) -> None:
     torch.testing.assert_close(backbone(_image("timm")).map, before, atol=2e-5, rtol=0)
 
 
-@both
+@two_kinds
 @sited
 def test_maps_at_every_depth_have_their_size(method: str, kind: str) -> None:
     backbone = _tuned(kind, method)
@@ -171,7 +173,7 @@ def test_maps_at_every_depth_have_their_size(method: str, kind: str) -> None:
 # -- backward --------------------------------------------------------------------------------------
 
 
-@both
+@every_kind
 @pytest.mark.parametrize("method", METHODS)
 def test_only_what_should_move_moves(method: str, kind: str) -> None:
     backbone = _tuned(kind, method)
@@ -191,7 +193,7 @@ def test_only_what_should_move_moves(method: str, kind: str) -> None:
     assert all(p.grad is None for n, p in backbone.named_parameters() if n not in free)
 
 
-@both
+@every_kind
 @sited
 def test_every_modulator_gets_a_gradient_once_asked(method: str, kind: str) -> None:
     backbone = _tuned(kind, method)
@@ -223,7 +225,7 @@ def test_the_gradient_of_a_scale_is_the_slope(method: str) -> None:
     assert slope == pytest.approx((sides[0] - sides[1]) / (2 * step), rel=1e-3)
 
 
-@both
+@two_kinds
 @sited
 def test_gradient_checkpointing_changes_no_gradient(method: str, kind: str) -> None:
     gradients = []
@@ -249,7 +251,7 @@ def _set_checkpointing(backbone: Backbone, *, on: bool) -> None:
 # -- merging ---------------------------------------------------------------------------------------
 
 
-@both
+@every_kind
 @sited
 def test_merges_where_it_can_and_comes_back_bit_for_bit(method: str, kind: str) -> None:
     backbone = _tuned(kind, method, scale=1.3)
@@ -293,7 +295,7 @@ def test_ssf_merges_into_maps_without_bias(bias: bool) -> None:
 # -- saving ----------------------------------------------------------------------------------------
 
 
-@both
+@two_kinds
 @pytest.mark.parametrize("method", METHODS)
 def test_saved_and_loaded_gives_the_same(method: str, kind: str) -> None:
     network, fresh = _network(kind, method), _network(kind, method)
