@@ -7,7 +7,10 @@ counted once. On a GPU the peak of the allocator is given, too. Then: inference 
 against the bare backbone.
 
     python benchmarks/bench_adapters.py [--models vit_small_patch16_224 ...] [--steps 7]
-        [--batch 8] [--methods lora ...] [--device auto]
+        [--batch 8] [--methods lora ...] [--device auto] [--cpu-time]
+
+--cpu-time counts this process's seconds on the CPU instead of the clock's: for one thread
+(OMP_NUM_THREADS=1) on a machine that has other work to do.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import statistics
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import timm
@@ -182,13 +186,14 @@ def measure_memory(one: Contender, device: torch.device) -> None:
     one.saved_bytes = sum(seen.values())
 
 
-def clock(run: Callable[[], Any], device: torch.device) -> float:
+def clock(run: Callable[[], Any], device: torch.device, *, cpu_time: bool) -> float:
     """Return the seconds that a call takes, the device's work included."""
+    now = time.process_time if cpu_time else time.perf_counter
     _wait(device)
-    started = time.perf_counter()
+    started = now()
     run()
     _wait(device)
-    return time.perf_counter() - started
+    return now() - started
 
 
 def _wait(device: torch.device) -> None:
@@ -206,7 +211,7 @@ def training_table(
         measure_memory(one, device)
     for _ in range(given.steps):
         for one in field_:
-            one.seconds.append(clock(one.step, device))
+            one.seconds.append(clock(one.step, device, cpu_time=given.cpu_time))
     kind = "with gradient checkpointing" if checkpointing else "without gradient checkpointing"
     print(f"\n### {model}, batch {given.batch}, {device.type}, {kind}\n")
     gpu = " | peak MB" if device.type == "cuda" else ""
@@ -240,11 +245,10 @@ def inference_table(models: list[str], given: argparse.Namespace, device: torch.
         times: dict[str, list[float]] = {"bare": [], "merged": [], "as it is": []}
         with torch.inference_mode():
             for _ in range(given.steps + 1):
-                times["bare"].append(clock(lambda: plain(batch), device))  # noqa: B023  # runs at once
-                times["as it is"].append(clock(lambda: adapted(batch), device))  # noqa: B023
-                merge(adapted)
-                times["merged"].append(clock(lambda: adapted(batch), device))  # noqa: B023
-                unmerge(adapted)
+                for way, network in (("bare", plain), ("as it is", adapted), ("merged", adapted)):
+                    (merge if way == "merged" else unmerge)(network)
+                    run = partial(network, batch)
+                    times[way].append(clock(run, device, cpu_time=given.cpu_time))
         medians = {name: statistics.median(found[1:]) for name, found in times.items()}
         cells = [model, f"{1000 * medians['bare']:.0f}"]
         for name in ("merged", "as it is"):
@@ -262,6 +266,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=7)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--cpu-time", action="store_true")
     given = parser.parse_args()
     cuda = torch.cuda.is_available() if given.device == "auto" else given.device == "cuda"
     device = torch.device("cuda" if cuda else "cpu")

@@ -34,10 +34,7 @@ class ParameterAdapter(Adapter):
     @classmethod
     def run(cls, base: nn.Module, x: Tensor, parts: Sequence[Part]) -> Tensor:
         """Return the output of ``base`` for ``x``, its bare module with changed parameters."""
-        path, module = bare(base)
-        changed = {f"{path}{name}": t for name, t in cls.changed(module, parts).items()}
-        output: Tensor = functional_call(base, changed, (x,))
-        return output
+        return run_changed(cls, base, x, parts)
 
     @classmethod
     def changed(cls, module: nn.Module, parts: Sequence[Part]) -> dict[str, Tensor]:
@@ -49,6 +46,14 @@ class ParameterAdapter(Adapter):
                 whole = changed.get(name, getattr(module, name))
                 changed[name] = whole + _on_rows(part.scaled(difference), part, whole)
         return changed
+
+
+def run_changed(method: type[Adapter], base: nn.Module, x: Tensor, parts: Sequence[Part]) -> Tensor:
+    """Return the output of ``base`` for ``x``, its bare module as ``method.changed`` says."""
+    path, module = bare(base)
+    changed = {f"{path}{name}": t for name, t in method.changed(module, parts).items()}
+    output: Tensor = functional_call(base, changed, (x,))
+    return output
 
 
 def _on_rows(share: Tensor, part: Part, whole: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from rsmeta.peft.adapter import Adapter, Part, bias_of, weight_of
+from rsmeta.peft.adapter import Adapter, Part, bare, bias_of, weight_of
+from rsmeta.peft.parameters import run_changed
 from rsmeta.peft.plan import TUNERS, Offer, Plan, plan_sites
 
 if TYPE_CHECKING:
@@ -38,6 +39,13 @@ class SSF(Adapter):
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the change (…, D) of the output ``y`` (…, D)."""
         return torch.addcmul(self.beta, y, self.gamma - 1)
+
+    @classmethod
+    def run(cls, base: nn.Module, x: Tensor, parts: Sequence[Part]) -> Tensor:
+        """Return the adapted output; a norm takes it into its own gain and keeps no more."""
+        if isinstance(bare(base)[1], nn.LayerNorm):
+            return run_changed(cls, base, x, parts)
+        return super().run(base, x, parts)
 
     @classmethod
     def add_all(cls, y: Tensor, x: Tensor, parts: Sequence[Part]) -> Tensor:

@@ -106,7 +106,8 @@ class Reference:
         return self.state[f"{kind}.adapter_list.{block}.{_spelled(name)}"]
 
     def _parallelbottleneck(self, kind: str, block: str, position: str, name: str) -> Tensor:
-        return self.state[f"{kind}.adaptformer_list.{block}.{_spelled(name)}"]
+        key = f"{kind}.adaptformer_list.{block}.{_spelled(name)}"
+        return self.state.get(key, torch.empty(0))  # its factor has none in the meta step
 
     def _prompts(self, kind: str, block: str, position: str, name: str) -> Tensor:
         return self.state[f"{kind}.vpt_list.{block}.prompt"]
@@ -235,3 +236,68 @@ def test_equals_the_published_reference(
             )
     merge(backbone)
     torch.testing.assert_close(backbone(state["input"]).cls, state["expected.features"], **CLOSE)
+
+
+class Given(nn.Module):
+    """A modulator that holds the scale itself, per site or per channel, as the reference does."""
+
+    def __init__(self, scale: Tensor) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(scale.clone())
+
+    def forward(self) -> Tensor:
+        return self.scale
+
+
+#: Case -> settings with the scale at work, and without; where the reference keeps the scale.
+SCALED = {
+    "lora_meta": ({"method": "lora", "alpha": 1}, {"alpha": 1}, "lora_list.{0}.{1}.meta_alpha"),
+    "adapter_meta": (
+        {"method": "adapter", "alpha": "rank"}, {"alpha": 1}, "adapter_list.{0}.meta_scale",
+    ),
+    "adaptformer_meta": (
+        {"method": "adaptformer", "alpha": 1}, {}, "adaptformer_list.{0}.meta_scale",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("case", SCALED)
+def test_a_scale_acts_and_is_learned_as_in_the_reference_meta_step(
+    case: str, kind: str, fixtures_dir: Path, weights: dict[str, Path]
+) -> None:
+    """In its meta step; in training the reference leaves the scale out, where ours acts, too."""
+    state = load_file(fixtures_dir / f"metalora_{kind}" / f"{case}.io.safetensors")
+    settings, otherwise, key = SCALED[case]
+    for scaled in (False, True):
+        backbone = _build(kind, weights[kind])
+        reference = Reference(kind, state, backbone)
+        apply_tuner(backbone, TunerSpec(rank=4, **settings | ({} if scaled else otherwise)))
+        wanted = [_set(adapter, site, reference) for site, adapter in _adapters(backbone)]
+        if not scaled:
+            close = state["expected.features_normal"]
+            torch.testing.assert_close(backbone(state["input"]).cls, close, **CLOSE)
+            continue
+        scales = _scale(backbone, state, key)
+        cls = backbone(state["input"]).cls
+        torch.testing.assert_close(cls, state["expected.features_meta"], **CLOSE)
+        (cls * state["probe"]).sum().backward()
+        for name, modulator in scales.items():
+            torch.testing.assert_close(modulator.scale.grad, state[f"grad.{name}"], **CLOSE)
+        for (_, adapter), gradients in zip(_adapters(backbone), wanted, strict=True):
+            for name, gradient in gradients.items():
+                if name != "scaling":  # there the reference has the scale in its place
+                    torch.testing.assert_close(adapter.get_parameter(name).grad, gradient, **CLOSE)
+
+
+def _scale(backbone: TimmViT, state: dict[str, Tensor], key: str) -> dict[str, Given]:
+    """Give every site the reference's scale; return them by the reference's names."""
+    scales = {}
+    for one in backbone.modules():
+        if isinstance(one, AdaptedModule):
+            for position, site in one.sites.items():
+                name = key.format(site.block, position)
+                one.modulators[position] = scales[name] = Given(state[f"tuner.{name}"])
+                if "adaptformer" in key:
+                    nn.init.ones_(cast("nn.Module", one.adapters[position]).scaling)
+    return scales
