@@ -23,6 +23,32 @@ def table(rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> None:
         click.echo("  ".join([*padded, line[-1]]).rstrip())
 
 
+def learning(rows: Sequence[dict[str, Any]]) -> None:
+    """Echo what learns: a line per place, equal places of several blocks in one."""
+    lines: dict[tuple[str, ...], list[tuple[str, int]]] = {}
+    for row in rows:
+        block, dot, position = row["site"].rpartition(".")
+        key = (position, row["method"], str(row["rank"] or ""), f"{row['rate']:.3g}")
+        lines.setdefault(key, []).append((block if dot else "", row["parameters"]))
+    table(
+        [
+            (f"{_ranges(blocks)}.{position}" if blocks[0] else position, method, rank,
+             f"{sum(count for _, count in found):,}", rate)
+            for (position, method, rank, rate), found in lines.items()
+            for blocks in [[block for block, _ in found]]
+        ],
+        ("site", "method", "rank", "parameters", "rate"),
+    )  # fmt: skip
+
+
+def _ranges(blocks: Sequence[str]) -> str:
+    """Return ascending block numbers with runs in short: ``0-3,7``."""
+    numbers = sorted({int(block) for block in blocks})
+    first = [n for n in numbers if n - 1 not in numbers]
+    last = [n for n in numbers if n + 1 not in numbers]
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in zip(first, last, strict=True))
+
+
 def scores(result: dict[str, Any]) -> None:
     """Echo accuracy, mIoU and macro-F1, then the scores of each class."""
     click.echo(

@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from rsmeta_cli import show
 from rsmeta_cli.keys import CommandWithKeys
 
+if TYPE_CHECKING:
+    from rsmeta.config import Settings
+
 
 @click.command(cls=CommandWithKeys)
 @click.argument("config", type=click.Path(path_type=Path))
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--output", required=True, type=click.Path(path_type=Path), help="Run folder.")
+@click.option("--output", type=click.Path(path_type=Path), help="Run folder.")
 @click.option("--resume", is_flag=True, help="Go on with the run in the output folder.")
+@click.option("--dry-run", is_flag=True, help="Check everything, say what would learn, and stop.")
 @click.pass_obj
 def command(
-    options: dict[str, Any], config: Path, overrides: tuple[str, ...], output: Path, resume: bool
+    options: dict[str, Any],
+    config: Path,
+    overrides: tuple[str, ...],
+    *,
+    output: Path | None,
+    resume: bool,
+    dry_run: bool,
 ) -> None:
     """Train a model as CONFIG says; KEY=VALUE overrides a key by its dotted path.
 
@@ -28,7 +38,12 @@ def command(
     """
     from rsmeta.config import load_settings
 
+    if output is None and not dry_run:
+        raise click.UsageError("Missing option '--output': the run folder (or use --dry-run).")
     settings = load_settings(config, overrides)  # a typo is said before torch is imported
+    if output is None or dry_run:
+        _tell_what_would_learn(settings)
+        return
     from rsmeta.workflows.train import train
 
     result = train(
@@ -46,3 +61,14 @@ def command(
         f"\n{result.metrics['steps']} steps in {minutes:.1f} min; model: {output / 'bundle'}"
     )
     click.echo(f"map a scene: rsmeta predict SCENE --model {output / 'bundle'} --output MAP.tif")
+
+
+def _tell_what_would_learn(settings: Settings) -> None:
+    from rsmeta.workflows.dry_run import dry_run
+
+    found = dry_run(settings)
+    show.learning(found.rows)
+    click.echo(
+        f"{found.trained:,} of {found.total:,} parameters would learn "
+        f"({found.trained / found.total:.2%}); nothing was trained or written"
+    )

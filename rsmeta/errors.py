@@ -15,6 +15,7 @@
     ├── CheckpointError         backbone weights that do not fit or cannot be trusted
     ├── TunerError              a tuner that the backbone cannot take
     ├── BundleError             a bundle folder that cannot be used
+    ├── ExportError             a model that cannot take a form
     ├── OutputError             a place that cannot be written
     └── TrainingError           a run that cannot go on (NaN, nothing to learn from)
 
@@ -124,6 +125,10 @@ class TunerError(RsmetaError):
 
 class BundleError(RsmetaError):
     """A bundle folder that cannot be used."""
+
+
+class ExportError(RsmetaError):
+    """A model that cannot take the form that is asked for."""
 
 
 class OutputError(RsmetaError):

@@ -97,7 +97,22 @@ def load_bundle(path: str | Path) -> ModelBundle:
     if file_sha256(weights) != record.weights_sha256:
         raise BundleError(f"{weights} is damaged (its SHA-256 is not the bundle's); copy it again")
     check_backbone(record, folder)
-    network = build_network(
+    network = rebuild(record)
+    try:
+        network.load_trained_state(safetensors.torch.load_file(weights))
+    except safetensors.SafetensorError as error:
+        raise BundleError(f"cannot read {weights} ({one_line(error)})") from error
+    network.eval()
+    return ModelBundle(record, network, folder)
+
+
+def rebuild(record: BundleRecord) -> Network:
+    """Build the network that a record describes; its trained tensors are still to be loaded.
+
+    Raises:
+        RsmetaError: The weights of the backbone cannot be had, or are others than in training.
+    """
+    return build_network(
         _as_trained(record),
         record.tuner,
         bands=[band.band for band in record.bands],
@@ -106,13 +121,8 @@ def load_bundle(path: str | Path) -> ModelBundle:
         std=np.array([band.std for band in record.bands]),
         meta=record.meta,
         sites=record.scales,
+        form=record.stem.form,
     )
-    try:
-        network.load_trained_state(safetensors.torch.load_file(weights))
-    except safetensors.SafetensorError as error:
-        raise BundleError(f"cannot read {weights} ({one_line(error)})") from error
-    network.eval()
-    return ModelBundle(record, network, folder)
 
 
 def read_record(folder: Path) -> BundleRecord:
@@ -164,6 +174,7 @@ def check_backbone(record: BundleRecord, folder: Path) -> None:
 
 def _as_trained(record: BundleRecord) -> ModelSpec:
     """Return the model's settings, which take no other weights than those of training."""
-    if record.backbone.sha256 is None:
+    needs = record.model.checkpoint is not None or record.model.pretrained
+    if record.backbone.sha256 is None or not needs:
         return record.model
     return record.model.model_copy(update={"checkpoint_sha256": record.backbone.sha256})

@@ -11,10 +11,11 @@ from rsmeta.config.data import CLASS_NODATA, ClassSpec
 from rsmeta.config.meta import MetaSettings
 from rsmeta.config.model import ModelSpec
 from rsmeta.config.settings import PredictSettings
-from rsmeta.config.tuner import TunerSpec
+from rsmeta.config.tuner import Tuner
 from rsmeta.geo.scene import ReadRules
 from rsmeta.geo.sensors import Band
 from rsmeta.heads.output import OutputSpec
+from rsmeta.models.records import InputForm
 
 #: Version of the bundle layout; a bundle of another version is refused.
 FORMAT = 2
@@ -45,7 +46,7 @@ class StemRecord(Strict):
 
     strategy: str | None = Field(description="as in model.stem.strategy; none: random weights")
     notes: tuple[str, ...] = Field(description="what else was done: groups left or joined, …")
-    form: str = Field(description="what is made of a band with its mean and deviation")
+    form: InputForm = Field(description="what is made of a band with its mean and deviation")
     normalisation: str = Field(description="why these statistics were taken")
 
 
@@ -95,7 +96,7 @@ class BundleRecord(Strict):
     gsd_m: tuple[float, float] | None = Field(description="smallest and largest pixel trained on")
     backbone: BackboneIdentity
     model: ModelSpec
-    tuner: TunerSpec
+    tuner: Tuner
     meta: MetaSettings
     scales: dict[str, float] | None = Field(
         default=None,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
@@ -63,14 +64,14 @@ class _Untitled(GenerateJsonSchema):
 def _allow_preset(schema: dict[str, Any], section: str) -> None:
     """Let a section also be the name of a preset, or start from one by the key ``preset``."""
     part = schema["properties"][section]
-    inner = schema["$defs"][part["$ref"].rsplit("/", 1)[-1]]
+    forms = part.pop("oneOf", None) or [{"$ref": part.pop("$ref")}]
+    inner = schema["$defs"][forms[0]["$ref"].rsplit("/", 1)[-1]]
     name: dict[str, Any] = {"type": "string", "description": f"a preset in configs/{section}"}
     if preset_names(section):
         name["examples"] = preset_names(section)
-    schema["properties"][section] = {
-        "anyOf": [{"$ref": part.pop("$ref")}, name],
-        **part,
-    }
+    for form in forms[1:]:  # several of a kind: each of them may be a preset, too
+        form["items"] = {"anyOf": [form["items"], name]}
+    schema["properties"][section] = {"anyOf": [*forms, name], **part}
     inner["properties"] = {"preset": name, **inner["properties"]}
     if "required" in inner:
         inner["anyOf"] = [{"required": inner.pop("required")}, {"required": ["preset"]}]
@@ -101,6 +102,10 @@ def _keys(model: type[BaseModel], prefix: str) -> list[Key]:
 
 def _section(field: FieldInfo) -> type[BaseModel] | None:
     kind = field.annotation
+    if get_origin(kind) is UnionType or get_origin(kind) is Union:
+        kind = get_args(kind)[0]  # one of them, where several may stand
+    if get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 

@@ -22,6 +22,13 @@ _PLAIN = ("*", "{stem}")
 PRESET_SECTIONS = ("data", "model", "tuner", "meta", "loss", "trainer", "predict")
 
 
+#: What pydantic puts into the path of a value that may be of several kinds.
+_UNION_MARKS = frozenset(
+    {"one", "several", "constrained-int", "constrained-float", "literal['auto']",
+     "literal['rank']"}
+)  # fmt: skip
+
+
 def load_settings(
     config: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()
 ) -> Settings:
@@ -50,7 +57,13 @@ def read_settings(
         _apply_override(tree, override)
     for section in PRESET_SECTIONS:
         if section in tree:
-            tree[section] = _expand_preset(section, tree[section])
+            given = tree[section]
+            several = section == "tuner" and isinstance(given, list)
+            tree[section] = (
+                [_expand_preset(section, one) for one in given]
+                if several
+                else _expand_preset(section, given)
+            )
     source = "the configuration" if isinstance(config, Mapping) else str(config)
     return validate(model, tree, source)
 
@@ -101,6 +114,11 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
     node = tree
     for name in parents:
         below = node.get(name)
+        if isinstance(below, list):
+            raise ConfigError(
+                f"{override!r} reaches into the list {name}; give the whole list, as "
+                f"{name}='[lora, {{preset: ln, lr_scale: 2}}]'"
+            )
         if isinstance(below, str):  # a preset's name: keep it, and override its keys
             below = {"preset": below}
         node[name] = node = dict(below) if isinstance(below, Mapping) else {}
@@ -134,7 +152,7 @@ def _merged(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 def _sentence(model: type[BaseModel], error: ValidationError) -> str:
     """Say the first problem of a failed validation: the key, the value, what to do."""
     first = error.errors()[0]
-    where = [str(part) for part in first["loc"]]
+    where = [str(part) for part in first["loc"] if part not in _UNION_MARKS]
     key = ".".join(where)
     if first["type"] == "extra_forbidden":
         known = _known_keys(model, where[:-1])
@@ -151,6 +169,8 @@ def _sentence(model: type[BaseModel], error: ValidationError) -> str:
 def _known_keys(model: type[BaseModel], where: Sequence[str]) -> list[str]:
     """Return the keys that ``model`` takes at a path inside it."""
     for part in where:
+        if part.isdigit():  # an entry of a list of the models found last
+            continue
         field = model.model_fields.get(part)
         inner = next(iter(_models_in(field.annotation)), None) if field else None
         if inner is None:

@@ -12,7 +12,7 @@ from rsmeta.config.loss import LossSpec
 from rsmeta.config.meta import MetaSettings
 from rsmeta.config.model import ModelSpec
 from rsmeta.config.trainer import TrainerSettings
-from rsmeta.config.tuner import TunerSpec
+from rsmeta.config.tuner import Tuner, TunerSpec
 
 
 class PredictSettings(Strict):
@@ -37,7 +37,9 @@ class Settings(Strict):
     seed: int = Field(default=0, ge=0, description="seed of everything that is random")
     data: DataSettings = Field(description="scenes, labels, classes, splits, chips")
     model: ModelSpec = Field(default=ModelSpec(), description="backbone, stem and head")
-    tuner: TunerSpec = Field(default=TunerSpec(), description="what is trained, and how")
+    tuner: Tuner = Field(
+        default=TunerSpec(), description="what is trained, and how; a list of methods combines them"
+    )
     meta: MetaSettings = Field(default=MetaSettings(), description="how scales are learned")
     loss: LossSpec = Field(default=LossSpec(), description="what is minimised")
     trainer: TrainerSettings = Field(

@@ -14,12 +14,22 @@ class OptimizerSettings(Strict):
 
     name: Literal["adamw", "sgd"] = Field(default="adamw", description="optimizer")
     lr: float = Field(default=1e-3, gt=0, description="peak learning rate")
-    weight_decay: float = Field(default=0.05, ge=0, description="decay of matrices, not of vectors")
+    weight_decay: float = Field(
+        default=0.05,
+        ge=0,
+        description="decay of matrices and filters, not of biases, norms, scales, prompts",
+    )
     momentum: float = Field(default=0.9, ge=0, lt=1, description="momentum (sgd) or beta1 (adamw)")
     schedule: Literal["cosine", "constant"] = Field(
         default="cosine", description="course of the learning rate after warm-up"
     )
     warmup: float = Field(default=0.05, ge=0, lt=1, description="share of all steps, linear")
+    head_lr_scale: float = Field(
+        default=1.0, gt=0, description="learning rate of the head, times lr"
+    )
+    stem_lr_scale: float = Field(
+        default=1.0, gt=0, description="learning rate of the stem, where it learns, times lr"
+    )
 
 
 class TrainerSettings(Strict):

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 
 from rsmeta.config.base import Strict
 
 #: Places inside a transformer block that an adapter can act on.
-Position = Literal["q", "k", "v", "out", "mlp1", "mlp2", "block"]
+Position = Literal["norm1", "q", "k", "v", "out", "norm2", "mlp1", "mlp2", "block"]
 
+#: Short names of several positions.
+POSITION_GROUPS: dict[str, tuple[Position, ...]] = {
+    "attn": ("q", "k", "v", "out"),
+    "mlp": ("mlp1", "mlp2"),
+    "ln": ("norm1", "norm2"),
+}
+
+_POSITIONS = ("norm1", "q", "k", "v", "out", "norm2", "mlp1", "mlp2", "block")
 _BLOCK_RANGE = re.compile(r"\s*(\d+)\s*-\s*(\d+)\s*")
 
 
@@ -19,34 +27,87 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str | int) else value
 
 
+def _as_positions(value: Any) -> Any:
+    given = _as_list(value)
+    if not isinstance(given, list | tuple):
+        return given
+    return [one for name in given for one in POSITION_GROUPS.get(name, (name,))]
+
+
 _Positions = Annotated[
     tuple[Position, ...],
-    BeforeValidator(_as_list, json_schema_input_type=list[Position] | Position),
+    Field(min_length=1),
+    BeforeValidator(
+        _as_positions,
+        json_schema_input_type=list[Position | Literal["attn", "mlp", "ln"]]
+        | Position
+        | Literal["attn", "mlp", "ln"],
+    ),
 ]
 _Blocks = Annotated[
     tuple[int | str, ...] | None,
     BeforeValidator(_as_list, json_schema_input_type=list[int | str] | int | str | None),
 ]
+_Rank = Annotated[int, Field(ge=1)]
+_Alpha = Annotated[float, Field(gt=0)]
+
+
+class SiteOverride(Strict):
+    """What is different at some sites; a key that is left out stays the method's."""
+
+    rank: _Rank | None = Field(default=None, description="inner width of the adapter there")
+    alpha: _Alpha | Literal["rank"] | None = Field(
+        default=None, description="strength relative to the rank there"
+    )
+    lr_scale: float | None = Field(
+        default=None, gt=0, description="learning rate there, times the optimizer's"
+    )
 
 
 class TunerSpec(Strict):
     """One way to fit a backbone to a task."""
 
     method: str = Field(
-        default="lora", description="lora, head (backbone frozen) or full; see: rsmeta list tuners"
-    )
-    rank: int = Field(default=8, ge=1, description="inner width of an adapter")
-    alpha: float = Field(
-        default=8.0, gt=0, description="an adapter's update is multiplied by alpha / rank"
-    )
-    positions: _Positions = Field(
-        default=("q", "v"), min_length=1, description="adapted places: q, k, v, out, mlp1, mlp2"
+        default="lora", description="lora, dora, adapter, ssf, head, full, …; see: rsmeta list "
+        "tuners",
+    )  # fmt: skip
+    positions: _Positions | None = Field(
+        default=None,
+        description="adapted places: q, k, v, out, mlp1, mlp2, norm1, norm2, or attn, mlp, ln for "
+        "several; none: the method's own (lora: q, v)",
     )
     blocks: _Blocks = Field(
-        default=None, description="adapted blocks from 0: numbers and ranges [0-5, 11]; none: all"
+        default=None,
+        description="adapted blocks from 0: numbers and ranges [0-5, 11]; none: all (partial: the "
+        "last)",
     )
+    rank: _Rank | Literal["auto"] = Field(
+        default=8,
+        description="inner width of an adapter; auto: 2^floor(log2(classes / (2 · blocks))), at "
+        "least 1",
+    )
+    alpha: _Alpha | Literal["rank"] = Field(
+        default=8.0,
+        description="an adapter's update is multiplied by alpha / rank; rank: by 1",
+    )
+    out_reads: Literal["input", "output"] = Field(
+        default="input",
+        description="what lora at out reads: the projection's input, or its output as MetaPEFT's "
+        "published code has it",
+    )
+    length: int = Field(default=10, ge=1, description="prompts per block (vpt_shallow, vpt_deep)")
+    ratio: float = Field(default=0.05, gt=0, le=1, description="share of weights learned (mask)")
+    seed: int = Field(default=0, ge=0, description="which weights are drawn (mask)")
     scale: float = Field(
         default=1.0, ge=0, description="initial value of every adapter's scale (its modulator)"
+    )
+    lr_scale: float = Field(
+        default=1.0, gt=0, description="learning rate of what it trains, times the optimizer's"
+    )
+    sites: dict[str, SiteOverride] = Field(
+        default={},
+        description="other values at some sites, by blocks.positions: {'*.q': {rank: 16}, "
+        "'0-3.mlp': {lr_scale: 0.1}}; later entries win",
     )
 
     @field_validator("blocks", mode="after")
@@ -58,8 +119,78 @@ class TunerSpec(Strict):
 
     @field_validator("positions", mode="after")
     @classmethod
-    def _positions_once(cls, positions: tuple[Position, ...]) -> tuple[Position, ...]:
-        return tuple(dict.fromkeys(positions))
+    def _positions_once(cls, positions: tuple[Position, ...] | None) -> tuple[Position, ...] | None:
+        return None if positions is None else tuple(dict.fromkeys(positions))
+
+    @field_validator("sites", mode="after")
+    @classmethod
+    def _sites_readable(cls, sites: dict[str, SiteOverride]) -> dict[str, SiteOverride]:
+        for pattern in sites:
+            parse_site_pattern(pattern)
+        return sites
+
+    def at(self, block: int, position: Position) -> TunerSpec:
+        """Return the settings at one site: those of the method under its ``sites``."""
+        changed: dict[str, Any] = {}
+        for pattern, override in self.sites.items():
+            if parse_site_pattern(pattern).matches(block, position):
+                changed |= override.model_dump(exclude_none=True)
+        return self.model_copy(update=changed) if changed else self
+
+
+#: One method, or several that act together.
+Tuner = Annotated[
+    Annotated[TunerSpec, Tag("one")]
+    | Annotated[tuple[TunerSpec, ...], Field(min_length=1), Tag("several")],
+    Discriminator(lambda given: "several" if isinstance(given, list | tuple) else "one"),
+]
+
+
+def tuner_specs(tuner: TunerSpec | tuple[TunerSpec, ...]) -> tuple[TunerSpec, ...]:
+    """Return the methods of a ``tuner`` section, one or several."""
+    return (tuner,) if isinstance(tuner, TunerSpec) else tuple(tuner)
+
+
+class SitePattern(NamedTuple):
+    """Which sites a pattern means; none: every block, or every position."""
+
+    blocks: frozenset[int] | None
+    positions: frozenset[str] | None
+
+    def matches(self, block: int, position: str) -> bool:
+        """Return whether a site is meant."""
+        return (self.blocks is None or block in self.blocks) and (
+            self.positions is None or position in self.positions
+        )
+
+
+def parse_site_pattern(pattern: str) -> SitePattern:
+    """Read ``"*.q"``, ``"3.mlp2"`` or ``"0-3,11.q,v"``: blocks, a dot, positions.
+
+    Raises:
+        ValueError: It is no such pattern.
+    """
+    blocks, dot, positions = pattern.partition(".")
+    if not dot:
+        raise ValueError(
+            f"{pattern!r} is no pattern of sites; write blocks.positions, as '*.q' or '0-3.mlp1'"
+        )
+    named = [one for part in positions.split(",") for one in _position_names(part.strip())]
+    for name in named:
+        if name not in _POSITIONS:
+            raise ValueError(
+                f"{pattern!r} names the position {name!r}; use *, {', '.join(_POSITIONS)}, attn, "
+                f"mlp or ln"
+            )
+    ranges = None if blocks.strip() == "*" else map(parse_block_range, blocks.split(","))
+    return SitePattern(
+        None if ranges is None else frozenset(i for one in ranges for i in one),
+        frozenset(named) or None,
+    )
+
+
+def _position_names(name: str) -> tuple[str, ...]:
+    return () if name == "*" else POSITION_GROUPS.get(name, (name,))
 
 
 def parse_block_range(entry: int | str) -> range:

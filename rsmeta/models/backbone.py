@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
@@ -60,6 +60,7 @@ class Backbone(Sited):
         self.load_report = load_report
         #: From the bands of the input to those of the patch embedding, (1 x 1); none: the same.
         self.projection: nn.Conv2d | None = None
+        self._projected: tuple[str, ...] = ()
 
     @property
     def has_weights(self) -> bool:
@@ -111,6 +112,16 @@ class Backbone(Sited):
         """Images of one place, at different dates, that an input holds; 1 for almost all."""
         return 1
 
+    @property
+    def standalone_options(self) -> dict[str, Any]:
+        """Options that, beside the given ones, build the same network without its checkpoint."""
+        return {}
+
+    @property
+    def weights_bands(self) -> tuple[str, ...] | None:
+        """Names of the bands of the patch embedding, where a projection leads to them."""
+        return None if self.projection is None else self._projected
+
     @abstractmethod
     def forward(self, x: Tensor) -> Features:
         """Return the features of the last block, normalised.
@@ -154,6 +165,7 @@ class Backbone(Sited):
         with torch.no_grad():
             projection.weight.copy_(weight[..., None, None])
         self.projection = projection
+        self._projected = tuple(band.name for band in self.bands)
         self.stem_report = _projected(weight, bands, self.bands)
         self.bands = tuple(bands)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING
 
 from torch import nn
@@ -10,6 +11,9 @@ from rsmeta.peft.sites import Position, Site
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+#: Blocks that normalise what leaves a branch, not what enters it.
+_POST_NORM = frozenset({"ResPostBlock", "SwinTransformerV2Block"})
 
 
 #: Layers that are a site each; a block has some of them.
@@ -36,11 +40,12 @@ def block_sites(index: int, block: nn.Module, path: str) -> list[Site]:
 
     Args:
         index: Of the block, from the input, from 0.
-        block: The block, with ``attn.qkv`` (or a projection each: ``attn.q_proj``, …),
-            ``attn.proj``, ``mlp.fc1`` (in a gated MLP the values' ``mlp.fc1_x``), ``mlp.fc2``.
+        block: The block, with ``norm1``, ``attn.qkv`` (or a projection each: ``attn.q_proj``,
+            …), ``attn.proj``, ``norm2``, ``mlp.fc1`` (in a gated MLP the values'
+            ``mlp.fc1_x``), ``mlp.fc2``.
         path: Where it stands in the backbone, dotted.
     """
-    found: list[Site] = []
+    found = _norm(index, block, "norm1", path)
     qkv = getattr(getattr(block, "attn", None), "qkv", None)
     if isinstance(qkv, nn.Linear) and qkv.out_features % 3 == 0:
         width = qkv.out_features // 3
@@ -48,11 +53,46 @@ def block_sites(index: int, block: nn.Module, path: str) -> list[Site]:
         for i, position in enumerate(fused):
             rows = (i * width, (i + 1) * width)
             found.append(Site(index, position, qkv.in_features, width, f"{path}.attn.qkv", rows))
+    entrances: dict[Position, str | None] = {
+        "out": _entrance(block, "norm1", "attn"),
+        "mlp2": _entrance(block, "norm2", "mlp"),
+    }
     for position, name in _SINGLE:
-        parent, leaf = name.split(".")
-        layer = getattr(getattr(block, parent, None), leaf, None)
+        layer = _layer(block, name)
         if isinstance(layer, nn.Linear):
             widths = layer.in_features, layer.out_features
-            found.append(Site(index, position, *widths, f"{path}.{name}"))
+            entrance = entrances.get(position)
+            branch = entrance and f"{path}.{entrance}"
+            found.append(Site(index, position, *widths, f"{path}.{name}", branch=branch))
+        if position == "out":
+            found += _norm(index, block, "norm2", path)
     dim = found[0].in_features if found else 0
-    return [*found, Site(index, "block", dim, dim, path)]
+    whole = Site(index, "block", dim, dim, path, takes_prompts=_takes_prompts(block))
+    return [*found, whole]
+
+
+def _layer(block: nn.Module, path: str) -> object:
+    parent, leaf = path.split(".")
+    return getattr(getattr(block, parent, None), leaf, None)
+
+
+def _norm(index: int, block: nn.Module, name: Position, path: str) -> list[Site]:
+    norm = getattr(block, name, None)
+    if not isinstance(norm, nn.LayerNorm) or norm.weight is None:
+        return []
+    width = norm.normalized_shape[0]
+    return [Site(index, name, width, width, f"{path}.{name}")]
+
+
+def _entrance(block: nn.Module, norm: str, branch: str) -> str | None:
+    """Return the first module of a residual branch: its norm, or itself where that comes after."""
+    if not isinstance(getattr(block, branch, None), nn.Module):
+        return None
+    before = hasattr(block, norm) and type(block).__name__ not in _POST_NORM
+    return norm if before else branch
+
+
+def _takes_prompts(block: nn.Module) -> bool:
+    """Return whether a block takes a sequence of any length and a mask of its attention."""
+    taken = inspect.signature(block.forward).parameters
+    return "attn_mask" in taken and "rope" not in taken

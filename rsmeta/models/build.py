@@ -10,7 +10,7 @@ from rsmeta.errors import ConfigError
 from rsmeta.heads import HeadInput, build_head
 from rsmeta.models.families import build_backbone
 from rsmeta.models.network import Network
-from rsmeta.models.normalise import choose_normalisation
+from rsmeta.models.normalise import choose_normalisation, settled_normalisation
 from rsmeta.peft import apply_tuner, modulate
 
 if TYPE_CHECKING:
@@ -21,13 +21,14 @@ if TYPE_CHECKING:
     from rsmeta.geo.bands import Band
     from rsmeta.models.backbone import Backbone
     from rsmeta.models.prepare import BandValues
+    from rsmeta.models.records import InputForm
 
 logger = logging.getLogger(__name__)
 
 
 def build_network(
     model: ModelSpec,
-    tuner: TunerSpec,
+    tuner: TunerSpec | Sequence[TunerSpec],
     *,
     bands: Sequence[Band],
     classes: int,
@@ -35,12 +36,13 @@ def build_network(
     std: BandValues,
     meta: MetaSettings | None = None,
     sites: Collection[str] | None = None,
+    form: InputForm | None = None,
 ) -> Network:
     """Build the network that settings describe.
 
     Args:
         model: Backbone, stem and head.
-        tuner: What is trained, and how.
+        tuner: What is trained, and how: one method, or several that act together.
         bands: Bands of the images, in their order, C.
         classes: Number of classes K.
         mean: Mean of each band over training pixels, physical units, (C,); what the network
@@ -48,6 +50,8 @@ def build_network(
         std: Standard deviation likewise.
         meta: How the scales of the adapters are made; none: one per site.
         sites: Names of the sites that keep their adapter; none: all.
+        form: In which form, with just this mean and deviation, bands are normalised, as a
+            bundle has it; none: that is still to be chosen.
 
     Raises:
         UnknownNameError: A backbone, tuner or head of that name does not exist.
@@ -69,17 +73,21 @@ def build_network(
         channels=len(backbone.bands),
     )
     head = build_head(model.head, shape, classes)
-    tuned = apply_tuner(backbone, tuner)
-    modulate(backbone, meta or MetaSettings(), tuner.scale)
-    _set_stem(backbone, model, tuner)
-    normalisation = choose_normalisation(backbone.record, bands, mean, std, choice=model.normalise)
+    tuned = apply_tuner(backbone, tuner, classes=classes)
+    modulate(backbone, meta or MetaSettings())
+    _set_stem(backbone, model)
+    normalisation = (
+        choose_normalisation(backbone.record, bands, mean, std, choice=model.normalise)
+        if form is None
+        else settled_normalisation(mean, std, form)
+    )
     network = Network(normalisation, backbone, head, tuned=tuned)
     if sites is not None:  # as a bundle says whose other sites were pruned
         network.keep_sites(sites)
     return network
 
 
-def _set_stem(backbone: Backbone, model: ModelSpec, tuner: TunerSpec) -> None:
+def _set_stem(backbone: Backbone, model: ModelSpec) -> None:
     """Let the stem learn as the settings say; by default where a band had no filter."""
     wanted = model.stem.trainable
     if wanted == "auto":

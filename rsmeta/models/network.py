@@ -67,7 +67,7 @@ class Network(nn.Module):
         """Drop the adapters of all sites but these; the rest is as if their scale were 0.
 
         Args:
-            names: Names of the sites that stay, e.g. ``3.q``.
+            names: The sites that stay, as ``peft.site_modulators`` names them.
 
         Raises:
             TunerError: A name is of no adapted site, or the adapters are merged.
@@ -75,11 +75,12 @@ class Network(nn.Module):
         if is_merged(self):
             raise TunerError("the network's adapters are merged; unmerge it before dropping sites")
         keep_sites(self.backbone, names)
-        left = [m.adapters for m in self.backbone.modules() if isinstance(m, AdaptedModule)]
+        left = [m for m in self.backbone.modules() if isinstance(m, AdaptedModule)]
+        sites = [site for module in left for site in module.sites.values()]
         self.tuned = replace(
             self.tuned,
-            sites=tuple(site for site in self.tuned.sites if site.name in names),
-            adapter_parameters=sum(p.numel() for adapters in left for p in adapters.parameters()),
+            sites=tuple(sorted(sites, key=lambda site: site.block)),
+            adapter_parameters=sum(p.numel() for m in left for p in m.adapters.parameters()),
         )
         self._trained = self._names_to_save()
 

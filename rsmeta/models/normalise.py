@@ -43,7 +43,7 @@ class BandStatistics:
 
     mean: float
     std: float
-    whose: Whose
+    whose: Whose = "data"
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,12 @@ def choose_normalisation(
     if strange is None:
         return Normalisation(mixed, record.form, "the weights' own statistics fit the scenes")
     return Normalisation(tuple(data), record.form, strange)
+
+
+def settled_normalisation(mean: BandValues, std: BandValues, form: InputForm) -> Normalisation:
+    """Return the normalisation that was chosen before, (C,) each in physical units."""
+    bands = (BandStatistics(float(m), float(s)) for m, s in zip(mean, std, strict=True))
+    return Normalisation(tuple(bands), form)
 
 
 def _of_weights(record: BackboneRecord, bands: Sequence[Band]) -> list[BandStatistics | None]:

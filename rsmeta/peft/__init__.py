@@ -5,34 +5,62 @@ Importing the package registers every method; nothing here knows a particular ba
 
 from __future__ import annotations
 
-from rsmeta.peft import lora, plain  # each registers its method
+from rsmeta.peft import (  # each registers its methods
+    bias,
+    bottleneck,
+    dora,
+    layernorm,
+    lora,
+    mask,
+    plain,
+    prompts,
+    ssf,
+)
 from rsmeta.peft.adapted import AdaptedModule
 from rsmeta.peft.adapter import Adapter
 from rsmeta.peft.lora import LoRA
-from rsmeta.peft.merge import is_merged, merge, unmerge
-from rsmeta.peft.modulation import keep_sites, modulate, scales_of, site_modulators
+from rsmeta.peft.merge import MergeReport, is_merged, merge, strip_merged, unmerge
+from rsmeta.peft.modulation import (
+    fixed_sites,
+    keep_sites,
+    modulate,
+    scales_of,
+    site_modulators,
+)
 from rsmeta.peft.modulator import Modulator
+from rsmeta.peft.plan import TUNERS, Plan
 from rsmeta.peft.sites import Site, Sited
-from rsmeta.peft.tuner import TUNERS, Plan, TunedSites, apply_tuner
+from rsmeta.peft.tuner import TunedPlace, TunedSites, apply_tuner
 
 __all__ = [
     "TUNERS",
     "AdaptedModule",
     "Adapter",
     "LoRA",
+    "MergeReport",
     "Modulator",
     "Plan",
     "Site",
     "Sited",
+    "TunedPlace",
     "TunedSites",
     "apply_tuner",
+    "bias",
+    "bottleneck",
+    "dora",
+    "fixed_sites",
     "is_merged",
     "keep_sites",
+    "layernorm",
     "lora",
+    "mask",
     "merge",
     "modulate",
     "plain",
+    "prompts",
     "scales_of",
     "site_modulators",
+    "ssf",
+    "strip_merged",
     "unmerge",
 ]

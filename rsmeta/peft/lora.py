@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from rsmeta.errors import TunerError
-from rsmeta.peft.adapter import Adapter, Part
-from rsmeta.peft.tuner import TUNERS, Plan, select_sites
+from rsmeta.peft.adapted import AdaptedModule
+from rsmeta.peft.adapter import Adapter, Part, bias_of, weight_of
+from rsmeta.peft.plan import TUNERS, Offer, Plan, inner_width, plan_sites
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +33,9 @@ class LoRA(Adapter):
     section 4.1; matrices stored (in, rank) and (rank, out) as MetaPEFT's published code does.
     """
 
+    order: ClassVar[int] = 15
+    mergeable: ClassVar[bool] = True
+
     def __init__(
         self, in_features: int, out_features: int, *, rank: int = 8, alpha: float = 8.0
     ) -> None:
@@ -43,7 +46,12 @@ class LoRA(Adapter):
         bound = 1 / math.sqrt(in_features)
         nn.init.uniform_(self.down, -bound, bound)
 
-    def forward(self, x: Tensor) -> Tensor:
+    @property
+    def rank(self) -> int:
+        """Width in between."""
+        return self.down.shape[1]
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the change (…, out_features) of the output for ``x`` (…, in_features)."""
         return x @ self.down @ (self.up * self.scaling)
 
@@ -57,57 +65,108 @@ class LoRA(Adapter):
 
         Scales and ``alpha / rank`` are applied to the small matrices, never to activations.
         """
-        downs: list[Tensor] = [cast("LoRA", part.adapter).down for part in parts]
-        down = downs[0] if len(downs) == 1 else torch.cat(downs, dim=1)
-        up = _stacked_up(parts, y.shape[-1])
-        inner = x.reshape(-1, x.shape[-1]) @ down
-        return torch.addmm(y.reshape(-1, y.shape[-1]), inner, up.to(inner.dtype)).view_as(y)
+        return add_low_rank(y, x, parts)
+
+    @classmethod
+    def changed(cls, module: nn.Module, parts: Sequence[Part]) -> dict[str, Tensor]:
+        """Return the weight (out, in) with all sites in it."""
+        weight = weight_of(module).clone()
+        for part in parts:
+            own = part.own(weight)
+            own += part.scaled(cast("LoRA", part.adapter).weight_delta()).to(weight.dtype)
+        return {"weight": weight}
 
     def extra_repr(self) -> str:
         """Return the widths as they are printed within a network."""
         return f"{self.down.shape[0]} -> {self.down.shape[1]} -> {self.up.shape[1]}"
 
 
-def _stacked_up(parts: Sequence[Part], out_features: int) -> Tensor:
-    """Return the scaled ``up`` matrices below one another, each in its columns: (ranks, out)."""
-    stacked = []
-    for adapter, scale, rows in parts:
-        lora = cast("LoRA", adapter)
-        up = lora.up * (scale * lora.scaling)
-        first, end = rows or (0, out_features)
-        stacked.append(functional.pad(up, (first, out_features - end)))
-    return torch.cat(stacked)
+class LoRAOnOutput(LoRA):
+    """LoRA that reads what comes out of the module, not what goes in; linear all the same.
+
+    Source: MetaPEFT's published code, which so adapts the projection out of attention.
+    """
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the change (…, out_features) for the output ``y`` (…, out_features)."""
+        return super().forward(y, y)
+
+    @classmethod
+    def add_all(cls, y: Tensor, x: Tensor, parts: Sequence[Part]) -> Tensor:
+        """Add the update of the one site of a module that is not fused."""
+        return super().add_all(y, y, parts)
+
+    @classmethod
+    def changed(cls, module: nn.Module, parts: Sequence[Part]) -> dict[str, Tensor]:
+        """Return weight (out, in) and bias (out,) with the update in them."""
+        (part,) = parts
+        delta = part.scaled(cast("LoRA", part.adapter).weight_delta())
+        weight, bias = weight_of(module), bias_of(module)
+        changed = {"weight": weight + delta @ weight}
+        return changed if bias is None else changed | {"bias": bias + delta @ bias}
+
+
+def add_low_rank(y: Tensor, x: Tensor, parts: Sequence[Part]) -> Tensor:
+    """Return ``y`` (…, out) with the scaled updates of all sites of a module for ``x`` (…, in)."""
+    down, up = low_rank_pair(parts, y.shape[-1])
+    inner = x.reshape(-1, x.shape[-1]) @ down
+    return torch.addmm(y.reshape(-1, y.shape[-1]), inner, up.to(inner.dtype)).view_as(y)
+
+
+def low_rank_pair(parts: Sequence[Part], width: int) -> tuple[Tensor, Tensor]:
+    """Return the updates of all sites of a module as one, of the rank that is their sum.
+
+    Args:
+        parts: The sites.
+        width: Width of the module's output.
+
+    Returns:
+        Down (in, ranks) and up (ranks, width), scales and strengths in the latter.
+    """
+    adapters = [cast("LoRA", part.adapter) for part in parts]
+    downs: list[Tensor] = [adapter.down for adapter in adapters]
+    ups = [
+        part.spread(adapter.up * (part.scale * adapter.scaling), width)
+        for adapter, part in zip(adapters, parts, strict=True)
+    ]
+    return (downs[0] if len(downs) == 1 else torch.cat(downs, dim=1)), torch.cat(ups)
+
+
+def lora_parts(backbone: nn.Module) -> dict[str, tuple[nn.Linear, list[Part]]]:
+    """Return each module that LoRA adapts with all its sites, by its path before tuning."""
+    found: dict[str, tuple[nn.Linear, list[Part]]] = {}
+    for path, adapted in backbone.named_modules():
+        if isinstance(adapted, AdaptedModule) and issubclass(adapted.method, LoRA):
+            while path.endswith(".base"):
+                path = path.removesuffix(".base")
+            module = cast("nn.Linear", adapted.bare()[1])
+            found.setdefault(path, (module, []))[1].extend(adapted.parts())
+    return found
 
 
 @TUNERS.register("lora")
 def plan_lora(backbone: Sited, spec: TunerSpec) -> Plan:
-    """Plan a LoRA at every chosen site.
+    """LoRA: low-rank changes of q, v or any linear map; merges."""
+    offer = Offer(("q", "v"), ("k", "out", "mlp1", "mlp2"), ("rank", "alpha", "out_reads"))
+    return plan_sites(backbone, spec, offer, _for_site)
 
-    Args:
-        backbone: What is to be adapted.
-        spec: ``rank``, ``alpha``, ``positions``, ``blocks``.
 
-    Returns:
-        One adapter per site; the backbone's own weights stay as they are.
+def _for_site(module: nn.Module, site: Site, spec: TunerSpec) -> LoRA:
+    require_linear(module, site, spec)
+    rank, alpha = inner_width(spec, site)
+    if site.position == "out" and spec.out_reads == "output":
+        return LoRAOnOutput(site.out_features, site.out_features, rank=rank, alpha=alpha)
+    return LoRA(site.in_features, site.out_features, rank=rank, alpha=alpha)
+
+
+def require_linear(module: nn.Module, site: Site, spec: TunerSpec) -> None:
+    """Refuse a site that is no linear map.
 
     Raises:
-        TunerError: A chosen site is no linear map, or narrower than the rank.
+        TunerError: It is none.
     """
-    return Plan(
-        adapters={site: _for_site(backbone, site, spec) for site in select_sites(backbone, spec)}
-    )
-
-
-def _for_site(backbone: Sited, site: Site, spec: TunerSpec) -> LoRA:
-    if not isinstance(backbone.get_submodule(site.module), nn.Linear):
+    if not isinstance(module, nn.Linear):
         raise TunerError(
             f"tuner.positions names {site.position!r}, which is no linear map in this backbone; "
-            f"lora takes q, k, v, out, mlp1 and mlp2"
+            f"{spec.method} takes linear maps only"
         )
-    narrow = min(site.in_features, site.out_features)
-    if spec.rank > narrow:
-        raise TunerError(
-            f"tuner.rank={spec.rank} is larger than the width {narrow} of site {site.name}; "
-            f"choose at most {narrow}"
-        )
-    return LoRA(site.in_features, site.out_features, rank=spec.rank, alpha=spec.alpha)

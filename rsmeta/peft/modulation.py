@@ -14,53 +14,73 @@ if TYPE_CHECKING:
     from torch import nn
 
     from rsmeta.config.meta import Granularity, MetaSettings
+    from rsmeta.peft.adapter import Adapter
     from rsmeta.peft.sites import Site
 
 
-def modulate(backbone: nn.Module, settings: MetaSettings, scale: float) -> None:
+def modulate(backbone: nn.Module, settings: MetaSettings) -> None:
     """Give every adapted site the modulator that the settings ask for.
 
-    Sites that share a scale get the same module: one parameter, trained and saved once.
+    Sites that share a scale get the same module: one parameter, trained and saved once. It
+    starts at the scale that its method was given. Sites of different methods share none.
 
     Args:
         backbone: A backbone with adapters.
         settings: ``granularity``, ``parametrisation``, ``maximum``.
-        scale: Initial value of every scale, unitless.
 
     Raises:
-        TunerError: ``scale`` cannot be had in that parametrisation, or could never be left.
+        TunerError: A method's scale cannot be had in that parametrisation, or could never be
+            left.
     """
-    if settings.learned and scale == 0 and settings.parametrisation != "raw":
+    adapted = list(_adapted(backbone))
+    zero = any(module.scale == 0 for module in adapted)
+    if settings.learned and zero and settings.parametrisation != "raw":
         raise TunerError(
             f"tuner.scale=0 gives meta.strategy={settings.strategy} no gradient to learn from; "
             f"start from a scale above 0, or use meta.parametrisation=raw"
         )
-    if settings.learned and not any(True for _ in _places(backbone)):
+    if settings.learned and not adapted:
         raise TunerError(
             f"meta.strategy={settings.strategy} has no scales to learn, because this tuner "
             f"inserts no adapters; use meta.strategy=fixed, or a tuner.method such as lora"
         )
     shared: dict[object, Modulator] = {}
-    for module, position, site in _places(backbone):
-        key = _shared_by(site, settings.granularity)
-        if key not in shared:
-            channels = site.out_features if settings.granularity == "channel" else None
-            shared[key] = _modulator(settings, scale, channels)
-        module.modulators[position] = shared[key]
+    for module in adapted:
+        for position, site in module.sites.items():
+            key = module.name, _shared_by(site, settings.granularity)
+            if key not in shared:
+                channels = site.out_features if settings.granularity == "channel" else None
+                shared[key] = _modulator(settings, module.scale, channels)
+            module.modulators[position] = shared[key]
 
 
-def site_modulators(backbone: nn.Module) -> dict[Site, Modulator]:
-    """Return the modulator of every adapted site, in the order of blocks; some may be shared."""
+def site_modulators(backbone: nn.Module) -> dict[str, Modulator]:
+    """Return the modulator of every adapted site, in the order of blocks; some may be shared.
+
+    Sites go by name, e.g. ``3.q``, and by method, too, where there are several: ``3.q lora``.
+    """
     found = {
-        site: cast("Modulator", module.modulators[position])
-        for module, position, site in _places(backbone)
+        module.label(position): (site.block, cast("Modulator", module.modulators[position]))
+        for module in _adapted(backbone)
+        for position, site in module.sites.items()
     }
-    return dict(sorted(found.items(), key=lambda item: item[0].block))
+    in_order = sorted(found.items(), key=lambda item: item[1][0])
+    return {label: modulator for label, (_, modulator) in in_order}
 
 
 def scales_of(backbone: nn.Module) -> dict[str, float]:
-    """Return the scale of each adapted site by name, e.g. ``3.q``; means over channels."""
-    return {site.name: m.mean() for site, m in site_modulators(backbone).items()}
+    """Return the scale of each adapted site by its name; the mean over its channels."""
+    return {label: m.mean() for label, m in site_modulators(backbone).items()}
+
+
+def fixed_sites(backbone: nn.Module) -> frozenset[str]:
+    """Return the sites that cannot be dropped one by one, because the next ones need them."""
+    return frozenset(
+        module.label(position)
+        for module in _adapted(backbone)
+        for position in module.sites
+        if not cast("Adapter", module.adapters[position]).stands_alone
+    )
 
 
 def keep_sites(backbone: nn.Module, names: Collection[str]) -> None:
@@ -68,16 +88,20 @@ def keep_sites(backbone: nn.Module, names: Collection[str]) -> None:
 
     Args:
         backbone: A backbone with adapters that are not merged.
-        names: Names of the sites that stay, e.g. ``3.q``.
+        names: The sites that stay, as ``site_modulators`` names them.
 
     Raises:
-        TunerError: A name is of no adapted site.
+        TunerError: A name is of no adapted site, or a site that others need would go alone.
     """
-    known = {site.name for _, _, site in _places(backbone)}
+    known, fixed = set(site_modulators(backbone)), fixed_sites(backbone)
     unknown = sorted(set(names) - known)
     if unknown:
         raise TunerError(f"no adapter at site {unknown[0]}; there are {', '.join(sorted(known))}")
-    for path, module in list(backbone.named_modules()):
+    gone = fixed - set(names)
+    if gone and gone != fixed:
+        raise TunerError(f"the site {min(gone)} cannot be dropped alone: what follows needs it")
+    # From the inside out, since several methods stand around one another.
+    for path, module in reversed(list(backbone.named_modules())):
         if isinstance(module, AdaptedModule):
             _keep_in(module, names)
             if not module.sites:
@@ -85,16 +109,14 @@ def keep_sites(backbone: nn.Module, names: Collection[str]) -> None:
 
 
 def _keep_in(module: AdaptedModule, names: Collection[str]) -> None:
-    for position, site in list(module.sites.items()):
-        if site.name not in names:
+    for position in list(module.sites):
+        if module.label(position) not in names:
+            cast("Adapter", module.adapters[position]).detach()
             del module.sites[position], module.adapters[position], module.modulators[position]
 
 
-def _places(backbone: nn.Module) -> Iterator[tuple[AdaptedModule, str, Site]]:
-    for module in backbone.modules():
-        if isinstance(module, AdaptedModule):
-            for position, site in module.sites.items():
-                yield module, position, site
+def _adapted(backbone: nn.Module) -> Iterator[AdaptedModule]:
+    return (module for module in backbone.modules() if isinstance(module, AdaptedModule))
 
 
 def _shared_by(site: Site, granularity: Granularity) -> object:

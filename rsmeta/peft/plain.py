@@ -1,10 +1,11 @@
-"""The two tuners that insert nothing: train the head alone, or everything."""
+"""The tuners that insert nothing: train the head alone, some blocks, or everything."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rsmeta.peft.tuner import TUNERS, Plan
+from rsmeta.errors import TunerError
+from rsmeta.peft.plan import TUNERS, Plan, block_indices
 
 if TYPE_CHECKING:
     from rsmeta.config.tuner import TunerSpec
@@ -13,11 +14,28 @@ if TYPE_CHECKING:
 
 @TUNERS.register("head")
 def plan_head(backbone: Sited, spec: TunerSpec) -> Plan:
-    """Plan a frozen backbone: only what stands behind it learns."""
+    """Linear probe: the backbone stays frozen, only what stands behind it learns."""
     return Plan()
 
 
 @TUNERS.register("full")
 def plan_full(backbone: Sited, spec: TunerSpec) -> Plan:
-    """Plan the training of every weight of the backbone."""
-    return Plan(trained=frozenset(name for name, _ in backbone.named_parameters()))
+    """Every weight of the backbone learns."""
+    return Plan(trained=frozenset(dict(backbone.named_parameters())), place="all")
+
+
+@TUNERS.register("partial")
+def plan_partial(backbone: Sited, spec: TunerSpec) -> Plan:
+    """Whole blocks learn in place (tuner.blocks; by default the last)."""
+    last = frozenset({backbone.depth - 1})
+    blocks = last if spec.blocks is None else block_indices(spec, backbone.depth)
+    paths = [
+        site.module
+        for site in backbone.sites()
+        if site.position == "block" and site.block in blocks
+    ]
+    if len(paths) < len(blocks):
+        raise TunerError("this backbone names no blocks as a whole; use method full, or adapters")
+    inside = tuple(f"{path}." for path in paths)
+    names = frozenset(n for n, _ in backbone.named_parameters() if n.startswith(inside))
+    return Plan(trained=names, place=f"blocks {', '.join(map(str, sorted(blocks)))}")

@@ -19,12 +19,17 @@ class Site:
     Args:
         block: Index of the block from the input, from 0.
         position: ``q``, ``k``, ``v`` (projections into attention), ``out`` (projection out of
-            it), ``mlp1``, ``mlp2`` (the two layers after it), ``block`` (the whole block).
+            it), ``mlp1``, ``mlp2`` (the two layers after it), ``norm1``, ``norm2`` (the
+            normalisations of attention and of the layers after it), ``block`` (the whole block).
         in_features: Width of what goes in.
         out_features: Width of what comes out.
         module: Dotted path, inside the backbone, of the module that the site is part of.
         rows: Slice ``(first, end)`` of that module's outputs which is the site's own, where
             several projections are fused into one; none where the site is the whole module.
+        branch: Dotted path of the module whose input is what enters the residual branch that
+            ends at this site; none where the site ends no branch.
+        takes_prompts: Whether further tokens may stand at the end of what goes in, and the
+            module's keyword ``attn_mask`` is added to the attention scores.
     """
 
     block: int
@@ -33,6 +38,8 @@ class Site:
     out_features: int
     module: str
     rows: tuple[int, int] | None = None
+    branch: str | None = None
+    takes_prompts: bool = False
 
     @property
     def name(self) -> str:

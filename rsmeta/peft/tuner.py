@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from rsmeta.config.tuner import TunerSpec, parse_block_range
+from rsmeta.config.tuner import TunerSpec, tuner_specs
 from rsmeta.errors import TunerError
 from rsmeta.peft.adapted import AdaptedModule
-from rsmeta.registry import Registry
+from rsmeta.peft.plan import TUNERS, Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from torch import nn
 
     from rsmeta.peft.adapter import Adapter
     from rsmeta.peft.sites import Site, Sited
 
+#: Methods that leave nothing for another to add.
+_ALONE = ("full",)
+
 
 @dataclass(frozen=True)
-class Plan:
-    """What a method will do to a backbone; making one changes nothing.
+class TunedPlace:
+    """One row of what a tuner did.
 
     Args:
-        adapters: New adapters, one per site.
-        trained: Names of the backbone's own parameters that learn in place.
+        site: Block and position, or the part of the backbone that learns in place.
+        method: Name of the method.
+        rank: Inner width; none where the method has no such thing.
+        parameters: Numbers that learn there.
+        lr_scale: Learning rate, times the optimizer's.
     """
 
-    adapters: Mapping[Site, Adapter] = field(default_factory=dict)
-    trained: frozenset[str] = frozenset()
+    site: str
+    method: str
+    rank: int | None
+    parameters: int
+    lr_scale: float
 
 
 @dataclass(frozen=True)
@@ -37,11 +47,14 @@ class TunedSites:
     """What a tuner did.
 
     Args:
-        method: Name of the method.
-        sites: Sites that carry an adapter and a modulator now, in order.
+        method: Names of its methods, joined by ``+``.
+        sites: Sites that carry an adapter and a modulator now, in order, method after method.
         adapter_parameters: Numbers in the adapters.
         backbone_parameters: Numbers in the whole backbone before.
         trained_parameters: Numbers of the backbone itself that learn in place.
+        places: One row per adapter, and per method that trains in place.
+        rates: Learning rate of what learns, times the optimizer's, by the parameter's name in
+            the tuned backbone.
     """
 
     method: str
@@ -49,6 +62,8 @@ class TunedSites:
     adapter_parameters: int
     backbone_parameters: int
     trained_parameters: int
+    places: tuple[TunedPlace, ...] = ()
+    rates: Mapping[str, float] = field(default_factory=dict)
 
     def summary(self) -> str:
         """Return one line for people."""
@@ -61,18 +76,21 @@ class TunedSites:
         )
 
 
-#: Methods: each makes a plan from a backbone and the settings, or raises ``TunerError``.
-TUNERS: Registry[Callable[[Sited, TunerSpec], Plan]] = Registry("tuner")
+def apply_tuner(
+    backbone: Sited,
+    settings: TunerSpec | Sequence[TunerSpec],
+    *,
+    classes: int | None = None,
+) -> TunedSites:
+    """Freeze the backbone, insert adapters, and unfreeze what the methods train in place.
 
-
-def apply_tuner(backbone: Sited, settings: TunerSpec) -> TunedSites:
-    """Freeze the backbone, insert adapters, and unfreeze what the method trains in place.
-
-    The backbone is untouched if anything about the settings does not fit it.
+    The backbone is untouched if anything about the settings does not fit it. Where methods
+    share a module they act in the order of ``Adapter.order``, however they were listed.
 
     Args:
         backbone: Network with sites, without adapters yet.
-        settings: Method and its options.
+        settings: One method and its options, or several that act together.
+        classes: Number of classes, which ``rank: auto`` goes by.
 
     Returns:
         What was done.
@@ -81,61 +99,111 @@ def apply_tuner(backbone: Sited, settings: TunerSpec) -> TunedSites:
         UnknownNameError: No method of that name.
         TunerError: The backbone cannot take it.
     """
-    method = TUNERS.get(settings.method)
+    given = tuner_specs(settings if isinstance(settings, TunerSpec) else tuple(settings))
+    specs = [_with_rank(spec, backbone.depth, classes) for spec in given]
+    methods = [TUNERS.get(spec.method) for spec in specs]
     if any(isinstance(module, AdaptedModule) for module in backbone.modules()):
         raise TunerError(
             "the backbone carries adapters already; apply a tuner once, to a fresh backbone"
         )
-    plan = method(backbone, settings)
-    report = TunedSites(
-        method=settings.method,
-        sites=tuple(plan.adapters),
-        adapter_parameters=_count(p for a in plan.adapters.values() for p in a.parameters()),
-        backbone_parameters=_count(backbone.parameters()),
-        trained_parameters=_count(
-            p for name, p in backbone.named_parameters() if name in plan.trained
-        ),
+    plans = [method(backbone, spec) for method, spec in zip(methods, specs, strict=True)]
+    _check_together(specs, plans)
+    own = dict(backbone.named_parameters())
+    trained = frozenset().union(*(plan.trained for plan in plans))
+    places = tuple(row for spec, plan in zip(specs, plans, strict=True) for row in
+                   _places(spec, plan, own))  # fmt: skip
+    rates = _rates(specs, plans, own)
+    for name, parameter in own.items():
+        parameter.requires_grad_(name in trained)
+    _insert(backbone, specs, plans)
+    adapters = [adapter for plan in plans for adapter in plan.adapters.values()]
+    return TunedSites(
+        method="+".join(spec.method for spec in specs),
+        sites=tuple(site for plan in plans for site in plan.adapters),
+        adapter_parameters=_count(p for adapter in adapters for p in adapter.parameters()),
+        backbone_parameters=_count(own.values()),
+        trained_parameters=_count(own[name] for name in trained),
+        places=places,
+        rates={n: rates[id(p)] for n, p in backbone.named_parameters() if id(p) in rates},
     )
-    for name, parameter in backbone.named_parameters():
-        parameter.requires_grad_(name in plan.trained)
-    for path, adapters in _by_module(plan.adapters).items():
-        base = backbone.get_submodule(path)
-        backbone.set_submodule(path, AdaptedModule(base, adapters, settings.scale))
-    return report
 
 
-def select_sites(backbone: Sited, spec: TunerSpec) -> tuple[Site, ...]:
-    """Return the sites that ``positions`` and ``blocks`` choose, in the backbone's order.
+def auto_rank(classes: int, depth: int) -> int:
+    """Return ``2^floor(log2(classes / (2 · depth)))``, at least 1.
+
+    Source: LIFT (Shi et al., ICML 2024), whose rule MetaPEFT's published code took over.
+    """
+    return 1 << max(0, math.floor(math.log2(classes / (2 * depth))))
+
+
+def _with_rank(spec: TunerSpec, depth: int, classes: int | None) -> TunerSpec:
+    if spec.rank != "auto" or classes is None:
+        return spec
+    return spec.model_copy(update={"rank": auto_rank(classes, depth)})
+
+
+def _check_together(specs: Sequence[TunerSpec], plans: Sequence[Plan]) -> None:
+    """Refuse methods that exclude each other.
 
     Raises:
-        TunerError: A block or a position that the backbone does not have.
+        TunerError: One that trains everything beside others, or one twice at a site.
     """
-    blocks = _block_indices(spec, backbone.depth)
-    chosen = tuple(
-        site
-        for site in backbone.sites()
-        if site.block in blocks and site.position in spec.positions
-    )
-    offered = list(dict.fromkeys(site.position for site in backbone.sites()))
-    for position in spec.positions:
-        if position not in offered:
+    for spec in specs:
+        if spec.method in _ALONE and len(specs) > 1:
             raise TunerError(
-                f"tuner.positions names {position!r}, which this backbone does not offer; "
-                f"it has {', '.join(offered) or 'no sites'}"
+                f"tuner.method={spec.method} trains every weight and combines with no other; "
+                f"name it alone"
             )
-    return chosen
+    taken: set[tuple[str, str]] = set()
+    for spec, plan in zip(specs, plans, strict=True):
+        for site in plan.adapters:
+            if (spec.method, site.name) in taken:
+                raise TunerError(
+                    f"the tuner names {spec.method} twice for site {site.name}; keep one of them"
+                )
+            taken.add((spec.method, site.name))
 
 
-def _block_indices(spec: TunerSpec, depth: int) -> frozenset[int]:
-    if spec.blocks is None:
-        return frozenset(range(depth))
-    blocks = frozenset(i for entry in spec.blocks for i in parse_block_range(entry))
-    if not blocks or max(blocks) >= depth:
-        raise TunerError(
-            f"tuner.blocks={list(spec.blocks)} does not fit a backbone of {depth} blocks; "
-            f"use numbers from 0 to {depth - 1}"
+def _insert(backbone: Sited, specs: Sequence[TunerSpec], plans: Sequence[Plan]) -> None:
+    """Put the adapters in place, those that act first the innermost."""
+    grouped = [
+        (path, adapters, spec)
+        for spec, plan in zip(specs, plans, strict=True)
+        for path, adapters in _by_module(plan.adapters).items()
+    ]
+    for path, adapters, spec in sorted(grouped, key=_order):
+        base = backbone.get_submodule(path)
+        adapted = AdaptedModule(
+            base, adapters, spec.scale, name=spec.method, among_others=len(specs) > 1
         )
-    return blocks
+        backbone.set_submodule(path, adapted)
+        for site, adapter in adapters.items():
+            adapter.attach(backbone, site)
+
+
+def _order(grouped: tuple[str, Mapping[Site, Adapter], TunerSpec]) -> int:
+    return next(iter(grouped[1].values())).order
+
+
+def _places(spec: TunerSpec, plan: Plan, own: Mapping[str, nn.Parameter]) -> Iterable[TunedPlace]:
+    for site, adapter in plan.adapters.items():
+        count = _count(adapter.parameters())
+        yield TunedPlace(site.name, spec.method, adapter.rank, count, adapter.lr_scale)
+    if plan.trained:
+        count = _count(own[name] for name in plan.trained)
+        yield TunedPlace(plan.place, spec.method, None, count, spec.lr_scale)
+
+
+def _rates(
+    specs: Sequence[TunerSpec], plans: Sequence[Plan], own: Mapping[str, nn.Parameter]
+) -> dict[int, float]:
+    """Return the learning rate of each parameter that learns, by its identity."""
+    rates: dict[int, float] = {}
+    for spec, plan in zip(specs, plans, strict=True):
+        rates |= {id(own[name]): spec.lr_scale for name in plan.trained}
+        for adapter in plan.adapters.values():
+            rates |= {id(p): adapter.lr_scale for p in adapter.parameters()}
+    return rates
 
 
 def _by_module(adapters: Mapping[Site, Adapter]) -> dict[str, dict[Site, Adapter]]:

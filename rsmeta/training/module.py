@@ -11,7 +11,7 @@ from lightning import LightningModule
 from rsmeta.data.augment import Augment
 from rsmeta.errors import TrainingError
 from rsmeta.training.callbacks import COLUMNS
-from rsmeta.training.optimizers import build_optimizer
+from rsmeta.training.optimizers import build_optimizer, parameter_groups
 from rsmeta.training.seeding import seed_batch
 
 if TYPE_CHECKING:
@@ -140,11 +140,12 @@ class SegmentationModule(LightningModule):
     def configure_optimizers(self) -> Any:
         """Return optimizer and learning-rate schedule of the settings."""
         steps = int(self.trainer.estimated_stepping_batches)
-        meta, scales = self.settings.meta, []
-        if meta.strategy == "joint":  # else this optimizer never holds them
-            params = self.network.scale_parameters()
-            scales = [{"params": params, "weight_decay": 0.0, "lr": meta.lr}]
-        return build_optimizer(self.network, self.settings.trainer.optimizer, steps, extra=scales)
+        meta, optimizer = self.settings.meta, self.settings.trainer.optimizer
+        groups = parameter_groups(self.network, optimizer)
+        if meta.strategy == "joint":  # else this optimizer never holds the scales
+            scales = self.network.scale_parameters()
+            groups.append({"params": scales, "weight_decay": 0.0, "lr": meta.lr})
+        return build_optimizer(groups, optimizer, steps)
 
 
 def check_finite(image: Tensor, step: int) -> None:

@@ -11,7 +11,7 @@ from rsmeta.data.augment import Augment
 from rsmeta.errors import TrainingError
 from rsmeta.training.callbacks import TRAINING_COLUMNS
 from rsmeta.training.module import check_finite
-from rsmeta.training.optimizers import build_optimizer
+from rsmeta.training.optimizers import build_optimizer, plain_groups
 from rsmeta.training.seeding import seed_batch
 
 if TYPE_CHECKING:
@@ -100,4 +100,5 @@ class PretrainModule(LightningModule):
     def configure_optimizers(self) -> Any:
         """Return optimizer and learning-rate schedule of the settings."""
         steps = int(self.trainer.estimated_stepping_batches)
-        return build_optimizer(self.autoencoder, self.settings.trainer.optimizer, steps)
+        optimizer = self.settings.trainer.optimizer
+        return build_optimizer(plain_groups(self.autoencoder, optimizer), optimizer, steps)

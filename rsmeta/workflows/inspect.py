@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rsmeta.errors import CheckpointError
+from rsmeta.errors import CheckpointError, RsmetaError
+
+if TYPE_CHECKING:
+    from rsmeta.config import Settings
 
 #: Suffixes of files that hold network weights.
 WEIGHTS_SUFFIXES = frozenset({".safetensors", ".pt", ".pth", ".ckpt", ".bin"})
@@ -53,11 +56,23 @@ def _bundle(folder: Path) -> dict[str, Any]:
 def _configuration(path: Path) -> dict[str, Any]:
     from rsmeta.config import load_settings
 
+    settings = load_settings(path)
     return {
         "kind": "configuration",
         "path": str(path),
-        **load_settings(path).model_dump(mode="json"),
+        **settings.model_dump(mode="json"),
+        "learns": _learns(settings),
     }
+
+
+def _learns(settings: Settings) -> list[dict[str, Any]] | str:
+    """Return what would learn, place by place, or why that cannot be said here."""
+    from rsmeta.workflows.dry_run import dry_run
+
+    try:
+        return dry_run(settings).rows
+    except RsmetaError as error:
+        return f"cannot be said: {error}"
 
 
 def _checkpoint(path: Path) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from rsmeta.errors import (
     OutputError,
     RsmetaError,
     SceneError,
+    enumerate_names,
 )
 from rsmeta.geo.scene import expand_sources, open_scene
 from rsmeta.geo.tiling import TilePlan
@@ -133,8 +134,8 @@ def _ready(bundle: ModelBundle, device: torch.device) -> Iterator[Model]:
     """Give the network as class probabilities, its adapters merged for as long as it maps."""
     network = bundle.network.eval().to(device)
     fresh = not is_merged(network)
-    if fresh:
-        merge(network)
+    if fresh and (left := merge(network).left):
+        logger.info("%d adapters run as they are: %s", len(left), enumerate_names(left, 3))
     try:
         yield lambda image, valid: torch.softmax(network(image, valid).float(), dim=1)
     finally:

@@ -26,7 +26,7 @@ from rsmeta.losses import build_loss
 from rsmeta.metrics import SegmentationMetrics
 from rsmeta.models.build import build_network, tell
 from rsmeta.models.weights import is_local
-from rsmeta.peft import scales_of, site_modulators
+from rsmeta.peft import fixed_sites, scales_of, site_modulators
 from rsmeta.training.fit import FitResult, evaluate_part, fit
 from rsmeta.training.meta import check_strategy
 from rsmeta.training.module import SegmentationModule
@@ -169,9 +169,9 @@ def _identity(network: Network) -> BackboneIdentity:
 
 def _prune(network: Network, threshold: float) -> None:
     """Drop the sites whose scale fell below the threshold; nothing at 0."""
-    modulators = site_modulators(network.backbone)
-    kept = [site.name for site, m in modulators.items() if m.strength() >= threshold]
-    dropped = [site.name for site in modulators if site.name not in kept]
+    modulators, fixed = site_modulators(network.backbone), fixed_sites(network.backbone)
+    kept = [s for s, m in modulators.items() if m.strength() >= threshold or s in fixed]
+    dropped = [site for site in modulators if site not in kept]
     if dropped:
         network.keep_sites(kept)
         logger.info(

@@ -279,6 +279,41 @@ def test_inspect(rsmeta: Rsmeta, tiny_run: TinyRun, what: str, kind: str) -> Non
     assert ended.out.startswith(f"kind: {kind}\n")
 
 
+def test_a_dry_run_tells_what_would_learn_and_writes_nothing(
+    rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path
+) -> None:
+    tuner = "tuner=[{preset: lora, rank: 2, sites: {'1.q': {rank: 4, lr_scale: 0.1}}}, ln]"
+    ended = rsmeta(
+        "train", tiny_run.config, f"data.root={tiny_run.data}", tuner, "--dry-run",
+        "--output", tmp_path / "none",
+    )  # fmt: skip
+    assert ended.status == 0, ended.err
+    assert not (tmp_path / "none").exists()
+    rows = [line.split() for line in ended.out.splitlines()]
+    assert rows[0] == ["site", "method", "rank", "parameters", "rate"]
+    assert ["0.q", "lora", "2", "128", "0.003"] in rows
+    assert ["1.q", "lora", "4", "256", "0.0003"] in rows
+    assert ["0-1.v", "lora", "2", "256", "0.003"] in rows
+    assert ["0-1.norm1", "ln", "128", "0.003"] in rows
+    assert "nothing was trained or written" in ended.out
+    assert rsmeta("train", tiny_run.config).status == 2  # without --dry-run a place is needed
+
+
+def test_inspect_a_configuration_tells_what_would_learn(
+    rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path
+) -> None:
+    found = json.loads(rsmeta("inspect", tiny_run.folder / "config.yaml", "--json").out)
+    assert [row["site"] for row in found["learns"]] == ["stem", "all", "head"]
+    assert rsmeta("inspect", tiny_run.folder / "config.yaml").out.splitlines()[-4].split() == [
+        "site", "method", "rank", "parameters", "rate"
+    ]  # fmt: skip
+    elsewhere = tmp_path / "config.yaml"
+    elsewhere.write_text(tiny_run.config.read_text())
+    ended = rsmeta("inspect", elsewhere)
+    assert ended.status == 0
+    assert "learns: cannot be said: no scene" in ended.out
+
+
 def test_inspect_a_scene_tells_bands_and_place(rsmeta: Rsmeta, tiny_run: TinyRun) -> None:
     found = json.loads(rsmeta("inspect", tiny_run.scene, "--json").out)
     assert [band["name"] for band in found["bands"]] == ["green", "red", "nir"]

@@ -133,7 +133,10 @@ def test_pretraining_goes_on_from_a_backbone(run: Path, scenes: Path, rsmeta: Rs
         ("model.backbone=satmae_vit_b16_rgb", "has no channel groups"),
         ("model.backbone=satmae_vit_nano_grop", "did you mean 'satmae_vit_nano_group'?"),
         ("model.options.global_pool=true", "global_pool=true has no place in pretraining"),
-        ("model.options.groups=[[B02, B03]]", "has no channel group for the bands B04"),
+        (
+            "model.options={groups: [[B02, B03]], extra_bands: refuse}",
+            "has no channel group for the bands B04",
+        ),
         ("model.decoder.heads=3", "decoder.dim=32 must be a multiple of heads=3"),
         ("model.checkpoint=none.pt", "no checkpoint at none.pt"),
         ("trainer.early_stopping=3", "trainer.early_stopping=3 needs a validation score"),

@@ -26,7 +26,7 @@ class Small(nn.Module):
             base = nn.Linear(width, width).requires_grad_(False)
             self.layers.append(AdaptedModule(base, {site: adapter}))
         self.head = nn.Linear(width, classes)
-        modulate(self, MetaSettings(**meta), 1.0)
+        modulate(self, MetaSettings(**meta))
         self.double()
 
     @property

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from rsmeta.config.model import ModelSpec
-from rsmeta.config.tuner import TunerSpec
+from rsmeta.config.tuner import Position, TunerSpec
 from rsmeta.models import backbone_names, build_backbone, list_backbones
 from rsmeta.models.build import build_network
 from rsmeta.models.timm.swin import TimmSwin
@@ -111,10 +111,9 @@ def test_sites_point_at_their_modules(kind: str) -> None:
     sites = backbone.sites()
     for block in range(backbone.depth):
         inside = [site for site in sites if site.block == block]
-        positions = [site.position for site in inside]
-        assert positions == ["q", "k", "v", "out", "mlp1", "mlp2", "block"]
+        assert [site.position for site in inside] == list(Position.__args__)
         assert inside[-1].in_features == backbone.dims[block]
-    assert len({site.name for site in sites}) == len(sites) == 7 * backbone.depth
+    assert len({site.name for site in sites}) == len(sites) == 9 * backbone.depth
     for site in sites[:-1]:
         module = backbone.get_submodule(site.module)
         if isinstance(module, torch.nn.Linear):

@@ -24,7 +24,7 @@ from rsmeta.config.load import (
 )
 from rsmeta.config.pretrain import PretrainSettings
 from rsmeta.config.resources import config_dir
-from rsmeta.errors import ConfigError, UnknownNameError
+from rsmeta.errors import ConfigError, RsmetaError, UnknownNameError
 
 DATA: dict[str, Any] = {"scenes": "a.tif", "labels": "b.tif", "classes": ["dry", "wet"]}
 SMALLEST: dict[str, Any] = {"data": DATA}
@@ -308,7 +308,7 @@ def test_every_key_has_a_line_of_help() -> None:
     assert shown["data.scenes"] == "required"
     assert shown["data.chip_px"] == "64"
     assert shown["data.nodata"] == "none"
-    assert shown["tuner.positions"] == "[q, v]"
+    assert shown["tuner.rank"] == "8"
 
 
 # -- the schema for editors --------------------------------------------------------------------
@@ -357,3 +357,41 @@ def test_schema_and_weights_are_shipped() -> None:
     project = Path(__file__).parents[2] / "pyproject.toml"
     data = tomllib.loads(project.read_text(encoding="utf-8"))["tool"]["setuptools"]["package-data"]
     assert {"*.json", "weights/*.safetensors"} <= set(data["rsmeta.configs"])
+
+
+# -- a tuner of several methods ------------------------------------------------------------------
+
+
+def test_methods_combine_by_preset_and_mapping() -> None:
+    given = ["lora", {"preset": "ln", "lr_scale": 2}, {"method": "mask", "ratio": 0.1}]
+    loaded = load_settings({**SMALLEST, "tuner": given})
+    assert [spec.method for spec in loaded.tuner] == ["lora", "ln", "mask"]
+    assert loaded.tuner[1].lr_scale == 2
+    again = load_settings(yaml.safe_load(dump_settings(loaded)))
+    assert again == loaded
+    over = load_settings(SMALLEST, ["tuner=[lora, ln]"])
+    assert [spec.method for spec in over.tuner] == ["lora", "ln"]
+
+
+@pytest.mark.parametrize(
+    ("tuner", "sentence"),
+    [
+        ([], "tuner="),
+        (["lora", "lm"], "did you mean 'ln'"),
+        (["lora", {"method": "ln", "positionz": "q"}], "'tuner.1.positionz'; did you mean"),
+        ([{"rank": 0}], "tuner.0.rank=0"),
+        ({"rank": 0}, "tuner.rank=0"),
+        ({"ranks": 2}, "'tuner.ranks'; did you mean 'rank'"),
+        ({"sites": {"q": {"rank": 2}}}, "'q' is no pattern of sites; write blocks.positions"),
+        ({"sites": {"*.w": {"rank": 2}}}, "names the position 'w'"),
+    ],
+)
+def test_a_wrong_tuner_is_said_by_its_key(tuner: object, sentence: str) -> None:
+    with pytest.raises(RsmetaError) as caught:
+        load_settings({**SMALLEST, "tuner": tuner})
+    assert sentence in str(caught.value)
+
+
+def test_an_override_into_a_list_is_refused() -> None:
+    with pytest.raises(ConfigError, match="reaches into the list tuner; give the whole list"):
+        load_settings({**SMALLEST, "tuner": ["lora", "ln"]}, ["tuner.rank=4"])

@@ -19,7 +19,7 @@ from rsmeta.config.model import ModelSpec
 from rsmeta.config.tuner import TunerSpec
 from rsmeta.errors import TrainingError, UnknownNameError
 from rsmeta.geo.bands import generic_band
-from rsmeta.models.timm_vit import build_timm_vit
+from rsmeta.models.timm.build import build_timm
 from rsmeta.peft import AdaptedModule, apply_tuner, modulate, site_modulators
 from rsmeta.training.meta import STRATEGIES, OuterTask, check_strategy
 from rsmeta.training.meta.inner_steps import InnerSteps
@@ -169,9 +169,9 @@ def test_first_order_equals_the_published_gradient(fixtures_dir: Path) -> None:
     batches = load_file(fixtures_dir / "meta_step" / "batches.safetensors")
     weights = str(fixtures_dir / "metalora_timm" / "backbone.weights.safetensors")
     options = {"patch_size": 8, "embed_dim": 64, "depth": 3, "num_heads": 4, "img_size": 32}
-    backbone = build_timm_vit(ModelSpec(options=options, checkpoint=weights), RGB).eval()
+    backbone = build_timm(ModelSpec(options=options, checkpoint=weights), RGB).eval()
     apply_tuner(backbone, TunerSpec(rank=4, alpha=1))
-    modulate(backbone, MetaSettings(parametrisation="raw"), 1.0)  # as in the published code
+    modulate(backbone, MetaSettings(parametrisation="raw"))  # as in the published code
     wanted, scales = [], []
     for module in backbone.modules():
         for position, site in module.sites.items() if isinstance(module, AdaptedModule) else ():

@@ -34,7 +34,7 @@ class Leaky(nn.Module):
         )
         for site in (self.signal, self.leak):
             nn.init.zeros_(site.base.weight)
-        modulate(self, MetaSettings(), 1.0)
+        modulate(self, MetaSettings())
 
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
         logits: Tensor = self.signal(x[:, :4]) + self.leak(x[:, 4:])

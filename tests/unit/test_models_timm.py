@@ -73,8 +73,9 @@ def test_relatives_use_all_their_parameters(name: str) -> None:
 def test_sites_point_at_their_modules() -> None:
     backbone = build_timm(_spec(mlp_ratio=2), RGB)
     sites = backbone.sites()
-    assert [site.name for site in sites[:7]] == [
-        f"0.{position}" for position in ("q", "k", "v", "out", "mlp1", "mlp2", "block")
+    assert [site.name for site in sites[:9]] == [
+        f"0.{position}"
+        for position in ("norm1", "q", "k", "v", "out", "norm2", "mlp1", "mlp2", "block")
     ]
     for site in sites:
         module = backbone.get_submodule(site.module)

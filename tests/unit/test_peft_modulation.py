@@ -189,3 +189,40 @@ def test_a_site_that_carries_nothing_cannot_be_kept_and_merged_ones_not_dropped(
         network.keep_sites(["0.q"])
     with pytest.raises(TunerError, match=r"no adapter at site 7.q; there are 0.mlp1, 0.q"):
         tuned(sites=["0.q", "7.q"])
+
+
+def test_methods_side_by_side_have_scales_of_their_own() -> None:
+    """Also at one site; pruned sites leave, the others and what stands around them stay."""
+    tuner = [TunerSpec(method="lora", rank=2, positions=["q"], blocks="0-1"),
+             TunerSpec(method="ssf", positions=["q"], scale=0.5, blocks="0-1")]  # fmt: skip
+    network = build_network(
+        BACKBONES["timm"], tuner, bands=BANDS, classes=2,
+        mean=[0.0] * 3, std=[1.0] * 3,
+    )  # fmt: skip
+    scales = scales_of(network.backbone)
+    assert scales == pytest.approx({"0.q lora": 1, "0.q ssf": 0.5, "1.q lora": 1, "1.q ssf": 0.5})
+    for parameter in network.backbone.parameters():
+        if parameter.requires_grad:
+            parameter.data += 0.05 * torch.randn_like(parameter)
+    kept = ["0.q ssf", "1.q lora"]
+    for label, modulator in site_modulators(network.backbone).items():
+        if label not in kept:
+            modulator.set(0.0)
+    network.eval()
+    x = torch.randn(1, 3, 32, 32), torch.ones(1, 32, 32, dtype=torch.bool)
+    with torch.no_grad():
+        wanted = network(*x)
+        network.keep_sites(kept)
+        torch.testing.assert_close(network(*x), wanted)
+    assert list(scales_of(network.backbone)) == kept
+
+
+def test_prompts_that_pass_through_go_together() -> None:
+    network = build_network(
+        BACKBONES["timm"], TunerSpec(method="vpt_shallow", length=3),
+        bands=BANDS, classes=2, mean=[0.0] * 3, std=[1.0] * 3,
+    )  # fmt: skip
+    with pytest.raises(TunerError, match=r"0\.block cannot be dropped alone"):
+        network.keep_sites(["1.block"])
+    network.keep_sites([])
+    assert scales_of(network.backbone) == {}

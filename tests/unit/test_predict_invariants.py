@@ -65,6 +65,7 @@ def bundle_of(network: Any, *, classes: int, **predict_settings: Any) -> ModelBu
                 {"name": f"class {i}", "value": 10 * i, "colour": "#00ff00"} for i in range(classes)
             ],
             "read": {},
+            "stem": {"strategy": None, "notes": [], "form": "standard", "normalisation": ""},
             "tile_px": tile_px,
             "gsd_m": None,
             "backbone": {"name": "none"},

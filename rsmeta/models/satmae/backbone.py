@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from rsmeta.models.backbone import Backbone, Features
 from rsmeta.models.block_sites import sites_of
@@ -50,6 +50,8 @@ class SatmaeBackbone(Backbone, Generic[E_co]):
         self.vit = vit
         self.merge = merge
         self._sites = sites_of(vit.blocks, "vit.blocks")
+        #: Bands of all channel groups, empty ones included; none: no groups.
+        self.group_names: tuple[tuple[str, ...], ...] = ()
 
     @property
     def dim(self) -> int:
@@ -71,6 +73,26 @@ class SatmaeBackbone(Backbone, Generic[E_co]):
         """The patch embedding, of all groups."""
         return cast("nn.Module", self.vit.patch_embed)
 
+    @property
+    def standalone_options(self) -> dict[str, Any]:
+        """The measures that a checkpoint may have settled."""
+        layout = self.vit.layout
+        found: dict[str, Any] = {
+            "img_size": layout.image_px, "patch_size": layout.patch_px, "embed_dim": layout.dim,
+            "depth": layout.depth, "num_heads": layout.heads, "global_pool": layout.global_pool,
+            # Half a unit more, so that rounding down cannot lose one.
+            "mlp_ratio": (layout.hidden + 0.5) / layout.dim,
+        }  # fmt: skip
+        if self.group_names:
+            found["channel_embed"] = layout.channel_dim
+            found["groups"] = [list(group) for group in self.group_names]
+        return found
+
+    @property
+    def weights_bands(self) -> tuple[str, ...] | None:
+        """None where channel groups name them."""
+        return None if self.group_names else super().weights_bands
+
     def sites(self) -> tuple[Site, ...]:
         """Return all sites in the order in which data pass them."""
         return self._sites
@@ -86,6 +108,7 @@ class SatmaeBackbone(Backbone, Generic[E_co]):
 
     def _as_map(self, tokens: Tensor, x: Tensor) -> Tensor:
         rows, cols = x.shape[-2] // self.patch_px, x.shape[-1] // self.patch_px
+        tokens = tokens[:, : 1 + self.vit.parts * rows * cols]  # prompts may stand behind them
         parts = self.vit.patches(tokens).transpose(2, 3)
         merged = parts.flatten(1, 2) if self.merge == "concat" else parts.mean(dim=1)
         return merged.reshape(*merged.shape[:2], rows, cols)

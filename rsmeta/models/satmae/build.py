@@ -211,7 +211,7 @@ def _build_group(order: _Order) -> OneDateSatmae:
     if order.state is not None:
         add_channel_kinds(order.state, vit.channel_embed)
     load_report = order.load(vit, options)
-    return OneDateSatmae(
+    backbone = OneDateSatmae(
         vit,
         bands,
         merge=options.merge,
@@ -219,6 +219,8 @@ def _build_group(order: _Order) -> OneDateSatmae:
         stem_report=report_groups(groups, fitted, options.groups),
         load_report=load_report,
     )
+    backbone.group_names = options.groups
+    return backbone
 
 
 def _build_rgb(order: _Order) -> OneDateSatmae:

@@ -102,4 +102,5 @@ class TimmViT(Backbone):
 
     def _as_map(self, patches: Tensor, x: Tensor) -> Tensor:
         rows, cols = x.shape[-2] // self.patch_px, x.shape[-1] // self.patch_px
+        patches = patches[:, : rows * cols]  # prompts may stand behind them
         return patches.transpose(1, 2).reshape(x.shape[0], self.dim, rows, cols)

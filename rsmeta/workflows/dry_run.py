@@ -1,0 +1,60 @@
+"""Say what a configuration would train, and train nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rsmeta.config import Settings, load_settings
+from rsmeta.data.datamodule import SceneDataModule
+from rsmeta.models.build import build_network, tell
+from rsmeta.training.optimizers import learning_table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What a run would train.
+
+    Attributes:
+        rows: One per place: ``site``, ``method``, ``rank``, ``parameters``, ``rate``.
+        trained: Numbers that would learn.
+        total: Numbers of the whole network.
+    """
+
+    rows: list[dict[str, Any]]
+    trained: int
+    total: int
+
+
+def dry_run(
+    config: str | Path | Mapping[str, Any] | Settings, overrides: Sequence[str] = ()
+) -> DryRun:
+    """Check scenes, labels, weights and tuner as training would, and stop there.
+
+    Nothing is written. The scenes are opened for their bands; pixels are read only as far as the
+    labels are surveyed.
+
+    Args:
+        config: YAML file, mapping, or settings.
+        overrides: ``KEY=VALUE`` strings over the configuration.
+
+    Raises:
+        RsmetaError: What would stop training before its first step.
+    """
+    settings = config if isinstance(config, Settings) else load_settings(config, overrides)
+    data = SceneDataModule(settings.data, seed=settings.seed)
+    count = len(data.bands)
+    network = build_network(
+        settings.model, settings.tuner, bands=data.bands, classes=len(settings.data.classes),
+        mean=[0.0] * count, std=[1.0] * count, meta=settings.meta,
+    )  # fmt: skip
+    tell(network)
+    return DryRun(
+        rows=learning_table(network, settings.trainer.optimizer),
+        trained=sum(p.numel() for p in network.trainable_parameters()),
+        total=sum(p.numel() for p in network.parameters()),
+    )

@@ -1,0 +1,233 @@
+"""Give a trained model another form: one self-contained bundle, or LoRA files for HF peft."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import safetensors.torch
+
+from rsmeta.bundle import BundleRecord, ModelBundle, load_bundle, rebuild, save_bundle
+from rsmeta.config.meta import MetaSettings
+from rsmeta.config.tuner import TunerSpec, tuner_specs
+from rsmeta.errors import BundleError, ExportError, OutputError, one_line
+from rsmeta.peft import AdaptedModule, merge, scales_of, strip_merged
+from rsmeta.peft.lora import LoRAOnOutput, lora_parts, low_rank_pair
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from rsmeta.models.network import Network
+
+PEFT_WEIGHTS = "adapter_model.safetensors"
+PEFT_CONFIG = "adapter_config.json"
+
+
+def export(
+    bundle: str | Path | ModelBundle,
+    output: str | Path,
+    *,
+    form: str,
+    overwrite: bool = False,
+) -> Path:
+    """Write a model in another form.
+
+    Args:
+        bundle: A bundle, or its folder.
+        output: The folder to write.
+        form: ``merged`` (one bundle with all weights, which needs no other file) or ``peft``
+            (LoRA as HF peft reads it).
+        overwrite: Replace what is there.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ExportError: The model cannot take that form.
+        BundleError: The bundle cannot be loaded.
+        OutputError: The folder exists, or cannot be written.
+    """
+    if form not in FORMS:
+        raise ExportError(f"no form is called {form!r}; use {' or '.join(FORMS)}")
+    folder = Path(output)
+    if folder.exists() and not overwrite:
+        raise OutputError(f"{folder} exists; name another folder, or use --overwrite")
+    loaded = bundle if isinstance(bundle, ModelBundle) else load_bundle(bundle)
+    FORMS[form](loaded, folder)
+    return folder
+
+
+# -- one self-contained bundle ---------------------------------------------------------------------
+
+
+def _export_merged(bundle: ModelBundle, folder: Path) -> None:
+    whole = copy.deepcopy(bundle.network)
+    merge(whole)
+    strip_merged(whole)
+    record = _standalone(bundle, whole)
+    network = rebuild(record)
+    try:
+        network.load_trained_state(whole.state_dict())
+    except BundleError as error:
+        raise ExportError(
+            f"the merged weights do not stand alone ({error}); export them with --format peft, or "
+            f"predict with the bundle"
+        ) from error
+    save_bundle(folder, record, network.eval())
+
+
+def _standalone(bundle: ModelBundle, whole: Network) -> BundleRecord:
+    """Return the record of the same model without its checkpoint and what is merged.
+
+    Args:
+        bundle: The model.
+        whole: Its network, from which everything merged is gone.
+    """
+    record, backbone = bundle.record, bundle.network.backbone
+    named = backbone.weights_bands
+    model = record.model.model_copy(
+        update={
+            "checkpoint": None,
+            "pretrained": False,
+            "options": backbone.standalone_options | record.model.options,
+            "stem": record.model.stem.model_copy(update={"bands": named}) if named else
+                    record.model.stem,
+        }
+    )  # fmt: skip
+    left = [module for module in whole.modules() if isinstance(module, AdaptedModule)]
+    stay = tuple(s for s in tuner_specs(record.tuner) if s.method in {m.name for m in left})
+    for module in left:
+        module.among_others = len(stay) > 1
+    return record.model_copy(
+        update={
+            "model": model,
+            "tuner": stay if len(stay) > 1 else stay[0] if stay else TunerSpec(method="head"),
+            "meta": record.meta if stay else MetaSettings(),
+            "scales": scales_of(whole.backbone),
+        }
+    )
+
+
+# -- HF peft ---------------------------------------------------------------------------------------
+
+
+def _export_peft(bundle: ModelBundle, folder: Path) -> None:
+    _check_for_peft(bundle)
+    state: dict[str, Tensor] = {}
+    ranks: dict[str, int] = {}
+    for path, (module, parts) in lora_parts(bundle.network.backbone).items():
+        name = path.partition(".")[2]  # as timm has it
+        down, up = low_rank_pair(parts, module.out_features)
+        state[f"base_model.model.{name}.lora_A.weight"] = down.T.detach()
+        state[f"base_model.model.{name}.lora_B.weight"] = up.T.detach()
+        ranks[name] = down.shape[1]
+    stem = bundle.network.backbone.patch_embed.get_submodule("proj")
+    for leaf, tensor in stem.state_dict().items():
+        state[f"base_model.model.patch_embed.proj.{leaf}"] = tensor
+    files = {
+        PEFT_WEIGHTS: safetensors.torch.save({k: t.contiguous() for k, t in state.items()}),
+        PEFT_CONFIG: (json.dumps(_peft_config(bundle, ranks), indent=2) + "\n").encode(),
+        "README.md": _read_me(bundle).encode(),
+    }
+    _write_folder(folder, files)
+
+
+def _check_for_peft(bundle: ModelBundle) -> None:
+    backbone = bundle.network.backbone
+    others = sorted({s.method for s in tuner_specs(bundle.record.tuner)} - {"lora"})
+    if others:
+        raise ExportError(
+            f"HF peft files are written of lora alone, and this model was tuned with "
+            f"{', '.join(others)}; use --format merged"
+        )
+    if backbone.record.family != "timm":
+        raise ExportError(
+            f"HF peft files need a timm model to be loaded onto, and {backbone.record.name} is "
+            f"none; use --format merged"
+        )
+    if not backbone.has_weights:
+        raise ExportError(
+            f"the frozen weights of {backbone.record.name} came from chance and no file has them; "
+            f"use --format merged"
+        )
+    if backbone.projection is not None:
+        raise ExportError(
+            "model.stem.strategy=project stands before the timm model, where HF peft's files have "
+            "no place; use --format merged"
+        )
+    if any(isinstance(module, LoRAOnOutput) for module in backbone.modules()):
+        raise ExportError(
+            "lora with out_reads=output changes a bias, which HF peft's LoRA cannot; use --format "
+            "merged"
+        )
+
+
+def _peft_config(bundle: ModelBundle, ranks: dict[str, int]) -> dict[str, Any]:
+    """Return the settings; the strength of each update is in its matrices (alpha = rank)."""
+    common = max(ranks.values())
+    others = {name: rank for name, rank in ranks.items() if rank != common}
+    return {
+        "peft_type": "LORA",
+        "task_type": None,
+        "base_model_name_or_path": bundle.network.backbone.record.name,
+        "target_modules": list(ranks),
+        "modules_to_save": ["patch_embed.proj"],
+        "r": common,
+        "lora_alpha": common,
+        "rank_pattern": others,
+        "alpha_pattern": others,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "inference_mode": True,
+    }
+
+
+def _read_me(bundle: ModelBundle) -> str:
+    record = bundle.record
+    bands = "\n".join(f"| {b.name} | {b.mean:.6g} | {b.std:.6g} |" for b in record.bands)
+    options = "".join(f", {key}={value!r}" for key, value in record.model.options.items())
+    name = record.backbone.name
+    return (
+        f"# LoRA for {name}\n\n"
+        f"Trained with rsmeta {record.rsmeta}. Load it onto the same timm model, with the weights "
+        f"that it was trained on (SHA-256 {record.backbone.sha256 or 'as published'}):\n\n"
+        f"```python\n"
+        f"vit = timm.create_model({name!r}, in_chans={len(record.bands)}, num_classes=0, "
+        f"dynamic_img_size=True{options})\n"
+        f"model = peft.PeftModel.from_pretrained(vit, '.')\n"
+        f"```\n\n"
+        f"Bands in this order, each less its mean and by its standard deviation:\n\n"
+        f"| band | mean | std |\n|---|---|---|\n{bands}\n\n"
+        f"The stem is in the file, since it was fitted to these bands; rsmeta's head is not.\n"
+    )
+
+
+def _write_folder(folder: Path, files: dict[str, bytes]) -> None:
+    """Write files so that the folder has its name only when it is complete.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    partial = folder.with_name(f".{folder.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        for name, content in files.items():
+            (partial / name).write_bytes(content)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise OutputError(f"cannot write {folder} ({one_line(error)})") from error
+
+
+FORMS: dict[str, Callable[[ModelBundle, Path], None]] = {
+    "merged": _export_merged,
+    "peft": _export_peft,
+}
