@@ -26,6 +26,8 @@ class CalibrationError(Metric):
     Source: Guo et al. 2017, equation 3.
     """
 
+    full_state_update = False  # a batch adds to the sums, whatever they are
+
     count: Tensor
     confidence: Tensor
     right: Tensor

@@ -116,6 +116,21 @@ def test_calibration_by_hand() -> None:
     assert metrics.compute().calibration_error == pytest.approx(wanted)
 
 
+def test_parts_of_several_processes_add_up() -> None:
+    """As torchmetrics joins the states of processes."""
+    torch.manual_seed(0)
+    logits, target = 3 * torch.randn(90, 7), torch.randint(-1, 7, (90,))
+    whole, one, other = (ClassificationMetrics(NAMES, {"few": [5, 6]}) for _ in range(3))
+    whole.update(logits, target)
+    one.update(logits[:30], target[:30])
+    other.update(logits[30:], target[30:])
+    for mine, theirs in zip(one.children(), other.children(), strict=True):
+        mine.merge_state(theirs)
+    joined = one.compute()
+    assert joined.calibration_error == pytest.approx(whole.compute().calibration_error)
+    assert joined.confusion == whole.compute().confusion
+
+
 def test_images_without_label_do_not_count() -> None:
     metrics = ClassificationMetrics(["a", "b"])
     metrics.update(torch.tensor([[2.0, 1.0], [0.0, 3.0]]), torch.tensor([0, -1]))
@@ -189,17 +204,18 @@ def test_multilabel_by_hand() -> None:
 
 
 def test_multilabel_equals_scikit_learn() -> None:
-    sklearn = pytest.importorskip("sklearn.metrics")
+    from sklearn.metrics import average_precision_score, f1_score
+
     torch.manual_seed(0)
     scores, target = torch.randn(80, 5), (torch.rand(80, 5) < 0.3).long()
     metrics = MultilabelMetrics(NAMES[:5])
     metrics.update(scores, target)
     result = metrics.compute()
     found = (scores > 0).long().numpy()
-    wanted = sklearn.average_precision_score(target.numpy(), scores.numpy(), average="macro")
+    wanted = average_precision_score(target.numpy(), scores.numpy(), average="macro")
     assert result.mean_average_precision == pytest.approx(wanted, abs=1e-6)
     for average in ("micro", "macro"):
-        wanted = sklearn.f1_score(target.numpy(), found, average=average)
+        wanted = f1_score(target.numpy(), found, average=average)
         assert getattr(result, f"{average}_f1") == pytest.approx(wanted)
 
 
