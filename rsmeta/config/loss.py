@@ -52,11 +52,11 @@ class LossSpec(LossTerm):
 
     @model_validator(mode="after")
     def _one_or_several(self) -> LossSpec:
-        beside = sorted(
-            key
-            for key, value in self.model_dump(exclude={"terms"}).items()
-            if value != _ONE.get(key)
-        )
+        defaults = LossTerm()
+        changed = [
+            key for key in ("name", "weight") if getattr(self, key) != getattr(defaults, key)
+        ]
+        beside = [*self.options, *changed]
         if self.terms and beside:
             raise ValueError(f"{beside[0]} stands beside terms; move it into one of them")
         return self
@@ -65,7 +65,3 @@ class LossSpec(LossTerm):
     def parts(self) -> tuple[LossTerm, ...]:
         """The losses that are summed: the terms, or the one loss itself."""
         return self.terms or (self,)
-
-
-#: Name and weight of a loss that says nothing of itself.
-_ONE = LossTerm().model_dump()

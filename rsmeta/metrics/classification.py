@@ -136,7 +136,8 @@ class ClassificationMetrics(ConfusionMetrics):
             raise ValueError(
                 f"scores {tuple(logits.shape)} are not (images, {len(self.class_names)} classes)"
             )
-        confidence, predicted = logits.detach().float().softmax(dim=1).max(dim=1)
+        logits, target = (t.detach().to(self.confusion.device) for t in (logits, target))
+        confidence, predicted = logits.float().softmax(dim=1).max(dim=1)
         self.count(predicted, target)
         known = target != IGNORED
         self.calibration.update(confidence[known], (predicted == target)[known])

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-import warnings
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
 from rsmeta.metrics.confusion import computed, mean_of_known
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
-
-_UNKNOWN = -1
 
 
 @dataclass(frozen=True)
@@ -60,30 +57,20 @@ class MultilabelResult:
 
 
 class MultilabelMetrics(nn.Module):
-    """Accumulates scores; moves between devices and processes as a module does.
-
-    The average precision is exact, so the probabilities of all images are kept.
+    """Keeps the probabilities of images; moves between devices and processes as a module does.
 
     Args:
         label_names: Names of the labels in the order of the scores, K.
-        threshold: Probability from which a label counts as found.
+        threshold: Probability above which a label counts as found.
     """
 
     def __init__(self, label_names: Sequence[str], threshold: float = 0.5) -> None:
         super().__init__()
-        from torchmetrics.classification import (  # slow to import
-            MultilabelAveragePrecision,
-            MultilabelStatScores,
-        )
+        from torchmetrics import CatMetric  # slow to import
 
         self.label_names = tuple(label_names)
-        count = len(self.label_names)
-        self.precision = MultilabelAveragePrecision(
-            count, average=None, ignore_index=_UNKNOWN, validate_args=False
-        )
-        self.hits = MultilabelStatScores(
-            count, threshold, average=None, ignore_index=_UNKNOWN, validate_args=False
-        )
+        self.threshold = threshold
+        self.shares, self.target = CatMetric(), CatMetric()
 
     def update(self, logits: Tensor, target: Tensor) -> None:
         """Add images.
@@ -100,44 +87,46 @@ class MultilabelMetrics(nn.Module):
                 f"scores {tuple(logits.shape)} and labels {tuple(target.shape)} are not both "
                 f"(images, {len(self.label_names)} labels)"
             )
-        shares = logits.detach().float().sigmoid()
-        self.precision.update(shares, target.long())
-        self.hits.update(shares, target.long())
+        self.shares.update(logits.detach().float().sigmoid())
+        self.target.update(target)
 
     def reset(self) -> None:
         """Forget everything."""
-        self.precision.reset()
-        self.hits.reset()
+        self.shares.reset()
+        self.target.reset()
 
     def compute(self) -> MultilabelResult:
         """Return the scores of all images so far, over all processes."""
-        hits = computed(self.hits).view(-1, 5).long().tolist()
-        areas = self._areas() if any(map(any, hits)) else [math.nan] * len(hits)
-        labels = tuple(
-            LabelScores(
-                name=name,
-                average_precision=area if of_label else None,
-                f1=_f1(tp, fp, fn) if of_label else None,
-                images=of_label,
-            )
-            for name, area, (tp, fp, _, fn, of_label) in zip(
-                self.label_names, areas, hits, strict=True
-            )
+        count = len(self.label_names)
+        # a metric without images gives an empty list
+        shares, target = (
+            torch.as_tensor(computed(kept)).view(-1, count) for kept in (self.shares, self.target)
         )
-        tp, fp, _, fn, _ = (sum(column) for column in zip(*hits, strict=True))
+        found = shares > self.threshold
+        hits = (found & (target == 1)).sum(dim=0).tolist()
+        false = (found & (target == 0)).sum(dim=0).tolist()
+        missed = (~found & (target == 1)).sum(dim=0).tolist()
+        labels = tuple(
+            _label_scores(name, shares[:, k], target[:, k], _f1(hits[k], false[k], missed[k]))
+            for k, name in enumerate(self.label_names)
+        )
         return MultilabelResult(
             mean_average_precision=mean_of_known(one.average_precision for one in labels),
-            micro_f1=_f1(tp, fp, fn),
+            micro_f1=_f1(sum(hits), sum(false), sum(missed)),
             macro_f1=mean_of_known(one.f1 for one in labels),
             labels=labels,
         )
 
-    def _areas(self) -> list[float]:
-        with warnings.catch_warnings():
-            # a label that does not occur is reported as none
-            warnings.filterwarnings("ignore", message="No positive samples")
-            areas: list[float] = self.precision.compute().view(-1).tolist()
-        return areas
+
+def _label_scores(name: str, shares: Tensor, target: Tensor, f1: float | None) -> LabelScores:
+    from torchmetrics.functional.classification import binary_average_precision
+
+    images = int((target == 1).sum())
+    if not images:
+        return LabelScores(name, None, None, 0)
+    known = target >= 0
+    area = binary_average_precision(shares[known], target[known].long(), validate_args=False)
+    return LabelScores(name, float(area), f1, images)
 
 
 def _f1(hits: int, false: int, missed: int) -> float | None:

@@ -219,6 +219,14 @@ def test_multilabel_equals_scikit_learn() -> None:
         assert getattr(result, f"{average}_f1") == pytest.approx(wanted)
 
 
+def test_multilabel_of_which_nobody_knows() -> None:
+    metrics = MultilabelMetrics(["a", "b"])
+    metrics.update(torch.tensor([[1.0, 2.0], [-1.0, 2.0]]), torch.tensor([[1, -1], [0, -1]]))
+    result = metrics.compute()
+    assert result.labels[1].average_precision is None
+    assert (result.mean_average_precision, result.micro_f1, result.macro_f1) == (1, 1, 1)
+
+
 def test_multilabel_without_images_and_with_wrong_shapes() -> None:
     metrics = MultilabelMetrics(["a", "b"])
     result = metrics.compute()
