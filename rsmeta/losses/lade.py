@@ -34,8 +34,8 @@ class LADE(Loss):
         counts: Labels of each class, (K,); a class without any counts as the rarest other.
         options: ``LADEOptions``.
 
-    Source: Hong et al. 2021: the regularised Donsker-Varadhan bound for each
-    class, weighted by its share.
+    Source: Hong et al. 2021: the regularised Donsker-Varadhan bound for each class,
+    weighted by its share.
     """
 
     Options = LADEOptions

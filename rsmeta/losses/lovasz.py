@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from rsmeta.losses.base import LOSSES, NoOptions
 from rsmeta.losses.region import RegionLoss
-
-if TYPE_CHECKING:
-    from rsmeta.config.base import Strict
 
 
 @LOSSES.register("lovasz")
@@ -27,9 +22,6 @@ class Lovasz(RegionLoss):
     """
 
     Options = NoOptions
-
-    def __init__(self, counts: Tensor, options: Strict) -> None:
-        super().__init__(counts, options)
 
     def overlap(self, scores: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of scores (1, K, N, 1) against labels (1, N, 1)."""

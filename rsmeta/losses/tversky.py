@@ -57,9 +57,6 @@ class Jaccard(RegionLoss):
 
     Options = NoOptions
 
-    def __init__(self, counts: Tensor, options: Strict) -> None:
-        super().__init__(counts, options)
-
     def overlap(self, scores: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of scores (1, K, N, 1) against labels (1, N, 1)."""
         return tversky(scores, labels, alpha=1.0, beta=1.0)
