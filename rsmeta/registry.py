@@ -73,6 +73,7 @@ class Registry(Generic[T]):
         if self._plugins_loaded:
             return
         self._plugins_loaded = True
-        for point in entry_points(group=f"rsmeta.{self.kind}s"):
+        plural = f"{self.kind}es" if self.kind.endswith("s") else f"{self.kind}s"
+        for point in entry_points(group=f"rsmeta.{plural}"):
             if point.name not in self._things:
                 self.add(point.name, point.load())

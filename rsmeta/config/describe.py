@@ -42,6 +42,7 @@ def json_schema() -> str:
     schema = Settings.model_json_schema(schema_generator=_Untitled)
     for section in PRESET_SECTIONS:
         _allow_preset(schema, section)
+    schema["properties"]["loss"]["anyOf"].append(_loss_terms(schema))
     schema["$defs"]["ClassSpec"]["required"] = ["name"]  # value and colour have defaults
     of_data = schema["$defs"]["DataSettings"]["properties"]
     of_data["classes"] = {"description": of_data["classes"]["description"], **_classes_forms()}
@@ -90,6 +91,13 @@ def _classes_forms() -> dict[str, Any]:
              "additionalProperties": False},
         ]
     }  # fmt: skip
+
+
+def _loss_terms(schema: dict[str, Any]) -> dict[str, Any]:
+    """Let ``loss``, or its ``terms``, be a list of names and entries; return that form."""
+    items = {"anyOf": [{"$ref": "#/$defs/LossTerm"}, {"type": "string"}]}
+    schema["$defs"]["LossSpec"]["properties"]["terms"]["items"] = items
+    return {"type": "array", "minItems": 1, "items": items}
 
 
 def _keys(model: type[BaseModel], prefix: str) -> list[Key]:

@@ -1,22 +1,67 @@
-"""The ``loss`` section: what training minimises."""
+"""The ``loss`` section: what training minimises, one loss or a weighted sum."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from rsmeta.config.base import Strict
 
 
-class LossSpec(Strict):
-    """One loss over labelled pixels."""
+class LossTerm(Strict):
+    """A loss by name; keys beside the fields here are that loss's own options."""
 
-    name: str = Field(default="cross_entropy", description="see: rsmeta list losses")
-    class_weights: Literal["none", "balanced"] = Field(
-        default="none",
-        description="balanced: weight classes by one over the square root of their frequency",
+    # The options belong to the loss, which may be registered by others: it checks them.
+    model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
+
+    name: str = Field(
+        default="cross_entropy", description="its options are further keys; see: rsmeta list losses"
     )
-    label_smoothing: float = Field(
-        default=0.0, ge=0, lt=1, description="share of the target spread evenly over all classes"
+    weight: float = Field(default=1.0, gt=0, description="factor before the loss")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keys beside the fields, as given."""
+        return dict(self.model_extra or {})
+
+
+class LossSpec(LossTerm):
+    """One loss over labelled pixels or images, or the sum of several."""
+
+    terms: tuple[LossTerm, ...] = Field(
+        default=(),
+        description="a weighted sum instead of one loss: [{name: ce}, {name: dice, weight: 0.5}]",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sum_as_list(cls, given: Any) -> Any:
+        if not isinstance(given, list | tuple):
+            return given
+        if not given:
+            raise ValueError("names no loss; give at least one")
+        return {"terms": given}
+
+    @field_validator("terms", mode="before")
+    @classmethod
+    def _terms_by_name(cls, given: Any) -> Any:
+        if not isinstance(given, list | tuple):
+            return given
+        return tuple({"name": term} if isinstance(term, str) else term for term in given)
+
+    @model_validator(mode="after")
+    def _one_or_several(self) -> LossSpec:
+        defaults = LossTerm()
+        changed = [
+            key for key in ("name", "weight") if getattr(self, key) != getattr(defaults, key)
+        ]
+        beside = [*self.options, *changed]
+        if self.terms and beside:
+            raise ValueError(f"{beside[0]} stands beside terms; move it into one of them")
+        return self
+
+    @property
+    def parts(self) -> tuple[LossTerm, ...]:
+        """The losses that are summed: the terms, or the one loss itself."""
+        return self.terms or (self,)

@@ -1,8 +1,47 @@
-"""Losses over labelled pixels."""
+"""Losses over labelled pixels and images; importing the package registers every one."""
 
 from __future__ import annotations
 
-from rsmeta.losses.base import LOSSES, build_loss
-from rsmeta.losses.cross_entropy import IGNORE_INDEX, CrossEntropy, balanced_weights
+from rsmeta.losses import (  # each registers its loss
+    balanced_softmax,
+    class_balanced,
+    cross_entropy,
+    dice,
+    focal,
+    lade,
+    ldam,
+    logit_adjusted,
+    lovasz,
+    reweighted,
+    tversky,
+)
+from rsmeta.losses.base import (
+    IGNORE_INDEX,
+    LOSSES,
+    ClassCounts,
+    Loss,
+    WeightedSum,
+    build_loss,
+    check_loss,
+)
 
-__all__ = ["IGNORE_INDEX", "LOSSES", "CrossEntropy", "balanced_weights", "build_loss"]
+__all__ = [
+    "IGNORE_INDEX",
+    "LOSSES",
+    "ClassCounts",
+    "Loss",
+    "WeightedSum",
+    "balanced_softmax",
+    "build_loss",
+    "check_loss",
+    "class_balanced",
+    "cross_entropy",
+    "dice",
+    "focal",
+    "lade",
+    "ldam",
+    "logit_adjusted",
+    "lovasz",
+    "reweighted",
+    "tversky",
+]

@@ -1,84 +1,81 @@
-"""Cross entropy over labelled pixels."""
+"""Cross-entropy, plain or with class weights, and the mean that other losses build on."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Literal, cast
 
 import torch
-from torch import Tensor, nn
+from pydantic import Field
+from torch import Tensor
 from torch.nn import functional
 
-from rsmeta.losses.base import LOSSES
-
-if TYPE_CHECKING:
-    from rsmeta.config.loss import LossSpec
-    from rsmeta.losses.base import ClassCounts
-
-#: Target value of pixels without label.
-IGNORE_INDEX = -1
+from rsmeta.config.base import Strict
+from rsmeta.losses.base import IGNORE_INDEX, LOSSES, Loss
+from rsmeta.losses.counts import frequency_weights
 
 
-class CrossEntropy(nn.Module):
-    """Mean cross entropy of labelled pixels; 0, with a gradient of 0, where there are none.
+class CrossEntropyOptions(Strict):
+    """Settings of the cross-entropy."""
+
+    class_weights: Literal["none", "balanced"] = Field(
+        default="none",
+        description="balanced: weight classes by one over the square root of their frequency",
+    )
+    label_smoothing: float = Field(
+        default=0.0, ge=0, lt=1, description="share of the target spread evenly over all classes"
+    )
+
+
+@LOSSES.register("ce")
+@LOSSES.register("cross_entropy")
+class CrossEntropy(Loss):
+    """Cross-entropy, on request with class weights or smoothed labels.
 
     Args:
-        weights: One weight per class, (K,), unitless; none: all 1.
-        label_smoothing: Share of the target that is spread evenly over all classes.
+        counts: Labels of each class, (K,).
+        options: ``CrossEntropyOptions``.
     """
 
+    Options = CrossEntropyOptions
     weights: Tensor | None
 
-    def __init__(self, weights: Tensor | None = None, label_smoothing: float = 0.0) -> None:
-        super().__init__()
-        self.label_smoothing = label_smoothing
-        # settings make the weights anew: they are no part of a saved state
+    def __init__(self, counts: Tensor, options: Strict) -> None:
+        super().__init__(counts, options)
+        chosen = cast("CrossEntropyOptions", options)
+        self.label_smoothing = chosen.label_smoothing
+        balanced = chosen.class_weights == "balanced"
+        weights = frequency_weights(counts, 0.5) if balanced else None
         self.register_buffer("weights", weights, persistent=False)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Return the loss, shape ().
-
-        Args:
-            logits: Scores (B, K, H, W) of any float type.
-            target: Class indices (B, H, W) int64; -1: no label.
-        """
-        total = functional.cross_entropy(
-            logits.float(),
-            target,
-            weight=self.weights,
-            ignore_index=IGNORE_INDEX,
-            reduction="sum",
-            label_smoothing=self.label_smoothing,
+        """Return the loss of logits (B, K, …) against a target (B, …)."""
+        return mean_cross_entropy(
+            logits.float(), target, weights=self.weights, label_smoothing=self.label_smoothing
         )
-        labelled = target != IGNORE_INDEX
-        if self.weights is None:
-            mass = labelled.sum().to(total.dtype)
-        else:
-            mass = (self.weights[target.clamp_min(0)] * labelled).sum()
-        return total / torch.where(mass > 0, mass, 1.0)
 
 
-def balanced_weights(class_counts: ClassCounts) -> Tensor:
-    """Return one over the square root of each class's frequency, 1 on average over the classes.
-
-    A class without pixels gets the largest weight among the others.
+def mean_cross_entropy(
+    logits: Tensor, target: Tensor, *, weights: Tensor | None = None, label_smoothing: float = 0.0
+) -> Tensor:
+    """Return the mean cross-entropy of what is labelled; 0, with a gradient of 0, if nothing is.
 
     Args:
-        class_counts: Labelled training pixels of each class, (K,).
-
-    Returns:
-        Weights (K,) float32, unitless.
+        logits: Scores (B, K, …) float32.
+        target: Class indices (B, …) int64; -1: no label.
+        weights: One weight per class, (K,); the sum is divided by the weights of the labels.
+        label_smoothing: Share of the target that is spread evenly over all classes.
     """
-    counts = torch.as_tensor(class_counts, dtype=torch.float64)
-    present = counts > 0
-    if not present.any():
-        return torch.ones(len(counts))
-    weights = counts.where(present, 1.0).rsqrt()
-    weights = torch.where(present, weights, weights[present].max())
-    return (weights / weights[present].mean()).float()
-
-
-@LOSSES.register("cross_entropy")
-def cross_entropy(spec: LossSpec, class_counts: ClassCounts) -> CrossEntropy:
-    """Build the cross entropy that settings describe."""
-    weights = balanced_weights(class_counts) if spec.class_weights == "balanced" else None
-    return CrossEntropy(weights, spec.label_smoothing)
+    total = functional.cross_entropy(
+        logits,
+        target,
+        weight=weights,
+        ignore_index=IGNORE_INDEX,
+        reduction="sum",
+        label_smoothing=label_smoothing,
+    )
+    known = target != IGNORE_INDEX
+    if weights is None:
+        mass = known.sum().to(total.dtype)
+    else:
+        mass = (weights[target.clamp_min(0)] * known).sum()
+    return total / torch.where(mass > 0, mass, 1.0)

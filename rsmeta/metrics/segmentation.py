@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from statistics import fmean
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+
+from rsmeta.metrics.confusion import (
+    ConfusionMetrics,
+    accuracy,
+    as_rows,
+    kappa,
+    mean_of_known,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Labels: TypeAlias = Tensor | NDArray[np.integer[Any]]
-
-_IGNORED = -1
+    from rsmeta.metrics.confusion import Confusion, Labels
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class SegmentationResult:
         accuracy: Share of pixels that are right.
         miou: Mean IoU over classes that occur in map or reference.
         macro_f1: Mean F1 over the same classes.
+        kappa: Cohen's kappa, agreement beyond chance; none where chance alone agrees fully.
         classes: Scores per class.
         confusion: Pixels by reference class (rows) and mapped class (columns), (K, K).
     """
@@ -55,6 +58,7 @@ class SegmentationResult:
     accuracy: float | None
     miou: float | None
     macro_f1: float | None
+    kappa: float | None
     classes: tuple[ClassScores, ...]
     confusion: tuple[tuple[int, ...], ...]
 
@@ -69,6 +73,7 @@ class SegmentationResult:
             "accuracy": self.accuracy,
             "miou": self.miou,
             "macro_f1": self.macro_f1,
+            "kappa": self.kappa,
             "pixels": self.pixels,
             "classes": {
                 one.name: {k: v for k, v in asdict(one).items() if k != "name"}
@@ -78,24 +83,12 @@ class SegmentationResult:
         }
 
 
-class SegmentationMetrics(nn.Module):
-    """Accumulates a confusion matrix; moves between devices and processes as a module does.
+class SegmentationMetrics(ConfusionMetrics):
+    """Accumulates the agreement of class maps, pixel by pixel.
 
     Args:
         class_names: Names of the classes in the order of their indices, K.
     """
-
-    def __init__(self, class_names: Sequence[str]) -> None:
-        super().__init__()
-        from torchmetrics import ConfusionMatrix  # slow to import
-
-        self.class_names = tuple(class_names)
-        self.confusion = ConfusionMatrix(
-            task="multiclass",
-            num_classes=max(len(self.class_names), 2),
-            ignore_index=_IGNORED,
-            validate_args=False,
-        )
 
     def update(self, predicted: Labels, target: Labels) -> None:
         """Add pixels.
@@ -108,43 +101,14 @@ class SegmentationMetrics(nn.Module):
         Raises:
             ValueError: The shapes differ, or an index is no class.
         """
-        device = self.confusion.device
-        mapped = _as_tensor(predicted).to(device)
-        reference = _as_tensor(target).to(device)
-        if mapped.shape != reference.shape:
-            raise ValueError(
-                f"map {tuple(mapped.shape)} and reference {tuple(reference.shape)} differ in shape"
-            )
-        counted = (mapped != _IGNORED) & (reference != _IGNORED)
-        mapped, reference = mapped[counted], reference[counted]
-        if not mapped.numel():
-            return
-        last = len(self.class_names) - 1
-        for labels in (mapped, reference):
-            low, high = int(labels.min()), int(labels.max())
-            if low < 0 or high > last:
-                raise ValueError(f"class indices {low} to {high} do not lie in 0 to {last}")
-        self.confusion.update(mapped, reference)
-
-    def reset(self) -> None:
-        """Forget all pixels."""
-        self.confusion.reset()
+        self.count(predicted, target)
 
     def compute(self) -> SegmentationResult:
         """Return the scores of all pixels so far, over all processes."""
-        import warnings
-
-        with warnings.catch_warnings():
-            # nothing compared yet is a result here, not a mistake
-            warnings.filterwarnings("ignore", message="The ``compute`` method of metric")
-            matrix = self.confusion.compute()
-        count = len(self.class_names)
-        return scores_from_confusion(matrix[:count, :count].cpu().numpy(), self.class_names)
+        return scores_from_confusion(self.matrix(), self.class_names)
 
 
-def scores_from_confusion(
-    confusion: NDArray[np.integer[Any]], class_names: Sequence[str]
-) -> SegmentationResult:
+def scores_from_confusion(confusion: Confusion, class_names: Sequence[str]) -> SegmentationResult:
     """Return all scores of a confusion matrix.
 
     Args:
@@ -153,7 +117,6 @@ def scores_from_confusion(
     """
     right = np.diag(confusion)
     reference, mapped = confusion.sum(axis=1), confusion.sum(axis=0)
-    total = int(confusion.sum())
     classes = tuple(
         _class_scores(name, int(hit), int(in_reference), int(in_map))
         for name, hit, in_reference, in_map in zip(
@@ -161,11 +124,12 @@ def scores_from_confusion(
         )
     )
     return SegmentationResult(
-        accuracy=int(right.sum()) / total if total else None,
-        miou=_mean([one.iou for one in classes]),
-        macro_f1=_mean([one.f1 for one in classes]),
+        accuracy=accuracy(confusion),
+        miou=mean_of_known(one.iou for one in classes),
+        macro_f1=mean_of_known(one.f1 for one in classes),
+        kappa=kappa(confusion),
         classes=classes,
-        confusion=tuple(tuple(int(n) for n in row) for row in confusion),
+        confusion=as_rows(confusion),
     )
 
 
@@ -180,14 +144,3 @@ def _class_scores(name: str, hit: int, in_reference: int, in_map: int) -> ClassS
         recall=hit / in_reference if in_reference else 0.0,
         pixels=in_reference,
     )
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return fmean(known) if known else None
-
-
-def _as_tensor(labels: Labels) -> Tensor:
-    if isinstance(labels, Tensor):
-        return labels.detach().long()
-    return torch.from_numpy(np.ascontiguousarray(labels, dtype=np.int64))

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rsmeta.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic.fields import FieldInfo
 
 KINDS = ("backbones", "tuners", "heads", "losses", "sensors", "datasets", "presets")
 
@@ -25,6 +30,12 @@ def listing(kind: str) -> list[tuple[str, str]]:
 
 def _first_line(thing: Any) -> str:
     return (thing.__doc__ or "").strip().split("\n")[0].rstrip(".")
+
+
+def _options(fields: Mapping[str, FieldInfo]) -> str:
+    """Return options with their defaults as a suffix of a line; nothing where there are none."""
+    shown = ", ".join(f"{name}: {field.default}" for name, field in fields.items())
+    return f" ({shown})" if shown else ""
 
 
 def _backbones() -> list[tuple[str, str]]:
@@ -48,7 +59,10 @@ def _heads() -> list[tuple[str, str]]:
 def _losses() -> list[tuple[str, str]]:
     from rsmeta.losses import LOSSES
 
-    return [(name, _first_line(thing)) for name, thing in LOSSES.items()]
+    return [
+        (name, _first_line(thing) + _options(thing.Options.model_fields))
+        for name, thing in LOSSES.items()
+    ]
 
 
 def _sensors() -> list[tuple[str, str]]:

@@ -22,7 +22,7 @@ from rsmeta.bundle.record import BackboneIdentity, BandRecord, BundleRecord, Rea
 from rsmeta.config import Settings, load_settings
 from rsmeta.data.datamodule import SceneDataModule
 from rsmeta.errors import TrainingError, enumerate_names
-from rsmeta.losses import build_loss
+from rsmeta.losses import build_loss, check_loss
 from rsmeta.metrics import SegmentationMetrics
 from rsmeta.models.build import build_network, tell
 from rsmeta.models.weights import is_local
@@ -81,6 +81,7 @@ def train(
         RsmetaError: Anything a user can mend: settings, scenes, labels, output, NaN.
     """
     settings = config if isinstance(config, Settings) else load_settings(config, overrides)
+    check_loss(settings.loss)  # reading the labels, which it needs to be built, may take minutes
     output = Path(output)
     leads = rank_zero_only.rank == 0  # type: ignore[attr-defined]  # others only help to train
     if leads:

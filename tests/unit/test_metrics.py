@@ -52,6 +52,22 @@ def test_equals_torchmetrics() -> None:
     assert result.macro_f1 == pytest.approx(float(f1_score(predicted, target, **keys)))
 
 
+def test_kappa_is_agreement_beyond_chance() -> None:
+    from torchmetrics.functional import cohen_kappa
+
+    torch.manual_seed(0)
+    target = torch.randint(-1, 4, (50, 50))
+    predicted = torch.where(torch.rand(50, 50) < 0.6, target, 2)
+    metrics = SegmentationMetrics(NAMES)
+    metrics.update(predicted, target)
+    known = target >= 0
+    wanted = cohen_kappa(predicted[known], target[known], task="multiclass", num_classes=4)
+    assert metrics.compute().kappa == pytest.approx(float(wanted))
+    metrics.reset()
+    metrics.update(torch.zeros(3), torch.zeros(3))
+    assert metrics.compute().kappa is None  # chance alone agrees fully
+
+
 def test_nothing_compared_is_an_answer() -> None:
     metrics = SegmentationMetrics(NAMES)
     metrics.update(torch.tensor([-1, 2]), torch.tensor([1, -1]))
