@@ -9,20 +9,15 @@ Sentinel-2. Needs the public data named in ``configs/experiments/`` (cloudmask, 
 
 from __future__ import annotations
 
-import platform
-import statistics
 import sys
-import tempfile
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from rasterio.windows import Window
 from torch import Tensor
+from transfer import HEADER, clouds, machine, row
 
-import rsmeta
 from rsmeta.config.model import ModelSpec
 from rsmeta.geo.scene import open_scene
 from rsmeta.geo.sensors import known_band
@@ -92,23 +87,6 @@ def _likeness(a: Tensor, b: Tensor) -> float:
     return ((a.T @ b).norm() ** 2 / ((a.T @ a).norm() * (b.T @ b).norm())).item()
 
 
-def transfer_row(label: str, data: Path, seeds: int, *overrides: str) -> str:
-    """Train with several seeds on two sensors and test on the third; return the row."""
-    config = ROOT / "configs" / "experiments" / "cloudmask.yaml"
-    scores: dict[str, list[float]] = {"accuracy": [], "miou": [], "macro_f1": []}
-    for seed in range(seeds):
-        with tempfile.TemporaryDirectory() as output:
-            run = rsmeta.train(
-                config,
-                [f"data.root={data / 'cloudmask'}", f"seed={seed}", *overrides],
-                output=Path(output) / "run",
-            )
-        for key, values in scores.items():
-            values.append(run.metrics["test"][key])
-    cells = [f"{np.mean(v):.3f} ± {statistics.stdev(v):.3f}" for v in scores.values()]
-    return f"| {label} | {' | '.join(cells)} |"
-
-
 def main() -> None:
     """Print both tables."""
     data = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT.parent / "shared" / "data"
@@ -117,26 +95,20 @@ def main() -> None:
     if not (data / "cloudmask").is_dir():
         print(f"no data in {data}; nothing to run")
         return
-    print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, ")
-    print(f"{datetime.now(UTC):%Y-%m-%d}\n")
+    print(f"{machine()}\n")
     print("| bands | strategy | size of tokens, after / before | likeness of features (CKA) |")
     print("|---|---|---|---|")
     print("\n".join(feature_rows(data)), flush=True)
-    print(f"\n{steps} steps of 16 chips, {seeds} seeds\n")
-    print("| stem and weights | accuracy | mIoU | macro F1 |\n|---|---|---|---|")
-    common = ("data.chips_per_epoch=800", f"trainer.max_steps={steps}", "trainer.max_epochs=99")
-    nano = (f"model={{backbone: {BACKBONE}, pretrained: true}}", "tuner={method: lora}")
-    for strategy in STRATEGIES:
-        print(
-            transfer_row(f"{strategy}, pretrained", data, seeds, *common, *nano,
-                         f"model.stem.strategy={strategy}"), flush=True,
-        )  # fmt: skip
-    bare = (f"model={{backbone: {BACKBONE}}}",)
-    for method in ("lora", "full"):
-        row = transfer_row(
-            f"random weights, {method}", data, seeds, *common, *bare, f"tuner={{method: {method}}}"
-        )
-        print(row, flush=True)
+    print(f"\n{steps} steps of 16 chips, {seeds} seeds\n\n{HEADER}")
+    task = clouds(data)
+    for head in ("{name: fpn, skip: false}", "fpn"):
+        for strategy in STRATEGIES:
+            given = (f"model.stem.strategy={strategy}", f"model.head={head}")
+            print(row(f"`{strategy}`, head `{head}`", task, seeds, steps, *given), flush=True)
+        for tuner in ("lora", "full"):
+            given = ("model.pretrained=false", f"tuner={tuner}", f"model.head={head}")
+            print(row(f"random weights, `{tuner}`, head `{head}`", task, seeds, steps, *given),
+                  flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":
