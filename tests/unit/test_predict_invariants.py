@@ -64,6 +64,7 @@ def bundle_of(network: Any, *, classes: int, **predict_settings: Any) -> ModelBu
             "classes": [
                 {"name": f"class {i}", "value": 10 * i, "colour": "#00ff00"} for i in range(classes)
             ],
+            "stem": {"strategy": None, "notes": (), "form": "standard", "normalisation": "none"},
             "read": {},
             "tile_px": tile_px,
             "gsd_m": None,
