@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from rsmeta.bundle import BundleRecord, ModelBundle
 from rsmeta.workflows.predict import predict
+from tests.unit.mapping_bundles import bundle_of, random_scene
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,53 +50,9 @@ class OneBand(nn.Module):
         return torch.log(torch.stack([band, 1 - band], dim=1))
 
 
-def bundle_of(network: Any, *, classes: int, **predict_settings: Any) -> ModelBundle:
-    """Return a bundle around any network, for scenes with bands red and nir."""
-    tile_px = predict_settings.pop("tile_px", 16)
-    record = BundleRecord.model_validate(
-        {
-            "rsmeta": "test",
-            "created": "2026-01-01T00:00:00+00:00",
-            "bands": [
-                {"name": name, "common_name": name, "mean": 0.0, "std": 1.0}
-                for name in ("red", "nir")
-            ],
-            "classes": [
-                {"name": f"class {i}", "value": 10 * i, "colour": "#00ff00"} for i in range(classes)
-            ],
-            "stem": {"strategy": None, "notes": (), "form": "standard", "normalisation": "none"},
-            "read": {},
-            "tile_px": tile_px,
-            "gsd_m": None,
-            "backbone": {"name": "none"},
-            "model": {},
-            "tuner": {},
-            "meta": {},
-            "predict": predict_settings,
-            "training": {},
-            "weights_sha256": "0" * 64,
-        }
-    )
-    return ModelBundle(record, network)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("maps")
-
-
-def random_scene(
-    make_scene: MakeScene, path: Path, shape: tuple[int, int], seed: int, *, holes: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    data = rng.uniform(0.05, 0.95, (2, *shape)).astype(np.float32)
-    valid = np.ones(shape, dtype=bool)
-    if holes:
-        valid = rng.random(shape) > 0.3
-        valid[: shape[0] // 2, : shape[1] // 3] = False
-    data[:, ~valid] = -9999
-    make_scene(path, data, descriptions=("red", "nir"), nodata=-9999)
-    return data, valid
 
 
 @settings(max_examples=40, deadline=None)
