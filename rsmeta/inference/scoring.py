@@ -67,7 +67,7 @@ class Scorer:
     def __init__(self, model: Model, device: torch.device, batch_size: int) -> None:
         self._model = model
         self._device = device
-        self.batch_size = batch_size
+        self.batch_size = self._said = batch_size
 
     @torch.inference_mode()
     def __call__(self, image: np.ndarray, valid: np.ndarray) -> Tensor:
@@ -87,6 +87,7 @@ class Scorer:
                 self._take_less()
             else:
                 done += self.batch_size
+        self._say_if_less()
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _take_less(self) -> None:
@@ -98,9 +99,15 @@ class Scorer:
         self.batch_size //= 2
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
-        logger.warning(
-            "%s ran out of memory; going on with %d tiles at once", self._device, self.batch_size
-        )
+
+    def _say_if_less(self) -> None:
+        if self.batch_size < self._said:
+            self._said = self.batch_size
+            logger.warning(
+                "%s ran out of memory; going on with %d tiles at once",
+                self._device,
+                self.batch_size,
+            )
 
 
 def score_tiles(

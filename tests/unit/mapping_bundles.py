@@ -45,7 +45,13 @@ def bundle_of(network: Any, *, classes: int, **predict_settings: Any) -> ModelBu
 
 
 def random_scene(
-    make_scene: MakeScene, path: Path, shape: tuple[int, int], seed: int, *, holes: bool
+    make_scene: MakeScene,
+    path: Path,
+    shape: tuple[int, int],
+    seed: int,
+    *,
+    holes: bool,
+    dtype: str = "float32",
 ) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     data = rng.uniform(0.05, 0.95, (2, *shape)).astype(np.float32)
@@ -53,6 +59,10 @@ def random_scene(
     if holes:
         valid = rng.random(shape) > 0.3
         valid[: shape[0] // 2, : shape[1] // 3] = False
-    data[:, ~valid] = -9999
-    make_scene(path, data, descriptions=("red", "nir"), nodata=-9999)
+    if dtype != "float32":
+        data *= 1000
+    data = data.astype(dtype)
+    nodata = -9999 if dtype != "uint16" else 0
+    data[:, ~valid] = nodata
+    make_scene(path, data, descriptions=("red", "nir"), nodata=nodata)
     return data, valid
