@@ -26,8 +26,9 @@ GDAL_ERRORS = (RasterioError, CPLE_BaseError, OSError)
 #: Handles that a thread keeps open; the least recently used one is closed first.
 MAX_OPEN = 16
 
-#: Decoded pixels that GDAL keeps, in MB: a row of a file's tiles for each reading thread.
-CACHE_MB = 256
+#: Decoded pixels that GDAL keeps, in MB: a few tiles of a file of many bands for each reading
+#: thread. A block is read once, so more would hardly be used.
+CACHE_MB = 64
 
 # GDAL's names that are no paths: /vsi…, http://…, s3://…, NETCDF:…, SENTINEL2_L2A:…
 _NO_PATH = re.compile(r"/vsi|[A-Za-z][A-Za-z0-9+.-]*://|[A-Z][A-Z0-9_]+:")

@@ -55,7 +55,7 @@ def blend_tiles(
         where: Device that holds the tiles which are waited with, and the sums.
     """
     opened: deque[_Sum] = deque()
-    scores: dict[Window, Tensor] = {}
+    scores: dict[Window, _Scores] = {}
     last: dict[Window, Turn] = {}
     for item in items:
         if isinstance(item, OpenedBlock):
@@ -65,13 +65,27 @@ def blend_tiles(
         else:
             moved = item.scores.to(where)
             # A clone each: one tile that is kept must not keep its batch.
-            scores |= {tile: part.clone() for tile, part in zip(item.tiles, moved, strict=True)}
+            new = zip(item.tiles, moved, strict=True)
+            scores |= {tile: _Scores(part.clone(), 0) for tile, part in new}
         while opened and opened[0].advance(scores):
             finished = opened.popleft()
             turn = finished.turn
             last = {tile: when for tile, when in last.items() if when > turn}
             scores = {tile: part for tile, part in scores.items() if tile in last}
+            finished.let_go(scores)
             yield finished.block()
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """What is still needed of a tile's scores: (K, h, tile) from row ``top`` downwards."""
+
+    values: Tensor
+    top: int
+
+    def below(self, row: int) -> _Scores:
+        """Return only what lies from a row of the tile downwards."""
+        return _Scores(self.values[:, row - self.top :].clone(), row)
 
 
 class _Sum:
@@ -89,17 +103,27 @@ class _Sum:
         self.turn = opened.block.strip.turn(opened.block.window)
 
     @torch.inference_mode()
-    def advance(self, scores: dict[Window, Tensor]) -> bool:
+    def advance(self, scores: dict[Window, _Scores]) -> bool:
         """Add the tiles that are there, in order; return whether none is missing."""
         while self._missing and self._missing[0] in scores:
             tile = self._missing.popleft()
             self._add(tile, scores[tile])
         return not self._missing
 
-    def _add(self, tile: Window, scores: Tensor) -> None:
+    def let_go(self, scores: dict[Window, _Scores]) -> None:
+        """Keep of tiles that no other block in this row touches what the next row needs."""
+        window, strip = self._opened.block.window, self._opened.block.strip.window
+        bottom, right = window.row_off + window.height, window.col_off + window.width
+        is_last = right == strip.col_off + strip.width
+        for tile in self._opened.block.tiles:
+            row = int(bottom - tile.row_off)
+            if tile in scores and (is_last or tile.col_off + tile.width <= right):
+                scores[tile] = scores[tile].below(row)
+
+    def _add(self, tile: Window, scores: _Scores) -> None:
         window = self._opened.block.window
         if self._total is None:
-            shape = (len(scores), int(window.height), int(window.width))
+            shape = (len(scores.values), int(window.height), int(window.width))
             self._total = torch.zeros(shape, device=self._where)
         shared = tile.intersection(window)
         here, there = within(shared, window), within(shared, tile)
@@ -107,7 +131,8 @@ class _Sum:
             torch.from_numpy(axis[part]).to(self._where)
             for axis, part in zip(self._plan.weights(tile, self._blend), there, strict=True)
         )
-        self._total[:, *here].addcmul_(scores[:, *there], rows[:, None] * cols)
+        part = scores.values[:, there[0].start - scores.top : there[0].stop - scores.top, there[1]]
+        self._total[:, *here].addcmul_(part, rows[:, None] * cols)
 
     def block(self) -> Block:
         """Return the finished block."""

@@ -47,11 +47,12 @@ def choose_batch_size(device: torch.device) -> int:
 
 
 def choose_strip_blocks(plan: TilePlan, classes: int) -> int:
-    """Return how many blocks wide a strip may be, so that the tiles kept for it fit in memory."""
-    stride_px = plan.tile_px - plan.overlap_px
-    across = plan.block_px / stride_px + 1
-    rows = plan.tile_px / stride_px + 1
-    per_block = across * rows * classes * plan.tile_px**2 * _FLOAT
+    """Return how many blocks wide a strip may be, so that the tiles kept for it fit in memory.
+
+    Of the tiles across the lower edge of a block, what lies below it is kept: up to a tile high.
+    """
+    repeated = plan.tile_px / (plan.tile_px - plan.overlap_px)
+    per_block = plan.block_px * plan.tile_px * repeated**2 * classes * _FLOAT
     return max(1, int(_KEPT_TILES_BYTES / per_block))
 
 

@@ -1,4 +1,4 @@
-"""Interrupted maps are gone on with: no finished block is done again, and the pixels are the same."""
+"""Interrupted maps are gone on with: no finished block is done again, the pixels are the same."""
 
 from __future__ import annotations
 
