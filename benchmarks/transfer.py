@@ -45,8 +45,8 @@ def landsat(folder: Path) -> Task:
 def clouds(data: Path) -> Task:
     """Return the task on the real scenes in ``data/cloudmask``."""
     config = ROOT / "configs" / "experiments" / "cloudmask.yaml"
-    given = (f"data.root={data / 'cloudmask'}", "model={backbone: satmae_vit_nano_group, "
-             "pretrained: true, head: fpn}", "tuner=lora")  # fmt: skip
+    given = (f"data.root={data / 'cloudmask'}", "data.chip_px=32", "model=satmae_nano",
+             "tuner=lora")  # fmt: skip
     return Task(config, given)
 
 

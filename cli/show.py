@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
 
 
 def table(rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> None:
@@ -78,30 +76,3 @@ def scales(by_site: dict[str, float]) -> None:
 def share(value: float | None) -> str:
     """Return a share with four digits, or n/a where a class does not occur."""
     return "n/a" if value is None else f"{value:.4f}"
-
-
-@contextlib.contextmanager
-def block_progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
-    """Show finished blocks: a bar on a terminal, else a line now and then."""
-    if quiet:
-        yield None
-    elif sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import Progress
-
-        with Progress(console=Console(stderr=True)) as bar:
-            tasks: dict[str, Any] = {}
-
-            def advance(scene: str, done: int, total: int) -> None:
-                if scene not in tasks:
-                    tasks[scene] = bar.add_task(scene, total=total)
-                bar.update(tasks[scene], completed=done)
-
-            yield advance
-    else:
-        yield _say_tenths
-
-
-def _say_tenths(scene: str, done: int, total: int) -> None:
-    if done == total or (done * 10) // total > ((done - 1) * 10) // total:
-        click.echo(f"{scene}: block {done} of {total}", err=True)

@@ -10,6 +10,7 @@
     │   ├── BandsUnrecognisedError
     │   ├── BandsMissingError
     │   └── GridMismatchError
+    ├── ScenesFailedError       some of several scenes that could not be mapped
     ├── LabelsError             labels that do not fit the scenes or the class list
     ├── SplitError              a train/validation/test split that leaves a part empty
     ├── CheckpointError         backbone weights that do not fit or cannot be trusted
@@ -26,10 +27,10 @@ line and exits with status 1; anything that is not an ``RsmetaError`` is a defec
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 class RsmetaError(Exception):
@@ -105,6 +106,22 @@ class BandsMissingError(SceneError):
 
 class GridMismatchError(SceneError):
     """Rasters that should share one grid and do not."""
+
+
+class ScenesFailedError(RsmetaError):
+    """Some of several scenes that could not be mapped; the others are.
+
+    Attributes:
+        failed: Scene -> why.
+        results: What came of the others.
+    """
+
+    def __init__(self, failed: Mapping[str, RsmetaError], results: Sequence[Any]) -> None:
+        self.failed = dict(failed)
+        self.results = list(results)
+        reasons = "; ".join(str(error) for error in failed.values())
+        count = len(failed) + len(results)
+        super().__init__(f"{len(failed)} of {count} scenes could not be mapped: {reasons}")
 
 
 class LabelsError(RsmetaError):

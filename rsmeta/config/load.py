@@ -80,6 +80,22 @@ def validate(model: type[M], tree: Any, source: str) -> M:
         raise ConfigError(f"{source}: {_sentence(model, error)}") from None
 
 
+def overruled(settings: M, overrides: Sequence[str]) -> M:
+    """Return one section of settings with some of its keys set anew.
+
+    Args:
+        settings: The section.
+        overrides: ``KEY=VALUE`` strings; the key is one of the section, the value is YAML.
+
+    Raises:
+        ConfigError: A key is unknown, or a value does not fit.
+    """
+    tree = settings.model_dump()
+    for override in overrides:
+        _apply_override(tree, override)
+    return validate(type(settings), tree, " ".join(overrides))
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping.
 

@@ -24,10 +24,20 @@ class PredictSettings(Strict):
     overlap: float = Field(
         default=0.25, ge=0, lt=0.75, description="share of a tile that its neighbour repeats"
     )
-    block_px: int = Field(default=2048, ge=16, description="side of a block held in memory")
-    batch_size: int = Field(default=32, ge=1, description="tiles through the network at once")
+    block_px: int | None = Field(
+        default=None, ge=16, description="side of a block held in memory; none: by what is free"
+    )
+    batch_size: int | None = Field(
+        default=None, ge=1, description="tiles through the network at once; none: by the device"
+    )
     blend: Literal["cosine", "centre", "none"] = Field(
         default="cosine", description="how overlapping tiles are joined"
+    )
+    augment: Literal["none", "flips", "all"] = Field(
+        default="none", description="views of a tile to average: mirrored; turned by quarters too"
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="what the network computes with (autocast)"
     )
 
 

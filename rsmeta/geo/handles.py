@@ -26,6 +26,10 @@ GDAL_ERRORS = (RasterioError, CPLE_BaseError, OSError)
 #: Handles that a thread keeps open; the least recently used one is closed first.
 MAX_OPEN = 16
 
+#: Decoded pixels that GDAL keeps, in MB: a few tiles of a file of many bands for each reading
+#: thread. A block is read once, so more would hardly be used.
+CACHE_MB = 64
+
 # GDAL's names that are no paths: /vsi…, http://…, s3://…, NETCDF:…, SENTINEL2_L2A:…
 _NO_PATH = re.compile(r"/vsi|[A-Za-z][A-Za-z0-9+.-]*://|[A-Z][A-Z0-9_]+:")
 _NOT_THERE = re.compile(r"no such file|does not exist|not found|response code: 40[34]", re.I)
@@ -81,6 +85,34 @@ def reading(source: str) -> Iterator[None]:
         yield
     except GDAL_ERRORS as error:
         raise SceneUnreadableError(source, innermost(error)) from error
+
+
+@contextmanager
+def bounded_cache() -> Iterator[None]:
+    """Bound GDAL's cache of decoded pixels, unless the user did by ``GDAL_CACHEMAX``.
+
+    GDAL would take a share of the machine's memory, however small the work is.
+    """
+    chosen = {} if "GDAL_CACHEMAX" in os.environ else {"GDAL_CACHEMAX": CACHE_MB}
+    with rasterio.Env(**chosen):
+        yield
+
+
+def local_files(source: str) -> dict[str, list[int]]:
+    """Return size in bytes and time of change in ns of each local file that a raster is made of.
+
+    Those of a VRT are among them; statistics and overviews beside a file are not.
+
+    Raises:
+        SceneError: It cannot be opened.
+    """
+    files = [Path(name) for name in open_raster(source).files]
+    states = {
+        str(file.resolve()): file.stat()
+        for file in files
+        if file.is_file() and not file.name.endswith((".aux.xml", ".ovr"))
+    }
+    return {name: [state.st_size, state.st_mtime_ns] for name, state in sorted(states.items())}
 
 
 def _stamp(source: str) -> tuple[int, int] | None:

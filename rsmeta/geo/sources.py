@@ -37,6 +37,35 @@ def expand_sources(patterns: Sequence[str | Path], root: Path = Path()) -> list[
     return list(found.values())
 
 
+def read_lists(patterns: Sequence[str | Path]) -> list[str | Path]:
+    """Return patterns with lists of them (``@list.txt``, ``list.txt``) replaced by their lines.
+
+    Empty lines and those that begin with # are left out; relative paths start at the list.
+
+    Raises:
+        SceneNotFoundError: A list is missing, or names nothing.
+    """
+    found: list[str | Path] = []
+    for pattern in patterns:
+        text = str(pattern)
+        if is_path(pattern) and (text.startswith("@") or text.lower().endswith(".txt")):
+            found += _lines(Path(text.removeprefix("@")).expanduser())
+        else:
+            found.append(pattern)
+    return found
+
+
+def _lines(path: Path) -> list[str | Path]:
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError):
+        raise SceneNotFoundError(path) from None
+    named = [line for line in lines if line and not line.startswith("#")]
+    if not named:
+        raise SceneNotFoundError(path)
+    return [path.parent / line if is_path(line) else line for line in named]
+
+
 def _files(pattern: str | Path, root: Path) -> list[Path]:
     path = root / Path(pattern).expanduser()
     if path.is_file():

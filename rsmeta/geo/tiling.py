@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import product
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 from rasterio.windows import Window
@@ -19,6 +20,54 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Blend = Literal["cosine", "centre", "none"]
+
+#: Orders blocks as they are worked through: number of the strip, first row, first column.
+Turn: TypeAlias = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Blocks from the top of an extent to its bottom, worked through row by row.
+
+    Tiles that several blocks of a strip share are computed once; how many must be kept for that
+    is bounded by the width of the strip, never by the size of the scene.
+
+    Args:
+        number: Place among the strips, from 0.
+        window: What the strip covers, in scene pixels.
+        extent: What all strips cover together.
+        block_px: Side of its blocks; those at the right and lower edge may be smaller.
+    """
+
+    number: int
+    window: Window
+    extent: Window
+    block_px: int
+
+    def blocks(self) -> Iterator[Window]:
+        """Yield the blocks row by row."""
+        top, left, height, width = whole_pixels(self.window)
+        for row, col in product(range(0, height, self.block_px), range(0, width, self.block_px)):
+            size = min(self.block_px, height - row), min(self.block_px, width - col)
+            yield Window(left + col, top + row, size[1], size[0])
+
+    def turn(self, block: Window) -> Turn:
+        """Return when a block has its turn."""
+        return self.number, int(block.row_off), int(block.col_off)
+
+    def last_turn(self, tile: Window) -> Turn:
+        """Return the turn of the last block of the strip that a tile touches."""
+        top, left, height, width = whole_pixels(self.window)
+        row = min(int(tile.row_off + tile.height), top + height) - 1 - top
+        col = min(int(tile.col_off + tile.width), left + width) - 1 - left
+        side = self.block_px
+        return self.number, top + row // side * side, left + col // side * side
+
+    def is_home(self, tile: Window, block: Window) -> bool:
+        """Return whether a block is the one, among all blocks it touches, that counts a tile."""
+        row_fits = tile.row_off >= block.row_off or block.row_off == self.extent.row_off
+        col_fits = tile.col_off >= block.col_off or block.col_off == self.extent.col_off
+        return bool(row_fits and col_fits)
 
 
 @dataclass(frozen=True)
@@ -66,20 +115,25 @@ class TilePlan:
         """First scene column of each column of tiles."""
         return _starts(self.width_px, self.tile_px, self.overlap_px)
 
-    def blocks(self) -> Iterator[Window]:
-        """Yield the blocks row by row; those at the right and lower edge may be smaller."""
-        for row, col in product(
-            range(0, self.height_px, self.block_px), range(0, self.width_px, self.block_px)
-        ):
-            height = min(self.block_px, self.height_px - row)
-            width = min(self.block_px, self.width_px - col)
-            yield Window(col, row, width, height)
+    def strips(self, extent: Window | None = None, *, strip_blocks: int = 1) -> Iterator[Strip]:
+        """Yield the strips of an extent from left to right.
+
+        Args:
+            extent: Part of the scene to work through, where the blocks start; none: all of it.
+            strip_blocks: Width of a strip in blocks.
+        """
+        whole = extent or Window(0, 0, self.width_px, self.height_px)
+        top, left, height, width = whole_pixels(whole)
+        step = strip_blocks * self.block_px
+        for number, col in enumerate(range(0, width, step)):
+            window = Window(left + col, top, min(step, width - col), height)
+            yield Strip(number, window, whole, self.block_px)
 
     def tiles(self, block: Window) -> list[Window]:
         """Return every tile of the scene that touches a block, row by row."""
         row, col, height, width = whole_pixels(block)
-        rows = self._touching(self.row_starts, row, row + height)
-        cols = self._touching(self.col_starts, col, col + width)
+        rows = self._overlapping(self.row_starts, row, row + height)
+        cols = self._overlapping(self.col_starts, col, col + width)
         return [Window(c, r, self.tile_px, self.tile_px) for r, c in product(rows, cols)]
 
     def extent(self, block: Window) -> Window:
@@ -89,31 +143,21 @@ class TilePlan:
         bottom, right = tiles[-1][0] + self.tile_px, tiles[-1][1] + self.tile_px
         return Window(left, top, right - left, bottom - top)
 
-    def weights(self, blend: Blend) -> NDArray[np.float32]:
-        """Return the weights of a tile that has regular neighbours on all four sides.
-
-        Returns:
-            (tile_px, tile_px), unitless in (0, 1] for ``cosine`` and in {0, 1} otherwise; see
-            ``tile_weight`` for tiles at their place.
-        """
-        stride_px = self.tile_px - self.overlap_px
-        axis = _axis_weight((-stride_px, 0, stride_px), self.tile_px, self.overlap_px, blend)
-        return _outer(axis, axis)
-
-    def tile_weight(self, tile: Window, blend: Blend) -> NDArray[np.float32]:
+    def weights(
+        self, tile: Window, blend: Blend
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the weights with which a tile of this plan enters the map.
 
-        - ``cosine``: rises as a raised cosine over the overlap and is 1 inside; never 0, the same
-          for every tile. Regular neighbours that overlap by at most half a tile add up to 1;
-          elsewhere the blend has to divide by the sum.
+        A pixel's weight is the product of those of its row and its column. The weights of all
+        tiles at a pixel of the scene add up to 1.
+
+        - ``cosine``: rises as a raised cosine over the overlap and is highest inside; never 0.
         - ``centre``: 1 where the tile's centre is the nearest of all (the upper or left one at
           equal distance), 0 elsewhere.
         - ``none``: 1 where no tile above or to the left has been, 0 elsewhere.
 
-        In ``centre`` and ``none`` every pixel of the scene has exactly one tile.
-
         Returns:
-            (tile_px, tile_px), unitless.
+            Of rows and columns, (tile_px,) each, unitless in [0, 1].
 
         Raises:
             ValueError: The window is no tile of this plan.
@@ -121,14 +165,19 @@ class TilePlan:
         row, col, *size = whole_pixels(tile)
         if row not in self.row_starts or col not in self.col_starts or size != 2 * [self.tile_px]:
             raise ValueError(f"{tile} is no tile of {self}")
-        axes = [
-            _axis_weight(_neighbours(starts, at), self.tile_px, self.overlap_px, blend)
+        rows, cols = (
+            _axis_weight(self._offsets(starts, at), self.tile_px, self.overlap_px, blend)
             for starts, at in ((self.row_starts, row), (self.col_starts, col))
-        ]
-        return _outer(*axes)
+        )
+        return rows, cols
 
-    def _touching(self, starts: tuple[int, ...], low: int, high: int) -> list[int]:
-        return [start for start in starts if start < high and start + self.tile_px > low]
+    def _offsets(self, starts: tuple[int, ...], at: int) -> tuple[int, ...]:
+        """Return where the tiles that overlap one along an axis start, counted from it."""
+        return tuple(s - at for s in self._overlapping(starts, at, at + self.tile_px))
+
+    def _overlapping(self, starts: tuple[int, ...], low: int, high: int) -> tuple[int, ...]:
+        first = bisect_right(starts, low - self.tile_px)
+        return starts[first : bisect_left(starts, high)]
 
 
 def _starts(size_px: int, tile_px: int, overlap_px: int) -> tuple[int, ...]:
@@ -136,21 +185,21 @@ def _starts(size_px: int, tile_px: int, overlap_px: int) -> tuple[int, ...]:
     return (*range(0, last, tile_px - overlap_px), last)
 
 
-def _neighbours(starts: tuple[int, ...], start: int) -> tuple[int | None, int, int | None]:
-    index = starts.index(start)
-    before = starts[index - 1] if index > 0 else None
-    return before, start, starts[index + 1] if index + 1 < len(starts) else None
-
-
 @lru_cache(maxsize=256)
 def _axis_weight(
-    starts: tuple[int | None, int, int | None], tile_px: int, overlap_px: int, blend: Blend
+    offsets: tuple[int, ...], tile_px: int, overlap_px: int, blend: Blend
 ) -> NDArray[np.float32]:
-    """Return the weights along one axis, (tile_px,), of a tile between two neighbours."""
+    """Return the weights along one axis, (tile_px,), of a tile among those at ``offsets``."""
     if blend == "cosine":
-        return _raised_cosine(tile_px, overlap_px)
-    before, start, after = starts
-    pixels = np.arange(start, start + tile_px)
+        total = np.zeros(3 * tile_px)
+        single = _raised_cosine(tile_px, overlap_px)
+        for offset in offsets:
+            total[tile_px + offset : 2 * tile_px + offset] += single
+        share: NDArray[np.float32] = (single / total[tile_px : 2 * tile_px]).astype(np.float32)
+        return share
+    before = max((offset for offset in offsets if offset < 0), default=None)
+    after = min((offset for offset in offsets if offset > 0), default=None)
+    pixels = np.arange(tile_px)
     owned = np.ones(tile_px, dtype=np.bool_)
     if blend == "none":
         if before is not None:
@@ -158,17 +207,13 @@ def _axis_weight(
         return owned.astype(np.float32)
     # Twice the distance between pixel centre and tile centre keeps to whole numbers.
     if before is not None:
-        owned &= 2 * pixels + 1 > before + start + tile_px
+        owned &= 2 * pixels + 1 > before + tile_px
     if after is not None:
-        owned &= 2 * pixels + 1 <= after + start + tile_px
+        owned &= 2 * pixels + 1 <= after + tile_px
     return owned.astype(np.float32)
 
 
-def _raised_cosine(tile_px: int, overlap_px: int) -> NDArray[np.float32]:
+def _raised_cosine(tile_px: int, overlap_px: int) -> NDArray[np.float64]:
     ramp_px = min(overlap_px, tile_px // 2)
     ramp = 0.5 - 0.5 * np.cos(np.pi * (np.arange(ramp_px) + 0.5) / max(ramp_px, 1))
-    return np.concatenate([ramp, np.ones(tile_px - 2 * ramp_px), ramp[::-1]]).astype(np.float32)
-
-
-def _outer(rows: NDArray[np.float32], cols: NDArray[np.float32]) -> NDArray[np.float32]:
-    return rows[:, np.newaxis] * cols[np.newaxis, :]
+    return np.concatenate([ramp, np.ones(tile_px - 2 * ramp_px), ramp[::-1]])

@@ -1,28 +1,32 @@
-"""Rasters that appear under their name only when they are complete."""
+"""Rasters that appear under their name only when they are complete, and can be gone on with."""
 
 from __future__ import annotations
 
 import logging
 import os
 import shutil
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from rasterio.io import MemoryFile
+from rasterio.windows import Window
+
 from rsmeta.errors import OutputError
-from rsmeta.geo.grid import Grid, whole_pixels
+from rsmeta.geo.grid import whole_pixels
 from rsmeta.geo.handles import GDAL_ERRORS, innermost, open_quietly
+from rsmeta.geo.lock import locked
+from rsmeta.geo.mosaic import RasterLook, write_mosaic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from types import TracebackType
 
     from numpy.typing import NDArray
-    from rasterio.windows import Window
 
 logger = logging.getLogger(__name__)
 
-#: Side of the tiles inside the file.
+#: Side of the tiles inside the file of a block.
 FILE_TILE_PX = 512
 
 # Below this much free space a failed write is put down to the full disk.
@@ -55,86 +59,59 @@ def check_output(path: Path, *, overwrite: bool) -> None:
         ) from error
 
 
-class RasterWriter:
-    """A tiled GeoTIFF, written window by window into a hidden file beside its final place.
+def partial_folder(path: Path) -> Path:
+    """Return the hidden folder in which an output is held while it is not complete."""
+    return path.with_name(f".{path.name}.partial")
 
-    On a clean exit the file is published, read back, and renamed into place in one step; on an
-    exception nothing is left. Statistics and overviews that lie beside a file that is replaced
-    go with it.
+
+class RasterWriter:
+    """A raster, written block by block into a hidden folder beside its final place.
+
+    A block is on the disk, whole, when ``write`` returns. On a clean exit the blocks become one
+    file, which is read back and renamed into place in one step; statistics and overviews that
+    lie beside a file that is replaced go with it. After an exception, or a kill, the blocks stay
+    for a writer with ``resume``; if there are none nothing is left.
 
     Args:
         path: Final name; missing folders are created.
-        grid: Place of the pixels.
-        count: Number of bands.
-        dtype: NumPy name of the type of the numbers.
-        nodata: Number without data, if there is one.
+        look: What the raster is like.
+        publish: Makes the finished file from a raster of all blocks, both paths given.
         overwrite: Replace a file of that name.
-        colormap: Value -> red, green, blue (0..255), for a single uint8 band.
-        descriptions: Name of each band.
-        tags: Metadata of the dataset.
-        publish: Makes the finished file from the partial one, both paths given, e.g. with
-            overviews; none: the partial file is the finished one.
+        resume: Keep the blocks that an earlier writer has left.
 
     Raises:
-        OutputError: The place cannot be written, now or later (disk full).
+        OutputError: The place cannot be written, now or later (disk full), or another process is
+            writing the same file.
     """
 
     def __init__(
         self,
         path: Path,
-        grid: Grid,
+        look: RasterLook,
         *,
-        count: int,
-        dtype: str,
-        nodata: float | None,
+        publish: Callable[[Path, Path], None],
         overwrite: bool = False,
-        colormap: Mapping[int, tuple[int, ...]] | None = None,
-        descriptions: Sequence[str] | None = None,
-        tags: Mapping[str, str] | None = None,
-        publish: Callable[[Path, Path], None] | None = None,
+        resume: bool = False,
     ) -> None:
         check_output(path, overwrite=overwrite)
         self.path = path
-        self.grid = grid
-        self.partial = path.with_name(f".{path.name}.partial.tif")
-        self._finished = path.with_name(f".{path.name}.finished.tif")
-        self._profile = {"count": count, "dtype": dtype, "nodata": nodata}
-        self._colormap = colormap
-        self._descriptions = descriptions
-        self._tags = tags
+        self.look = look
+        self.folder = partial_folder(path)
         self._publish = publish
-        self._dataset: Any = None
+        self._resume = resume
+        self._finished = self.folder / "finished.tif"
+        self._stack = ExitStack()
+        self._is_complete = False
 
     def __enter__(self) -> RasterWriter:
-        self._discard()  # what a killed run has left
         with self._errors_said():
-            self._dataset = open_quietly(
-                self.partial,
-                "w",
-                driver="GTiff",
-                width=self.grid.width_px,
-                height=self.grid.height_px,
-                crs=self.grid.crs,
-                transform=self.grid.transform,
-                tiled=True,
-                blockxsize=FILE_TILE_PX,
-                blockysize=FILE_TILE_PX,
-                compress="deflate",
-                bigtiff="if_safer",
-                # Else the fourth 8-bit band would be taken for transparency.
-                photometric="minisblack",
-                alpha="no",
-                **self._profile,
-            )
-            try:
-                self._describe()
-            except BaseException:
-                self._discard()
-                raise
+            self._stack.enter_context(locked(self.folder, self.path))
+            if not self._resume:
+                self._empty()
         return self
 
     def write(self, array: NDArray[Any], window: Window) -> None:
-        """Write the pixels of one window.
+        """Write the pixels of one block.
 
         Args:
             array: (count, h, w), in the file's type.
@@ -145,16 +122,35 @@ class RasterWriter:
             ValueError: Array and window do not fit each other or the file.
         """
         row, col, height, width = whole_pixels(window)
-        expected = (self._profile["count"], height, width)
-        if array.shape != expected or array.dtype != self._profile["dtype"]:
+        expected = (self.look.count, height, width)
+        if array.shape != expected or array.dtype != self.look.dtype:
             raise ValueError(
-                f"{array.dtype} {array.shape} does not fit {self._profile['dtype']} {expected}"
+                f"{array.dtype} {array.shape} does not fit {self.look.dtype} {expected}"
             )
-        inside = row + height <= self.grid.height_px and col + width <= self.grid.width_px
+        grid = self.look.grid
+        inside = row + height <= grid.height_px and col + width <= grid.width_px
         if row < 0 or col < 0 or not inside:
-            raise ValueError(f"{window} reaches out of {self.grid.shape}")
+            raise ValueError(f"{window} reaches out of {grid.shape}")
         with self._errors_said():
-            self._dataset.write(array, window=window)
+            self._write_block(array, self._block_file(window))
+
+    def has(self, window: Window) -> bool:
+        """Return whether a block is on the disk."""
+        return self._block_file(window).exists()
+
+    def complete(self) -> None:
+        """Make the finished file, not yet under its name.
+
+        Raises:
+            OutputError: The disk does not take it.
+        """
+        with self._errors_said():
+            mosaic = self.folder / "mosaic.vrt"
+            write_mosaic(mosaic, self.look, self._blocks())
+            self._publish(mosaic, self._finished)
+            self._read_back(self._finished)
+            _to_disk(self._finished)
+        self._is_complete = True
 
     def __exit__(
         self,
@@ -162,56 +158,68 @@ class RasterWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        try:
-            with self._errors_said():
+        with self._stack:
+            try:
                 if error is None:
-                    self._dataset.close()
-                    self._finish()
-        finally:
-            self._discard()
+                    self._put_in_place()
+            finally:
+                self._clear_up()
 
-    def _describe(self) -> None:
-        if self._colormap:
-            self._dataset.write_colormap(1, dict(self._colormap))
-        for index, text in enumerate(self._descriptions or (), 1):
-            self._dataset.set_band_description(index, text)
-        if self._tags:
-            self._dataset.update_tags(**self._tags)
+    def _put_in_place(self) -> None:
+        if not self._is_complete:
+            self.complete()
+        with self._errors_said():
+            os.replace(self._finished, self.path)  # noqa: PTH105 - as atomic as the system has it
+            _remove_sidecars(self.path)
+            _to_disk(self.path.parent)
+            self._empty()
 
-    def _finish(self) -> None:
-        finished = self.partial
-        if self._publish is not None:
-            finished = self._finished
-            self._publish(self.partial, finished)
-        self._read_back(finished)
-        _to_disk(finished)
-        os.replace(finished, self.path)  # noqa: PTH105 - as atomic as the system has it
-        self._remove_sidecars(self.path)
-        _to_disk(self.path.parent)
+    def _write_block(self, array: NDArray[Any], file: Path) -> None:
+        """Write a block through memory: GDAL reports a disk that fills up to nobody."""
+        with MemoryFile() as memory:
+            with open_quietly(
+                memory.name, "w", driver="GTiff", width=array.shape[2], height=array.shape[1],
+                tiled=True, blockxsize=FILE_TILE_PX, blockysize=FILE_TILE_PX, interleave="band",
+                compress="deflate", zlevel=1, num_threads="all_cpus", photometric="minisblack",
+                alpha="no", **self.look.profile,
+            ) as dataset:  # fmt: skip
+                dataset.write(array)
+            part = file.with_suffix(".part")
+            part.write_bytes(memory.getbuffer())
+        _to_disk(part)
+        part.replace(file)
+        _to_disk(self.folder)
+
+    def _block_file(self, window: Window) -> Path:
+        row, col, height, width = whole_pixels(window)
+        return self.folder / f"block_{row}_{col}_{height}_{width}.tif"
+
+    def _blocks(self) -> Iterator[tuple[Window, str]]:
+        for file in sorted(self.folder.glob("block_*.tif")):
+            row, col, height, width = map(int, file.stem.split("_")[1:])
+            yield Window(col, row, width, height), file.name
 
     def _read_back(self, path: Path) -> None:
         """Read every pixel once: GDAL reports a disk that fills up on closing to nobody."""
+        grid = self.look.grid
         with open_quietly(path) as dataset:
             for _, window in dataset.block_windows(1):
                 dataset.read(window=window)
-            if (dataset.crs or None) != self.grid.crs or dataset.transform != self.grid.transform:
+            if (dataset.crs or None) != grid.crs or dataset.transform != grid.transform:
                 logger.warning("%s: a GeoTIFF cannot hold its CRS exactly", self.path)
 
-    def _discard(self) -> None:
-        """Close and remove what is not in place; a failing close has nothing more to say."""
-        try:
-            if self._dataset is not None:
-                self._dataset.close()
-        except GDAL_ERRORS:
-            logger.debug("closing %s failed", self.partial, exc_info=True)
-        for path in (self.partial, self._finished):
-            path.unlink(missing_ok=True)
-            self._remove_sidecars(path)
+    def _clear_up(self) -> None:
+        """Leave finished blocks for a later writer, and nothing else."""
+        if any(self._blocks()):
+            for file in [*self.folder.glob("*.part"), *self.folder.glob("finished.tif*")]:
+                file.unlink()
+        else:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
-    @staticmethod
-    def _remove_sidecars(path: Path) -> None:
-        for end in _SIDECARS:
-            path.with_name(path.name + end).unlink(missing_ok=True)
+    def _empty(self) -> None:
+        for file in self.folder.iterdir():
+            if file.name != "lock":
+                file.unlink()
 
     @contextmanager
     def _errors_said(self) -> Iterator[None]:
@@ -222,9 +230,18 @@ class RasterWriter:
 
     def _reason(self, error: Exception) -> str:
         free_mb = shutil.disk_usage(self.path.parent).free / 1e6
+        kept = "; what is finished is kept for --resume" if any(self._blocks()) else ""
         if free_mb < _LITTLE_SPACE_MB:
-            return f"the disk is full ({free_mb:.0f} MB free); make room or choose another place"
-        return f"{innermost(error)}; is there room on the disk, and may one file be so large?"
+            return (
+                f"the disk is full ({free_mb:.0f} MB free); make room or choose another place{kept}"
+            )
+        asked = "is there room on the disk, and may one file be so large?"
+        return f"{innermost(error)}; {asked}{kept}"
+
+
+def _remove_sidecars(path: Path) -> None:
+    for end in _SIDECARS:
+        path.with_name(path.name + end).unlink(missing_ok=True)
 
 
 def _to_disk(path: Path) -> None:

@@ -49,6 +49,7 @@ def publish_cog(partial: Path, finished: Path, *, overviews: Overviews) -> None:
             overview_resampling=overviews,
             bigtiff="if_safer",
             num_threads="all_cpus",
+            sparse_ok=True,  # what no block holds takes no room
         )
 
 

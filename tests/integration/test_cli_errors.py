@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -148,16 +149,83 @@ def test_scene_without_crs_is_mapped_and_this_is_said(
     assert rsmeta(*words, "--overwrite", "--bounds", 14, 46, 15, 47).status == 1
 
 
-def test_one_bad_scene_among_many_stops_before_any_map(
+def test_bad_scenes_among_many_do_not_stop_the_others(
     rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path, make_scene: MakeScene
 ) -> None:
     bad = make_scene(tmp_path / "two.tif", image(2), descriptions=("green", "red"))
     ended = rsmeta(
-        "predict", tiny_run.scene, bad, "--model", tiny_run.bundle, "--output", tmp_path / "maps"
+        "predict", bad, tiny_run.scene, tmp_path / "none.tif", "--model", tiny_run.bundle,
+        "--output", tmp_path / "maps", "--summary", tmp_path / "summary.json",
+    )  # fmt: skip
+    assert ended.status == 1
+    assert ended.complaint.startswith("rsmeta: 2 of 3 scenes could not be mapped: no scene at ")
+    assert "lacks the band nir" in ended.complaint
+    assert f"warning: {bad} is left out: " in ended.err
+    assert [path.name for path in (tmp_path / "maps").iterdir()] == ["west_map.tif"]
+    assert "west_map.tif: bare" in ended.out
+    told = json.loads((tmp_path / "summary.json").read_text())["scenes"]
+    assert [(scene["scene"], scene["status"]) for scene in told] == [
+        (str(tiny_run.scene), "mapped"), (str(tmp_path / "none.tif"), "failed"),
+        (str(bad), "failed"),
+    ]  # fmt: skip
+    assert "lacks the band nir" in told[2]["error"]
+
+
+def test_scene_that_breaks_off_among_many(
+    rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path, make_scene: MakeScene
+) -> None:
+    whole = make_scene(tmp_path / "whole.tif", image(3), descriptions=("green", "red", "nir"))
+    bad = tmp_path / "bad.tif"
+    rasterio.shutil.copy(whole, bad, driver="COG", compress="deflate")
+    raw = bad.read_bytes()
+    bad.write_bytes(raw[: int(len(raw) * 0.7)])
+    ended = rsmeta("predict", tmp_path, "--model", tiny_run.bundle, "--output", tmp_path / "maps")
+    assert ended.status == 1
+    assert f"1 of 2 scenes could not be mapped: cannot read {bad}" in ended.complaint
+    assert [path.name for path in (tmp_path / "maps").iterdir()] == ["whole_map.tif"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("batch=4", "unknown key 'batch'; did you mean 'batch_size'?"),
+        ("overlap=0.9", "overlap=0.9: "),
+        ("tile_px=64", "the model was trained for tiles of 32 px"),
+        ("overlap", "is no override; write KEY=VALUE"),
+    ],
+)
+def test_settings_that_do_not_fit(
+    rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path, setting: str, told: str
+) -> None:
+    ended = rsmeta(
+        "predict", tiny_run.scene, "--model", tiny_run.bundle, "--output", tmp_path / "m.tif",
+        "--set", setting,
+    )  # fmt: skip
+    assert ended.status == 1
+    assert told in ended.complaint
+
+
+def test_summary_that_cannot_be_written(rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path) -> None:
+    ended = rsmeta(
+        "predict", tiny_run.scene, "--model", tiny_run.bundle, "--output", tmp_path / "m.tif",
+        "--summary", tmp_path,
+    )  # fmt: skip
+    assert ended.status == 1
+    assert f"cannot write the summary {tmp_path}" in ended.complaint
+
+
+@pytest.mark.parametrize("text", [None, "# nothing\n\n"])
+def test_list_of_scenes_that_leads_nowhere(
+    rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path, text: str | None
+) -> None:
+    scenes = tmp_path / "scenes.txt"
+    if text is not None:
+        scenes.write_text(text)
+    ended = rsmeta(
+        "predict", f"@{scenes}", "--model", tiny_run.bundle, "--output", tmp_path / "m.tif"
     )
     assert ended.status == 1
-    assert "lacks the band nir" in ended.complaint
-    assert not (tmp_path / "maps").exists()
+    assert f"no scene at {scenes}" in ended.complaint
 
 
 @pytest.mark.parametrize(

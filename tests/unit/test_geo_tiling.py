@@ -24,19 +24,27 @@ def plans(draw: st.DrawFn) -> TilePlan:
     )
 
 
+def every_block(plan: TilePlan, strip_blocks: int = 1) -> list[Window]:
+    return [b for s in plan.strips(strip_blocks=strip_blocks) for b in s.blocks()]
+
+
+def weight(plan: TilePlan, tile: Window, blend: Blend) -> np.ndarray:
+    rows, cols = plan.weights(tile, blend)
+    return np.outer(rows, cols)
+
+
 def summed_weights(plan: TilePlan, blend: Blend) -> np.ndarray:
     total = np.zeros((plan.height_px + plan.tile_px, plan.width_px + plan.tile_px))
     for tile in plan.tiles(Window(0, 0, plan.width_px, plan.height_px)):
-        rows, cols = tile.toslices()
-        total[rows, cols] += plan.tile_weight(tile, blend)
+        total[tile.toslices()] += weight(plan, tile, blend)
     return total[: plan.height_px, : plan.width_px]
 
 
 @settings(deadline=None)
-@given(plans())
-def test_blocks_cover_the_scene_exactly_once(plan: TilePlan) -> None:
+@given(plans(), st.integers(1, 5))
+def test_blocks_cover_the_scene_exactly_once(plan: TilePlan, strip_blocks: int) -> None:
     seen = np.zeros((plan.height_px, plan.width_px), int)
-    blocks = list(plan.blocks())
+    blocks = every_block(plan, strip_blocks)
     for block in blocks:
         assert 1 <= block.height <= plan.block_px
         assert 1 <= block.width <= plan.block_px
@@ -62,7 +70,7 @@ def test_tiles_keep_inside_where_the_scene_is_large_enough(plan: TilePlan) -> No
 @given(plans())
 def test_tiles_of_a_block_are_those_of_the_scene_that_touch_it(plan: TilePlan) -> None:
     everywhere = plan.tiles(Window(0, 0, plan.width_px, plan.height_px))
-    for block in plan.blocks():
+    for block in every_block(plan):
         bottom, right = block.row_off + block.height, block.col_off + block.width
         touching = [
             tile
@@ -91,10 +99,10 @@ def test_every_pixel_has_exactly_one_tile(plan: TilePlan, blend: Blend) -> None:
 
 @settings(deadline=None)
 @given(plans())
-def test_cosine_reaches_every_pixel(plan: TilePlan) -> None:
-    assert (plan.weights("cosine") > 0).all()
-    assert (plan.weights("cosine") <= 1).all()
-    assert (summed_weights(plan, "cosine") > 0).all()
+def test_cosine_reaches_every_pixel_and_adds_up_to_one(plan: TilePlan) -> None:
+    for tile in plan.tiles(Window(0, 0, plan.width_px, plan.height_px)):
+        assert (weight(plan, tile, "cosine") > 0).all()
+    np.testing.assert_allclose(summed_weights(plan, "cosine"), 1, atol=1e-5)
 
 
 @settings(deadline=None)
@@ -104,23 +112,53 @@ def test_centre_takes_the_nearest_tile(plan: TilePlan) -> None:
     middles = np.array([[t.row_off, t.col_off] for t in tiles]) + plan.tile_px / 2
     for tile in tiles[:: max(len(tiles) // 5, 1)]:
         start = np.array([tile.row_off, tile.col_off])
-        for place in np.argwhere(plan.tile_weight(tile, "centre"))[:20]:
+        for place in np.argwhere(weight(plan, tile, "centre"))[:20]:
             pixel = start + place + 0.5
             distance = np.abs(start + plan.tile_px / 2 - pixel)
             assert (distance == np.abs(middles - pixel).min(axis=0)).all()
 
 
-def test_regular_neighbours_add_up_to_one_under_cosine() -> None:
-    plan = TilePlan(64, 64, tile_px=16, overlap_px=4, block_px=64)
-    total = summed_weights(plan, "cosine")
-    np.testing.assert_allclose(total[4:-4, 4:-4], 1, atol=1e-6)
+@st.composite
+def extents(draw: st.DrawFn) -> tuple[TilePlan, Window, int]:
+    """A plan, a part of its scene and the width of a strip."""
+    plan = draw(plans())
+    row, col = draw(st.integers(0, plan.height_px - 1)), draw(st.integers(0, plan.width_px - 1))
+    height = draw(st.integers(1, plan.height_px - row))
+    width = draw(st.integers(1, plan.width_px - col))
+    return plan, Window(col, row, width, height), draw(st.integers(1, 4))
 
 
-def test_weights_are_those_of_a_tile_amid_others() -> None:
-    plan = TilePlan(70, 70, tile_px=16, overlap_px=4, block_px=64)
-    for blend in ("cosine", "centre", "none"):
-        amid = plan.tile_weight(Window(12, 24, 16, 16), blend)
-        np.testing.assert_array_equal(plan.weights(blend), amid)
+@settings(deadline=None)
+@given(extents())
+def test_each_tile_of_an_extent_counts_with_one_block(
+    given: tuple[TilePlan, Window, int],
+) -> None:
+    plan, extent, strip_blocks = given
+    counted = [
+        tile
+        for strip in plan.strips(extent, strip_blocks=strip_blocks)
+        for block in strip.blocks()
+        for tile in plan.tiles(block)
+        if strip.is_home(tile, block)
+    ]
+    assert sorted(counted, key=hash) == sorted(plan.tiles(extent), key=hash)
+
+
+@settings(deadline=None)
+@given(extents())
+def test_last_turn_is_that_of_the_last_block_that_a_tile_touches(
+    given: tuple[TilePlan, Window, int],
+) -> None:
+    plan, extent, strip_blocks = given
+    turns = []
+    for strip in plan.strips(extent, strip_blocks=strip_blocks):
+        touching: dict[Window, list[tuple[int, int, int]]] = {}
+        for block in strip.blocks():
+            turns.append(strip.turn(block))
+            for tile in plan.tiles(block):
+                touching.setdefault(tile, []).append(strip.turn(block))
+        assert all(strip.last_turn(tile) == max(found) for tile, found in touching.items())
+    assert turns == sorted(set(turns))
 
 
 @pytest.mark.parametrize(
@@ -140,4 +178,4 @@ def test_sizes_that_do_not_fit_are_named(sizes: tuple[int, ...], named: str) -> 
 
 def test_a_window_that_is_no_tile_is_refused() -> None:
     with pytest.raises(ValueError, match="no tile"):
-        TilePlan(64, 64, 16, 4, 64).tile_weight(Window(1, 0, 16, 16), "cosine")
+        TilePlan(64, 64, 16, 4, 64).weights(Window(1, 0, 16, 16), "cosine")

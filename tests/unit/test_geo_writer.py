@@ -6,6 +6,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -20,9 +21,14 @@ from rio_cogeo.cogeo import cog_validate
 
 from rsmeta.errors import OutputError
 from rsmeta.geo.grid import Grid
+from rsmeta.geo.mosaic import RasterLook
 from rsmeta.geo.writer import RasterWriter, check_output
 from rsmeta.gis.cog import publish_cog
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PUBLISH = partial(publish_cog, overviews="nearest")
 PALETTE = {0: (10, 20, 30), 1: (40, 50, 60)}
 
 
@@ -32,18 +38,28 @@ def grid_of(height: int, width: int) -> Grid:
     )
 
 
-def writer(path: Path, grid: Grid, **options: object) -> RasterWriter:
-    given = {"count": 1, "dtype": "uint8", "nodata": 255, **options}
-    return RasterWriter(path, grid, **given)  # type: ignore[arg-type]
+def writer(
+    path: Path, grid: Grid, *, overwrite: bool = False, resume: bool = False,
+    publish: Callable[[Path, Path], None] = PUBLISH,
+    **look: object,
+) -> RasterWriter:  # fmt: skip
+    given = {"count": 1, "dtype": "uint8", "nodata": 255, **look}
+    raster = RasterLook(grid, **given)  # type: ignore[arg-type]
+    return RasterWriter(path, raster, publish=publish, overwrite=overwrite, resume=resume)
 
 
 def write_map(path: Path, pixels: np.ndarray, **options: object) -> Grid:
     grid = grid_of(*pixels.shape[-2:])
-    with writer(path, grid, count=len(pixels), dtype=pixels.dtype.name, **options) as file:
+    given = {"count": len(pixels), "dtype": pixels.dtype.name, **options}
+    with writer(path, grid, **given) as file:  # type: ignore[arg-type]
         for row in range(0, grid.height_px, 300):
             part = pixels[:, row : row + 300]
             file.write(part, Window(0, row, grid.width_px, part.shape[1]))
     return grid
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 def test_the_name_appears_when_the_file_is_complete(tmp_path: Path) -> None:
@@ -53,9 +69,8 @@ def test_the_name_appears_when_the_file_is_complete(tmp_path: Path) -> None:
         path, grid_of(3, 4), colormap=PALETTE, descriptions=["class"], tags={"RSMETA_MODEL": "abc"}
     ) as file:
         file.write(pixels, Window(0, 0, 4, 3))
-        assert not path.exists()
-        assert [p.name for p in path.parent.iterdir()] == [".map.tif.partial.tif"]
-    assert [p.name for p in path.parent.iterdir()] == ["map.tif"]
+        assert names_in(path.parent) == [".map.tif.partial"]
+    assert names_in(path.parent) == ["map.tif"]
     with rasterio.open(path) as written:
         np.testing.assert_array_equal(written.read(), pixels)
         assert Grid(written.crs, written.transform, *written.shape) == grid_of(3, 4)
@@ -65,14 +80,72 @@ def test_the_name_appears_when_the_file_is_complete(tmp_path: Path) -> None:
         assert written.tags()["RSMETA_MODEL"] == "abc"
 
 
-def test_after_an_error_nothing_is_left(tmp_path: Path) -> None:
+def test_what_no_block_holds_is_nodata_and_takes_no_room(tmp_path: Path) -> None:
     path = tmp_path / "map.tif"
-    with pytest.raises(ZeroDivisionError), writer(path, grid_of(3, 4)):
+    with writer(path, grid_of(3000, 4000)) as file:
+        file.write(np.ones((1, 100, 100), np.uint8), Window(2000, 1000, 100, 100))
+    with rasterio.open(path) as written:
+        pixels = written.read(1)
+        stored = written.get_tag_item("BLOCK_OFFSET_0_0", "TIFF", bidx=1)
+    assert stored is None
+    assert (pixels == 1).sum() == 100 * 100
+    assert (pixels[1000:1100, 2000:2100] == 1).all()
+    assert (pixels == 255).sum() == 3000 * 4000 - 100 * 100
+
+
+def test_after_an_error_nothing_is_left_where_nothing_was_finished(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), writer(tmp_path / "map.tif", grid_of(3, 4)):
         raise ZeroDivisionError
-    assert list(tmp_path.iterdir()) == []
+    assert names_in(tmp_path) == []
 
 
-def test_an_error_while_publishing_keeps_the_old_file(tmp_path: Path) -> None:
+def begin(path: Path) -> None:
+    """Write the upper of two blocks, then stop with an error."""
+    with writer(path, grid_of(4, 4)) as file:
+        file.write(np.ones((1, 2, 4), np.uint8), Window(0, 0, 4, 2))
+        raise ZeroDivisionError
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> Path:
+    """A map of which the upper half is finished."""
+    with pytest.raises(ZeroDivisionError):
+        begin(tmp_path / "map.tif")
+    return tmp_path / "map.tif"
+
+
+def test_finished_blocks_are_gone_on_with(begun: Path) -> None:
+    assert names_in(begun.parent) == [".map.tif.partial"]
+    with writer(begun, grid_of(4, 4), resume=True) as file:
+        assert file.has(Window(0, 0, 4, 2))
+        assert not file.has(Window(0, 2, 4, 2))
+        file.write(np.full((1, 2, 4), 2, np.uint8), Window(0, 2, 4, 2))
+    assert names_in(begun.parent) == ["map.tif"]
+    with rasterio.open(begun) as written:
+        assert written.read(1)[:, 0].tolist() == [1, 1, 2, 2]
+
+
+def test_finished_blocks_are_forgotten_without_resume(begun: Path) -> None:
+    with writer(begun, grid_of(4, 4)) as file:
+        file.write(np.full((1, 2, 4), 2, np.uint8), Window(0, 2, 4, 2))
+    assert names_in(begun.parent) == ["map.tif"]
+    with rasterio.open(begun) as written:
+        assert written.read(1)[:, 0].tolist() == [255, 255, 2, 2]
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_two_writers_of_one_file(tmp_path: Path, resume: bool) -> None:
+    path = tmp_path / "map.tif"
+    with writer(path, grid_of(2, 4)) as file:
+        file.write(np.ones((1, 2, 4), np.uint8), Window(0, 0, 4, 2))
+        second = writer(path, grid_of(2, 4), resume=resume)
+        with pytest.raises(OutputError, match="another process is writing"), second:
+            pass
+    with rasterio.open(path) as written:
+        assert (written.read() == 1).all()
+
+
+def test_an_error_while_publishing_keeps_the_old_file_and_the_blocks(tmp_path: Path) -> None:
     path = tmp_path / "map.tif"
     path.write_text("old")
 
@@ -81,19 +154,17 @@ def test_an_error_while_publishing_keeps_the_old_file(tmp_path: Path) -> None:
         raise RasterioIOError("the disk made a noise")
 
     with (
-        pytest.raises(OutputError, match="noise"),
+        pytest.raises(OutputError, match=r"noise.*kept for --resume"),
         writer(path, grid_of(3, 4), overwrite=True, publish=fail) as file,
     ):
         file.write(np.ones((1, 3, 4), np.uint8), Window(0, 0, 4, 3))
     assert path.read_text() == "old"
-    assert [p.name for p in tmp_path.iterdir()] == ["map.tif"]
-
-
-def test_what_a_killed_run_has_left_is_replaced(tmp_path: Path) -> None:
-    path = tmp_path / "map.tif"
-    (tmp_path / ".map.tif.partial.tif").write_text("half")
-    write_map(path, np.ones((1, 3, 4), np.uint8))
-    assert [p.name for p in tmp_path.iterdir()] == ["map.tif"]
+    assert "finished.tif" not in names_in(tmp_path / ".map.tif.partial")
+    with writer(path, grid_of(3, 4), overwrite=True, resume=True):
+        pass
+    assert names_in(tmp_path) == ["map.tif"]
+    with rasterio.open(path) as written:
+        assert (written.read() == 1).all()
 
 
 def test_a_replaced_map_takes_its_old_statistics_along(tmp_path: Path) -> None:
@@ -101,7 +172,7 @@ def test_a_replaced_map_takes_its_old_statistics_along(tmp_path: Path) -> None:
     write_map(path, np.ones((1, 3, 4), np.uint8))
     (tmp_path / "map.tif.aux.xml").write_text("<PAMDataset/>")
     write_map(path, np.zeros((1, 3, 4), np.uint8), overwrite=True)
-    assert [p.name for p in tmp_path.iterdir()] == ["map.tif"]
+    assert names_in(tmp_path) == ["map.tif"]
 
 
 def test_places_that_cannot_be_written_are_said_at_once(tmp_path: Path) -> None:
@@ -136,20 +207,23 @@ def test_arrays_that_do_not_fit_are_refused(
 # so a child process has it to itself.
 _SMALL_DISK = """
 import resource, sys
+from functools import partial
 from pathlib import Path
 import numpy as np
 from affine import Affine
 from rasterio.windows import Window
 from rsmeta.errors import OutputError
 from rsmeta.geo.grid import Grid
+from rsmeta.geo.mosaic import RasterLook
 from rsmeta.geo.writer import RasterWriter
-step = int(sys.argv[2])
+from rsmeta.gis.cog import publish_cog
+step, limit = int(sys.argv[2]), int(sys.argv[3])
 noise = np.random.default_rng(0).integers(0, 255, (1, 600, 600), dtype=np.uint8)
-resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY))
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
 try:
     with RasterWriter(
-        Path(sys.argv[1]), Grid(None, Affine.identity(), 600, 600),
-        count=1, dtype="uint8", nodata=None,
+        Path(sys.argv[1]), RasterLook(Grid(None, Affine.identity(), 600, 600), 1, "uint8", None),
+        publish=partial(publish_cog, overviews="nearest"),
     ) as file:
         for row in range(0, 600, step):
             file.write(noise[:, row:row + step], Window(0, row, 600, step))
@@ -158,17 +232,21 @@ except OutputError as error:
 """
 
 
-@pytest.mark.parametrize("step", [600, 100])
-def test_a_disk_that_fills_up_is_said(tmp_path: Path, step: int) -> None:
+@pytest.mark.parametrize(
+    ("step", "limit", "kept"), [(600, 50_000, False), (100, 50_000, False), (100, 150_000, True)]
+)
+def test_a_disk_that_fills_up_is_said(tmp_path: Path, step: int, limit: int, kept: bool) -> None:
+    """It is met by the first block, or by the whole file when all blocks are written."""
     path = tmp_path / "map.tif"
     child = subprocess.run(
-        [sys.executable, "-c", _SMALL_DISK, str(path), str(step)],
+        [sys.executable, "-c", _SMALL_DISK, str(path), str(step), str(limit)],
         capture_output=True,
         text=True,
         check=False,
     )
     assert f"said: cannot write {path}" in child.stdout, child.stderr
-    assert list(tmp_path.iterdir()) == []
+    assert ("kept for --resume" in child.stdout) == kept
+    assert names_in(tmp_path) == ([".map.tif.partial"] if kept else [])
 
 
 @settings(max_examples=12, deadline=None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from rsmeta.bundle import BundleRecord, ModelBundle
+from rsmeta.inference import sizing
 from rsmeta.workflows.predict import predict
+from tests.unit.mapping_bundles import bundle_of, random_scene
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,70 +51,29 @@ class OneBand(nn.Module):
         return torch.log(torch.stack([band, 1 - band], dim=1))
 
 
-def bundle_of(network: Any, *, classes: int, **predict_settings: Any) -> ModelBundle:
-    """Return a bundle around any network, for scenes with bands red and nir."""
-    tile_px = predict_settings.pop("tile_px", 16)
-    record = BundleRecord.model_validate(
-        {
-            "rsmeta": "test",
-            "created": "2026-01-01T00:00:00+00:00",
-            "bands": [
-                {"name": name, "common_name": name, "mean": 0.0, "std": 1.0}
-                for name in ("red", "nir")
-            ],
-            "classes": [
-                {"name": f"class {i}", "value": 10 * i, "colour": "#00ff00"} for i in range(classes)
-            ],
-            "read": {},
-            "stem": {"strategy": None, "notes": [], "form": "standard", "normalisation": ""},
-            "tile_px": tile_px,
-            "gsd_m": None,
-            "backbone": {"name": "none"},
-            "model": {},
-            "tuner": {},
-            "meta": {},
-            "predict": predict_settings,
-            "training": {},
-            "weights_sha256": "0" * 64,
-        }
-    )
-    return ModelBundle(record, network)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("maps")
 
 
-def random_scene(
-    make_scene: MakeScene, path: Path, shape: tuple[int, int], seed: int, *, holes: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    data = rng.uniform(0.05, 0.95, (2, *shape)).astype(np.float32)
-    valid = np.ones(shape, dtype=bool)
-    if holes:
-        valid = rng.random(shape) > 0.3
-        valid[: shape[0] // 2, : shape[1] // 3] = False
-    data[:, ~valid] = -9999
-    make_scene(path, data, descriptions=("red", "nir"), nodata=-9999)
-    return data, valid
-
-
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     shape=shapes,
     tile_px=st.sampled_from([8, 16, 23]),
     overlap=st.sampled_from([0.0, 0.25, 0.6]),
     blend=st.sampled_from(BLENDS),
+    augment=st.sampled_from(["none", "flips", "all"]),
     holes=st.booleans(),
     seed=st.integers(0, 10_000),
 )
 def test_constant_model_gives_that_constant_on_every_valid_pixel(
     make_scene: MakeScene, folder: Path, shape: tuple[int, int], tile_px: int, overlap: float,
-    blend: str, holes: bool, seed: int,
+    blend: str, augment: str, holes: bool, seed: int,
 ) -> None:  # fmt: skip
     _, valid = random_scene(make_scene, folder / "s.tif", shape, seed, holes=holes)
-    bundle = bundle_of(Constant(), classes=3, tile_px=tile_px, overlap=overlap, blend=blend)
+    bundle = bundle_of(
+        Constant(), classes=3, tile_px=tile_px, overlap=overlap, blend=blend, augment=augment
+    )
     (result,) = predict(
         folder / "s.tif", bundle, output=folder / "m.tif", confidence=folder / "c.tif",
         overwrite=True, device="cpu",
@@ -129,24 +89,26 @@ def test_constant_model_gives_that_constant_on_every_valid_pixel(
     assert result.class_pixels == {"class 0": 0, "class 1": 0, "class 2": int(valid.sum())}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     shape=shapes,
     tile_px=st.sampled_from([8, 16, 23]),
     overlap=st.sampled_from([0.0, 0.25, 0.6]),
     blend=st.sampled_from(BLENDS),
     block_px=st.sampled_from([16, 48, 2048]),
+    augment=st.sampled_from(["none", "flips", "all"]),
     holes=st.booleans(),
     seed=st.integers(0, 10_000),
 )
 def test_one_band_model_reproduces_the_band_on_the_scenes_own_grid(
     make_scene: MakeScene, folder: Path, shape: tuple[int, int], tile_px: int, overlap: float,
-    blend: str, block_px: int, holes: bool, seed: int,
+    blend: str, block_px: int, augment: str, holes: bool, seed: int,
 ) -> None:  # fmt: skip
     data, valid = random_scene(make_scene, folder / "s.tif", shape, seed, holes=holes)
     bundle = bundle_of(
-        OneBand(), classes=2, tile_px=tile_px, overlap=overlap, blend=blend, block_px=block_px
-    )
+        OneBand(), classes=2, tile_px=tile_px, overlap=overlap, blend=blend, block_px=block_px,
+        augment=augment,
+    )  # fmt: skip
     predict(
         folder / "s.tif", bundle, output=folder / "m.tif", probabilities=folder / "p.tif",
         overwrite=True, device="cpu",
@@ -161,29 +123,42 @@ def test_one_band_model_reproduces_the_band_on_the_scenes_own_grid(
     assert np.isnan(shares[:, ~valid]).all()
 
 
-def test_scores_do_not_depend_on_block_or_batch_size(make_scene: MakeScene, folder: Path) -> None:
-    class Neighbourhood(nn.Module):
-        """Depends on the place inside the tile, as a transformer does."""
+class Neighbourhood(nn.Module):
+    """Depends on the place inside the tile, as a transformer does."""
 
-        def forward(self, image: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-            ramp = torch.linspace(0, 1, image.shape[-1])[None, None, None]
-            mixed = nn.functional.avg_pool2d(image, 7, 1, 3) * 4 + ramp
-            return torch.cat([mixed, 1 - mixed[:, :1]], dim=1)
+    def forward(self, image: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        ramp = torch.linspace(0, 1, image.shape[-1])[None, None, None]
+        mixed = nn.functional.avg_pool2d(image, 7, 1, 3) * 4 + ramp
+        return torch.cat([mixed, 1 - mixed[:, :1]], dim=1)
 
-    random_scene(make_scene, folder / "s.tif", (150, 211), 3, holes=True)
+
+@settings(max_examples=12, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 120), st.integers(1, 120)),
+    dtype=st.sampled_from(["float32", "uint16", "int16"]),
+    overlap=st.sampled_from([0.0, 0.25, 0.7]),
+    block_px=st.integers(16, 80),
+    batch_size=st.integers(1, 9),
+    kept_bytes=st.sampled_from([1, 10**5, 10**9]),
+)
+def test_scores_do_not_depend_on_block_batch_or_strip(
+    make_scene: MakeScene, folder: Path, shape: tuple[int, int], dtype: str, overlap: float,
+    block_px: int, batch_size: int, kept_bytes: int,
+) -> None:  # fmt: skip
+    """To the last bit: a pixel sums its tiles in one order, however the scene was cut."""
+    random_scene(make_scene, folder / "s.tif", shape, 3, holes=True, dtype=dtype)
     maps = []
-    for block_px, batch_size in ((2048, 32), (48, 1), (64, 5)):
-        bundle = bundle_of(
-            Neighbourhood(), classes=3, tile_px=32, block_px=block_px, batch_size=batch_size
-        )
-        predict(
-            folder / "s.tif", bundle, output=folder / "m.tif", probabilities=folder / "p.tif",
-            overwrite=True, device="cpu",
-        )  # fmt: skip
+    for cut in ({}, {"block_px": block_px, "batch_size": batch_size}):
+        bundle = bundle_of(Neighbourhood(), classes=3, tile_px=32, overlap=overlap, **cut)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sizing, "_KEPT_TILES_BYTES", kept_bytes)
+            predict(
+                folder / "s.tif", bundle, output=folder / "m.tif", probabilities=folder / "p.tif",
+                overwrite=True, device="cpu",
+            )  # fmt: skip
         with rasterio.open(folder / "p.tif") as raster:
             maps.append(raster.read())
-    for other in maps[1:]:
-        assert np.allclose(maps[0], other, atol=1e-5, equal_nan=True)
+    assert np.array_equal(*maps, equal_nan=True)
 
 
 def test_empty_tiles_never_reach_the_model(make_scene: MakeScene, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Registries take what other packages offer under the entry-point groups that CONTRIBUTING names."""
+"""Registries take what other packages offer under the groups that CONTRIBUTING names."""
 
 from __future__ import annotations
 

@@ -1,0 +1,144 @@
+"""How near mapping comes to the network alone: GeoTIFF to GeoTIFF against bare forward passes.
+
+Both in one run, in turns, over the same tiles of a made-up scene of 13 bands:
+
+    python benchmarks/bench_predict.py [SIDE_PX] [ROUNDS] [BACKBONE] [DEVICE]
+
+prints tiles per second of the bare forward pass at its best batch size, of the whole way, and
+the seconds of each stage.
+"""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import rasterio
+import torch
+from rasterio.windows import Window
+
+from rsmeta.bundle import BundleRecord, ModelBundle
+from rsmeta.config.model import ModelSpec
+from rsmeta.config.tuner import TunerSpec
+from rsmeta.geo.sensors import load_sensor
+from rsmeta.geo.tiling import TilePlan
+from rsmeta.models.build import build_network
+from rsmeta.workflows.predict import predict
+
+if TYPE_CHECKING:
+    from rsmeta.models.network import Network
+
+CLASSES = 10
+TILE_PX = 224
+OVERLAP_PX = 32
+BATCHES = (1, 2, 4, 8, 16)
+SENSOR = load_sensor("sentinel2_l1c")
+
+
+def make_scene(path: Path, side_px: int) -> None:
+    """Write noise in the 13 bands of Sentinel-2, tiled and compressed as products are."""
+    noise = np.random.default_rng(0).integers(1, 4000, (13, 512, 512)).astype(np.uint16)
+    with rasterio.open(
+        path, "w", driver="GTiff", width=side_px, height=side_px, count=13, dtype="uint16",
+        crs="EPSG:32633", transform=rasterio.transform.from_origin(5e5, 5e6, 10, 10), tiled=True,
+        blockxsize=512, blockysize=512, compress="deflate", nodata=0,
+    ) as file:  # fmt: skip
+        file.descriptions = tuple(band.name for band in SENSOR.bands)
+        for row in range(0, side_px, 512):
+            for col in range(0, side_px, 512):
+                height, width = min(512, side_px - row), min(512, side_px - col)
+                file.write(noise[:, :height, :width], window=Window(col, row, width, height))
+
+
+def make_bundle(backbone: str, batch_size: int) -> ModelBundle:
+    """Return a network with random weights, which take as long as any."""
+    torch.manual_seed(0)
+    spec = ModelSpec.model_validate({"backbone": backbone, "options": {"img_size": TILE_PX}})
+    tuner = TunerSpec.model_validate({"method": "head"})
+    network = build_network(
+        spec,
+        tuner,
+        bands=SENSOR.bands,
+        classes=CLASSES,
+        mean=np.full(13, 0.2),
+        std=np.full(13, 0.1),
+    ).eval()
+    bands = [
+        {"name": b.name, "common_name": b.common_name, "mean": 0.2, "std": 0.1}
+        for b in SENSOR.bands
+    ]
+    classes = [{"name": f"c{i}", "value": i, "colour": "#00ff00"} for i in range(CLASSES)]
+    tree: dict[str, Any] = {
+        "rsmeta": "bench", "created": "now", "bands": bands, "classes": classes,
+        "stem": {"strategy": None, "notes": (), "form": "standard", "normalisation": ""},
+        "read": {}, "tile_px": TILE_PX, "gsd_m": None, "backbone": {"name": backbone},
+        "model": spec, "tuner": tuner, "meta": {}, "training": {}, "weights_sha256": "0" * 64,
+        "predict": {"overlap": (OVERLAP_PX + 0.5) / TILE_PX, "batch_size": batch_size},
+    }  # fmt: skip
+    return ModelBundle(BundleRecord.model_validate(tree), network)
+
+
+@torch.inference_mode()
+def bare_seconds(network: Network, tiles: int, batch_size: int, device: str) -> float:
+    """Time the network alone, class probabilities included, over as many tiles."""
+    image = torch.rand(batch_size, 13, TILE_PX, TILE_PX, device=device)
+    valid = torch.ones(batch_size, TILE_PX, TILE_PX, dtype=torch.bool, device=device)
+    started = time.perf_counter()
+    for start in range(0, tiles, batch_size):
+        size = min(batch_size, tiles - start)
+        torch.softmax(network(image[:size], valid[:size]), dim=1).float().sum().item()
+    return time.perf_counter() - started
+
+
+def best_batch(network: Network, device: str) -> int:
+    """Return the batch size with the most tiles per second."""
+    rates = {}
+    for size in BATCHES:
+        bare_seconds(network, size, size, device)
+        rates[size] = 16 / bare_seconds(network, 16, size, device)
+        print(f"bare, batch {size}: {rates[size]:.2f} tiles/s", flush=True)
+    return max(rates, key=lambda size: rates[size])
+
+
+def main() -> None:
+    """Print the rates of each round, and the stages of the last."""
+    given = dict(enumerate(sys.argv[1:]))
+    side_px, rounds = int(given.get(0, 1500)), int(given.get(1, 3))
+    backbone, device = given.get(2, "vit_small_patch16_224"), given.get(3, "cpu")
+    print(f"{backbone}, {side_px} x {side_px} px, {device}, {platform.machine()}, ")
+    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, ", end="")
+    print(f"{datetime.now(UTC):%Y-%m-%d}")
+    network = make_bundle(backbone, 1).network.to(device)
+    batch = best_batch(network, device)
+    bundle = make_bundle(backbone, batch)
+    plan = TilePlan(side_px, side_px, TILE_PX, OVERLAP_PX, side_px)
+    tiles = len(plan.row_starts) * len(plan.col_starts)
+    ratios = []
+    with tempfile.TemporaryDirectory() as folder:
+        scene = Path(folder) / "scene.tif"
+        make_scene(scene, side_px)
+        for _ in range(rounds):
+            bare = bare_seconds(network, tiles, batch, device)
+            (result,) = predict(
+                scene, bundle, output=Path(folder) / "map.tif", overwrite=True, device=device
+            )
+            ratios.append(bare / result.seconds)
+            print(
+                f"{tiles} tiles: bare {tiles / bare:.2f} tiles/s, whole way "
+                f"{tiles / result.seconds:.2f} tiles/s ({result.tiles} computed), "
+                f"ratio {bare / result.seconds:.3f}",
+                flush=True,
+            )
+    stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in result.stages.items())
+    print(f"seconds of the last round: {stages}; median ratio {statistics.median(ratios):.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""How a growing map is shown: a bar on a terminal, else a line now and then."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rsmeta.workflows.predict import Progress
+
+
+@contextlib.contextmanager
+def map_progress(*, quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
+    """Give a function that shows how far a map is; none if nothing is to be shown."""
+    if quiet:
+        yield None
+    elif sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+        from rich.progress import Progress as Bar
+
+        columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()
+        with Bar(*columns, TextColumn("{task.fields[told]}"), console=Console(stderr=True)) as bar:
+            tasks: dict[str, Any] = {}
+
+            def advance(now: Progress) -> None:
+                if now.scene not in tasks:
+                    tasks[now.scene] = bar.add_task(now.scene, total=now.total_px, told="")
+                bar.update(tasks[now.scene], completed=now.done_px, told=_told(now))
+
+            yield advance
+    else:
+        yield _Lines()
+
+
+class _Lines:
+    """Echoes a line for each tenth of a scene."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, int] = {}
+
+    def __call__(self, now: Progress) -> None:
+        tenth = now.done_px * 10 // now.total_px
+        if tenth > self._said.get(now.scene, 0):
+            self._said[now.scene] = tenth
+            share = now.done_px / now.total_px
+            click.echo(f"{now.scene}: {share:.0%}, {_told(now)}", err=True)
+
+
+def _told(now: Progress) -> str:
+    from rsmeta.workflows.summary import peak_memory_bytes
+
+    return (
+        f"{now.done_px / 1e6:,.1f} of {now.total_px / 1e6:,.1f} Mpx, {now.tiles:,} tiles "
+        f"({now.skipped:,} empty), {now.px_per_s / 1e6:.2f} Mpx/s, {_duration(now.left_s)} left, "
+        f"{peak_memory_bytes() / 1e9:.1f} GB"
+    )
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,141 @@
+"""Threads joined by bounded queues: each works on what the one before it has made.
+
+A stage is an iterator that runs in a thread of its own, some items ahead of who takes them. An
+error in a stage comes out where its items are taken, and so travels to the end of the flow;
+leaving the flow, for whatever reason, ends all threads.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+    from types import TracebackType
+
+T = TypeVar("T")
+
+_POLL_S = 0.1
+#: A thread that is stuck, e.g. in a read from a dead server, is left behind after this time.
+_PATIENCE_S = 5.0
+
+
+class _Ended:
+    """Comes after the last item; with the error that ended a stage, if one did."""
+
+    def __init__(self, error: BaseException | None = None) -> None:
+        self.error = error
+
+
+class _StoppedError(Exception):
+    """Somebody has left the flow."""
+
+
+class Flow:
+    """Runs stages; a context that ends their threads.
+
+    Attributes:
+        seconds: Per stage, the time it worked: not what it waited for others.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._stopped = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._waited = threading.local()
+
+    def __enter__(self) -> Flow:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stopped.set()
+        for thread in self._threads:
+            thread.join(_PATIENCE_S)
+
+    def ahead(self, stage: str, items: Generator[T, None, None], depth: int) -> Iterator[T]:
+        """Run a stage in a thread, and return what it yields.
+
+        Args:
+            stage: Its name, for ``seconds``.
+            items: The stage.
+            depth: How many items it may be ahead, besides the one that it is at.
+        """
+        made: queue.Queue[Any] = queue.Queue(depth)
+        thread = threading.Thread(
+            target=self._run, args=(stage, items, made), name=f"rsmeta-{stage}", daemon=True
+        )
+        self._threads.append(thread)
+        thread.start()
+        return self._taken(made)
+
+    @property
+    def waited_s(self) -> float:
+        """How long the calling thread has waited for items."""
+        waited: float = getattr(self._waited, "seconds", 0.0)
+        return waited
+
+    def _run(self, stage: str, items: Generator[Any, None, None], made: queue.Queue[Any]) -> None:
+        ended = _Ended()
+        try:
+            for item in self._timed(stage, items):
+                self._put(made, item)
+        except _StoppedError:
+            return
+        except BaseException as error:  # raised again where the items are taken
+            ended = _Ended(error)
+        finally:
+            items.close()
+        try:
+            self._put(made, ended)
+        except _StoppedError:
+            return
+
+    def _timed(self, stage: str, items: Iterator[T]) -> Iterator[T]:
+        while True:
+            started, waited = time.perf_counter(), self.waited_s
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+            finally:
+                spent = time.perf_counter() - started
+                self.seconds[stage] += spent - (self.waited_s - waited)
+            yield item
+
+    def _taken(self, made: queue.Queue[Any]) -> Iterator[Any]:
+        while True:
+            started = time.perf_counter()
+            item = self._get(made)
+            self._waited.seconds = self.waited_s + time.perf_counter() - started
+            if not isinstance(item, _Ended):
+                yield item
+            elif item.error is not None:
+                raise item.error
+            else:
+                return
+
+    def _put(self, made: queue.Queue[Any], item: Any) -> None:
+        while not self._stopped.is_set():
+            try:
+                made.put(item, timeout=_POLL_S)
+            except queue.Full:
+                continue
+            return
+        raise _StoppedError
+
+    def _get(self, made: queue.Queue[Any]) -> Any:
+        while not self._stopped.is_set():
+            try:
+                return made.get(timeout=_POLL_S)
+            except queue.Empty:
+                continue
+        raise _StoppedError

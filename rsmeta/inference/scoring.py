@@ -1,0 +1,167 @@
+"""Second stage: tiles through the network, in batches that know no borders of blocks."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import torch
+
+from rsmeta.errors import RsmetaError
+from rsmeta.inference.reading import within
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable
+
+    from rasterio.windows import Window
+    from torch import Tensor
+
+    from rsmeta.geo.tiling import Turn
+    from rsmeta.inference.reading import ReadBlock
+
+    #: (image (B, C, h, w) float32 physical, valid (B, h, w) bool) -> scores (B, K, h, w).
+    Model: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class OpenedBlock:
+    """A block whose tiles will have been scored some items later.
+
+    Attributes:
+        block: As it was read, without its pixels.
+        valid: Of the block alone, (h, w) bool; none where nothing is valid.
+        computed: Tiles that go through the network for its sake.
+    """
+
+    block: ReadBlock
+    valid: np.ndarray | None
+    computed: int
+
+
+@dataclass(frozen=True)
+class ScoredTiles:
+    """A batch that has been through the network.
+
+    Attributes:
+        tiles: Where they lie.
+        scores: (B, K, tile, tile) float32, on the device.
+    """
+
+    tiles: tuple[Window, ...]
+    scores: Tensor
+
+
+class Scorer:
+    """Runs a model over batches; where memory does not suffice, over smaller ones from then on.
+
+    Args:
+        model: Maps chips in physical units to scores, e.g. class probabilities.
+        device: Where it is.
+        batch_size: Tiles at once.
+    """
+
+    def __init__(self, model: Model, device: torch.device, batch_size: int) -> None:
+        self._model = model
+        self._device = device
+        self.batch_size = self._said = batch_size
+
+    @torch.inference_mode()
+    def __call__(self, image: np.ndarray, valid: np.ndarray) -> Tensor:
+        """Return the scores (B, K, h, w) float32 of tiles (B, C, h, w) with valid (B, h, w).
+
+        Raises:
+            RsmetaError: There is not even memory for one tile.
+        """
+        parts = []
+        done = 0
+        while done < len(image):
+            batch = slice(done, done + self.batch_size)
+            inputs = (torch.from_numpy(array[batch]).to(self._device) for array in (image, valid))
+            try:
+                parts.append(self._model(*inputs).float())
+            except torch.OutOfMemoryError:
+                self._take_less()
+            else:
+                done += self.batch_size
+        self._say_if_less()
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _take_less(self) -> None:
+        if self.batch_size == 1:
+            raise RsmetaError(
+                f"{self._device} has not enough memory for a single tile; choose another --device, "
+                f"or a model with smaller tiles"
+            ) from None
+        self.batch_size //= 2
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _say_if_less(self) -> None:
+        if self.batch_size < self._said:
+            self._said = self.batch_size
+            logger.warning(
+                "%s ran out of memory; going on with %d tiles at once",
+                self._device,
+                self.batch_size,
+            )
+
+
+def score_tiles(
+    blocks: Iterable[ReadBlock], scorer: Scorer
+) -> Generator[OpenedBlock | ScoredTiles, None, None]:
+    """Yield each block, and soon after it the tiles that it needs and no block before it had.
+
+    A tile that a later block of the same strip touches is not computed again.
+    """
+    known: dict[Window, Turn] = {}
+    batch = _Batch()
+    for block in blocks:
+        turn = block.strip.turn(block.window)
+        known = {tile: last for tile, last in known.items() if last >= turn}
+        new = [tile for tile in block.tiles if tile not in known]
+        known |= {tile: block.strip.last_turn(tile) for tile in new}
+        yield _opened(block, len(new))
+        for tile in new:
+            batch.add(block, tile)
+            if len(batch.tiles) >= scorer.batch_size:
+                yield batch.scored(scorer)
+                batch = _Batch()
+        batch.let_go()
+    if batch.tiles:
+        yield batch.scored(scorer)
+
+
+def _opened(block: ReadBlock, computed: int) -> OpenedBlock:
+    valid = None
+    if block.valid is not None:
+        valid = block.valid[within(block.window, block.origin)].copy()
+    return OpenedBlock(block.without_pixels(), valid, computed)
+
+
+class _Batch:
+    """Tiles that wait until there are enough of them."""
+
+    def __init__(self) -> None:
+        self.tiles: list[Window] = []
+        self._images: list[np.ndarray] = []
+        self._valid: list[np.ndarray] = []
+
+    def add(self, block: ReadBlock, tile: Window) -> None:
+        if block.data is None or block.valid is None:
+            raise ValueError(f"{block.window} has tiles and no pixels")
+        place = within(tile, block.origin)
+        self.tiles.append(tile)
+        self._images.append(block.data[:, *place])
+        self._valid.append(block.valid[place])
+
+    def let_go(self) -> None:
+        """Keep copies of what is a view: the pixels of a whole block would stay for a few tiles."""
+        self._images = [image.copy() for image in self._images]
+        self._valid = [valid.copy() for valid in self._valid]
+
+    def scored(self, scorer: Scorer) -> ScoredTiles:
+        return ScoredTiles(tuple(self.tiles), scorer(np.stack(self._images), np.stack(self._valid)))

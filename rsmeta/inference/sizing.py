@@ -1,0 +1,90 @@
+"""How large blocks, batches and strips may be, from the memory that is free."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from rsmeta.geo.tiling import TilePlan
+
+#: Sides of blocks to choose from: whole tiles of the output, the largest that fits first.
+BLOCKS_PX = (2048, 1024, 512)
+#: What may be taken of the memory that is free: others on the machine, and the network, want some.
+_SHARE = 0.25
+#: For tiles that wait for the next row of blocks.
+_KEPT_TILES_BYTES = 128 * 2**20
+_BATCH = {"cpu": 8, "cuda": 64}
+_FLOAT = 4
+# Blocks under way at once: read, waiting and computed; blended, waiting and written.
+_BLOCKS_READ, _BLOCKS_BLENDED = 3, 3
+
+
+def choose_block_px(*, bands: int, classes: int, tile_px: int, free_bytes: int) -> int:
+    """Return the side of the largest block that fits into a part of the free memory.
+
+    Args:
+        bands: Bands of a scene, as the model wants them.
+        classes: Scores per pixel.
+        tile_px: Side of a tile; on average a block is read with half a tile around it.
+        free_bytes: Memory that is free.
+    """
+
+    def needs(side: int) -> int:
+        read = _BLOCKS_READ * bands * (side + tile_px) ** 2
+        return _FLOAT * (read + _BLOCKS_BLENDED * classes * side**2)
+
+    fitting = (side for side in BLOCKS_PX if needs(side) <= _SHARE * free_bytes)
+    return next(fitting, BLOCKS_PX[-1])
+
+
+def choose_batch_size(device: torch.device) -> int:
+    """Return how many tiles to begin with: on a GPU many, where memory ends fewer are taken."""
+    return _BATCH[device.type]
+
+
+def choose_strip_blocks(plan: TilePlan, classes: int) -> int:
+    """Return how many blocks wide a strip may be, so that the tiles kept for it fit in memory.
+
+    Of the tiles across the lower edge of a block, what lies below it is kept: up to a tile high.
+    """
+    repeated = plan.tile_px / (plan.tile_px - plan.overlap_px)
+    per_block = plan.block_px * plan.tile_px * repeated**2 * classes * _FLOAT
+    return max(1, int(_KEPT_TILES_BYTES / per_block))
+
+
+def choose_blending(plan: TilePlan, classes: int, device: torch.device) -> torch.device:
+    """Return where to blend: beside the network if there is room, else in main memory."""
+    if device.type != "cuda":
+        return device
+    free, _ = torch.cuda.mem_get_info(device)
+    needed = 2 * _FLOAT * classes * plan.block_px**2 + _KEPT_TILES_BYTES
+    return device if needed <= _SHARE * free else torch.device("cpu")
+
+
+def free_memory_bytes() -> int:
+    """Return the memory that this process may still take: the machine's, or its control group's."""
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    found = [_meminfo_bytes() or free, *_cgroup_bytes()]
+    return max(min(found), 0)
+
+
+def _meminfo_bytes() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if "MemAvailable" in line), None)
+
+
+def _cgroup_bytes() -> list[int]:
+    """Source: the Linux kernel's "Control Group v2", memory interface files."""
+    folder = Path("/sys/fs/cgroup")
+    try:
+        limit, used = ((folder / f"memory.{n}").read_text() for n in ("max", "current"))
+    except OSError:
+        return []
+    return [] if limit.strip() == "max" else [int(limit) - int(used)]

@@ -1,0 +1,73 @@
+"""Memory is set by block and batch; a wider scene adds the tiles that are kept for the next row."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.windows import Window
+
+ROOT = Path(__file__).resolve().parents[2]
+
+#: Maps a scene with one convolution; a process of its own, since memory counts per process.
+_MAP = """
+import sys
+from torch import nn
+from rsmeta.workflows.predict import predict
+from tests.unit.mapping_bundles import bundle_of
+
+class Tiny(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(2, 3, 3, padding=1)
+
+    def forward(self, image, valid):
+        return self.layer(image)
+
+bundle = bundle_of(Tiny(), classes=3, tile_px=224, overlap=0.15, block_px=1024)
+scene, output = sys.argv[1:]
+predict(scene, bundle, output=output, summary=output + ".json", device="cpu")
+"""
+
+
+def write_scene(path: Path, side_px: int) -> None:
+    """Write a scene without holes, the same noise in every tile."""
+    noise = np.random.default_rng(0).integers(1, 255, (2, 512, 512), dtype=np.uint8)
+    with rasterio.open(
+        path, "w", driver="GTiff", width=side_px, height=side_px, count=2, dtype="uint8",
+        crs="EPSG:32633", transform=rasterio.transform.from_origin(5e5, 5e6, 10, 10), tiled=True,
+        blockxsize=512, blockysize=512,
+    ) as file:  # fmt: skip
+        file.descriptions = ("red", "nir")
+        for row in range(0, side_px, 512):
+            for col in range(0, side_px, 512):
+                height, width = min(512, side_px - row), min(512, side_px - col)
+                file.write(noise[:, :height, :width], window=Window(col, row, width, height))
+
+
+def peak_bytes(folder: Path, side_px: int) -> int:
+    """Map a scene of that size; return the most memory that it took."""
+    scene, output = folder / f"{side_px}.tif", folder / f"{side_px}_map.tif"
+    write_scene(scene, side_px)
+    subprocess.run([sys.executable, "-c", _MAP, str(scene), str(output)], cwd=ROOT, check=True)
+    told = json.loads(output.with_name(f"{output.name}.json").read_text())
+    for path in (scene, output):
+        path.unlink()
+    peak: int = told["peak_memory_bytes"]
+    return peak
+
+
+#: What may be kept of tiles, however wide a scene is; see ``rsmeta/inference/sizing.py``.
+KEPT_BYTES = 128 * 2**20
+
+
+@pytest.mark.slow
+def test_peak_memory_does_not_grow_with_the_scene(tmp_path: Path) -> None:
+    small, large = (peak_bytes(tmp_path, side_px) for side_px in (4_000, 16_000))
+    print(f"{small / 1e6:.0f} MB for 4 000², {large / 1e6:.0f} MB for 16 000²")  # noqa: T201
+    assert large <= small + KEPT_BYTES

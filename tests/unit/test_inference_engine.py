@@ -1,0 +1,262 @@
+"""The engine itself: full batches, no tile twice, little memory, and errors that come out."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+from rasterio.windows import Window
+
+from rsmeta.errors import RsmetaError, SceneUnreadableError
+from rsmeta.geo.coverage import may_hold_data
+from rsmeta.geo.scene import Scene, open_scene
+from rsmeta.geo.tiling import TilePlan
+from rsmeta.inference import sizing
+from rsmeta.inference.augment import augmented
+from rsmeta.inference.engine import run_blocks
+from rsmeta.inference.flow import Flow
+from tests.unit.mapping_bundles import random_scene
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from rsmeta.inference.engine import Block
+    from tests.conftest import MakeScene
+
+
+@pytest.fixture
+def scene(tmp_path: Path, make_scene: MakeScene) -> Scene:
+    random_scene(make_scene, tmp_path / "s.tif", (150, 211), 3, holes=False)
+    return open_scene(tmp_path / "s.tif")
+
+
+def blocks_of(
+    model: Any, scene: Scene, plan: TilePlan, *, strip_blocks: int = 100, **options: Any
+) -> list[Block]:
+    with Flow() as flow:
+        strips = plan.strips(strip_blocks=strip_blocks)
+        return list(run_blocks(model, scene, plan, flow=flow, strips=strips, **options))
+
+
+def plan_of(scene: Scene, block_px: int = 48) -> TilePlan:
+    return TilePlan(*scene.grid.shape, tile_px=32, overlap_px=8, block_px=block_px)
+
+
+class Recorder:
+    """Returns its input, and remembers the sizes of batches."""
+
+    def __init__(self, most: int = 1000) -> None:
+        self.most = most
+        self.sizes: list[int] = []
+
+    def __call__(self, image: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        if len(image) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        self.sizes.append(len(image))
+        return image
+
+
+def test_batches_are_full_across_blocks_and_no_tile_is_computed_twice(scene: Scene) -> None:
+    model, plan = Recorder(), plan_of(scene)
+    blocks = blocks_of(model, scene, plan, batch_size=7)
+    assert len(blocks) == 4 * 5
+    assert set(model.sizes[:-1]) == {7}
+    assert model.sizes[-1] <= 7
+    assert sum(model.sizes) == len(plan.row_starts) * len(plan.col_starts)
+    assert sum(block.tiles for block in blocks) == sum(model.sizes)
+
+
+def test_narrow_strips_compute_the_tiles_between_them_again(scene: Scene) -> None:
+    whole, narrow = Recorder(), Recorder()
+    blocks = blocks_of(whole, scene, plan_of(scene))
+    others = {
+        block.window: block for block in blocks_of(narrow, scene, plan_of(scene), strip_blocks=2)
+    }
+    assert sum(narrow.sizes) > sum(whole.sizes)
+    for block in blocks:
+        assert np.array_equal(block.scores, others[block.window].scores)
+
+
+def test_finished_blocks_are_left_out(scene: Scene) -> None:
+    everything = blocks_of(Recorder(), scene, plan_of(scene))
+    finished = {block.window for block in everything[:7]}
+    rest = blocks_of(Recorder(), scene, plan_of(scene), finished=finished)
+    assert [block.window for block in rest] == [block.window for block in everything[7:]]
+    for block, again in zip(everything[7:], rest, strict=True):
+        assert np.array_equal(block.scores, again.scores)
+
+
+def test_where_memory_ends_batches_become_smaller_and_this_is_said_once(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    scarce = Recorder(most=3)
+    blocks = blocks_of(scarce, scene, plan_of(scene), batch_size=8)
+    assert max(scarce.sizes) == 2
+    assert [r.getMessage() for r in caplog.records] == [
+        "cpu ran out of memory; going on with 2 tiles at once"
+    ]
+    for block, other in zip(blocks, blocks_of(Recorder(), scene, plan_of(scene)), strict=True):
+        assert np.array_equal(block.scores, other.scores)
+
+
+def test_no_memory_for_one_tile_is_an_error(scene: Scene) -> None:
+    with pytest.raises(RsmetaError, match="not enough memory for a single tile"):
+        blocks_of(Recorder(most=0), scene, plan_of(scene))
+
+
+def own_threads() -> list[str]:
+    return [t.name for t in threading.enumerate() if t.name.startswith("rsmeta")]
+
+
+def test_an_error_in_the_network_comes_out_and_ends_all_threads(scene: Scene) -> None:
+    def wrong(image: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        raise ZeroDivisionError("in the network")
+
+    with pytest.raises(ZeroDivisionError, match="in the network"):
+        blocks_of(wrong, scene, plan_of(scene))
+    assert own_threads() == []
+
+
+def test_an_error_while_reading_comes_out_and_ends_all_threads(scene: Scene) -> None:
+    with rasterio.open(scene.source) as file:
+        end = file.width * file.height * 4
+    with open(scene.source, "r+b") as file:  # noqa: PTH123 - truncated in place
+        file.truncate(end)
+    with pytest.raises(SceneUnreadableError, match="is it complete"):
+        blocks_of(Recorder(), scene, plan_of(scene))
+    assert own_threads() == []
+
+
+def test_who_leaves_ends_all_threads(scene: Scene) -> None:
+    plan = plan_of(scene, 16)
+    with Flow() as flow:
+        next(run_blocks(Recorder(), scene, plan, flow=flow, strips=plan.strips()))
+        assert len(own_threads()) >= 3
+    assert own_threads() == []
+
+
+def test_a_stage_is_ahead_by_its_depth_and_no_more() -> None:
+    made = []
+
+    def numbers() -> Iterator[int]:
+        for number in range(100):
+            made.append(number)
+            yield number
+
+    with Flow() as flow:
+        taken = flow.ahead("numbers", (n for n in numbers()), 3)
+        assert next(taken) == 0
+        while len(made) < 5:
+            threading.Event().wait(0.01)
+        threading.Event().wait(0.1)
+        # One taken, three waiting, one in hand.
+        assert made == [0, 1, 2, 3, 4]
+        assert list(taken) == list(range(1, 100))
+    assert flow.seconds.keys() == {"numbers"}
+
+
+# -- sparse scenes -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sparse(tmp_path: Path) -> Scene:
+    """A scene of 2048 x 2048 pixels that stores one tile of 128 x 128, at (640, 1280)."""
+    path = tmp_path / "sparse.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", width=2048, height=2048, count=2, dtype="uint16", nodata=0,
+        crs="EPSG:32633", transform=rasterio.transform.from_origin(5e5, 5e6, 10, 10), tiled=True,
+        blockxsize=128, blockysize=128, sparse_ok=True, interleave="band",
+    ) as file:  # fmt: skip
+        pixels = np.ones((2, 128, 128), np.uint16)
+        pixels[:, :64] = 0
+        file.write(pixels, window=Window(1280, 640, 128, 128))
+        file.descriptions = ("red", "nir")
+    return open_scene(path)
+
+
+def test_where_a_sparse_file_may_hold_data(sparse: Scene) -> None:
+    held = [
+        (col, row)
+        for row in range(0, 2048, 64)
+        for col in range(0, 2048, 64)
+        if may_hold_data(sparse, Window(col, row, 64, 64))
+    ]
+    assert held == [(1280, 640), (1344, 640), (1280, 704), (1344, 704)]
+    assert not may_hold_data(sparse, Window(-50, -50, 40, 40))
+    assert may_hold_data(sparse, Window(-50, -50, 4000, 4000))
+
+
+def test_a_file_whose_unwritten_tiles_read_as_data_may_hold_data(
+    tmp_path: Path, make_scene: MakeScene
+) -> None:
+    path = make_scene(
+        tmp_path / "s.tif", np.zeros((2, 64, 64), np.uint8), descriptions=("red", "nir"),
+        tiled=True, blockxsize=16, blockysize=16, sparse_ok=True,
+    )  # fmt: skip
+    assert may_hold_data(open_scene(path), Window(0, 0, 16, 16))
+
+
+def test_blocks_that_nothing_is_stored_for_are_not_read(
+    sparse: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Window] = []
+    really = Scene.read
+
+    def watched(scene: Scene, window: Window) -> Any:
+        read.append(window)
+        return really(scene, window)
+
+    monkeypatch.setattr(Scene, "read", watched)
+    model, plan = Recorder(), TilePlan(2048, 2048, 32, 8, block_px=256)
+    blocks = blocks_of(model, sparse, plan)
+    assert len(blocks) == 64
+    assert sum(window.width * window.height for window in read) < 500 * 500
+    assert [b.window for b in blocks if b.scores is not None] == [Window(1280, 512, 256, 256)]
+    valid = np.zeros((2048, 2048), bool)
+    valid[704:768, 1280:1408] = True
+    full = [tile for tile in plan.tiles(Window(0, 0, 2048, 2048)) if valid[tile.toslices()].any()]
+    assert sum(model.sizes) == len(full)
+    total = len(plan.row_starts) * len(plan.col_starts)
+    assert sum(block.skipped for block in blocks) == total - len(full)
+
+
+# -- sizes and views ---------------------------------------------------------------------------
+
+
+def test_blocks_fit_into_a_part_of_the_free_memory() -> None:
+    def chosen(gigabytes: float) -> int:
+        return sizing.choose_block_px(
+            bands=13, classes=10, tile_px=224, free_bytes=int(gigabytes * 2**30)
+        )
+
+    assert [chosen(gigabytes) for gigabytes in (64, 8, 2, 0.1)] == [2048, 2048, 1024, 512]
+
+
+def test_strips_are_as_wide_as_the_tiles_kept_for_them_allow() -> None:
+    plan = TilePlan(100_000, 100_000, tile_px=224, overlap_px=32, block_px=2048)
+    few, many = (sizing.choose_strip_blocks(plan, classes) for classes in (2, 1000))
+    assert few > 4
+    assert many == 1
+
+
+def test_free_memory_is_that_of_the_machine_or_less() -> None:
+    assert 0 < sizing.free_memory_bytes() < 2**50
+
+
+@pytest.mark.parametrize(("views", "count"), [("none", 1), ("flips", 4), ("all", 8)])
+def test_views_are_put_back_before_they_are_averaged(views: Any, count: int) -> None:
+    seen = []
+
+    def model(image: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        assert torch.equal(valid, image[:, 0] > 0)
+        seen.append(image)
+        return image
+
+    image = torch.arange(-20.0, 30.0).reshape(1, 2, 5, 5)
+    torch.testing.assert_close(augmented(model, views)(image, image[:, 0] > 0), image)
+    assert len({view.numpy().tobytes() for view in seen}) == len(seen) == count
