@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rsmeta.geo.tiling import Blend, TilePlan, Turn
+
+    #: Number of a strip and a tile: neighbouring strips hold other parts of the tiles they share.
+    _Key: TypeAlias = tuple[int, Window]
 
 
 @dataclass(frozen=True)
@@ -55,23 +58,23 @@ def blend_tiles(
         where: Device that holds the tiles which are waited with, and the sums.
     """
     opened: deque[_Sum] = deque()
-    scores: dict[Window, _Scores] = {}
-    last: dict[Window, Turn] = {}
+    scores: dict[_Key, _Scores] = {}
+    last: dict[_Key, Turn] = {}
     for item in items:
         if isinstance(item, OpenedBlock):
             opened.append(_Sum(item, plan, blend, where))
             strip = item.block.strip
-            last |= {tile: strip.last_turn(tile) for tile in item.block.tiles}
+            last |= {(strip.number, t): strip.last_turn(t) for t in item.block.tiles}
         else:
             moved = item.scores.to(where)
             # A clone each: one tile that is kept must not keep its batch.
-            new = zip(item.tiles, moved, strict=True)
-            scores |= {tile: _Scores(part.clone(), 0) for tile, part in new}
+            new = zip(item.keys, moved, strict=True)
+            scores |= {key: _Scores(part.clone(), 0) for key, part in new}
         while opened and opened[0].advance(scores):
             finished = opened.popleft()
             turn = finished.turn
-            last = {tile: when for tile, when in last.items() if when > turn}
-            scores = {tile: part for tile, part in scores.items() if tile in last}
+            last = {key: when for key, when in last.items() if when > turn}
+            scores = {key: part for key, part in scores.items() if key in last}
             finished.let_go(scores)
             yield finished.block()
 
@@ -103,22 +106,21 @@ class _Sum:
         self.turn = opened.block.strip.turn(opened.block.window)
 
     @torch.inference_mode()
-    def advance(self, scores: dict[Window, _Scores]) -> bool:
+    def advance(self, scores: dict[_Key, _Scores]) -> bool:
         """Add the tiles that are there, in order; return whether none is missing."""
-        while self._missing and self._missing[0] in scores:
-            tile = self._missing.popleft()
-            self._add(tile, scores[tile])
+        while self._missing and (key := (self.turn[0], self._missing[0])) in scores:
+            self._add(self._missing.popleft(), scores[key])
         return not self._missing
 
-    def let_go(self, scores: dict[Window, _Scores]) -> None:
+    def let_go(self, scores: dict[_Key, _Scores]) -> None:
         """Keep of tiles that no other block in this row touches what the next row needs."""
         window, strip = self._opened.block.window, self._opened.block.strip.window
         bottom, right = window.row_off + window.height, window.col_off + window.width
         is_last = right == strip.col_off + strip.width
         for tile in self._opened.block.tiles:
-            row = int(bottom - tile.row_off)
-            if tile in scores and (is_last or tile.col_off + tile.width <= right):
-                scores[tile] = scores[tile].below(row)
+            key = self.turn[0], tile
+            if key in scores and (is_last or tile.col_off + tile.width <= right):
+                scores[key] = scores[key].below(int(bottom - tile.row_off))
 
     def _add(self, tile: Window, scores: _Scores) -> None:
         window = self._opened.block.window

@@ -47,11 +47,11 @@ class ScoredTiles:
     """A batch that has been through the network.
 
     Attributes:
-        tiles: Where they lie.
+        keys: The strip that each is for, by number, and where it lies.
         scores: (B, K, tile, tile) float32, on the device.
     """
 
-    tiles: tuple[Window, ...]
+    keys: tuple[tuple[int, Window], ...]
     scores: Tensor
 
 
@@ -127,11 +127,11 @@ def score_tiles(
         yield _opened(block, len(new))
         for tile in new:
             batch.add(block, tile)
-            if len(batch.tiles) >= scorer.batch_size:
+            if len(batch.keys) >= scorer.batch_size:
                 yield batch.scored(scorer)
                 batch = _Batch()
         batch.let_go()
-    if batch.tiles:
+    if batch.keys:
         yield batch.scored(scorer)
 
 
@@ -146,7 +146,7 @@ class _Batch:
     """Tiles that wait until there are enough of them."""
 
     def __init__(self) -> None:
-        self.tiles: list[Window] = []
+        self.keys: list[tuple[int, Window]] = []
         self._images: list[np.ndarray] = []
         self._valid: list[np.ndarray] = []
 
@@ -154,7 +154,7 @@ class _Batch:
         if block.data is None or block.valid is None:
             raise ValueError(f"{block.window} has tiles and no pixels")
         place = within(tile, block.origin)
-        self.tiles.append(tile)
+        self.keys.append((block.strip.number, tile))
         self._images.append(block.data[:, *place])
         self._valid.append(block.valid[place])
 
@@ -164,4 +164,4 @@ class _Batch:
         self._valid = [valid.copy() for valid in self._valid]
 
     def scored(self, scorer: Scorer) -> ScoredTiles:
-        return ScoredTiles(tuple(self.tiles), scorer(np.stack(self._images), np.stack(self._valid)))
+        return ScoredTiles(tuple(self.keys), scorer(np.stack(self._images), np.stack(self._valid)))

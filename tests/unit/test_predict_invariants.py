@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import rasterio
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -141,6 +141,8 @@ class Neighbourhood(nn.Module):
     batch_size=st.integers(1, 9),
     kept_bytes=st.sampled_from([1, 10**5, 10**9]),
 )
+@example(shape=(1, 17), dtype="float32", overlap=0.0, block_px=16, batch_size=2, kept_bytes=1)
+@example(shape=(90, 90), dtype="uint16", overlap=0.7, block_px=20, batch_size=3, kept_bytes=1)
 def test_scores_do_not_depend_on_block_batch_or_strip(
     make_scene: MakeScene, folder: Path, shape: tuple[int, int], dtype: str, overlap: float,
     block_px: int, batch_size: int, kept_bytes: int,
