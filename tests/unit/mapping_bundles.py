@@ -30,7 +30,6 @@ def bundle_of(network: Any, *, classes: int, **predict_settings: Any) -> ModelBu
             ],
             "stem": {"strategy": None, "notes": (), "form": "standard", "normalisation": "none"},
             "read": {},
-            "stem": {"strategy": None, "notes": [], "form": "standard", "normalisation": ""},
             "tile_px": tile_px,
             "gsd_m": None,
             "backbone": {"name": "none"},
