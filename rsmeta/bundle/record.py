@@ -16,6 +16,7 @@ from rsmeta.geo.scene import ReadRules
 from rsmeta.geo.sensors import Band
 from rsmeta.heads.output import OutputSpec
 from rsmeta.models.records import InputForm
+from rsmeta.tasks import TASKS, Task
 
 #: Version of the bundle layout; a bundle of another version is refused.
 FORMAT = 3
@@ -123,6 +124,11 @@ class BundleRecord(Strict):
     predict: PredictSettings
     training: dict[str, Any] = Field(description="seed, steps, parameters, metrics")
     weights_sha256: str
+
+    @property
+    def made_task(self) -> Task:
+        """The task that it was trained for."""
+        return TASKS[self.task](self.per == "pixel")
 
     @property
     def output(self) -> OutputSpec:
