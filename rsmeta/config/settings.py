@@ -8,11 +8,13 @@ from pydantic import Field, model_validator
 
 from rsmeta.config.base import Strict
 from rsmeta.config.data import DataSettings
+from rsmeta.config.images import Data
 from rsmeta.config.loss import LossSpec
 from rsmeta.config.meta import MetaSettings
 from rsmeta.config.model import ModelSpec
 from rsmeta.config.trainer import TrainerSettings
 from rsmeta.config.tuner import Tuner, TunerSpec
+from rsmeta.errors import ConfigError
 
 
 class PredictSettings(Strict):
@@ -45,7 +47,7 @@ class Settings(Strict):
     """Everything that a run is determined by."""
 
     seed: int = Field(default=0, ge=0, description="seed of everything that is random")
-    data: DataSettings = Field(description="scenes, labels, classes, splits, chips")
+    data: Data = Field(description="scenes or images, labels, classes, splits, chips")
     model: ModelSpec = Field(default=ModelSpec(), description="backbone, stem and head")
     tuner: Tuner = Field(
         default=TunerSpec(), description="what is trained, and how; a list of methods combines them"
@@ -56,6 +58,19 @@ class Settings(Strict):
         default=TrainerSettings(), description="Lightning's trainer and the optimizer"
     )
     predict: PredictSettings = Field(default=PredictSettings(), description="how maps are made")
+
+    @property
+    def scenes(self) -> DataSettings:
+        """The ``data`` section where it names labelled scenes.
+
+        Raises:
+            ConfigError: It names images with one label each.
+        """
+        if type(self.data) is not DataSettings:
+            raise ConfigError(
+                f"data.kind={self.data.kind} has one label per image, and not one per pixel"
+            )
+        return self.data
 
     @model_validator(mode="after")
     def _steps_of_scales_survive(self) -> Settings:

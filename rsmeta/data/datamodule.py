@@ -44,6 +44,7 @@ class SceneDataModule(LightningDataModule):
         seed: Seed of the split and of the draws.
         bands: Bands to read, by name; none: those of the settings or of the first scene.
         meta: May hold out a part of the training ground for the scales of the adapters.
+        epochs: Epochs of the whole training, for ``sampling=progressive``.
 
     Raises:
         RsmetaError: A scene, its bands, its labels or the split cannot be used.
@@ -56,10 +57,12 @@ class SceneDataModule(LightningDataModule):
         seed: int,
         bands: tuple[Band, ...] | None = None,
         meta: MetaSettings | None = None,
+        epochs: int = 1,
     ) -> None:
         super().__init__()
         self.settings = settings
         self.seed = seed
+        self.epochs = epochs
         self.parts = assemble(settings, seed=seed, bands=bands)
         self.bands = self.parts["train"][0].labelled.scene.bands
         self._held_out: list[ScenePart] = []
@@ -94,8 +97,9 @@ class SceneDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return random chips where training labels are."""
         sampler = RandomChipSampler(
-            self._draw(self.parts["train"]), length=self.settings.chips_per_epoch, seed=self.seed
-        )
+            self._draw(self.parts["train"]), length=self.settings.chips_per_epoch, seed=self.seed,
+            epochs=self.epochs,
+        )  # fmt: skip
         return self._loader("train", sampler, drop_last=True)
 
     def outer_dataloader(

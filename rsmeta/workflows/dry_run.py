@@ -46,10 +46,10 @@ def dry_run(
         RsmetaError: What would stop training before its first step.
     """
     settings = config if isinstance(config, Settings) else load_settings(config, overrides)
-    data = SceneDataModule(settings.data, seed=settings.seed)
+    data = SceneDataModule(settings.scenes, seed=settings.seed)
     count = len(data.bands)
     network = build_network(
-        settings.model, settings.tuner, bands=data.bands, classes=len(settings.data.classes),
+        settings.model, settings.tuner, bands=data.bands, classes=len(settings.scenes.classes),
         mean=[0.0] * count, std=[1.0] * count, meta=settings.meta,
     )  # fmt: skip
     tell(network)

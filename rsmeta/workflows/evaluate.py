@@ -51,11 +51,11 @@ def evaluate(
     settings = load_settings(config, overrides)
     loaded = load_bundle(bundle)
     trained = [spec.name for spec in loaded.record.classes]
-    named = [spec.name for spec in settings.data.classes]
+    named = [spec.name for spec in settings.scenes.classes]
     if trained != named:
         raise ConfigError(f"the bundle's classes are {trained}, data.classes are {named}")
     bands = tuple(band.band for band in loaded.record.bands)
-    data = SceneDataModule(settings.data, seed=settings.seed, bands=bands)
+    data = SceneDataModule(settings.scenes, seed=settings.seed, bands=bands)
     module = SegmentationModule(
         loaded.network, build_loss(settings.loss, data.class_counts), SegmentationMetrics(named),
         settings,

@@ -89,15 +89,17 @@ def train(
     seed_everything(settings.seed, workers=True, verbose=False)
     started = time.monotonic()
     check_strategy(settings.meta.strategy)
-    data = SceneDataModule(settings.data, seed=settings.seed, meta=settings.meta)
+    data = SceneDataModule(
+        settings.scenes, seed=settings.seed, meta=settings.meta, epochs=settings.trainer.max_epochs
+    )
     mean, std = data.statistics
     network = build_network(
-        settings.model, settings.tuner, bands=data.bands, classes=len(settings.data.classes),
+        settings.model, settings.tuner, bands=data.bands, classes=len(settings.scenes.classes),
         mean=mean, std=std, meta=settings.meta,
     )  # fmt: skip
     tell(network)
     _tell_parameters(network)
-    metrics = SegmentationMetrics([spec.name for spec in settings.data.classes])
+    metrics = SegmentationMetrics([spec.name for spec in settings.scenes.classes])
     loss = build_loss(settings.loss, data.class_counts)
     module = SegmentationModule(network, loss, metrics, settings)
     with begun(output, settings) if leads else contextlib.nullcontext():
@@ -134,7 +136,7 @@ def describe(
         rsmeta=rsmeta.__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         bands=bands,
-        classes=settings.data.classes,
+        classes=settings.scenes.classes,
         stem=StemRecord(
             strategy=stem.strategy,
             notes=stem.notes,
