@@ -37,11 +37,26 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str | int) else value
 
 
-_Names = Annotated[
+Names = Annotated[
     tuple[str, ...], BeforeValidator(_as_list, json_schema_input_type=list[str] | str)
 ]
 _Values = Annotated[
     tuple[int, ...], BeforeValidator(_as_list, json_schema_input_type=list[int] | int)
+]
+
+
+#: Other words for the same draws; scenes and images share one set of names.
+_SAMPLING_WORDS = {"uniform": "instance", "balanced": "class"}
+
+SamplingName = Literal["instance", "sqrt", "class", "progressive", "down"]
+
+#: How often each class is drawn.
+Sampling = Annotated[
+    SamplingName,
+    BeforeValidator(
+        lambda given: _SAMPLING_WORDS.get(given, given) if isinstance(given, str) else given,
+        json_schema_input_type=SamplingName | Literal["uniform", "balanced"],
+    ),
 ]
 
 
@@ -51,7 +66,7 @@ class ClassSpec(Strict):
     name: Annotated[str, AfterValidator(_printable)] = Field(
         min_length=1, description="class name, as in the class column of polygons"
     )
-    value: int = Field(ge=0, lt=CLASS_NODATA, description="value in label rasters and in the map")
+    value: int = Field(ge=0, lt=65535, description="value in label rasters and in the map")
     colour: Annotated[str, AfterValidator(_hex_colour)] = Field(description="#rrggbb in the map")
 
     @property
@@ -60,7 +75,7 @@ class ClassSpec(Strict):
         return (int(self.colour[1:3], 16), int(self.colour[3:5], 16), int(self.colour[5:7], 16))
 
 
-def _class_specs(given: Any) -> Any:
+def class_specs(given: Any) -> Any:
     """Read ``[name, …]``, ``{value: name, …}`` or ``[{name, value, colour}, …]``."""
     if isinstance(given, dict):
         entries: list[Any] = [
@@ -147,7 +162,9 @@ class SplitSettings(Strict):
 class AugmentSettings(Strict):
     """Random changes of training chips, made on the device."""
 
-    flip: bool = Field(default=True, description="mirror left-right and top-bottom")
+    flip: Literal["horizontal"] | bool = Field(
+        default=True, description="mirror left-right and top-bottom; or horizontal: left-right only"
+    )
     rotate: bool = Field(default=True, description="turn by multiples of 90 degrees")
     gain: float = Field(
         default=0.2, ge=0, le=2, description="all bands times exp(±gain): light, haze, season"
@@ -157,13 +174,10 @@ class AugmentSettings(Strict):
     )
 
 
-class SceneSettings(Strict):
-    """Unlabelled scenes and the chips drawn from them; file names are relative to ``root``."""
+class ReadSettings(Strict):
+    """What files lie where, how their numbers are read, and how batches are made of them."""
 
     root: Path = Field(default=Path(), description="folder that the file names start from")
-    scenes: _Names = Field(
-        description="training scenes: files, folders or patterns such as '*.tif'"
-    )
     sensor: str | dict[str, Any] | None = Field(
         default=None, description="sensor name, YAML file or mapping; none: from the bands"
     )
@@ -171,7 +185,7 @@ class SceneSettings(Strict):
         default=None, description="names of the files' bands in file order, where they lack them"
     )
     use_bands: tuple[str, ...] | None = Field(
-        default=None, description="bands to train on; none: all bands of the first scene"
+        default=None, description="bands to train on; none: all bands of the first file"
     )
     scale: float | None = Field(default=None, description="physical = raw * scale + offset")
     offset: float | None = Field(default=None, description="physical = raw * scale + offset")
@@ -182,10 +196,22 @@ class SceneSettings(Strict):
         default="all", description="a pixel is valid if all or any of its bands are"
     )
     chip_px: int = Field(default=64, ge=16, description="side of a training chip")
-    chips_per_epoch: int = Field(default=800, ge=1, description="chips drawn in one epoch")
     batch_size: int = Field(default=16, ge=1, description="chips in one step")
     workers: int = Field(default=0, ge=0, description="processes that read chips; 0: none extra")
     augment: AugmentSettings = AugmentSettings()
+    homepage: str | None = Field(
+        default=None, description="where the data come from; said when they are missing"
+    )
+    layout: str | None = Field(
+        default=None, description="how root is laid out; said when the data are missing"
+    )
+
+
+class SceneSettings(ReadSettings):
+    """Unlabelled scenes and the chips drawn from them; file names are relative to ``root``."""
+
+    scenes: Names = Field(description="training scenes: files, folders or patterns such as '*.tif'")
+    chips_per_epoch: int = Field(default=800, ge=1, description="chips drawn in one epoch")
 
 
 class DataSettings(SceneSettings):
@@ -197,11 +223,11 @@ class DataSettings(SceneSettings):
     labels: str = Field(
         description="label raster or polygons; '{stem}' stands for the scene's file name"
     )
-    validation_scenes: _Names = Field(
+    validation_scenes: Names = Field(
         default=(), description="scenes for validation only; none: cut from the training scenes"
     )
-    test_scenes: _Names = Field(default=(), description="scenes for testing only")
-    classes: Annotated[tuple[ClassSpec, ...], BeforeValidator(_class_specs)] = Field(
+    test_scenes: Names = Field(default=(), description="scenes for testing only")
+    classes: Annotated[tuple[ClassSpec, ...], BeforeValidator(class_specs)] = Field(
         default=(),
         description="[name, …], {value: name, …} or [{name, value, colour}, …]",
     )
@@ -214,9 +240,11 @@ class DataSettings(SceneSettings):
     )
     layer: str | None = Field(default=None, description="layer of the polygon file; none: first")
     ignore: _Values = Field(default=(), description="label values that mean 'no label'")
-    sampling: Literal["uniform", "sqrt", "balanced"] = Field(
+    sampling: Sampling = Field(
         default="sqrt",
-        description="chips by labelled area, by its square root per class, or classes equally",
+        description="chips by labelled area (instance), by its square root per class (sqrt), "
+        "classes equally (class), from the first to the last over the epochs (progressive), or "
+        "equally from as much ground of every class as the rarest has (down)",
     )
     split: SplitSettings = SplitSettings()
 
@@ -251,6 +279,9 @@ class DataSettings(SceneSettings):
 
     @model_validator(mode="after")
     def _ignored_is_no_class(self) -> DataSettings:
+        too_high = [spec.value for spec in self.classes if spec.value >= CLASS_NODATA]
+        if too_high:
+            raise ValueError(f"class value {too_high[0]} is too high for a label raster: below 255")
         both = {spec.value for spec in self.classes} & set(self.ignore)
         if both:
             raise ValueError(f"value {both.pop()} is both a class and ignored; drop one")

@@ -8,11 +8,13 @@ from pydantic import Field, model_validator
 
 from rsmeta.config.base import Strict
 from rsmeta.config.data import DataSettings
+from rsmeta.config.images import Data
 from rsmeta.config.loss import LossSpec
 from rsmeta.config.meta import MetaSettings
 from rsmeta.config.model import ModelSpec
 from rsmeta.config.trainer import TrainerSettings
 from rsmeta.config.tuner import Tuner, TunerSpec
+from rsmeta.errors import ConfigError
 
 TaskName: TypeAlias = Literal["segmentation", "classification", "multilabel", "regression"]
 
@@ -56,9 +58,10 @@ class Settings(Strict):
     task: TaskName = Field(
         default="segmentation",
         description="a class per pixel (segmentation) or image (classification), any number of "
-        "labels per image (multilabel), or a number per pixel or image (regression)",
+        "labels per image (multilabel), or a number per pixel or image (regression); none: by "
+        "data.kind, a class per pixel or image",
     )
-    data: DataSettings = Field(description="scenes, labels, classes, splits, chips")
+    data: Data = Field(description="scenes or images, labels, classes, splits, chips")
     model: ModelSpec = Field(default=ModelSpec(), description="backbone, stem and head")
     tuner: Tuner = Field(
         default=TunerSpec(), description="what is trained, and how; a list of methods combines them"
@@ -76,11 +79,12 @@ class Settings(Strict):
         """Name head and loss where nothing is said and the task has others than segmentation."""
         if not isinstance(given, dict):
             return given
-        task = given.get("task", "segmentation")
-        filled = dict(given)
-        if task in _LOSSES:
+        of_scenes = _of_scenes(given.get("data"))
+        task = given.get("task", "segmentation" if of_scenes else "classification")
+        filled = {**given, "task": task}
+        if isinstance(task, str) and task in _LOSSES:
             filled["loss"] = _named(given.get("loss"), _LOSSES[task], unless="terms")
-        if not _of_scenes(given.get("data")):
+        if not of_scenes:
             model = given.get("model")
             if isinstance(model, dict) or model is None:
                 filled["model"] = {**(model or {})}
@@ -125,6 +129,19 @@ class Settings(Strict):
     def per_pixel(self) -> bool:
         """Whether every pixel has a label, not every image."""
         return self.data.kind == "scenes"
+
+    @property
+    def scenes(self) -> DataSettings:
+        """The ``data`` section where it names labelled scenes.
+
+        Raises:
+            ConfigError: It names images with one label each.
+        """
+        if type(self.data) is not DataSettings:
+            raise ConfigError(
+                f"data.kind={self.data.kind} has one label per image, and not one per pixel"
+            )
+        return self.data
 
     @model_validator(mode="after")
     def _steps_of_scales_survive(self) -> Settings:

@@ -30,7 +30,9 @@ class Augment(nn.Module):
         super().__init__()
         geometric: list[Any] = []
         if settings.flip:
-            geometric += [kornia.RandomHorizontalFlip(p=0.5), kornia.RandomVerticalFlip(p=0.5)]
+            geometric.append(kornia.RandomHorizontalFlip(p=0.5))
+        if settings.flip is True:
+            geometric.append(kornia.RandomVerticalFlip(p=0.5))
         if settings.rotate:
             geometric.append(kornia.RandomRotation90(times=(0, 3), p=1.0, resample="nearest"))
         self.geometric = (

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from torch.utils.data import Sampler
 
-    from rsmeta.config.data import DataSettings
+    from rsmeta.config.data import ClassSpec, DataSettings
     from rsmeta.config.meta import MetaSettings
     from rsmeta.data.assemble import ScenePart
     from rsmeta.data.splits import Part
@@ -45,6 +45,7 @@ class SceneDataModule(LightningDataModule):
         seed: Seed of the split and of the draws.
         bands: Bands to read, by name; none: those of the settings or of the first scene.
         meta: May hold out a part of the training ground for the scales of the adapters.
+        epochs: Epochs of the whole training, for ``sampling=progressive``.
 
     Raises:
         RsmetaError: A scene, its bands, its labels or the split cannot be used.
@@ -57,10 +58,12 @@ class SceneDataModule(LightningDataModule):
         seed: int,
         bands: tuple[Band, ...] | None = None,
         meta: MetaSettings | None = None,
+        epochs: int = 1,
     ) -> None:
         super().__init__()
         self.settings = settings
         self.seed = seed
+        self.epochs = epochs
         self.parts = assemble(settings, seed=seed, bands=bands)
         self.bands = self.parts["train"][0].labelled.scene.bands
         self._held_out: list[ScenePart] = []
@@ -68,6 +71,11 @@ class SceneDataModule(LightningDataModule):
             self.parts["train"], self._held_out = hold_out(
                 self.parts["train"], meta.held_out, settings=settings, seed=seed
             )
+
+    @property
+    def classes(self) -> tuple[ClassSpec, ...]:
+        """The classes in the order of their indices; empty where labels are numbers."""
+        return self.settings.classes
 
     @property
     def validates(self) -> bool:
@@ -100,8 +108,9 @@ class SceneDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return random chips where training labels are."""
         sampler = RandomChipSampler(
-            self._draw(self.parts["train"]), length=self.settings.chips_per_epoch, seed=self.seed
-        )
+            self._draw(self.parts["train"]), length=self.settings.chips_per_epoch, seed=self.seed,
+            epochs=self.epochs,
+        )  # fmt: skip
         return self._loader("train", sampler, drop_last=True)
 
     def outer_dataloader(
@@ -140,7 +149,7 @@ class SceneDataModule(LightningDataModule):
             generator=torch.Generator(),
         )
 
-    def part_dataloader(self, part: Part) -> DataLoader[Batch]:
+    def ordered_dataloader(self, part: Part) -> DataLoader[Batch]:
         """Return every chip of a part with a label, once and in order.
 
         Raises:
@@ -163,7 +172,7 @@ class SceneDataModule(LightningDataModule):
         Raises:
             SplitError: The configuration names no test part.
         """
-        return self.part_dataloader("test")
+        return self.ordered_dataloader("test")
 
     def _draw(self, parts: Sequence[ScenePart]) -> CellDraw:
         return CellDraw(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,10 +15,16 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from rsmeta.config import Settings
+    from rsmeta.config.images import ImageSettings
     from rsmeta.config.settings import TaskName
     from rsmeta.data.datamodule import SceneDataModule
+    from rsmeta.data.images import ImageDataModule
+    from rsmeta.data.images.image_set import ImageTask
     from rsmeta.losses import Loss
     from rsmeta.registry import Registry
+
+    #: Scenes with a label per pixel, or images with one label each.
+    TrainingData: TypeAlias = SceneDataModule | ImageDataModule
 
 
 @dataclass(frozen=True)
@@ -56,19 +62,27 @@ class Task(ABC):
         """Columns of history.csv that validation fills."""
         return ("validation_loss", *(f"validation_{score}" for score in self.scores))
 
-    def data(self, settings: Settings, **how: Any) -> SceneDataModule:
+    def data(self, settings: Settings, *, to_train: bool = True, **how: Any) -> TrainingData:
         """Return what reads the data of a configuration.
 
         Args:
             settings: The configuration.
+            to_train: A model is to be trained, not only scored.
             how: ``bands`` to read, by name, and ``meta``, which may hold out a part for scales.
 
         Raises:
             RsmetaError: The data cannot be used.
         """
-        from rsmeta.data.datamodule import SceneDataModule
+        how |= {"seed": settings.seed, "epochs": settings.trainer.max_epochs}
+        if self.per_pixel:
+            from rsmeta.data.datamodule import SceneDataModule
 
-        return SceneDataModule(settings.data, seed=settings.seed, **how)
+            return SceneDataModule(settings.scenes, **how)
+        from rsmeta.data.images import ImageDataModule
+
+        given = cast("ImageSettings", settings.data)
+        kind = cast("ImageTask", self.name)
+        return ImageDataModule(given, task=kind, to_train=to_train, **how)
 
     @property
     @abstractmethod
@@ -76,11 +90,11 @@ class Task(ABC):
         """Losses that suit it, by name."""
 
     @abstractmethod
-    def loss_statistics(self, data: SceneDataModule) -> Any:
+    def loss_statistics(self, data: TrainingData) -> Any:
         """Return what its losses take of the training labels."""
 
     @abstractmethod
-    def metrics(self, data: SceneDataModule, counts: Mapping[str, int] | None = None) -> nn.Module:
+    def metrics(self, data: TrainingData, counts: Mapping[str, int] | None = None) -> nn.Module:
         """Return what gathers its scores.
 
         Args:
@@ -100,18 +114,18 @@ class Task(ABC):
     def labelled(self, target: Tensor) -> int:
         """Return how many pixels or images of a batch have a label."""
 
-    def label_table(self, data: SceneDataModule) -> dict[str, Any]:
+    def label_table(self, data: TrainingData) -> dict[str, Any]:
         """Return what metrics.json says of the training labels: those of each class by name."""
         counts = {
             spec.name: int(count)
-            for spec, count in zip(data.settings.classes, data.class_counts, strict=True)
+            for spec, count in zip(data.classes, data.class_counts, strict=True)
         }
         return {"class_counts": counts}
 
-    def outputs(self, settings: Settings) -> int:
+    def outputs(self, data: TrainingData) -> int:
         """Return the number of scores K per pixel or image."""
-        return len(settings.data.classes)
+        return len(data.classes)
 
-    def target_scale(self, data: SceneDataModule) -> tuple[float, float] | None:
+    def target_scale(self, data: TrainingData) -> tuple[float, float] | None:
         """Return mean and deviation of the training labels; none where they are classes."""
         return None

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
 
-    from rsmeta.data.datamodule import SceneDataModule
     from rsmeta.losses import Loss
     from rsmeta.registry import Registry
+    from rsmeta.tasks.base import TrainingData
 
 
 class OfClasses(Task):
@@ -27,7 +27,7 @@ class OfClasses(Task):
 
         return LOSSES
 
-    def loss_statistics(self, data: SceneDataModule) -> np.ndarray:
+    def loss_statistics(self, data: TrainingData) -> np.ndarray:
         """Return the training labels of each class, (K,)."""
         return data.class_counts
 
@@ -46,11 +46,11 @@ class Segmentation(OfClasses):
     name = "segmentation"
     scores = ("miou", "accuracy", "macro_f1")
 
-    def metrics(self, data: SceneDataModule, counts: Mapping[str, int] | None = None) -> nn.Module:
+    def metrics(self, data: TrainingData, counts: Mapping[str, int] | None = None) -> nn.Module:
         """Return the agreement of maps with labels."""
         from rsmeta.metrics import SegmentationMetrics
 
-        return SegmentationMetrics([spec.name for spec in data.settings.classes])
+        return SegmentationMetrics([spec.name for spec in data.classes])
 
     def count(self, metrics: Any, logits: Tensor, target: Tensor) -> None:
         """Add pixels."""
@@ -63,13 +63,15 @@ class Classification(OfClasses):
     name = "classification"
     scores = ("mean_class_accuracy", "accuracy", "macro_f1")
 
-    def metrics(self, data: SceneDataModule, counts: Mapping[str, int] | None = None) -> nn.Module:
+    def metrics(self, data: TrainingData, counts: Mapping[str, int] | None = None) -> nn.Module:
         """Return scores by class and by groups of classes with many, medium, few images."""
+        from rsmeta.data.datamodule import SceneDataModule
         from rsmeta.metrics import ClassificationMetrics, groups_by_count
 
-        names = [spec.name for spec in data.settings.classes]
+        names = [spec.name for spec in data.classes]
         known = [counts.get(name, 0) for name in names] if counts else data.class_counts.tolist()
-        return ClassificationMetrics(names, groups_by_count(known))
+        listed = None if isinstance(data, SceneDataModule) else data.groups
+        return ClassificationMetrics(names, listed or groups_by_count(known))
 
     def count(self, metrics: Any, logits: Tensor, target: Tensor) -> None:
         """Add images."""
@@ -89,18 +91,18 @@ class Multilabel(Task):
 
         return MULTILABEL_LOSSES
 
-    def loss_statistics(self, data: SceneDataModule) -> np.ndarray:
+    def loss_statistics(self, data: TrainingData) -> np.ndarray:
         """Return the training images with and without each label, (2, K)."""
         import numpy as np
 
-        images = len(data.parts["train"])
+        images = len(data.parts["train"] or ())
         return np.stack([data.class_counts, images - data.class_counts])
 
-    def metrics(self, data: SceneDataModule, counts: Mapping[str, int] | None = None) -> nn.Module:
+    def metrics(self, data: TrainingData, counts: Mapping[str, int] | None = None) -> nn.Module:
         """Return scores by label."""
         from rsmeta.metrics import MultilabelMetrics
 
-        return MultilabelMetrics([spec.name for spec in data.settings.classes])
+        return MultilabelMetrics([spec.name for spec in data.classes])
 
     def count(self, metrics: Any, logits: Tensor, target: Tensor) -> None:
         """Add images."""

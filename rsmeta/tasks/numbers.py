@@ -11,10 +11,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from rsmeta.config import Settings
-    from rsmeta.data.datamodule import SceneDataModule
     from rsmeta.losses import Loss
     from rsmeta.registry import Registry
+    from rsmeta.tasks.base import TrainingData
 
 
 class Regression(Task):
@@ -31,11 +30,11 @@ class Regression(Task):
 
         return REGRESSION_LOSSES
 
-    def loss_statistics(self, data: SceneDataModule) -> list[float]:
+    def loss_statistics(self, data: TrainingData) -> list[float]:
         """Return the standard deviation of the training labels, (1,)."""
         return [data.target_statistics[1]]
 
-    def metrics(self, data: SceneDataModule, counts: Mapping[str, int] | None = None) -> nn.Module:
+    def metrics(self, data: TrainingData, counts: Mapping[str, int] | None = None) -> nn.Module:
         """Return the differences of estimates and labels."""
         from rsmeta.metrics import RegressionMetrics
 
@@ -55,17 +54,17 @@ class Regression(Task):
         """Return how many pixels or images were measured."""
         return int(target.isfinite().sum())
 
-    def label_table(self, data: SceneDataModule) -> dict[str, Any]:
+    def label_table(self, data: TrainingData) -> dict[str, Any]:
         """Return name, unit, mean and deviation of the training labels, and their number."""
         target, (mean, std) = data.settings.target, data.target_statistics
         assert target is not None
         known = {"name": target.name, "unit": target.unit, "mean": mean, "std": std}
         return {"target": {**known, "labels": int(data.class_counts.sum())}}
 
-    def outputs(self, settings: Settings) -> int:
+    def outputs(self, data: TrainingData) -> int:
         """Return 1: the quantity itself."""
         return 1
 
-    def target_scale(self, data: SceneDataModule) -> tuple[float, float] | None:
+    def target_scale(self, data: TrainingData) -> tuple[float, float] | None:
         """Return mean and deviation of the training labels, in their unit."""
         return data.target_statistics

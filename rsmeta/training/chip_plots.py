@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 from rsmeta.geo.render import colour_classes, stretch_rgb
 
 if TYPE_CHECKING:
-    from rsmeta.data.datamodule import SceneDataModule
+    from rsmeta.tasks.base import TrainingData
     from rsmeta.training.module import TaskModule
 
 #: Chips that a picture shows.
@@ -21,7 +21,7 @@ _CHIPS = 6
 _MISSING = "0.85"
 
 
-def picture_of_chips(module: TaskModule, data: SceneDataModule) -> Figure:
+def picture_of_chips(module: TaskModule, data: TrainingData) -> Figure:
     """Draw some chips of validation, test or, failing both, training.
 
     Args:
@@ -39,23 +39,22 @@ def picture_of_chips(module: TaskModule, data: SceneDataModule) -> Figure:
     return rows(batch, logits, data)
 
 
-def _classes(batch: dict[str, Any], logits: torch.Tensor, data: SceneDataModule) -> Figure:
+def _classes(batch: dict[str, Any], logits: torch.Tensor, data: TrainingData) -> Figure:
     """Draw image, label and prediction in the classes' colours."""
     predicted = torch.where(batch["valid"], logits.argmax(dim=1), -1)
-    colours = [spec.rgb for spec in data.settings.classes]
+    colours = [spec.rgb for spec in data.classes]
     figure, axes = _rows(batch, data)
     for i in range(len(batch["image"])):
         axes[1, i].imshow(colour_classes(batch["mask"][i].numpy(), colours))
         axes[2, i].imshow(colour_classes(predicted[i].numpy(), colours))
     handles = [
-        Patch(facecolor=spec.colour, edgecolor="0.6", label=spec.name)
-        for spec in data.settings.classes
+        Patch(facecolor=spec.colour, edgecolor="0.6", label=spec.name) for spec in data.classes
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=6, frameon=False)
     return figure
 
 
-def _numbers(batch: dict[str, Any], estimated: torch.Tensor, data: SceneDataModule) -> Figure:
+def _numbers(batch: dict[str, Any], estimated: torch.Tensor, data: TrainingData) -> Figure:
     """Draw image, label and estimate on one scale of colours."""
     target = data.settings.target
     assert target is not None
@@ -72,7 +71,7 @@ def _numbers(batch: dict[str, Any], estimated: torch.Tensor, data: SceneDataModu
     return figure
 
 
-def _images(batch: dict[str, Any], results: torch.Tensor, data: SceneDataModule) -> Figure:
+def _images(batch: dict[str, Any], results: torch.Tensor, data: TrainingData) -> Figure:
     """Draw images; above each its label, below it what the network says."""
     count = len(batch["image"])
     figure = Figure(figsize=(1.9 * count + 0.4, 2.8), layout="constrained")
@@ -86,27 +85,27 @@ def _images(batch: dict[str, Any], results: torch.Tensor, data: SceneDataModule)
     return figure
 
 
-def _said(label: torch.Tensor, data: SceneDataModule) -> str:
+def _said(label: torch.Tensor, data: TrainingData) -> str:
     """Return a label in words."""
     if data.settings.target is not None:
         return f"{float(label):.4g}"
-    names = [spec.name for spec in data.settings.classes]
+    names = [spec.name for spec in data.classes]
     if label.ndim:
         return "\n".join(name for name, has in zip(names, label, strict=True) if has == 1) or "-"
     return names[int(label)] if label >= 0 else "-"
 
 
-def _found(result: torch.Tensor, label: torch.Tensor, data: SceneDataModule) -> str:
+def _found(result: torch.Tensor, label: torch.Tensor, data: TrainingData) -> str:
     """Return a prediction in words."""
     if data.settings.target is not None:
         return f"{float(result[0]):.4g}"
     if label.ndim:
         return _said((result > 0.5).int(), data)
     share, best = result.max(dim=0)
-    return f"{data.settings.classes[int(best)].name} {share:.0%}"
+    return f"{data.classes[int(best)].name} {share:.0%}"
 
 
-def _rows(batch: dict[str, Any], data: SceneDataModule) -> tuple[Figure, Any]:
+def _rows(batch: dict[str, Any], data: TrainingData) -> tuple[Figure, Any]:
     """Return a figure of three rows whose first shows the images."""
     count = len(batch["image"])
     figure = Figure(figsize=(1.9 * count + 0.4, 6.2), layout="constrained")
@@ -121,7 +120,7 @@ def _rows(batch: dict[str, Any], data: SceneDataModule) -> tuple[Figure, Any]:
     return figure, axes
 
 
-def _some_chips(data: SceneDataModule) -> dict[str, Any]:
+def _some_chips(data: TrainingData) -> dict[str, Any]:
     """Return some chips, spread over the loader's order."""
     if data.parts["validation"]:
         loader = data.val_dataloader()

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rsmeta.config.trainer import TrainerSettings
-    from rsmeta.data.datamodule import SceneDataModule
     from rsmeta.data.ground_module import GroundDataModule
     from rsmeta.data.splits import Part
+    from rsmeta.tasks.base import TrainingData
     from rsmeta.training.pretrain import PretrainModule
 
 logger = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class FitResult:
 
 def fit(
     module: TaskModule | PretrainModule,
-    data: SceneDataModule | GroundDataModule,
+    data: TrainingData | GroundDataModule,
     *,
     output: Path,
     resume: bool = False,
@@ -124,13 +124,13 @@ def fit(
     )
 
 
-def evaluate_part(module: TaskModule, data: SceneDataModule, *, part: Part = "test") -> Any:
+def evaluate_part(module: TaskModule, data: TrainingData, *, part: Part = "test") -> Any:
     """Evaluate on all chips of a part; the result is in the metrics.
 
     Raises:
         SplitError: There is no such part.
     """
-    loader = data.part_dataloader(part)
+    loader = data.ordered_dataloader(part)
     with _quiet():
         trainer = Trainer(
             logger=False, enable_checkpointing=False, enable_progress_bar=False,
@@ -191,13 +191,13 @@ def _build_trainer(
 
 def _outer_loop(
     module: TaskModule | PretrainModule,
-    data: SceneDataModule | GroundDataModule,
+    data: TrainingData | GroundDataModule,
     output: Path,
 ) -> list[Callback]:
     """Return what learns the scales, and what notes them; nothing where they are fixed."""
     if not isinstance(module, TaskModule) or not module.settings.meta.learned:
         return []
-    meta, data = module.settings.meta, cast("SceneDataModule", data)
+    meta, data = module.settings.meta, cast("TrainingData", data)
     noting = ScaleHistory(output / "gamma_history.csv")
     return [noting] if meta.strategy == "joint" else [MetaStep(data), noting]
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from rsmeta.data.datamodule import SceneDataModule
     from rsmeta.tasks import Task
+    from rsmeta.tasks.base import TrainingData
     from rsmeta.training.module import TaskModule
 
 #: Scores as people write them.
@@ -33,7 +33,7 @@ _MOST_CLASSES = 60
 def plot_run(
     folder: Path,
     module: TaskModule,
-    data: SceneDataModule,
+    data: TrainingData,
     history: Sequence[dict[str, float]],
 ) -> None:
     """Write curves.png, chips.png and, where there are classes, confusion.png.
@@ -49,13 +49,9 @@ def plot_run(
         _curves(history, module.task).savefig(folder / "curves.png", dpi=120)
     compared = data.parts["validation"] or data.parts["test"]
     result = module.metrics.compute() if compared else None  # type: ignore[operator]
-    if (
-        result is not None
-        and hasattr(result, "confusion")
-        and len(data.settings.classes) <= _MOST_CLASSES
-    ):
+    if result is not None and hasattr(result, "confusion") and len(data.classes) <= _MOST_CLASSES:
         confusion = np.asarray(result.confusion, dtype=np.float64)
-        names = [spec.name for spec in data.settings.classes]
+        names = [spec.name for spec in data.classes]
         _confusion(confusion, names).savefig(folder / "confusion.png", dpi=120)
     picture_of_chips(module, data).savefig(folder / "chips.png", dpi=120)
 

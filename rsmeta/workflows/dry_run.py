@@ -50,7 +50,7 @@ def dry_run(
     data = task.data(settings)
     count = len(data.bands)
     network = build_network(
-        settings.model, settings.tuner, bands=data.bands, classes=task.outputs(settings),
+        settings.model, settings.tuner, bands=data.bands, classes=task.outputs(data),
         mean=[0.0] * count, std=[1.0] * count, meta=settings.meta, per_pixel=task.per_pixel,
     )  # fmt: skip
     tell(network)

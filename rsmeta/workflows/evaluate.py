@@ -69,7 +69,8 @@ def evaluate(
     task = task_of(settings)
     _check_same_task(loaded.record, settings)
     bands = tuple(band.band for band in loaded.record.bands)
-    data = task.data(settings, bands=bands)
+    data = task.data(settings, bands=bands, to_train=False)
+    _check_same_classes(loaded.record, [spec.name for spec in data.classes])
     loss = build_loss(settings.loss, task.loss_statistics(data), task.losses)
     metrics = task.metrics(data, loaded.record.training.get("class_counts"))
     module = TaskModule(loaded.network, loss, metrics, settings)
@@ -85,15 +86,19 @@ def _check_same_task(record: BundleRecord, settings: Settings) -> None:
             f"the bundle was trained for {record.task} per {record.per}, the configuration is for "
             f"{settings.task} per {per}; set task={record.task} and data to match"
         )
-    trained = [spec.name for spec in record.classes]
-    named = [spec.name for spec in settings.data.classes]
-    if trained != named:
-        raise ConfigError(f"the bundle's classes are {trained}, data.classes are {named}")
+    if settings.data.classes:  # else they are known when the images are
+        _check_same_classes(record, [spec.name for spec in settings.data.classes])
     target = settings.data.target
     if record.target is not None and target is not None:
         own, given = (record.target.name, record.target.unit), (target.name, target.unit)
         if own != given:
             raise ConfigError(f"the bundle estimates {own}, data.target is {given}")
+
+
+def _check_same_classes(record: BundleRecord, named: Sequence[str]) -> None:
+    trained = [spec.name for spec in record.classes]
+    if trained != list(named):
+        raise ConfigError(f"the bundle's classes are {trained}, data.classes are {list(named)}")
 
 
 def evaluate_map(

@@ -43,9 +43,9 @@ from rsmeta.workflows.run_folder import METRICS_FILE, begun, check_run, write_te
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from rsmeta.data.datamodule import SceneDataModule
     from rsmeta.data.splits import Part
     from rsmeta.models.network import Network
+    from rsmeta.tasks.base import TrainingData
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ def train(
     data = task.data(settings, meta=settings.meta)
     mean, std = data.statistics
     network = build_network(
-        settings.model, settings.tuner, bands=data.bands, classes=task.outputs(settings),
+        settings.model, settings.tuner, bands=data.bands, classes=task.outputs(data),
         mean=mean, std=std, meta=settings.meta, per_pixel=task.per_pixel,
         target=task.target_scale(data),
     )  # fmt: skip
@@ -129,7 +129,7 @@ def train(
 
 
 def describe(
-    settings: Settings, data: SceneDataModule, network: Network, metrics: dict[str, Any]
+    settings: Settings, data: TrainingData, network: Network, metrics: dict[str, Any]
 ) -> BundleRecord:
     """Return the record that makes a trained network usable on its own."""
     stem, normalisation = network.backbone.stem_report, network.normalisation
@@ -147,7 +147,7 @@ def describe(
         bands=bands,
         task=settings.task,
         per="pixel" if settings.per_pixel else "image",
-        classes=settings.data.classes,
+        classes=data.classes,
         target=_target(settings, network),
         stem=StemRecord(
             strategy=stem.strategy,
@@ -214,7 +214,7 @@ def _tell_parameters(network: Network) -> None:
 
 
 def _final_metrics(
-    module: TaskModule, data: SceneDataModule, result: FitResult, *, seconds: float
+    module: TaskModule, data: TrainingData, result: FitResult, *, seconds: float
 ) -> dict[str, Any]:
     """Evaluate the kept weights; return what metrics.json holds."""
     metrics: dict[str, Any] = {

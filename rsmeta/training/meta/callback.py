@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from lightning import Trainer
 
-    from rsmeta.data.datamodule import SceneDataModule
+    from rsmeta.tasks.base import TrainingData
     from rsmeta.training.meta.strategy import MetaStrategy
     from rsmeta.training.meta.task import Batch
     from rsmeta.training.module import TaskModule
@@ -35,7 +35,7 @@ class MetaStep(Callback):
         data: Draws the batches of outer steps.
     """
 
-    def __init__(self, data: SceneDataModule) -> None:
+    def __init__(self, data: TrainingData) -> None:
         self.data = data
         self.done = 0
         self._seen = 0
