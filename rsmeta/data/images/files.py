@@ -13,6 +13,7 @@ from rasterio.windows import Window
 from rsmeta.data.images.image_set import ImageSet, Pixels
 from rsmeta.data.opening import read_rules, wanted_bands
 from rsmeta.errors import SceneUnreadableError
+from rsmeta.geo.handles import reading
 from rsmeta.geo.scene import open_scene
 from rsmeta.geo.sensors import load_sensor
 
@@ -76,7 +77,7 @@ class ImageReader:
 
     def open(self, path: str) -> Scene:
         """Open a file as a scene of the bands that are wanted; no pixel is read."""
-        return open_scene(path, self.rules).select(self.bands)
+        return _open(path, self.rules).select(self.bands)
 
     def read(self, path: str) -> Pixels:
         """Read a whole file.
@@ -132,8 +133,13 @@ def _box(window: Window) -> tuple[int, int, int, int]:
 def _first_scene(paths: Sequence[str], rules: ReadRules, *, skip: bool) -> Scene:
     for path in paths[:-1] if skip else ():
         with contextlib.suppress(SceneUnreadableError):
-            return open_scene(path, rules)
-    return open_scene(paths[-1] if skip else paths[0], rules)
+            return _open(path, rules)
+    return _open(paths[-1] if skip else paths[0], rules)
+
+
+def _open(path: str, rules: ReadRules) -> Scene:
+    with reading(path):  # GDAL decodes a JPEG's beginning as soon as it is asked what it holds
+        return open_scene(path, rules)
 
 
 class FileImages(ImageSet):
