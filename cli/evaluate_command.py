@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from rsmeta_cli import show
+from rsmeta_cli.scores import scores
 
 _FILE = click.Path(path_type=Path)
 
@@ -16,17 +16,24 @@ _FILE = click.Path(path_type=Path)
 @click.command()
 @click.argument("config", required=False, type=_FILE)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--model", type=_FILE, help="Bundle folder; CONFIG names the test part.")
+@click.option("--model", type=_FILE, help="Bundle folder; CONFIG names the data.")
+@click.option(
+    "--split",
+    type=click.Choice(["train", "validation", "test"]),
+    default="test",
+    show_default=True,
+    help="Part of CONFIG's data to compare with.",
+)
 @click.option("--map", "map_", type=_FILE, help="Map to compare with --reference.")
 @click.option("--reference", type=_FILE, help="Label raster or polygons, in any CRS.")
 @click.option("--class-column", help="Column of the reference polygons.")
 @click.option("--ignore", multiple=True, type=int, help="Reference value without label.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(config: Path | None, overrides: tuple[str, ...], **given: Any) -> None:
-    r"""Compare a model with the test part of CONFIG, or a map with reference labels.
+    r"""Compare a model with a part of CONFIG's data, or a map with reference labels.
 
     \b
-        rsmeta evaluate --model RUN/bundle CONFIG.yaml [KEY=VALUE ...]
+        rsmeta evaluate --model RUN/bundle CONFIG.yaml [KEY=VALUE ...] [--split PART]
         rsmeta evaluate --map MAP.tif --reference LABELS [--class-column NAME]
     """
     by_model = given["model"] is not None and config is not None
@@ -37,7 +44,7 @@ def command(config: Path | None, overrides: tuple[str, ...], **given: Any) -> No
 
     if by_model:
         assert config is not None
-        result = evaluate(given["model"], config, overrides)
+        result = evaluate(given["model"], config, overrides, split=given["split"])
     else:
         result = evaluate_map(
             given["map_"],
@@ -49,4 +56,4 @@ def command(config: Path | None, overrides: tuple[str, ...], **given: Any) -> No
     if given["as_json"]:
         click.echo(json.dumps(numbers, indent=2))
     else:
-        show.scores(numbers)
+        scores(numbers)

@@ -104,6 +104,27 @@ def class_specs(given: Any) -> Any:
     return tuple(specs)
 
 
+class TargetSpec(Strict):
+    """A quantity to estimate: what it is called, its unit, and how labels hold it."""
+
+    name: Annotated[str, AfterValidator(_printable)] = Field(
+        min_length=1, description="what is estimated: biomass, canopy_height, soil_moisture"
+    )
+    unit: str | None = Field(default=None, description="its unit, as the map is to say: t/ha, m")
+    scale: float = Field(default=1.0, description="quantity = label * scale + offset")
+    offset: float = Field(default=0.0, description="quantity = label * scale + offset")
+    nodata: float | None = Field(
+        default=None, description="label that means 'not known', where the raster does not say"
+    )
+
+    @field_validator("scale")
+    @classmethod
+    def _scale_is_not_zero(cls, scale: float) -> float:
+        if scale == 0:
+            raise ValueError("0 would make all labels equal; give another factor")
+        return scale
+
+
 class SplitSettings(Strict):
     """How labelled ground is divided into training, validation and test parts."""
 
@@ -207,7 +228,11 @@ class DataSettings(SceneSettings):
     )
     test_scenes: Names = Field(default=(), description="scenes for testing only")
     classes: Annotated[tuple[ClassSpec, ...], BeforeValidator(class_specs)] = Field(
+        default=(),
         description="[name, …], {value: name, …} or [{name, value, colour}, …]",
+    )
+    target: TargetSpec | None = Field(
+        default=None, description="instead of classes: the quantity that a label raster holds"
     )
     class_column: str | None = Field(
         default=None,
@@ -231,7 +256,7 @@ class DataSettings(SceneSettings):
     @field_validator("classes", mode="after")
     @classmethod
     def _classes_differ(cls, classes: tuple[ClassSpec, ...]) -> tuple[ClassSpec, ...]:
-        if len(classes) < 2:
+        if len(classes) == 1:
             raise ValueError(f"names {len(classes)} class(es); give two or more")
         for kind in ("name", "value"):
             seen: set[Any] = set()
@@ -242,6 +267,17 @@ class DataSettings(SceneSettings):
         return classes
 
     @model_validator(mode="after")
+    def _classes_or_target(self) -> DataSettings:
+        if self.target is None and not self.classes:
+            raise ValueError(
+                "names neither classes nor a target; say what the labels mean, e.g. "
+                "classes: {1: water, 2: land}, or target: {name: biomass, unit: t/ha}"
+            )
+        if self.target is not None and self.classes:
+            raise ValueError("names both classes and a target; a model has one of them")
+        return self
+
+    @model_validator(mode="after")
     def _ignored_is_no_class(self) -> DataSettings:
         too_high = [spec.value for spec in self.classes if spec.value >= CLASS_NODATA]
         if too_high:
@@ -250,3 +286,8 @@ class DataSettings(SceneSettings):
         if both:
             raise ValueError(f"value {both.pop()} is both a class and ignored; drop one")
         return self
+
+    @property
+    def strata(self) -> int:
+        """Kinds of labels that are told apart: classes, or 1 where labels are numbers."""
+        return len(self.classes) or 1

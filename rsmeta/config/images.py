@@ -19,6 +19,7 @@ from rsmeta.config.data import (
     DataSettings,
     ReadSettings,
     Sampling,
+    TargetSpec,
     class_specs,
 )
 from rsmeta.config.torchgeo import known_dataset
@@ -89,6 +90,9 @@ class ImageFileSettings(ImageDraws, ReadSettings):
     chip_px: int = Field(default=224, ge=16, description="side of an image as the network sees it")
     classes: Annotated[tuple[ClassSpec, ...] | None, BeforeValidator(class_specs)] = Field(
         default=None, description="class names in the order of their numbers; none: from the data"
+    )
+    target: TargetSpec | None = Field(
+        default=None, description="instead of classes: the quantity that the labels are"
     )
     colour: Literal["as_is", "rgb"] = Field(
         default="as_is",

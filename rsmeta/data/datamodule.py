@@ -14,6 +14,7 @@ from rsmeta.data.assemble import assemble
 from rsmeta.data.chips import ChipDataset
 from rsmeta.data.hold_out import hold_out
 from rsmeta.data.outer import OuterDraw, OuterSampler
+from rsmeta.data.quantities import target_statistics
 from rsmeta.data.sampler import CellDraw, GridChipSampler, RandomChipSampler
 from rsmeta.data.statistics import band_statistics
 from rsmeta.data.torchgeo_compat import stack_samples
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from torch.utils.data import Sampler
 
-    from rsmeta.config.data import DataSettings
+    from rsmeta.config.data import ClassSpec, DataSettings
     from rsmeta.config.meta import MetaSettings
     from rsmeta.data.assemble import ScenePart
     from rsmeta.data.splits import Part
@@ -37,7 +38,7 @@ class SceneDataModule(LightningDataModule):
     """Chips of labelled scenes for training, validation and testing.
 
     Batches hold ``image`` (B, C, H, W) float32 physical, ``valid`` (B, H, W) bool and ``mask``
-    (B, H, W) int64, -1 where unlabelled.
+    (B, H, W): int64 classes, -1 where unlabelled, or float32 numbers, NaN there.
 
     Args:
         settings: The ``data`` section.
@@ -72,6 +73,11 @@ class SceneDataModule(LightningDataModule):
             )
 
     @property
+    def classes(self) -> tuple[ClassSpec, ...]:
+        """The classes in the order of their indices; empty where labels are numbers."""
+        return self.settings.classes
+
+    @property
     def validates(self) -> bool:
         """Whether there is a validation part."""
         return bool(self.parts["validation"])
@@ -81,9 +87,14 @@ class SceneDataModule(LightningDataModule):
         """Mean and standard deviation per band over training ground, (C,) each."""
         return band_statistics([p.labelled for p in self.parts["train"]], seed=self.seed)
 
+    @cached_property
+    def target_statistics(self) -> tuple[float, float]:
+        """Mean and standard deviation of the training labels, where these are numbers."""
+        return target_statistics([p.labelled for p in self.parts["train"]])
+
     @property
     def class_counts(self) -> np.ndarray:
-        """Labelled training pixels per class, (K,) int64."""
+        """Labelled training pixels per class, (K,) int64; of numbers all together, (1,)."""
         counts: np.ndarray = np.sum([p.index.class_counts for p in self.parts["train"]], axis=0)
         return counts
 
@@ -138,6 +149,19 @@ class SceneDataModule(LightningDataModule):
             generator=torch.Generator(),
         )
 
+    def ordered_dataloader(self, part: Part) -> DataLoader[Batch]:
+        """Return every chip of a part with a label, once and in order.
+
+        Raises:
+            SplitError: There is no such part.
+        """
+        if not self.parts[part]:
+            raise SplitError(
+                f"there is no {part} part; name data.{part}_scenes=[...] or set "
+                f"data.split.{part}=0.2"
+            )
+        return self._grid_loader(part)
+
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
         """Return every validation chip with a label, in order."""
         return self._grid_loader("validation") if self.parts["validation"] else []
@@ -148,11 +172,7 @@ class SceneDataModule(LightningDataModule):
         Raises:
             SplitError: The configuration names no test part.
         """
-        if not self.parts["test"]:
-            raise SplitError(
-                "there is no test part; name data.test_scenes=[...] or set data.split.test=0.2"
-            )
-        return self._grid_loader("test")
+        return self.ordered_dataloader("test")
 
     def _draw(self, parts: Sequence[ScenePart]) -> CellDraw:
         return CellDraw(

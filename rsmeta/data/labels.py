@@ -65,7 +65,7 @@ class LabelRules:
 
 
 class LabelReader(abc.ABC):
-    """Reads class indices on one scene's grid; shared by rasters and polygons.
+    """Reads labels on one scene's grid; shared by rasters and polygons.
 
     Attributes:
         grid: The scene's grid, which the labels are read on.
@@ -76,6 +76,10 @@ class LabelReader(abc.ABC):
     @abc.abstractmethod
     def read(self, grid: Grid) -> np.ndarray:
         """Return class indices, (H, W) int64, ``IGNORE`` where there is no label."""
+
+    def strata(self, labels: np.ndarray) -> np.ndarray:
+        """Return what is counted of labels, (H, W) int64: the class, ``IGNORE`` without label."""
+        return labels
 
     def _sample(self, query: GeoSlice) -> dict[str, Any]:
         window = self.grid.window(query_bounds(self, query))
@@ -137,9 +141,9 @@ class RasterLabels(LabelReader, RasterDataset):
                         values, known = warped.read(1), warped.read(warped.count) > 0
             except RasterioError as error:
                 raise LabelsError(f"cannot read {self.paths} ({one_line(error)})") from error
-        return self._to_indices(values, known)
+        return self._to_labels(values, known)
 
-    def _to_indices(self, values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    def _to_labels(self, values: np.ndarray, known: np.ndarray) -> np.ndarray:
         labels = np.full(values.shape, IGNORE, dtype=np.int64)
         for value in np.unique(values[known]).tolist():
             if value in self._index_of:

@@ -9,6 +9,7 @@ from rsmeta.metrics.classification import (
     groups_by_count,
 )
 from rsmeta.metrics.multilabel import LabelScores, MultilabelMetrics, MultilabelResult
+from rsmeta.metrics.regression import RegressionMetrics, RegressionResult
 from rsmeta.metrics.segmentation import ClassScores, SegmentationMetrics, SegmentationResult
 
 __all__ = [
@@ -19,6 +20,8 @@ __all__ = [
     "LabelScores",
     "MultilabelMetrics",
     "MultilabelResult",
+    "RegressionMetrics",
+    "RegressionResult",
     "SegmentationMetrics",
     "SegmentationResult",
     "groups_by_count",

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from rsmeta.bundle import load_bundle
 from rsmeta.config import load_settings
 from rsmeta.config.data import CLASS_NODATA
-from rsmeta.data.datamodule import SceneDataModule
 from rsmeta.data.labels import LabelRules, open_labels
 from rsmeta.data.survey import windows
 from rsmeta.errors import ConfigError, LabelsError
@@ -18,13 +17,26 @@ from rsmeta.geo.scene import ReadRules, open_scene
 from rsmeta.gis.products import map_classes
 from rsmeta.losses import build_loss
 from rsmeta.metrics import SegmentationMetrics
+from rsmeta.tasks import task_of
 from rsmeta.training.fit import evaluate_part
-from rsmeta.training.module import SegmentationModule
+from rsmeta.training.module import TaskModule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from rsmeta.metrics import SegmentationResult
+    from rsmeta.bundle import BundleRecord
+    from rsmeta.config import Settings
+    from rsmeta.data.splits import Part
+    from rsmeta.metrics import (
+        ClassificationResult,
+        MultilabelResult,
+        RegressionResult,
+        SegmentationResult,
+    )
+
+    Scores: TypeAlias = (
+        SegmentationResult | ClassificationResult | MultilabelResult | RegressionResult
+    )
 
 #: Side of the windows that a map is compared in, in pixels.
 _STEP_PX = 2048
@@ -34,34 +46,59 @@ def evaluate(
     bundle: str | Path,
     config: str | Path | Mapping[str, Any],
     overrides: Sequence[str] = (),
-) -> SegmentationResult:
-    """Evaluate a bundle on the test part of a configuration.
+    *,
+    split: Part = "test",
+) -> Scores:
+    """Evaluate a bundle on a part of a configuration's data.
 
     Args:
         bundle: The bundle's folder.
-        config: YAML file or mapping; its ``data`` section names the test part.
+        config: YAML file or mapping; its ``data`` section names the part.
         overrides: ``KEY=VALUE`` strings over the configuration.
+        split: ``train``, ``validation`` or ``test``.
 
     Returns:
-        Accuracy, mIoU, macro-F1, scores per class and the confusion matrix.
+        Scores of the task, overall and per class, and the confusion matrix where there is one.
 
     Raises:
-        RsmetaError: The configuration names no test part, or has other classes than the bundle.
+        RsmetaError: The configuration has no such part, or another task, other classes or
+            another quantity than the bundle.
     """
     settings = load_settings(config, overrides)
     loaded = load_bundle(bundle)
-    trained = [spec.name for spec in loaded.record.classes]
-    named = [spec.name for spec in settings.scenes.classes]
-    if trained != named:
-        raise ConfigError(f"the bundle's classes are {trained}, data.classes are {named}")
+    task = task_of(settings)
+    _check_same_task(loaded.record, settings)
     bands = tuple(band.band for band in loaded.record.bands)
-    data = SceneDataModule(settings.scenes, seed=settings.seed, bands=bands)
-    module = SegmentationModule(
-        loaded.network, build_loss(settings.loss, data.class_counts), SegmentationMetrics(named),
-        settings,
-    )  # fmt: skip
-    result: SegmentationResult = evaluate_part(module, data, part="test")
+    data = task.data(settings, bands=bands, to_train=False)
+    _check_same_classes(loaded.record, [spec.name for spec in data.classes])
+    loss = build_loss(settings.loss, task.loss_statistics(data), task.losses)
+    metrics = task.metrics(data, loaded.record.training.get("class_counts"))
+    module = TaskModule(loaded.network, loss, metrics, settings)
+    result: Scores = evaluate_part(module, data, part=split)
     return result
+
+
+def _check_same_task(record: BundleRecord, settings: Settings) -> None:
+    """Refuse to compare a model with labels that mean something else than its own did."""
+    per = "pixel" if settings.per_pixel else "image"
+    if (record.task, record.per) != (settings.task, per):
+        raise ConfigError(
+            f"the bundle was trained for {record.task} per {record.per}, the configuration is for "
+            f"{settings.task} per {per}; set task={record.task} and data to match"
+        )
+    if settings.data.classes:  # else they are known when the images are
+        _check_same_classes(record, [spec.name for spec in settings.data.classes])
+    target = settings.data.target
+    if record.target is not None and target is not None:
+        own, given = (record.target.name, record.target.unit), (target.name, target.unit)
+        if own != given:
+            raise ConfigError(f"the bundle estimates {own}, data.target is {given}")
+
+
+def _check_same_classes(record: BundleRecord, named: Sequence[str]) -> None:
+    trained = [spec.name for spec in record.classes]
+    if trained != list(named):
+        raise ConfigError(f"the bundle's classes are {trained}, data.classes are {list(named)}")
 
 
 def evaluate_map(

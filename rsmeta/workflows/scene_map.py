@@ -257,7 +257,7 @@ def _plan(job: Job) -> TilePlan:
         block_px = int(begun["setting"]["block_px"])
     elif block_px is None:
         block_px = sizing.choose_block_px(
-            bands=len(record.bands), classes=len(record.classes), tile_px=record.tile_px,
+            bands=len(record.bands), classes=record.output.scores, tile_px=record.tile_px,
             free_bytes=sizing.free_memory_bytes(),
         )  # fmt: skip
     overlap_px = int(record.tile_px * settings.overlap)
@@ -276,7 +276,7 @@ def _write_blocks(
     on_progress: Callable[[Progress], None] | None,
 ) -> dict[str, float]:
     """Write what is not finished; return the seconds of each stage."""
-    classes = len(job.record.classes)
+    classes = job.record.output.scores
     strips = plan.strips(job.extent, strip_blocks=sizing.choose_strip_blocks(plan, classes))
     watch = _Watch(job, writer)
     with Flow() as flow:

@@ -23,7 +23,7 @@ from rsmeta.data.images.sampler import (
 from rsmeta.data.images.statistics import image_statistics
 from rsmeta.data.outer import OuterDraw, OuterSampler
 from rsmeta.data.splits import PARTS, Part
-from rsmeta.errors import SplitError
+from rsmeta.errors import ImagesError, SplitError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -99,15 +99,27 @@ class ImageDataModule(LightningDataModule):
         """Mean and standard deviation per band over training images, (C,) each."""
         return image_statistics(self._train, seed=self.seed)
 
+    @cached_property
+    def target_statistics(self) -> tuple[float, float]:
+        """Mean and standard deviation of the training labels, where these are numbers.
+
+        Raises:
+            ImagesError: All are equal.
+        """
+        labels = self._train.labels.astype(np.float64)
+        mean, std = float(labels.mean()), float(labels.std())
+        if not std > 1e-9 * max(abs(mean), 1e-30):
+            raise ImagesError(f"all training labels are {mean:g}; there is nothing to learn")
+        return mean, std
+
     @property
     def class_counts(self) -> np.ndarray:
         """Training images per class, (K,) int64, without those that are held out.
 
-        Raises:
-            ValueError: Labels are numbers.
+        Where labels are numbers, they count together, (1,).
         """
         if not self.classes:
-            raise ValueError("images with numbers as labels have no classes")
+            return np.array([len(self._train)])
         return class_counts(self._train.labels, len(self.classes))
 
     @property
