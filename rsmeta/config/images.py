@@ -22,7 +22,8 @@ from rsmeta.config.data import (
     TargetSpec,
     class_specs,
 )
-from rsmeta.errors import did_you_mean
+from rsmeta.config.torchgeo import known_dataset
+from rsmeta.errors import RsmetaError, did_you_mean
 
 
 class ImbalanceSettings(Strict):
@@ -192,7 +193,8 @@ class TorchgeoSettings(ImageFileSettings):
     kind: Literal["torchgeo"] = Field(description="a classification dataset of TorchGeo")
     dataset: str = Field(description="its name, such as EuroSAT100; see: rsmeta list datasets")
     options: dict[str, Any] = Field(
-        default={}, description="the dataset's own options, such as num_classes of BigEarthNet"
+        default={},
+        description="the dataset's own: bands; num_classes of BigEarthNet; version of So2Sat",
     )
     validation: Annotated[float, BeforeValidator(_checked_share)] = Field(
         default=0.2,
@@ -202,6 +204,14 @@ class TorchgeoSettings(ImageFileSettings):
         default=0.2, description="share of every training class where it has no test part"
     )
     download: bool = Field(default=False, description="fetch it where it is missing")
+
+    @model_validator(mode="after")
+    def _dataset_is_known(self) -> TorchgeoSettings:
+        try:
+            known_dataset(self.dataset).chosen(self.options)
+        except RsmetaError as error:
+            raise ValueError(str(error)) from None
+        return self
 
 
 class BoxesSettings(ImageFileSettings):
