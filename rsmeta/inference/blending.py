@@ -7,10 +7,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+import numpy as np
 import torch
 from rasterio.windows import Window
 
 from rsmeta.geo.grid import whole_pixels
+from rsmeta.inference.arrays import large_array
 from rsmeta.inference.reading import within
 from rsmeta.inference.scoring import OpenedBlock, ScoredTiles
 from rsmeta.inference.spool import Slot, Spool
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
     from pathlib import Path
 
-    import numpy as np
     from torch import Tensor
 
     from rsmeta.geo.tiling import Blend, TilePlan, Turn
@@ -229,7 +230,10 @@ class _Sum:
 
     def _zeros(self, classes: int) -> Tensor:
         shape = classes, int(self._area.height), int(self._area.width)
-        self._total = torch.zeros(shape, device=self._where)
+        if self._where.type == "cpu":
+            self._total = torch.from_numpy(large_array(shape, np.float32))
+        else:
+            self._total = torch.zeros(shape, device=self._where)
         return self._total
 
     def _add(self, tile: Window, scores: Tensor) -> None:
