@@ -153,7 +153,9 @@ def estimates_from_sample(
     by_chance = float(shares.sum(axis=0) @ shares.sum(axis=1))
     agreement = float(right.sum())
     return SampleEstimates(
-        overall_accuracy=Estimate(agreement, _root(sample.weights**2 @ sample.user_variances)),
+        overall_accuracy=Estimate(
+            agreement, _root(float(sample.weights**2 @ sample.user_variances))
+        ),
         kappa=None if np.isclose(by_chance, 1) else (agreement - by_chance) / (1 - by_chance),
         miou=mean_of_known(one.iou for one in classes),
         macro_f1=mean_of_known(one.f1 for one in classes),
@@ -205,7 +207,7 @@ def _class_estimates(
     shares = sample.shares
     hit, in_map, on_ground = shares[k, k], shares[k].sum(), shares[:, k].sum()
     # equations 9 to 11: the share of the class, and its standard error
-    share = Estimate(float(on_ground), _root(sample.weights**2 @ sample.variances[:, k]))
+    share = Estimate(float(on_ground), _root(float(sample.weights**2 @ sample.variances[:, k])))
     either = float(in_map + on_ground)
     return ClassEstimates(
         name=name,
