@@ -142,7 +142,7 @@ def _input(record: BundleRecord) -> dict[str, Any]:
 
 def _output(record: BundleRecord) -> dict[str, Any]:
     output = record.output
-    sides = [] if str(record.task) in ("classification", "multilabel") else ["height", "width"]
+    sides = ["height", "width"] if record.per == "pixel" else []
     described: dict[str, Any] = {
         "name": output.name or "scores",
         "description": _SCORES[record.task] + (f", in {output.unit}" if output.unit else ""),

@@ -145,14 +145,15 @@ def _with_settings(record: BundleRecord, settings: Sequence[str]) -> BundleRecor
 
 @contextlib.contextmanager
 def _ready(bundle: ModelBundle, record: BundleRecord, device: torch.device) -> Iterator[Model]:
-    """Give the network as class probabilities, its adapters merged for as long as it maps."""
+    """Give the network as the task's probabilities or numbers, its adapters merged meanwhile."""
     network = bundle.network.eval().to(device)
+    task = record.made_task
     reduced = record.predict.precision == "bfloat16"
 
     def probabilities(image: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=reduced):
             scores: torch.Tensor = network(image, valid)
-        return torch.softmax(scores.float(), dim=1)
+        return task.activate(scores)
 
     fresh = not is_merged(network)
     if fresh and (left := merge(network).left):

@@ -266,8 +266,9 @@ def _plan(job: Job) -> TilePlan:
         block_px = int(begun["setting"]["block_px"])
     elif block_px is None:
         block_px = sizing.choose_block_px(
-            bands=len(record.bands), classes=len(record.classes), tile_px=record.tile_px,
+            bands=len(record.bands), classes=record.output.scores, tile_px=record.tile_px,
             free_bytes=sizing.free_memory_bytes(),
+            longer_px=int(max(job.extent.height, job.extent.width)),
         )  # fmt: skip
     overlap_px = int(record.tile_px * settings.overlap)
     return TilePlan(*job.scene.grid.shape, record.tile_px, overlap_px, block_px)
@@ -285,7 +286,7 @@ def _write_blocks(
     on_progress: Callable[[Progress], None] | None,
 ) -> dict[str, float]:
     """Write what is not finished; return the seconds of each stage."""
-    classes = len(job.record.classes)
+    classes = job.record.output.scores
     strips = plan.strips(job.extent, strip_blocks=sizing.choose_strip_blocks(plan, classes))
     watch = _Watch(job, writer)
     with Flow() as flow:
@@ -294,6 +295,7 @@ def _write_blocks(
             finished={_shifted(window, job.extent, 1) for window in writer.finished},
             blend=job.record.predict.blend, batch_size=_batch_size(job), device=job.device,
             blend_on=sizing.choose_blending(plan, classes, job.device),
+            keep_in=partial_folder(job.products.classes),
         )  # fmt: skip
         writing_s = 0.0
         for block in blocks:

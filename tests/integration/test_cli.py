@@ -359,6 +359,6 @@ def test_version(rsmeta: Rsmeta) -> None:
 def test_bundle_is_plain_yaml(tiny_run: TinyRun) -> None:
     tree = yaml.safe_load((tiny_run.bundle / "bundle.yaml").read_text())
     assert [band["name"] for band in tree["bands"]] == ["green", "red", "nir"]
-    assert tree["format"] == 2
+    assert tree["format"] == 3
     assert tree["gsd_m"] == [10.0, 10.0]
     assert tree["tile_px"] == 32

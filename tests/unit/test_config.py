@@ -329,8 +329,10 @@ def test_schema_takes_the_short_forms() -> None:
     for section in PRESET_SECTIONS:
         forms = schema["properties"][section]["anyOf"]
         assert any(form.get("type") == "string" for form in forms), section
-        (reference,) = (form["$ref"] for form in forms if "$ref" in form)
-        assert "preset" in schema["$defs"][reference.rsplit("/", 1)[-1]]["properties"]
+        references = [form["$ref"] for form in forms if "$ref" in form]
+        assert references
+        for reference in references:
+            assert "preset" in schema["$defs"][reference.rsplit("/", 1)[-1]]["properties"]
     data = schema["$defs"]["DataSettings"]["properties"]
     assert {form["type"] for form in data["classes"]["anyOf"]} == {"array", "object"}
     assert {form.get("type") for form in data["ignore"]["anyOf"]} == {"array", "integer"}
