@@ -16,9 +16,12 @@ from rasterio._err import CPLE_BaseError  # no public name, yet some calls let i
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from rsmeta.errors import SceneNotFoundError, SceneUnreadableError, one_line
+from rsmeta.geo.remote import gdal_name, is_remote, remote_error, remote_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from rsmeta.errors import SceneError
 
 #: All that rasterio raises when GDAL fails.
 GDAL_ERRORS = (RasterioError, CPLE_BaseError, OSError)
@@ -32,7 +35,7 @@ CACHE_MB = 64
 
 # GDAL's names that are no paths: /vsi…, http://…, s3://…, NETCDF:…, SENTINEL2_L2A:…
 _NO_PATH = re.compile(r"/vsi|[A-Za-z][A-Za-z0-9+.-]*://|[A-Z][A-Z0-9_]+:")
-_NOT_THERE = re.compile(r"no such file|does not exist|not found|response code: 40[34]", re.I)
+_NOT_THERE = re.compile(r"no such file|does not exist|not found", re.I)
 
 _threads = threading.local()
 # The filter for warnings belongs to the process: two threads must not change it at once.
@@ -82,9 +85,10 @@ def open_quietly(*args: Any, **options: Any) -> Any:
 def reading(source: str) -> Iterator[None]:
     """Turn what GDAL says while pixels are read into a ``SceneUnreadableError``."""
     try:
-        yield
+        with remote_options(source):
+            yield
     except GDAL_ERRORS as error:
-        raise SceneUnreadableError(source, innermost(error)) from error
+        raise _said(source, error) from error
 
 
 @contextmanager
@@ -127,11 +131,21 @@ def _stamp(source: str) -> tuple[int, int] | None:
 
 def _open(source: str) -> Any:
     try:
-        return open_quietly(source, sharing=False)
+        with remote_options(source):
+            return open_quietly(gdal_name(source), sharing=False)
     except (*GDAL_ERRORS, ValueError) as error:
-        if Path(source).is_dir() or (not is_path(source) and _NOT_THERE.search(str(error))):
+        if not is_path(source) and not is_remote(source) and _NOT_THERE.search(str(error)):
             raise SceneNotFoundError(source) from error
-        raise SceneUnreadableError(source, innermost(error)) from error
+        if is_path(source) and Path(source).is_dir():
+            raise SceneNotFoundError(source) from error
+        raise _said(source, error) from error
+
+
+def _said(source: str, error: BaseException) -> SceneError:
+    """Return what a complaint of GDAL means for the user."""
+    reason = innermost(error)
+    told = remote_error(source, reason) if is_remote(source) else None
+    return told or SceneUnreadableError(source, reason)
 
 
 def innermost(error: BaseException) -> str:
