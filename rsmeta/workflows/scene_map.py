@@ -27,7 +27,7 @@ from rsmeta.geo.journal import read_begun_with
 from rsmeta.geo.scene import open_scene
 from rsmeta.geo.tiling import TilePlan
 from rsmeta.geo.writer import partial_folder
-from rsmeta.gis.products import Look, Products, journal_file, writing
+from rsmeta.gis.rasters import Look, journal_file, writing
 from rsmeta.inference import sizing
 from rsmeta.inference.engine import run_blocks
 from rsmeta.inference.flow import Flow
@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from rsmeta.bundle import BundleRecord
     from rsmeta.geo.grid import Grid
     from rsmeta.geo.scene import Scene
-    from rsmeta.gis.products import ProductWriter, Tally
+    from rsmeta.gis.products import Products
+    from rsmeta.gis.rasters import ProductWriter, Tally
     from rsmeta.inference.engine import Block
     from rsmeta.inference.scoring import Model
 
@@ -203,14 +204,14 @@ class Job:
         begun = any(partial_folder(path).exists() for path in paths)
         if not self.resume or begun or not all(path.is_file() for path in paths):
             return False
-        found = open_raster(str(self.products.classes))
+        found = open_raster(str(self.products.map))
         same = found.tags().get(_MODEL_TAG) == self.record.weights_sha256
         if same and (found.transform, found.shape) == (self.grid.transform, self.grid.shape):
             return True
         if self.overwrite:
             return False
         raise OutputError(
-            f"{self.products.classes} was made by another model or for another extent; choose "
+            f"{self.products.map} was made by another model or for another extent; choose "
             f"another name or give --overwrite"
         )
 
@@ -361,7 +362,7 @@ def _begun_with(job: Job, block_px: int) -> dict[str, Any]:
         "scene": {**reading, "files": local_files(scene.source)},
         "extent": [int(n) for n in job.extent.flatten()],
         "setting": {"tile_px": record.tile_px, **chosen, "block_px": block_px},
-        "list of outputs": [str(path.name) for path in job.products.paths],
+        "list of outputs": [path.name for path in job.products.paths],
     }
 
 
