@@ -16,6 +16,7 @@ from rasterio._err import CPLE_BaseError  # no public name, yet some calls let i
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from rsmeta.errors import SceneNotFoundError, SceneUnreadableError, one_line
+from rsmeta.geo.arrays import find_held, is_array_file, open_array_file
 from rsmeta.geo.remote import gdal_name, is_remote, remote_error, remote_options
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ def open_raster(source: str) -> Any:
         SceneNotFoundError: Nothing is there.
         SceneUnreadableError: GDAL cannot open it.
     """
+    if (raster := find_held(source)) is not None:
+        return raster
     opened: OrderedDict[Any, Any] = _threads.__dict__.setdefault("opened", OrderedDict())
     # A forked process must not read through its parent's file positions.
     key = (os.getpid(), source, _stamp(source))
@@ -130,6 +133,8 @@ def _stamp(source: str) -> tuple[int, int] | None:
 
 
 def _open(source: str) -> Any:
+    if is_path(source) and is_array_file(source):
+        return open_array_file(source)
     try:
         with remote_options(source):
             return open_quietly(gdal_name(source), sharing=False)
@@ -144,8 +149,9 @@ def _open(source: str) -> Any:
 def _said(source: str, error: BaseException) -> SceneError:
     """Return what a complaint of GDAL means for the user."""
     reason = innermost(error)
-    told = remote_error(source, reason) if is_remote(source) else None
-    return told or SceneUnreadableError(source, reason)
+    if is_remote(source):
+        return remote_error(source, reason)
+    return SceneUnreadableError(source, reason)
 
 
 def innermost(error: BaseException) -> str:

@@ -104,8 +104,8 @@ def remote_options(source: str) -> Iterator[None]:
         yield
 
 
-def remote_error(source: str, said: str) -> SceneError | None:
-    """Return what GDAL's complaint about a remote source means; none if it is no fault of access.
+def remote_error(source: str, said: str) -> SceneError:
+    """Return what GDAL's complaint about a remote source means.
 
     Args:
         source: As the user knows it.
@@ -116,7 +116,8 @@ def remote_error(source: str, said: str) -> SceneError | None:
     for pattern, meaning in _REASONS:
         if re.search(pattern, said, re.I):
             return SceneUnreachableError(without_query(source), meaning.format(said=said))
-    return None
+    broken = f"reading failed ({said}); is it complete? A map that was begun goes on with --resume"
+    return SceneUnreachableError(without_query(source), broken)
 
 
 def _missing(options: dict[str, str]) -> dict[str, Any]:

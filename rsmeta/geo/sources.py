@@ -68,19 +68,24 @@ def _lines(path: Path) -> list[str | Path]:
 
 def _files(pattern: str | Path, root: Path) -> list[Path]:
     path = root / Path(pattern).expanduser()
-    if path.is_file():
+    if path.is_file() or _is_zarr(path):
         return [path]
     if path.is_dir():
         # A folder can be a raster too (Sentinel-2 SAFE); only its own GeoTIFFs count here.
         files = [p for p in path.iterdir() if _is_scene(p)]
     elif any(mark in str(pattern) for mark in "*?["):
         start = Path(path.anchor)
-        files = [p for p in start.glob(str(path.relative_to(start))) if _is_no_sidecar(p)]
+        found = start.glob(str(path.relative_to(start)))
+        files = [p for p in found if _is_no_sidecar(p) or _is_zarr(p)]
     else:
         files = []
     if not files:
         raise SceneNotFoundError(path)
     return sorted(files, key=lambda p: _natural(str(p)))
+
+
+def _is_zarr(path: Path) -> bool:
+    return path.is_dir() and path.suffix.lower() == ".zarr"
 
 
 def _is_scene(path: Path) -> bool:
