@@ -125,14 +125,13 @@ class ArrayRaster:
         """Let go of the arrays; their owner closes their files."""
 
 
-class Window3D:
+class PixelWindow:
     """A piece of a raster in memory: what a block needs, with the bands of its scene.
 
     Args:
         pixels: (C, h, w), raw numbers.
         row: Row of the scene that is its first.
         col: Column likewise.
-        masked: Whether the scene's nodata values, not masks, say what is valid.
     """
 
     driver = "memory"
@@ -247,8 +246,7 @@ def _transform(array: xr.DataArray, name: str) -> Affine:
                     f"equal pixels: resample it first"
                 )
     stored = array.rio.transform()
-    a: Affine = stored
-    return Affine(*(float(value) for value in a[:6]))
+    return Affine(*(float(value) for value in tuple(stored)[:6]))
 
 
 def _crs(array: Any) -> CRS | None:

@@ -86,7 +86,7 @@ def predict(
     names = [wanted.of_scene(Path(str(s)).stem, scenes=len(sources) + len(failed)) for s in sources]
     where = choose_device(device)
     loaded = bundle if isinstance(bundle, ModelBundle) else load_bundle(bundle)
-    record = _with_settings(loaded.record, settings)
+    record = with_settings(loaded.record, settings)
     jobs = []
     for source, products in zip(sources, names, strict=True):  # all of them before any work
         with _failing(source, failed, stop=single):
@@ -96,7 +96,7 @@ def predict(
             jobs.append(Job(scene, record, products, where, extent, overwrite, resume))
     check_products([job.products for job in jobs], overwrite=overwrite or resume)
     results = []
-    with bounded_cache(), _ready(loaded, record, where) as model:
+    with bounded_cache(), ready(loaded, record, where) as model:
         for job in jobs:
             with _failing(job.scene.source, failed, stop=single):
                 results.append(map_scene(model, job, on_progress))
@@ -131,7 +131,7 @@ def _failing(source: str | Path, failed: dict[str, RsmetaError], *, stop: bool) 
         failed[str(source)] = error
 
 
-def _with_settings(record: BundleRecord, settings: Sequence[str]) -> BundleRecord:
+def with_settings(record: BundleRecord, settings: Sequence[str]) -> BundleRecord:
     """Return the record with some of its settings overruled."""
     chosen = overruled(record.predict, settings)
     if chosen.tile_px != record.predict.tile_px:
@@ -143,7 +143,7 @@ def _with_settings(record: BundleRecord, settings: Sequence[str]) -> BundleRecor
 
 
 @contextlib.contextmanager
-def _ready(bundle: ModelBundle, record: BundleRecord, device: torch.device) -> Iterator[Model]:
+def ready(bundle: ModelBundle, record: BundleRecord, device: torch.device) -> Iterator[Model]:
     """Give the network as class probabilities, its adapters merged for as long as it maps."""
     network = bundle.network.eval().to(device)
     reduced = record.predict.precision == "bfloat16"

@@ -233,7 +233,7 @@ def map_scene(
         return PredictResult(job.scene.source, job.products, job.grid, "kept")
     started = time.monotonic()
     plan = _plan(job)
-    look = Look(job.record.classes, CLASS_NODATA, _tags(job.scene, job.record))
+    look = Look(job.record.classes, CLASS_NODATA, tags_of(job.scene, job.record))
     stages: dict[str, float] = {}
     try:
         with writing(
@@ -251,18 +251,27 @@ def map_scene(
 
 
 def _plan(job: Job) -> TilePlan:
-    record, settings = job.record, job.record.predict
-    block_px = settings.block_px
     begun = read_begun_with(journal_file(job.products)) if job.resume else None
-    if block_px is None and begun is not None:
-        block_px = int(begun["setting"]["block_px"])
-    elif block_px is None:
+    return plan_for(job.scene, job.record, None if begun is None else begun["setting"]["block_px"])
+
+
+def plan_for(scene: Scene, record: BundleRecord, begun_px: int | None = None) -> TilePlan:
+    """Return how a scene is cut for a model.
+
+    Args:
+        scene: The scene.
+        record: The model, with the settings to map with.
+        begun_px: Side of the blocks that there are already; none: there are none.
+    """
+    settings = record.predict
+    block_px = settings.block_px or begun_px
+    if block_px is None:
         block_px = sizing.choose_block_px(
             bands=len(record.bands), classes=len(record.classes), tile_px=record.tile_px,
             free_bytes=sizing.free_memory_bytes(),
         )  # fmt: skip
     overlap_px = int(record.tile_px * settings.overlap)
-    return TilePlan(*job.scene.grid.shape, record.tile_px, overlap_px, block_px)
+    return TilePlan(*scene.grid.shape, record.tile_px, overlap_px, block_px)
 
 
 def _batch_size(job: Job) -> int:
@@ -381,7 +390,7 @@ def extent_of(grid: Grid, bounds: tuple[float, float, float, float] | None) -> W
     return window.intersection(grid.full_window)
 
 
-def _tags(scene: Scene, record: BundleRecord) -> dict[str, str]:
+def tags_of(scene: Scene, record: BundleRecord) -> dict[str, str]:
     """Return the metadata that a map carries: model hash, source, software, time."""
     tags = {
         "TIFFTAG_SOFTWARE": f"rsmeta {rsmeta.__version__}",
