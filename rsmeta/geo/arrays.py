@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from affine import Affine
@@ -22,8 +23,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rasterio.windows import Window
 
-#: How xarray opens files of these endings, and the package that it needs for that.
-ENGINES = {".zarr": ("zarr", "zarr"), ".nc": ("h5netcdf", "h5netcdf"), ".nc4": ("h5netcdf",) * 2}
+#: How xarray opens files of these endings.
+ENGINES: dict[str, Literal["zarr", "h5netcdf"]] = {
+    ".zarr": "zarr", ".nc": "h5netcdf", ".nc4": "h5netcdf",
+}  # fmt: skip
+#: What it needs for that.
+_NEEDS = {"zarr": ("zarr",), "h5netcdf": ("h5netcdf", "h5py")}
 
 #: Coordinates along the bands that may hold their names, best first.
 _NAMES = ("common_name", "name", "band_name", "title")
@@ -104,6 +109,11 @@ class ArrayRaster:
         self.files = [name] if Path(name).is_file() else []
         self._tags = _tags(given, first)
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.height, self.width
+
     def tags(self, bidx: int = 0, ns: str | None = None) -> dict[str, str]:
         """Return the attributes, and the time, as text."""
         return dict(self._tags) if not bidx and ns is None else {}
@@ -149,6 +159,25 @@ class PixelWindow:
         return part.astype(out_dtype, copy=False)
 
 
+def need_engine(
+    source: str | Path, *more: str
+) -> Literal["zarr", "h5netcdf"]:
+    """Return how xarray opens a file.
+
+    Args:
+        source: The file.
+        more: Other packages that are needed.
+
+    Raises:
+        MissingExtraError: What is needed for that is not installed.
+    """
+    engine = ENGINES[Path(source).suffix.lower()]
+    for package in (*_NEEDS[engine], *more):
+        if find_spec(package) is None:
+            raise MissingExtraError(package, "arrays")
+    return engine
+
+
 def open_array_file(source: str) -> ArrayRaster:
     """Open a Zarr store or a NetCDF file as a raster.
 
@@ -158,11 +187,7 @@ def open_array_file(source: str) -> ArrayRaster:
     """
     import xarray as xr
 
-    engine, package = ENGINES[Path(source).suffix.lower()]
-    try:
-        __import__(package)
-    except ModuleNotFoundError:
-        raise MissingExtraError(package, "arrays") from None
+    engine = need_engine(source)
     try:
         # Raw numbers, as they are in any other file: scale and offset are attributes.
         dataset = xr.open_dataset(

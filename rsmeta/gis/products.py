@@ -11,6 +11,7 @@ from rsmeta.config.data import ClassSpec
 from rsmeta.errors import OutputError, SceneError, enumerate_names
 from rsmeta.geo.handles import open_raster
 from rsmeta.geo.writer import check_output
+from rsmeta.gis.delivery import check_place, local_place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +55,7 @@ class Products:
         for spec in _file_fields():
             given = getattr(self, spec.name)
             if given is not None:
-                object.__setattr__(self, spec.name, Path(given))
+                object.__setattr__(self, spec.name, local_place(given))
         for name, path in self.files.items():
             endings = _kind(name)["endings"]
             if not _is_folder(path) and path.suffix.lower() not in endings:
@@ -124,6 +125,7 @@ def check_products(products: Sequence[Products], *, overwrite: bool) -> None:
         if path.resolve() in seen:
             raise OutputError(f"{path} would be written twice; name different files")
         seen.add(path.resolve())
+        check_place(path, overwrite=overwrite)
         check_output(path, overwrite=overwrite)
 
 

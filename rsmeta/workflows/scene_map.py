@@ -27,6 +27,7 @@ from rsmeta.geo.journal import read_begun_with
 from rsmeta.geo.scene import open_scene
 from rsmeta.geo.tiling import TilePlan
 from rsmeta.geo.writer import partial_folder
+from rsmeta.gis.delivery import final_place, is_there
 from rsmeta.gis.rasters import Look, journal_file, writing
 from rsmeta.inference import sizing
 from rsmeta.inference.engine import run_blocks
@@ -111,6 +112,11 @@ class PredictResult:
     stages: dict[str, float] = field(default_factory=dict)
     block_px: int | None = None
     batch_size: int | None = None
+
+    @property
+    def outputs(self) -> dict[str, str]:
+        """Where the files are, by the name of the product."""
+        return {name: final_place(path) for name, path in self.products.files.items()}
 
 
 def open_for(source: str | Path, record: BundleRecord) -> Scene:
@@ -202,16 +208,17 @@ class Job:
         """
         paths = self.products.paths
         begun = any(partial_folder(path).exists() for path in paths)
-        if not self.resume or begun or not all(path.is_file() for path in paths):
+        if not self.resume or begun or not all(map(is_there, paths)):
             return False
-        found = open_raster(str(self.products.map))
+        made = self.products.map
+        found = open_raster(str(made) if made.is_file() else final_place(made))
         same = found.tags().get(_MODEL_TAG) == self.record.weights_sha256
         if same and (found.transform, found.shape) == (self.grid.transform, self.grid.shape):
             return True
         if self.overwrite:
             return False
         raise OutputError(
-            f"{self.products.map} was made by another model or for another extent; choose "
+            f"{final_place(made)} was made by another model or for another extent; choose "
             f"another name or give --overwrite"
         )
 
