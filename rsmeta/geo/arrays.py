@@ -159,9 +159,7 @@ class PixelWindow:
         return part.astype(out_dtype, copy=False)
 
 
-def need_engine(
-    source: str | Path, *more: str
-) -> Literal["zarr", "h5netcdf"]:
+def need_engine(source: str | Path, *more: str) -> Literal["zarr", "h5netcdf"]:
     """Return how xarray opens a file.
 
     Args:

@@ -34,9 +34,13 @@ MAX_OPEN = 16
 #: thread. A block is read once, so more would hardly be used.
 CACHE_MB = 64
 
-# GDAL's names that are no paths: /vsi…, http://…, s3://…, NETCDF:…, SENTINEL2_L2A:…
-_NO_PATH = re.compile(r"/vsi|[A-Za-z][A-Za-z0-9+.-]*://|[A-Z][A-Z0-9_]+:")
+# GDAL's names that are no paths: <VRTDataset…, /vsi…, http://…, NETCDF:…, SENTINEL2_L2A:…
+_NO_PATH = re.compile(r"<|/vsi|[A-Za-z][A-Za-z0-9+.-]*://|[A-Z][A-Z0-9_]+:")
 _NOT_THERE = re.compile(r"no such file|does not exist|not found", re.I)
+
+#: Metadata of a VRT that shows a STAC item: the item's id.
+ITEM_KEY = "STAC_ITEM"
+_ITEM = re.compile(rf'key="{ITEM_KEY}">([^<]*)<')
 
 _threads = threading.local()
 # The filter for warnings belongs to the process: two threads must not change it at once.
@@ -55,6 +59,12 @@ os.register_at_fork(after_in_child=_renew_lock)
 def is_path(source: str | Path) -> bool:
     """Return whether a source names a local file, not something that only GDAL can find."""
     return isinstance(source, Path) or _NO_PATH.match(source) is None
+
+
+def shown(source: str) -> str:
+    """Return a source as messages name it: that of a STAC item by its id."""
+    item = _ITEM.search(source) if source.startswith("<") else None
+    return item[1] if item else source
 
 
 def open_raster(source: str) -> Any:
@@ -150,8 +160,8 @@ def _said(source: str, error: BaseException) -> SceneError:
     """Return what a complaint of GDAL means for the user."""
     reason = innermost(error)
     if is_remote(source):
-        return remote_error(source, reason)
-    return SceneUnreadableError(source, reason)
+        return remote_error(shown(source), reason)
+    return SceneUnreadableError(shown(source), reason)
 
 
 def innermost(error: BaseException) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rsmeta.config.data import ClassSpec
@@ -15,6 +14,7 @@ from rsmeta.gis.delivery import check_place, local_place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 #: Tag that names the classes of a map, as JSON: [{value, name, colour}, …].
 CLASSES_TAG = "RSMETA_CLASSES"

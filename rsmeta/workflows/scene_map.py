@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import re
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from rsmeta.errors import (
 )
 from rsmeta.geo.handles import local_files, open_raster
 from rsmeta.geo.journal import read_begun_with
+from rsmeta.geo.remote import without_query
 from rsmeta.geo.scene import open_scene
 from rsmeta.geo.tiling import TilePlan
 from rsmeta.geo.writer import partial_folder
@@ -131,7 +133,7 @@ def open_for(source: str | Path, record: BundleRecord) -> Scene:
     wanted = [band.band for band in record.bands]
     rules = record.read.rules
     try:
-        return open_scene(source, rules).select(wanted)
+        return open_scene(source, rules, wanted=wanted).select(wanted)
     except BandsUnrecognisedError as error:
         raise SceneError(
             f"cannot tell the bands of {source}; give them descriptions in the file, so that "
@@ -142,7 +144,7 @@ def open_for(source: str | Path, record: BundleRecord) -> Scene:
             raise
         with contextlib.suppress(SceneError):
             own = replace(rules, bands=None, sensor=None)
-            return open_scene(source, own).select(wanted)
+            return open_scene(source, own, wanted=wanted).select(wanted)
         raise
 
 
@@ -153,7 +155,7 @@ def check_scene(scene: Scene, record: BundleRecord) -> None:
         SceneError: The pixels are more than four times finer or coarser.
     """
     if scene.grid.crs is None:
-        logger.warning("%s has no CRS; its map will have none either", scene.source)
+        logger.warning("%s has no CRS; its map will have none either", scene.name)
     size = scene.grid.gsd_m
     if size is None or record.gsd_m is None:
         return
@@ -164,7 +166,7 @@ def check_scene(scene: Scene, record: BundleRecord) -> None:
     trained = f"{low:.3g} m" if high / low < 1.05 else f"{low:.3g} to {high:.3g} m"
     kind = "finer" if size < low else "coarser"
     told = (
-        f"{scene.source} has pixels of {size:.3g} m, {ratio:.1f} times {kind} than the "
+        f"{scene.name} has pixels of {size:.3g} m, {ratio:.1f} times {kind} than the "
         f"trained {trained}"
     )
     if ratio > LARGEST_GSD_RATIO:
@@ -237,7 +239,7 @@ def map_scene(
         RsmetaError: The scene cannot be read to its end, or the map not be written.
     """
     if job.is_done:
-        return PredictResult(job.scene.source, job.products, job.grid, "kept")
+        return PredictResult(job.scene.name, job.products, job.grid, "kept")
     started = time.monotonic()
     plan = _plan(job)
     look = Look(job.record.classes, CLASS_NODATA, tags_of(job.scene, job.record))
@@ -332,7 +334,7 @@ class _Watch:
         seconds = max(time.monotonic() - self._started, 1e-9)
         rate = (done - self._before_px) / seconds
         total = int(self._job.extent.width * self._job.extent.height)
-        return Progress(self._job.scene.source, done, total, tally.tiles, tally.skipped, rate)
+        return Progress(self._job.scene.name, done, total, tally.tiles, tally.skipped, rate)
 
     def _done_px(self) -> int:
         return sum(int(w.width * w.height) for w in self._writer.finished)
@@ -344,7 +346,7 @@ def _result(
     names = job.record.output.classes
     areas = tally.areas_m2 or ()
     return PredictResult(
-        scene=job.scene.source,
+        scene=job.scene.name,
         products=job.products,
         grid=job.grid,
         tiles=tally.tiles,
@@ -375,11 +377,19 @@ def _begun_with(job: Job, block_px: int) -> dict[str, Any]:
     return {
         "version of rsmeta": rsmeta.__version__,
         "model": model.hexdigest(),
-        "scene": {**reading, "files": local_files(scene.source)},
+        "scene": {**reading, "source": _lasting(scene), "files": local_files(scene.source)},
         "extent": [int(n) for n in job.extent.flatten()],
         "setting": {"tile_px": record.tile_px, **chosen, "block_px": block_px},
         "list of outputs": [path.name for path in job.products.paths],
     }
+
+
+def _lasting(scene: Scene) -> str:
+    """Return what a scene is made of, without signatures of addresses, which expire."""
+    if scene.name == scene.source:
+        return without_query(scene.source)
+    parts = re.sub(r"\?[^<]*(?=</SourceFilename>)", "", scene.source)
+    return f"{scene.name} {hashlib.sha256(parts.encode()).hexdigest()}"
 
 
 def extent_of(grid: Grid, bounds: tuple[float, float, float, float] | None) -> Window:
@@ -402,7 +412,7 @@ def tags_of(scene: Scene, record: BundleRecord) -> dict[str, str]:
     tags = {
         "TIFFTAG_SOFTWARE": f"rsmeta {rsmeta.__version__}",
         _MODEL_TAG: record.weights_sha256,
-        "RSMETA_SOURCE": Path(scene.source).name,
+        "RSMETA_SOURCE": Path(scene.name).name,
     }
     if scene.acquired is not None:
         tags["TIFFTAG_DATETIME"] = scene.acquired.strftime("%Y:%m:%d %H:%M:%S")

@@ -37,63 +37,66 @@ class Web:
         return sum(sent for _, path, sent in self.requests if path == f"/{name}")
 
 
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    web: Web
+    folder: Path
+
+    def do_HEAD(self) -> None:
+        self._answer()
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def _answer(self) -> None:
+        path = self.path.partition("?")[0]
+        file = self.folder / path.lstrip("/")
+        if self.web.failing:
+            self._say(self.web.failing.pop(0), 0)
+        elif self.web.fail_after is not None and len(self.web.requests) >= self.web.fail_after:
+            self._say(503, 0)
+        elif path.startswith("/status/"):
+            self._say(int(path.split("/")[2]), 0)
+        elif not file.is_file():
+            self._say(404, 0)
+        else:
+            self._send(path, file.read_bytes())
+
+    def _send(self, path: str, content: bytes) -> None:
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        part = content
+        if asked:
+            last = min(int(asked[2] or len(content) - 1), len(content) - 1)
+            part = content[int(asked[1]) : last + 1]
+            more = {"Content-Range": f"bytes {asked[1]}-{last}/{len(content)}"}
+            self._say(206, len(part), **more)
+        else:
+            self._say(200, len(content))
+        sent = 0
+        if self.command == "GET":
+            with contextlib.suppress(ConnectionError):
+                self.wfile.write(part)
+                sent = len(part)
+        self.web.requests.append((self.command, path, sent))
+
+    def _say(self, status: int, length: int, **headers: str) -> None:
+        self.send_response(status)
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Content-Length", str(length))
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
 @contextlib.contextmanager
 def web_of(folder: Path) -> Iterator[Web]:
     """Serve a folder until the context ends."""
     web = Web("")
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_HEAD(self) -> None:
-            self._answer()
-
-        def do_GET(self) -> None:
-            self._answer()
-
-        def _answer(self) -> None:
-            path = self.path.partition("?")[0]
-            file = folder / path.lstrip("/")
-            if web.failing:
-                self._say(web.failing.pop(0), 0)
-            elif web.fail_after is not None and len(web.requests) >= web.fail_after:
-                self._say(503, 0)
-            elif path.startswith("/status/"):
-                self._say(int(path.split("/")[2]), 0)
-            elif not file.is_file():
-                self._say(404, 0)
-            else:
-                self._send(path, file.read_bytes())
-
-        def _send(self, path: str, content: bytes) -> None:
-            asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-            part = content
-            if asked:
-                last = min(int(asked[2] or len(content) - 1), len(content) - 1)
-                part = content[int(asked[1]) : last + 1]
-                more = {"Content-Range": f"bytes {asked[1]}-{last}/{len(content)}"}
-                self._say(206, len(part), **more)
-            else:
-                self._say(200, len(content))
-            sent = 0
-            if self.command == "GET":
-                with contextlib.suppress(ConnectionError):
-                    self.wfile.write(part)
-                    sent = len(part)
-            web.requests.append((self.command, path, sent))
-
-        def _say(self, status: int, length: int, **headers: str) -> None:
-            self.send_response(status)
-            self.send_header("Accept-Ranges", "bytes")
-            self.send_header("Content-Length", str(length))
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    handler = type("Handler", (_Handler,), {"web": web, "folder": folder})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     web.address = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
