@@ -31,9 +31,9 @@ def write_array_file(raster: Path, target: Path, name: str) -> None:
     opened: Any = rioxarray.open_rasterio(raster, chunks={"x": _WORK_PX, "y": _WORK_PX})
     with opened as array:
         chunks = [_CHUNK_PX, _CHUNK_PX]
-        if CLASSES_TAG in array.attrs and array.shape[0] == 1 and array.dtype == "uint8":
+        if CLASSES_TAG in array.attrs and name == "map":
             array = array.squeeze("band", drop=True)
-            array.attrs |= class_attributes(map_classes(raster))
+            array.attrs |= class_attributes(map_classes(raster), str(array.dtype))
         else:
             described = array.attrs.pop("long_name", name)
             names = [described] if isinstance(described, str) else list(described)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rsmeta.config.data import ClassSpec
 
 
-def class_attributes(classes: Sequence[ClassSpec]) -> dict[str, Any]:
+def class_attributes(classes: Sequence[ClassSpec], dtype: str) -> dict[str, Any]:
     """Return the attributes of an array of class values.
 
     ``flag_meanings`` divides names by blanks, so that those inside names become ``_``; the names
@@ -26,7 +26,7 @@ def class_attributes(classes: Sequence[ClassSpec]) -> dict[str, Any]:
     listed = [{"value": s.value, "name": s.name, "colour": s.colour} for s in classes]
     return {
         "long_name": "class",
-        "flag_values": np.array([spec.value for spec in classes], np.uint8),
+        "flag_values": np.array([spec.value for spec in classes], dtype),
         "flag_meanings": " ".join("_".join(spec.name.split()) for spec in classes),
         CLASSES_TAG: json.dumps(listed, ensure_ascii=False),
     }

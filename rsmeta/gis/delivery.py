@@ -104,17 +104,18 @@ def deliver(files: Mapping[str, Path]) -> None:
     Raises:
         OutputError: A place does not take them; here they are kept.
     """
-    for name, path in files.items():
+    for name, path in reversed(files.items()):
         if not (is_brought(path) and path.is_file()):
             continue
         place = final_place(path)
         if is_path(place):
             _convert(path, Path(place), name)
         else:
-            for file in [path, *path.parent.glob(f"{path.stem}.[!.]*")]:
-                if file.is_file():
-                    object_store.upload(file, final_place(file))
-                    file.unlink()
+            beside = [file for file in _beside(path) if file.is_file()]
+            for file in [*beside, path]:  # the map comes last: what is seen of it is whole
+                object_store.upload(file, final_place(file))
+            for file in [*beside, path]:
+                file.unlink()
         _remove_empty(path.parent)
 
 
@@ -127,11 +128,17 @@ def _convert(path: Path, target: Path, name: str) -> None:
         write_array_file(path, fresh, name)
         _remove(target)
         fresh.replace(target)
-        path.unlink()
+        for file in [path, *_beside(path)]:  # styles are for programs that open GeoTIFFs
+            file.unlink()
     except OSError as error:
         raise OutputError(
             f"cannot write {target} ({one_line(error)}); the map is kept for --resume"
         ) from error
+
+
+def _beside(path: Path) -> list[Path]:
+    """Return what lies beside a file and has its name."""
+    return [file for file in path.parent.glob(f"{path.stem}.*") if file != path]
 
 
 def _exists(place: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,17 +11,18 @@ import numpy as np
 from rasterio.windows import Window
 
 from rsmeta.bundle import ModelBundle, load_bundle
-from rsmeta.config.data import CLASS_NODATA
+from rsmeta.errors import OutputError
 from rsmeta.geo.arrays import ArrayRaster, PixelWindow, held
 from rsmeta.geo.handles import bounded_cache
 from rsmeta.geo.tiling import Strip
 from rsmeta.gis.class_attributes import class_attributes
-from rsmeta.gis.rasters import largest
+from rsmeta.gis.rasters import map_values
 from rsmeta.inference import sizing
 from rsmeta.inference.engine import run_blocks
 from rsmeta.inference.flow import Flow
+from rsmeta.workflows.map_files import tags_of
 from rsmeta.workflows.predict import choose_device, ready, with_settings
-from rsmeta.workflows.scene_map import check_scene, open_for, plan_for, tags_of
+from rsmeta.workflows.scene_map import check_scene, open_for, plan_for
 from rsmeta.workflows.single_block import ModelReference, compute_block
 
 if TYPE_CHECKING:
@@ -54,8 +56,8 @@ def predict_array(
         settings: ``KEY=VALUE`` strings that overrule the bundle's ``predict`` settings.
 
     Returns:
-        Class values (y, x) uint8 with nodata 255; or probabilities (class, y, x) float32, NaN
-        without data. On the coordinates of ``array``; lazy, block by block, if that is.
+        The map (y, x), its values and nodata as in a GeoTIFF; or probabilities (class, y, x)
+        float32, NaN without data. On the coordinates of ``array``; lazy, block by block, if that is.
 
     Raises:
         RsmetaError: Anything a user can mend: bands, pixel size, dimensions, bundle.
@@ -64,6 +66,10 @@ def predict_array(
     raster = ArrayRaster(array, name)
     loaded = bundle if isinstance(bundle, ModelBundle) else load_bundle(bundle)
     record = with_settings(loaded.record, settings)
+    if probabilities and record.output.continuous:
+        raise OutputError(
+            f"the model maps {record.output.name}, a number, and gives no probabilities"
+        )
     with held(raster, name) as source:
         scene = open_for(source, record)
         check_scene(scene, record)
@@ -98,22 +104,24 @@ class _Work:
         return (len(self.record.classes),) if self.probabilities else ()
 
     @property
-    def dtype(self) -> type[np.float32 | np.uint8]:
+    def dtype(self) -> str:
         """Type of the result."""
-        return np.float32 if self.probabilities else np.uint8
+        return "float32" if self.probabilities else self.record.output.dtype
+
+    @property
+    def nodata(self) -> float:
+        """What the result holds where nothing is known."""
+        known = self.record.output.nodata
+        return float("nan") if self.probabilities or known is None else known
 
     def values(self, block: Block) -> NDArray[Any]:
         """Return what the result holds of a block, ``layers`` and (h, w)."""
         size = int(block.window.height), int(block.window.width)
+        if block.scores is None or block.valid is None:
+            return np.full((*self.layers, *size), self.nodata, self.dtype)
         if self.probabilities:
-            nothing = np.float32(np.nan)
-            if block.scores is None:
-                return np.full((*self.layers, *size), nothing)
-            return np.where(block.valid, block.scores, nothing)
-        if block.scores is None:
-            return np.full(size, CLASS_NODATA, np.uint8)
-        classes = np.array([spec.value for spec in self.record.classes], np.uint8)
-        return np.where(block.valid, classes[largest(block.scores)], np.uint8(CLASS_NODATA))
+            return np.where(block.valid, block.scores, np.float32(np.nan))
+        return map_values(self.record.output, block.scores, block.valid)[0]
 
     def reach(self, block: Window) -> tuple[slice, slice]:
         """Return rows and columns of the scene that a block needs."""
@@ -188,15 +196,17 @@ def _placed(values: Any, raster: ArrayRaster, work: _Work) -> xr.DataArray:
         coordinates["class"] = names
     result = xr.DataArray(
         values, coordinates, dims, "probabilities" if work.probabilities else "map",
-        attrs=tags_of(work.scene, work.record),
+        attrs=tags_of(work.scene, work.record, datetime.now(UTC)),
     )  # fmt: skip
-    if not work.probabilities:
-        result.attrs |= class_attributes(work.record.classes)
+    output = work.record.output
+    if output.continuous:
+        result.attrs |= {"long_name": output.name, "units": output.unit or "1"}
+    elif not work.probabilities:
+        result.attrs |= class_attributes(work.record.classes, output.dtype)
     result = result.rio.set_spatial_dims(*reversed(plain.dims))
     if raster.crs is not None:
         result = result.rio.write_crs(raster.crs)
-    nodata = np.nan if work.probabilities else CLASS_NODATA
-    placed: xr.DataArray = result.rio.write_nodata(nodata)
+    placed: xr.DataArray = result.rio.write_nodata(work.nodata)
     return placed
 
 

@@ -149,11 +149,11 @@ def test_from_a_store_and_back(
     assert ended.status == 0, ended.err
     assert "s3://maps/out/map.tif" in ended.out
     keys = [entry["Key"] for entry in store.list_objects_v2(Bucket="maps")["Contents"]]
-    assert keys == ["in/scene.tif", "out/map.tif", "out/sure.tif"]
+    assert {"in/scene.tif", "out/map.tif", "out/map.qml", "out/sure.tif"} <= set(keys)
     store.download_file("maps", "out/map.tif", str(tmp_path / "back.tif"))
     with rasterio.open(tmp_path / "back.tif") as dataset:
         np.testing.assert_array_equal(dataset.read(1), expected)
-    assert not list((tmp_path / "temporary").rglob("*.tif"))
+    assert not list((tmp_path / "temporary").rglob("map*"))
     assert "exists already" in rsmeta(*words).complaint
     again = rsmeta(*words, "--resume")
     assert "was finished already" in again.out, again.err
@@ -172,7 +172,7 @@ def test_a_failed_upload_is_made_up_for_by_resume(
     with monkeypatch.context() as broken:
         broken.setattr(S3Transfer, "upload_file", refused)
         complaint = rsmeta(*words).complaint
-    assert "s3://maps/m.tif" in complaint
+    assert "s3://maps/m." in complaint
     assert "--resume uploads it" in complaint
     assert list((tmp_path / "temporary").rglob("m.tif"))
     ended = rsmeta(*words, "--resume")
