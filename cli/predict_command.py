@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
     from rsmeta.workflows.predict import PredictResult
 
-_FILE = click.Path(path_type=Path)
+_FILE = click.Path()  # as text: s3://… is no path
 
 
 @click.command()
@@ -69,9 +68,9 @@ def command(options: dict[str, Any], /, **given: Any) -> None:
 def _show(results: Sequence[PredictResult]) -> None:
     for result in results:
         if result.status == "kept":
-            click.echo(f"{result.products.map}: was finished already")
+            click.echo(f"{result.outputs['map']}: was finished already")
             continue
         total = max(sum(result.class_pixels.values()), 1)
         shares = ", ".join(f"{n} {c / total:.1%}" for n, c in result.class_pixels.items())
         skipped = f", {result.skipped} empty tiles skipped" if result.skipped else ""
-        click.echo(f"{result.products.map}: {shares} ({result.seconds:.1f} s{skipped})")
+        click.echo(f"{result.outputs['map']}: {shares} ({result.seconds:.1f} s{skipped})")

@@ -16,9 +16,11 @@ from rsmeta.geo.bands import Band, match_bands
 from rsmeta.geo.chip import Chip
 from rsmeta.geo.filebands import FileBands, tell_bands
 from rsmeta.geo.grid import Grid, whole_pixels
-from rsmeta.geo.handles import open_raster, reading
+from rsmeta.geo.handles import open_raster, reading, shown
 from rsmeta.geo.rules import ReadRules, ValidIf
 from rsmeta.geo.sources import expand_sources
+from rsmeta.geo.stac_items import is_stac
+from rsmeta.geo.stac_scene import item_raster
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -69,13 +71,18 @@ class Scene:
     acquired: datetime | None = None
     sensor: str | None = None
 
+    @property
+    def name(self) -> str:
+        """The source as messages name it."""
+        return shown(self.source)
+
     def select(self, bands: Sequence[Band]) -> Scene:
         """Return the scene with only these bands, in this order; matched by name.
 
         Raises:
             BandsMissingError: The scene lacks one of them.
         """
-        picked = match_bands(bands, self.bands, self.source)
+        picked = match_bands(bands, self.bands, self.name)
         return replace(
             self,
             bands=tuple(self.bands[i] for i in picked),
@@ -189,15 +196,20 @@ class Scene:
         return known
 
 
-def open_scene(source: str | Path, rules: ReadRules | None = None) -> Scene:
+def open_scene(
+    source: str | Path, rules: ReadRules | None = None, *, wanted: Sequence[Band] | None = None
+) -> Scene:
     """Open a raster as a scene; no pixel is read.
 
     Scale and offset are those of ``rules``, else those in the file, else those that
     Sentinel-2's metadata state, else the sensor's for files of its raw type, else 1 and 0.
 
     Args:
-        source: Path; or GDAL's name: /vsi…, http://…, a VRT, a subdataset.
+        source: Path; or GDAL's name: /vsi…, http://…, a VRT, a subdataset; or a STAC item, with
+            ``#id`` in a document of several.
         rules: What the user says about the file.
+        wanted: Bands that a model needs, for STAC items: their other assets are not opened, and
+            what they state of their numbers goes before ``rules``. None: all bands.
 
     Raises:
         SceneNotFoundError: Nothing is there.
@@ -207,9 +219,12 @@ def open_scene(source: str | Path, rules: ReadRules | None = None) -> Scene:
         SceneError: Its numbers are complex.
     """
     source, rules = str(source), rules or ReadRules()
+    if is_stac(source):
+        item = item_raster(source, wanted)
+        source, rules = item.source, item.rules(rules, item_wins=wanted is not None)
     dataset = open_raster(source)
     dtype = _raw_type(dataset, source)
-    told = tell_bands(dataset, source, rules)
+    told = tell_bands(dataset, shown(source), rules)
     tags = metadata.plain_tags(dataset)
     scaling = [_scaling(dataset, i, told, dtype, rules) for i in range(len(told.bands))]
     return Scene(

@@ -18,7 +18,8 @@ from rsmeta.errors import (
     enumerate_names,
 )
 from rsmeta.geo.handles import bounded_cache
-from rsmeta.geo.sources import expand_sources, read_lists
+from rsmeta.geo.sources import expand_sources, read_lists, scene_stem
+from rsmeta.gis.delivery import deliver, forget
 from rsmeta.gis.products import Products, check_possible, check_products
 from rsmeta.inference.augment import augmented
 from rsmeta.peft import is_merged, merge, unmerge
@@ -82,11 +83,11 @@ def predict(
     """
     sources, failed = _sources([scenes] if isinstance(scenes, str | Path) else list(scenes))
     single = len(sources) + len(failed) == 1
-    wanted = output if isinstance(output, Products) else Products(Path(output))
-    names = [wanted.of_scene(Path(str(s)).stem, scenes=len(sources) + len(failed)) for s in sources]
+    wanted = output if isinstance(output, Products) else Products(output)
+    names = [wanted.of_scene(scene_stem(s), scenes=len(sources) + len(failed)) for s in sources]
     where = choose_device(device)
     loaded = bundle if isinstance(bundle, ModelBundle) else load_bundle(bundle)
-    record = _with_settings(loaded.record, settings)
+    record = with_settings(loaded.record, settings)
     check_possible(wanted, record.output)
     jobs = []
     for source, products in zip(sources, names, strict=True):  # all of them before any work
@@ -95,12 +96,19 @@ def predict(
             check_scene(scene, record)
             extent = extent_of(scene.grid, bounds)
             jobs.append(Job(scene, record, products, where, extent, overwrite, resume, loaded.path))
+    for path in (
+        ()
+        if resume
+        else (path for job in jobs for path in (*job.products.paths, *job.products.beside))
+    ):
+        forget(path)
     check_products([job.products for job in jobs], overwrite=overwrite or resume)
     results = []
-    with bounded_cache(), _ready(loaded, record, where) as model:
+    with bounded_cache(), ready(loaded, record, where) as model:
         for job in jobs:
-            with _failing(job.scene.source, failed, stop=single):
+            with _failing(job.scene.name, failed, stop=single):
                 results.append(map_scene(model, job, on_progress))
+                deliver(job.products.files)
     if summary is not None:
         write_summary(Path(summary), record, where, results, failed)
     if failed:
@@ -132,7 +140,7 @@ def _failing(source: str | Path, failed: dict[str, RsmetaError], *, stop: bool) 
         failed[str(source)] = error
 
 
-def _with_settings(record: BundleRecord, settings: Sequence[str]) -> BundleRecord:
+def with_settings(record: BundleRecord, settings: Sequence[str]) -> BundleRecord:
     """Return the record with some of its settings overruled."""
     chosen = overruled(record.predict, settings)
     if chosen.tile_px != record.predict.tile_px:
@@ -144,7 +152,7 @@ def _with_settings(record: BundleRecord, settings: Sequence[str]) -> BundleRecor
 
 
 @contextlib.contextmanager
-def _ready(bundle: ModelBundle, record: BundleRecord, device: torch.device) -> Iterator[Model]:
+def ready(bundle: ModelBundle, record: BundleRecord, device: torch.device) -> Iterator[Model]:
     """Give the network as the task's probabilities or numbers, its adapters merged meanwhile."""
     network = bundle.network.eval().to(device)
     task = record.made_task
