@@ -53,7 +53,7 @@ class Strip(NamedTuple):
         valid: Pixels that count, (h, W).
         areas_m2: Ground under each pixel, broadcastable to (h, W).
         confidence: How sure each pixel is, (h, W); none where that is not known.
-        fresh: Number of its first rows that an earlier strip has shown: 0 or 1.
+        shown: Number of its first rows that an earlier strip has shown: 0 or 1.
     """
 
     values: NDArray[np.integer]
