@@ -124,9 +124,7 @@ def test_every_loss_trains(run: Path, rsmeta: Rsmeta, tmp_path: Path, name: str)
 
 @pytest.mark.parametrize("name", CLASSIFIERS.names())
 @pytest.mark.parametrize("pool", ["token", "mean"])
-def test_every_head_trains(
-    run: Path, rsmeta: Rsmeta, tmp_path: Path, name: str, pool: str
-) -> None:
+def test_every_head_trains(run: Path, rsmeta: Rsmeta, tmp_path: Path, name: str, pool: str) -> None:
     head = f"model.head={{name: {name}, pool: {pool}}}"
     ended = train(rsmeta, run, tmp_path / "run", head, *SHORT)
     assert ended.status == 0, ended.err
