@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rsmeta.bundle import load_bundle
+    from rsmeta.gis.products import Products
     from rsmeta.workflows.evaluate import evaluate, evaluate_map
     from rsmeta.workflows.inspect import inspect
     from rsmeta.workflows.predict import predict
@@ -23,11 +24,12 @@ except PackageNotFoundError:  # a checkout on the path that was never installed
     __version__ = "0+unknown"
 
 __all__ = [
-    "__version__", "evaluate", "evaluate_map", "inspect", "load_bundle", "predict", "pretrain",
-    "train",
+    "Products", "__version__", "evaluate", "evaluate_map", "inspect", "load_bundle", "predict",
+    "pretrain", "train",
 ]  # fmt: skip
 
 _HOME = {
+    "Products": "rsmeta.gis.products",
     "evaluate": "rsmeta.workflows.evaluate",
     "evaluate_map": "rsmeta.workflows.evaluate",
     "inspect": "rsmeta.workflows.inspect",

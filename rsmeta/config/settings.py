@@ -121,6 +121,8 @@ class Settings(Strict):
             raise ValueError(f"model.head.{key} is for heads of whole images; drop it")
         if self.task == "regression" and head.init != "random":
             raise ValueError(f"model.head.init={head.init} starts from classes; drop it")
+        if head.init == "text" and head.pool != "token":
+            raise ValueError("model.head.init=text needs CLIP's own vector: set pool=token")
         if self.task == "multilabel" and head.init == "linear_probe":
             raise ValueError("model.head.init=linear_probe takes one label each; use class_mean")
         return self

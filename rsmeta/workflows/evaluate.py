@@ -9,7 +9,7 @@ import numpy as np
 
 from rsmeta.bundle import load_bundle
 from rsmeta.config import load_settings
-from rsmeta.config.data import CLASS_NODATA
+from rsmeta.config.data import WIDE_NODATA
 from rsmeta.data.labels import LabelRules, open_labels
 from rsmeta.data.survey import windows
 from rsmeta.errors import ConfigError, LabelsError
@@ -131,7 +131,7 @@ def evaluate_map(
         Path(reference), scene.grid, LabelRules(classes, tuple(ignore), class_column)
     )
     metrics = SegmentationMetrics([spec.name for spec in classes])
-    index_of = np.full(CLASS_NODATA + 1, -1)
+    index_of = np.full(WIDE_NODATA + 1, -1)
     index_of[[spec.value for spec in classes]] = range(len(classes))
     compared = 0
     for window in windows(scene.grid.height_px, scene.grid.width_px, _STEP_PX):

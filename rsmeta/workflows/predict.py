@@ -13,14 +13,13 @@ from rsmeta.bundle import ModelBundle, load_bundle
 from rsmeta.config.load import overruled
 from rsmeta.errors import (
     ConfigError,
-    OutputError,
     RsmetaError,
     ScenesFailedError,
     enumerate_names,
 )
 from rsmeta.geo.handles import bounded_cache
 from rsmeta.geo.sources import expand_sources, read_lists
-from rsmeta.gis.products import Products, check_products
+from rsmeta.gis.products import Products, check_possible, check_products
 from rsmeta.inference.augment import augmented
 from rsmeta.peft import is_merged, merge, unmerge
 from rsmeta.workflows.scene_map import (
@@ -49,9 +48,7 @@ def predict(
     scenes: str | Path | Sequence[str | Path],
     bundle: str | Path | ModelBundle,
     *,
-    output: str | Path,
-    probabilities: str | Path | None = None,
-    confidence: str | Path | None = None,
+    output: str | Path | Products,
     summary: str | Path | None = None,
     overwrite: bool = False,
     resume: bool = False,
@@ -65,9 +62,8 @@ def predict(
     Args:
         scenes: Files, folders, patterns, or lists of them (``@list.txt``).
         bundle: A bundle, or its folder.
-        output: The map's file (one scene), or a folder for ``<scene>_map.tif`` each.
-        probabilities: File for class probabilities; one scene only.
-        confidence: File for the largest probability; one scene only.
+        output: The map's file (one scene), or a folder for ``<scene>_map.tif`` each; or what
+            else to make too: ``Products("map.tif", confidence="sure.tif")``.
         summary: File for what came of it, as JSON.
         overwrite: Replace files that exist.
         resume: Go on where an earlier call was interrupted; leave alone what it has finished.
@@ -86,18 +82,19 @@ def predict(
     """
     sources, failed = _sources([scenes] if isinstance(scenes, str | Path) else list(scenes))
     single = len(sources) + len(failed) == 1
-    asked = Products(Path(output), _path(probabilities), _path(confidence))
-    names = _names(asked, sources, single=single)
+    wanted = output if isinstance(output, Products) else Products(Path(output))
+    names = [wanted.of_scene(Path(str(s)).stem, scenes=len(sources) + len(failed)) for s in sources]
     where = choose_device(device)
     loaded = bundle if isinstance(bundle, ModelBundle) else load_bundle(bundle)
     record = _with_settings(loaded.record, settings)
+    check_possible(wanted, record.output)
     jobs = []
     for source, products in zip(sources, names, strict=True):  # all of them before any work
         with _failing(source, failed, stop=single):
             scene = open_for(source, record)
             check_scene(scene, record)
             extent = extent_of(scene.grid, bounds)
-            jobs.append(Job(scene, record, products, where, extent, overwrite, resume))
+            jobs.append(Job(scene, record, products, where, extent, overwrite, resume, loaded.path))
     check_products([job.products for job in jobs], overwrite=overwrite or resume)
     results = []
     with bounded_cache(), _ready(loaded, record, where) as model:
@@ -133,19 +130,6 @@ def _failing(source: str | Path, failed: dict[str, RsmetaError], *, stop: bool) 
             raise
         logger.warning("%s is left out: %s", source, error)
         failed[str(source)] = error
-
-
-def _names(asked: Products, sources: Sequence[str | Path], *, single: bool) -> list[Products]:
-    """Return which files to write for each scene."""
-    output = asked.classes
-    if single and output.suffix.lower() in (".tif", ".tiff"):
-        return [asked] * len(sources)
-    if output.suffix or len(asked.paths) > 1:
-        raise OutputError(
-            f"{len(sources)} scenes go into a folder, and {output} is a file name or "
-            f"--probabilities/--confidence name one file; name a folder, or map one scene"
-        )
-    return [Products(output / f"{Path(str(source)).stem}_map.tif") for source in sources]
 
 
 def _with_settings(record: BundleRecord, settings: Sequence[str]) -> BundleRecord:
@@ -199,7 +183,3 @@ def choose_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= count:
         raise RsmetaError(f"--device {name}: this machine has {count} GPU(s); use --device cpu")
     return device
-
-
-def _path(given: str | Path | None) -> Path | None:
-    return None if given is None else Path(given)

@@ -66,8 +66,7 @@ def write_summary(
 
 
 def _scene(result: PredictResult, record: BundleRecord) -> dict[str, Any]:
-    products = result.products
-    paths = {name: str(p) for name, p in vars(products).items() if p is not None}
+    paths = {name: str(path) for name, path in result.products.files.items()}
     told = {"scene": result.scene, "status": result.status, "outputs": paths}
     told["grid"] = _grid(result.grid)
     if result.status == "kept":

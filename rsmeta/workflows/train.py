@@ -33,7 +33,8 @@ from rsmeta.models.build import build_network, tell
 from rsmeta.models.weights import is_local
 from rsmeta.peft import fixed_sites, scales_of, site_modulators
 from rsmeta.tasks import task_of
-from rsmeta.training.fit import FitResult, evaluate_part, fit
+from rsmeta.training.fit import LAST, FitResult, evaluate_part, fit
+from rsmeta.training.head_start import start_head
 from rsmeta.training.meta import check_strategy
 from rsmeta.training.module import TaskModule
 from rsmeta.training.plots import plot_run
@@ -111,6 +112,8 @@ def train(
     _tell_parameters(network)
     loss = build_loss(settings.loss, task.loss_statistics(data), task.losses)
     module = TaskModule(network, loss, task.metrics(data), settings)
+    if not (resume and (output / "checkpoints" / LAST).exists()):
+        start_head(network, data, settings)
     with begun(output, settings) if leads else contextlib.nullcontext():
         result = fit(module, data, output=output, resume=resume, progress=progress)
     if not leads:
