@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rsmeta.errors import ImagesError, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
 #: Forms of a line: number and name, or name and number (Places365).
@@ -99,7 +99,9 @@ def _from_lines(path: Path, hint: str) -> list[_Name]:
 
 def _from_json(path: Path, hint: str) -> list[_Name]:
     try:
-        entries: Sequence[object] = json.loads(_text(path, "file of class names", hint))
+        entries = json.loads(_text(path, "file of class names", hint))
+        if not isinstance(entries, list):
+            raise TypeError(type(entries).__name__)  # noqa: TRY301 said as all else below
         names = [entry["name"] if isinstance(entry, dict) else entry for entry in entries]
     except (ValueError, KeyError, TypeError) as error:
         raise ImagesError(
