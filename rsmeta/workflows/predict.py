@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 
@@ -21,6 +21,7 @@ from rsmeta.geo.handles import bounded_cache
 from rsmeta.geo.sources import expand_sources, read_lists
 from rsmeta.gis.products import Products, check_possible, check_products
 from rsmeta.inference.augment import augmented
+from rsmeta.inference.views import averaged, of_size
 from rsmeta.peft import is_merged, merge, unmerge
 from rsmeta.workflows.scene_map import (
     Job,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from rsmeta.bundle import BundleRecord
+    from rsmeta.inference.augment import Augment
     from rsmeta.inference.scoring import Model
 
 __all__ = ["PredictResult", "Progress", "choose_device", "open_for", "predict"]
@@ -86,7 +88,12 @@ def predict(
     names = [wanted.of_scene(Path(str(s)).stem, scenes=len(sources) + len(failed)) for s in sources]
     where = choose_device(device)
     loaded = bundle if isinstance(bundle, ModelBundle) else load_bundle(bundle)
-    record = _with_settings(loaded.record, settings)
+    record = with_settings(loaded.record, settings)
+    if record.task == "multilabel":
+        raise ConfigError(
+            "a multilabel model gives any number of labels to a place, and a map holds one; label "
+            "images with it: --output LABELS.csv"
+        )
     check_possible(wanted, record.output)
     jobs = []
     for source, products in zip(sources, names, strict=True):  # all of them before any work
@@ -97,7 +104,7 @@ def predict(
             jobs.append(Job(scene, record, products, where, extent, overwrite, resume, loaded.path))
     check_products([job.products for job in jobs], overwrite=overwrite or resume)
     results = []
-    with bounded_cache(), _ready(loaded, record, where) as model:
+    with bounded_cache(), ready(loaded, record, where) as model:
         for job in jobs:
             with _failing(job.scene.source, failed, stop=single):
                 results.append(map_scene(model, job, on_progress))
@@ -132,9 +139,16 @@ def _failing(source: str | Path, failed: dict[str, RsmetaError], *, stop: bool) 
         failed[str(source)] = error
 
 
-def _with_settings(record: BundleRecord, settings: Sequence[str]) -> BundleRecord:
+def with_settings(record: BundleRecord, settings: Sequence[str]) -> BundleRecord:
     """Return the record with some of its settings overruled."""
     chosen = overruled(record.predict, settings)
+    if record.per == "image":
+        return record.model_copy(update={"predict": chosen})
+    if chosen.augment not in ("none", "flips", "all") or chosen.stride_px is not None:
+        raise ConfigError(
+            f"augment={chosen.augment}, stride_px={chosen.stride_px}: parts of a tile and cells "
+            f"are for models of whole images; use augment=flips or all, and no stride_px"
+        )
     if chosen.tile_px != record.predict.tile_px:
         raise ConfigError(
             f"tile_px={chosen.tile_px}: the model was trained for tiles of {record.tile_px} px; "
@@ -144,7 +158,7 @@ def _with_settings(record: BundleRecord, settings: Sequence[str]) -> BundleRecor
 
 
 @contextlib.contextmanager
-def _ready(bundle: ModelBundle, record: BundleRecord, device: torch.device) -> Iterator[Model]:
+def ready(bundle: ModelBundle, record: BundleRecord, device: torch.device) -> Iterator[Model]:
     """Give the network as the task's probabilities or numbers, its adapters merged meanwhile."""
     network = bundle.network.eval().to(device)
     task = record.made_task
@@ -158,8 +172,12 @@ def _ready(bundle: ModelBundle, record: BundleRecord, device: torch.device) -> I
     fresh = not is_merged(network)
     if fresh and (left := merge(network).left):
         logger.info("%d adapters run as they are: %s", len(left), enumerate_names(left, 3))
+    views = record.predict.augment
     try:
-        yield augmented(probabilities, record.predict.augment)
+        if record.per == "image":
+            yield averaged(of_size(probabilities, record.tile_px), views)
+        else:
+            yield augmented(probabilities, cast("Augment", views))
     finally:
         if fresh:
             unmerge(network)

@@ -12,29 +12,21 @@ import yaml
 from rsmeta.bundle import load_bundle
 from rsmeta.heads import CLASSIFIERS
 from rsmeta.losses import LOSSES
-from tests.integration.image_data import COUNTS, FOLDER, write_images
+from tests.integration.image_data import COUNTS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.conftest import MakeScene
-    from tests.integration.conftest import Ended, Rsmeta, RunToEnd
+    from tests.integration.conftest import Ended, Rsmeta
 
 #: Two steps.
 SHORT = ("trainer.max_epochs=1", "trainer.max_steps=2", "trainer.keep=last")
 
 
-@pytest.fixture(scope="module")
-def run(
-    tmp_path_factory: pytest.TempPathFactory, make_scene: MakeScene, run_to_end: RunToEnd
-) -> Path:
-    """Train once; return the folder with ``data``, ``config.yaml`` and ``run``."""
-    folder = tmp_path_factory.mktemp("images")
-    write_images(folder / "data", make_scene)
-    (folder / "config.yaml").write_text(FOLDER, encoding="utf-8")
-    run_to_end("train", folder / "config.yaml", f"data.root={folder / 'data'}",
-               "--output", folder / "run")  # fmt: skip
-    return folder
+@pytest.fixture
+def run(image_run: Path) -> Path:
+    """The folder with ``data``, ``config.yaml`` and ``run``."""
+    return image_run
 
 
 def train(rsmeta: Rsmeta, run: Path, output: Path, *words: str) -> Ended:
@@ -122,8 +114,9 @@ def test_every_loss_trains(run: Path, rsmeta: Rsmeta, tmp_path: Path, name: str)
     assert ended.status == 0, ended.err
 
 
-@pytest.mark.parametrize("name", CLASSIFIERS.names())
-@pytest.mark.parametrize("pool", ["token", "mean"])
+@pytest.mark.parametrize(
+    ("name", "pool"), [(name, "token") for name in CLASSIFIERS.names()] + [("cosine", "mean")]
+)
 def test_every_head_trains(run: Path, rsmeta: Rsmeta, tmp_path: Path, name: str, pool: str) -> None:
     head = f"model.head={{name: {name}, pool: {pool}}}"
     ended = train(rsmeta, run, tmp_path / "run", head, *SHORT)
@@ -136,7 +129,7 @@ def test_every_head_trains(run: Path, rsmeta: Rsmeta, tmp_path: Path, name: str,
     [
         (("task=segmentation",), "task=segmentation wants a class for every pixel"),
         (("model.head=fpn",), "unknown classifier 'fpn'"),
-        (("model.head.init=text",), "CLIP"),
+        (("model.head.init=text",), "unknown CLIP image tower 'vit_tiny_patch16_224'"),
         (("model.head={init: class_mean, shots: 3}",), "shots goes with init=few_shot_mean"),
         (("loss=mse",), "unknown loss 'mse'"),
         (("data.test=nowhere",), "nowhere"),
