@@ -33,11 +33,13 @@ from rsmeta.models.build import build_network, tell
 from rsmeta.models.weights import is_local
 from rsmeta.peft import fixed_sites, scales_of, site_modulators
 from rsmeta.tasks import task_of
-from rsmeta.training.fit import FitResult, evaluate_part, fit
+from rsmeta.training.fit import LAST, FitResult, evaluate_part, fit
+from rsmeta.training.head_start import start_head
 from rsmeta.training.meta import check_strategy
 from rsmeta.training.module import TaskModule
 from rsmeta.training.plots import plot_run
 from rsmeta.training.scale_plot import plot_scales
+from rsmeta.workflows.image_record import image_record
 from rsmeta.workflows.run_folder import METRICS_FILE, begun, check_run, write_text
 
 if TYPE_CHECKING:
@@ -111,6 +113,8 @@ def train(
     _tell_parameters(network)
     loss = build_loss(settings.loss, task.loss_statistics(data), task.losses)
     module = TaskModule(network, loss, task.metrics(data), settings)
+    if not (resume and (output / "checkpoints" / LAST).exists()):
+        start_head(network, data, settings)
     with begun(output, settings) if leads else contextlib.nullcontext():
         result = fit(module, data, output=output, resume=resume, progress=progress)
     if not leads:
@@ -158,7 +162,8 @@ def describe(
         read=ReadRecord(
             **{key: getattr(settings.data, key) for key in ReadRecord.model_fields},
         ),
-        tile_px=settings.predict.tile_px or settings.data.chip_px,
+        image=image_record(data),
+        tile_px=_tile_px(settings),
         gsd_m=data.gsd_range_m,
         backbone=_identity(network),
         model=settings.model,
@@ -169,6 +174,12 @@ def describe(
         training={"seed": settings.seed, **metrics},
         weights_sha256="",
     )
+
+
+def _tile_px(settings: Settings) -> int:
+    """Return the side of what the network sees at once."""
+    asked = settings.predict.tile_px if settings.per_pixel else None
+    return asked or settings.data.chip_px
 
 
 def _target(settings: Settings, network: Network) -> TargetRecord | None:

@@ -18,7 +18,6 @@ from rsmeta.geo.writer import check_output, partial_folder
 from rsmeta.gis.vector.files import FORMATS, Target, columns_of
 from rsmeta.gis.vector.polygons import ClassMap, Polygons, open_map, polygons_of
 
-
 __all__ = ["FORMATS", "ClassMap", "Polygons", "open_map", "polygons_of", "vectorise", "write"]
 
 _WRITE_ERRORS = (DataSourceError, DataLayerError, ArrowException, OSError, RuntimeError)
