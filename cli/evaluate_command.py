@@ -24,6 +24,18 @@ _FILE = click.Path(path_type=Path)
     show_default=True,
     help="Part of CONFIG's data to compare with.",
 )
+@click.option(
+    "--augment",
+    type=click.Choice(["none", "flips", "all", "five_crop", "ten_crop", "random"]),
+    default="none",
+    show_default=True,
+    help="Views to average: mirrored, turned too; of whole images also parts of them.",
+)
+@click.option(
+    "--zero-shot",
+    is_flag=True,
+    help="Without a bundle: let CLIP, the backbone of CONFIG, tell the classes by their names.",
+)
 @click.option("--map", "map_", type=_FILE, help="Map to compare with --reference.")
 @click.option("--reference", type=_FILE, help="Label raster or polygons, in any CRS.")
 @click.option("--class-column", help="Column of the reference polygons.")
@@ -34,17 +46,27 @@ def command(config: Path | None, overrides: tuple[str, ...], **given: Any) -> No
 
     \b
         rsmeta evaluate --model RUN/bundle CONFIG.yaml [KEY=VALUE ...] [--split PART]
+        rsmeta evaluate --zero-shot CONFIG.yaml [KEY=VALUE ...] [--split PART]
         rsmeta evaluate --map MAP.tif --reference LABELS [--class-column NAME]
     """
     by_model = given["model"] is not None and config is not None
     by_map = given["map_"] is not None and given["reference"] is not None
-    if by_model == by_map:
-        raise click.UsageError("give --model BUNDLE CONFIG, or --map MAP --reference LABELS")
+    by_words = given["zero_shot"] and config is not None and given["model"] is None
+    if by_model + by_map + by_words != 1:
+        raise click.UsageError(
+            "give --model BUNDLE CONFIG, or --zero-shot CONFIG, or --map MAP --reference LABELS"
+        )
     from rsmeta.workflows.evaluate import evaluate, evaluate_map
 
+    how = {"split": given["split"], "augment": given["augment"]}
     if by_model:
         assert config is not None
-        result = evaluate(given["model"], config, overrides, split=given["split"])
+        result = evaluate(given["model"], config, overrides, **how)
+    elif by_words:
+        from rsmeta.workflows.zero_shot import zero_shot
+
+        assert config is not None
+        result = zero_shot(config, overrides, **how)
     else:
         result = evaluate_map(
             given["map_"],

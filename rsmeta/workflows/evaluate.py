@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from rsmeta.data.survey import windows
 from rsmeta.errors import ConfigError, LabelsError
 from rsmeta.geo.scene import ReadRules, open_scene
 from rsmeta.gis.products import map_classes
+from rsmeta.inference.augment import augmented
+from rsmeta.inference.views import averaged
 from rsmeta.losses import build_loss
 from rsmeta.metrics import SegmentationMetrics
 from rsmeta.tasks import task_of
@@ -27,12 +29,15 @@ if TYPE_CHECKING:
     from rsmeta.bundle import BundleRecord
     from rsmeta.config import Settings
     from rsmeta.data.splits import Part
+    from rsmeta.inference.augment import Augment
+    from rsmeta.inference.views import ImageViews
     from rsmeta.metrics import (
         ClassificationResult,
         MultilabelResult,
         RegressionResult,
         SegmentationResult,
     )
+    from rsmeta.tasks.base import TrainingData
 
     Scores: TypeAlias = (
         SegmentationResult | ClassificationResult | MultilabelResult | RegressionResult
@@ -48,6 +53,7 @@ def evaluate(
     overrides: Sequence[str] = (),
     *,
     split: Part = "test",
+    augment: ImageViews = "none",
 ) -> Scores:
     """Evaluate a bundle on a part of a configuration's data.
 
@@ -56,6 +62,7 @@ def evaluate(
         config: YAML file or mapping; its ``data`` section names the part.
         overrides: ``KEY=VALUE`` strings over the configuration.
         split: ``train``, ``validation`` or ``test``.
+        augment: Views of a chip or image to average, as ``predict.augment`` has them.
 
     Returns:
         Scores of the task, overall and per class, and the confusion matrix where there is one.
@@ -74,6 +81,26 @@ def evaluate(
     loss = build_loss(settings.loss, task.loss_statistics(data), task.losses)
     metrics = task.metrics(data, loaded.record.training.get("class_counts"))
     module = TaskModule(loaded.network, loss, metrics, settings)
+    return scores_of(module, data, split=split, augment=augment)
+
+
+def scores_of(
+    module: TaskModule, data: TrainingData, *, split: Part, augment: ImageViews
+) -> Scores:
+    """Return the scores of a part, each chip or image seen in several views.
+
+    Raises:
+        ConfigError: The views are for whole images, and pixels have labels.
+        SplitError: There is no such part.
+    """
+    task, score = module.task, module.score
+    if not task.per_pixel:
+        module.score = averaged(score, augment, seed=module.settings.seed)
+    elif augment not in ("none", "flips", "all"):
+        raise ConfigError(f"augment={augment} is for labels of whole images; use flips or all")
+    elif augment != "none":
+        turned = augmented(lambda *batch: task.activate(score(*batch)), cast("Augment", augment))
+        module.score = lambda *batch: task.deactivate(turned(*batch))
     result: Scores = evaluate_part(module, data, part=split)
     return result
 
