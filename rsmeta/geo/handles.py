@@ -20,6 +20,10 @@ from rsmeta.errors import SceneNotFoundError, SceneUnreadableError, one_line
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# GDAL's shortcut for whole PNGs says nothing of a file that ends too early, and leaves what it
+# could not read as it found it in memory.
+os.environ.setdefault("GDAL_PNG_WHOLE_IMAGE_OPTIM", "NO")
+
 #: All that rasterio raises when GDAL fails.
 GDAL_ERRORS = (RasterioError, CPLE_BaseError, OSError)
 

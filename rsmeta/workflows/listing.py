@@ -79,7 +79,11 @@ def _sensors() -> list[tuple[str, str]]:
 
 
 def _datasets() -> list[tuple[str, str]]:
-    return [("scenes", "rasters with labels from rasters or polygons (data.scenes, data.labels)")]
+    from rsmeta.config.images import KINDS as OF_DATA
+    from rsmeta.config.torchgeo import KNOWN_DATASETS
+
+    named = [(f"torchgeo: {known.name}", known.title) for known in KNOWN_DATASETS.values()]
+    return [*OF_DATA.items(), *named]
 
 
 def _presets() -> list[tuple[str, str]]:

@@ -10,16 +10,21 @@ import numpy as np
 
 from rsmeta.config.data import class_specs
 from rsmeta.config.images import (
+    BoxesSettings,
     ChipsSettings,
+    CifarSettings,
     FolderSettings,
     IndexSettings,
 )
+from rsmeta.data.images.boxes import find_boxes
 from rsmeta.data.images.check import check_band_counts, without_corrupt
 from rsmeta.data.images.chips import find_chips
+from rsmeta.data.images.cifar import find_cifar
 from rsmeta.data.images.folder import find_in_folders
 from rsmeta.data.images.index import find_in_indexes
 from rsmeta.data.images.sampler import class_counts
 from rsmeta.data.images.subsets import divide, few, thinned
+from rsmeta.data.images.torchgeo import find_in_torchgeo
 from rsmeta.data.opening import check_root
 from rsmeta.data.splits import PARTS, Part
 from rsmeta.errors import ConfigError, ImagesError, SplitError, enumerate_names
@@ -94,7 +99,11 @@ def _find(settings: ImageSettings, wanted: Wanted) -> Found:
         return find_in_indexes(settings, wanted)
     if isinstance(settings, ChipsSettings):
         return find_chips(settings, wanted)
-    raise ConfigError(f"data.kind={settings.kind} cannot be read by this version; use kind=index")
+    if isinstance(settings, BoxesSettings):
+        return find_boxes(settings, wanted)
+    if isinstance(settings, CifarSettings):
+        return find_cifar(settings, wanted)
+    return find_in_torchgeo(settings, wanted)
 
 
 def _check_options(settings: ImageSettings, task: ImageTask) -> None:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
 from rsmeta.data.images.image_set import ImageSet, Pixels
 from rsmeta.data.opening import read_rules, wanted_bands
 from rsmeta.errors import SceneUnreadableError
+from rsmeta.geo.handles import open_raster, reading
 from rsmeta.geo.scene import open_scene
 from rsmeta.geo.sensors import load_sensor
 
@@ -76,7 +78,7 @@ class ImageReader:
 
     def open(self, path: str) -> Scene:
         """Open a file as a scene of the bands that are wanted; no pixel is read."""
-        return open_scene(path, self.rules).select(self.bands)
+        return _open(path, self.rules).select(self.bands)
 
     def read(self, path: str) -> Pixels:
         """Read a whole file.
@@ -90,10 +92,23 @@ class ImageReader:
         chip = scene.read(Window(0, 0, scene.grid.width_px, scene.grid.height_px))
         return Pixels(chip.data, chip.valid)
 
-    def _read_colours(self, path: str) -> Pixels:
+    def read_window(self, path: str, window: Window) -> Pixels:
+        """Read a part of a file; what reaches over its edges is invalid.
+
+        Raises:
+            SceneError: It cannot be read, or lacks a band.
+        """
+        if self.as_rgb and not _has_plain_colours(path):
+            return self._read_colours(path, window)
+        chip = self.open(path).read(window)
+        return Pixels(chip.data, chip.valid)
+
+    def _read_colours(self, path: str, window: Window | None = None) -> Pixels:
         try:
             with Image.open(path) as picture:
-                colours = np.asarray(picture.convert("RGB"), np.float32)
+                whole = (0, 0, *picture.size)
+                box = whole if window is None else _box(window)
+                colours = np.asarray(picture.convert("RGB").crop(box), np.float32)
         except (
             OSError,
             SyntaxError,
@@ -103,14 +118,36 @@ class ImageReader:
             raise SceneUnreadableError(path, error) from error
         scale = 1.0 if self.rules.scale is None else self.rules.scale
         data = colours.transpose(2, 0, 1) * np.float32(scale) + np.float32(self.rules.offset or 0)
-        return Pixels(np.ascontiguousarray(data), np.ones(data.shape[1:], np.bool_))
+        left, top, right, bottom = box
+        rows, cols = np.arange(top, bottom), np.arange(left, right)
+        valid = np.logical_and.outer(
+            (rows >= 0) & (rows < whole[3]), (cols >= 0) & (cols < whole[2])
+        )
+        return Pixels(np.where(valid, data, np.float32(0)), valid)
+
+
+def _has_plain_colours(path: str) -> bool:
+    """Whether a file holds red, green and blue as they are, so that a part of it can be read."""
+    file = open_raster(path)
+    colours = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+    return file.colorinterp == colours and set(file.dtypes) == {"uint8"}
+
+
+def _box(window: Window) -> tuple[int, int, int, int]:
+    left, top = int(window.col_off), int(window.row_off)
+    return left, top, left + int(window.width), top + int(window.height)
 
 
 def _first_scene(paths: Sequence[str], rules: ReadRules, *, skip: bool) -> Scene:
     for path in paths[:-1] if skip else ():
         with contextlib.suppress(SceneUnreadableError):
-            return open_scene(path, rules)
-    return open_scene(paths[-1] if skip else paths[0], rules)
+            return _open(path, rules)
+    return _open(paths[-1] if skip else paths[0], rules)
+
+
+def _open(path: str, rules: ReadRules) -> Scene:
+    with reading(path):  # GDAL decodes a JPEG's beginning as soon as it is asked what it holds
+        return open_scene(path, rules)
 
 
 class FileImages(ImageSet):
