@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rsmeta.bundle import load_bundle
     from rsmeta.gis.products import Products
-    from rsmeta.workflows.evaluate import evaluate, evaluate_map
+    from rsmeta.workflows.evaluate import evaluate
+    from rsmeta.workflows.evaluate_map import evaluate_map
     from rsmeta.workflows.inspect import inspect
     from rsmeta.workflows.mapping import predict
     from rsmeta.workflows.pretrain import pretrain
@@ -31,7 +32,7 @@ __all__ = [
 _HOME = {
     "Products": "rsmeta.gis.products",
     "evaluate": "rsmeta.workflows.evaluate",
-    "evaluate_map": "rsmeta.workflows.evaluate",
+    "evaluate_map": "rsmeta.workflows.evaluate_map",
     "inspect": "rsmeta.workflows.inspect",
     "load_bundle": "rsmeta.bundle",
     "predict": "rsmeta.workflows.mapping",

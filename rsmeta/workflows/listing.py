@@ -51,17 +51,23 @@ def _tuners() -> list[tuple[str, str]]:
 
 
 def _heads() -> list[tuple[str, str]]:
-    from rsmeta.heads import HEADS
+    from rsmeta.heads import CLASSIFIERS, HEADS
 
-    return [(name, _first_line(thing)) for name, thing in HEADS.items()]
+    return [
+        (name, of + _first_line(thing) + _options(thing.Options.model_fields))
+        for of, registry in (("pixels: ", HEADS), ("images: ", CLASSIFIERS))
+        for name, thing in registry.items()
+    ]
 
 
 def _losses() -> list[tuple[str, str]]:
-    from rsmeta.losses import LOSSES
+    from rsmeta.losses import LOSSES, MULTILABEL_LOSSES, REGRESSION_LOSSES
 
+    kinds = (("", LOSSES), ("multilabel: ", MULTILABEL_LOSSES), ("regression: ", REGRESSION_LOSSES))
     return [
-        (name, _first_line(thing) + _options(thing.Options.model_fields))
-        for name, thing in LOSSES.items()
+        (name, task + _first_line(thing) + _options(thing.Options.model_fields))
+        for task, registry in kinds
+        for name, thing in registry.items()
     ]
 
 

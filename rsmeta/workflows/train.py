@@ -27,6 +27,7 @@ from rsmeta.bundle.record import (
     TargetRecord,
 )
 from rsmeta.config import Settings, load_settings
+from rsmeta.data.images.datamodule import ImageDataModule
 from rsmeta.errors import TrainingError, enumerate_names
 from rsmeta.losses import build_loss, check_loss
 from rsmeta.models.build import build_network, tell
@@ -238,6 +239,8 @@ def _final_metrics(
         "bands": [band.name for band in data.bands],
         **module.task.label_table(data),
     }
+    if isinstance(data, ImageDataModule) and data.skipped:
+        metrics["unreadable_images"] = {part: len(names) for part, names in data.skipped.items()}
     parts: tuple[Part, Part] = ("test", "validation")
     for part in parts:  # validation last: its confusion matrix is plotted
         if data.parts[part]:

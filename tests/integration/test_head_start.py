@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
+from torch.nn import functional
 
 from rsmeta.config import load_settings
 from rsmeta.models.build import build_network
+from rsmeta.models.clip import load_clip
 from rsmeta.tasks import task_of
 from rsmeta.training.features import network_key
 from rsmeta.training.head_start import start_head
 from tests.integration.image_data import COUNTS, FOLDER, write_images
+from tests.unit.tiny_clip import reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +27,7 @@ if TYPE_CHECKING:
     from rsmeta.models.network import Network
     from rsmeta.tasks.base import TrainingData
     from tests.conftest import MakeScene
+    from tests.integration.conftest import Rsmeta, TinyRun
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +131,75 @@ def test_a_class_without_image_cannot_start(made: Callable[..., Any], hub: Path)
 def test_counts_are_those_of_the_images(made: Callable[..., Any]) -> None:
     _, data, _ = made()
     assert data.class_counts.tolist() == [counts[0] for counts in COUNTS.values()]
+
+
+@pytest.fixture(scope="module")
+def clip_model(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """Overrides that make a small CLIP the backbone."""
+    file = tmp_path_factory.mktemp("clip") / "clip.safetensors"
+    save_file({k: v.contiguous() for k, v in reference(quick_gelu=False).state_dict().items()},
+              file)  # fmt: skip
+    return (
+        "model.backbone=vit_base_patch16_clip_224",
+        "model.options={embed_dim: 64, depth: 2, num_heads: 1, patch_size: 16, img_size: 32}",
+        f"model.checkpoint={file}",
+        "data.use_bands=[red, green, nir]",
+    )
+
+
+def test_a_head_that_starts_from_words_ranks_as_clip_does(
+    made: Callable[..., Any], clip_model: tuple[str, ...]
+) -> None:
+    network, data, settings = made(
+        *clip_model, "tuner=head", "model.head={name: l2_normalised, init: text, prompts: overhead}"
+    )
+    start_head(network, data, settings)
+    clip = load_clip(settings.model.backbone, checkpoint=settings.model.checkpoint)
+    texts = clip.text.class_features(list(COUNTS), "overhead")
+    batch = next(iter(data.ordered_dataloader("test")))
+    with torch.inference_mode():
+        features = network.eval().features(batch["image"], batch["valid"])
+        started = network.head(features)
+        # up to a factor per class: the length of its text in the space of the image tower
+        lengths = (texts @ clip.projection.weight).norm(dim=1)
+        projected = functional.linear(features, clip.projection.weight)
+        torch.testing.assert_close(started * lengths, projected @ texts.T, atol=1e-4, rtol=1e-4)
+
+
+def test_clip_tells_classes_by_their_names_alone(
+    images: Path, clip_model: tuple[str, ...], rsmeta: Rsmeta, made: Callable[..., Any]
+) -> None:
+    words = ("--zero-shot", images / "config.yaml", f"data.root={images / 'data'}", *clip_model,
+             "tuner=head", "--json")  # fmt: skip
+    ended = rsmeta("--quiet", "evaluate", *words)
+    assert ended.status == 0, ended.err
+    found = json.loads(ended.out)
+    network, data, settings = made(*clip_model, "tuner=head")
+    clip = load_clip(settings.model.backbone, checkpoint=settings.model.checkpoint)
+    texts = clip.text.class_features(list(COUNTS), "photo")
+    hits = 0
+    with torch.inference_mode():
+        for batch in data.ordered_dataloader("test"):
+            cls = network.eval().features(batch["image"], batch["valid"])
+            hits += int((clip.scores(cls, texts).argmax(dim=1) == batch["label"]).sum())
+    assert found["accuracy"] == pytest.approx(hits / found["images"])
+    other = rsmeta("--quiet", "evaluate", *words, "task=multilabel")
+    assert other.status == 1
+    assert "--zero-shot tells one class per image" in other.complaint
+
+
+@pytest.mark.parametrize("augment", ["flips", "all", "five_crop", "ten_crop", "random"])
+def test_views_are_averaged_in_evaluation(image_run: Path, rsmeta: Rsmeta, augment: str) -> None:
+    words = ("--model", image_run / "run/bundle", image_run / "config.yaml",
+             f"data.root={image_run / 'data'}", "--augment", augment, "--json")  # fmt: skip
+    ended = rsmeta("--quiet", "evaluate", *words)
+    assert ended.status == 0, ended.err
+    assert json.loads(ended.out)["accuracy"] > 0.5
+
+
+def test_parts_of_an_image_are_no_views_of_pixels(tiny_run: TinyRun, rsmeta: Rsmeta) -> None:
+    words = ("evaluate", "--model", tiny_run.bundle, tiny_run.config, f"data.root={tiny_run.data}")
+    assert rsmeta("--quiet", *words, "--augment", "flips").status == 0
+    ended = rsmeta(*words, "--augment", "five_crop")
+    assert ended.status == 1
+    assert "use flips or all" in ended.complaint

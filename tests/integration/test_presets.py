@@ -128,3 +128,15 @@ def test_kinds_of_data_and_torchgeo_datasets_are_listed(rsmeta: Rsmeta) -> None:
     ended = rsmeta("list", "datasets")
     for name in ("scenes", "folder", "boxes", "torchgeo: EuroSAT100", "torchgeo: So2Sat"):
         assert name in ended.out
+
+
+def test_images_that_are_left_out_are_counted_in_the_metrics(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    root.mkdir()
+    write_fusrs(root, "v17")
+    (root / "train" / "00000.png").write_bytes(b"no picture")
+    config = {"data": {"preset": "fusrs_v17", "root": str(root), "corrupt": "skip"},
+              "model": SMALL, "tuner": "full"}  # fmt: skip
+    result = train(config, [*SMALL_DATA, *TWO_STEPS], output=tmp_path / "run")
+    assert result.metrics["unreadable_images"] == {"train": 1, "test": 0}
+    assert sum(result.metrics["class_counts"].values()) == 7

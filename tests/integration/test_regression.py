@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import rasterio
 import yaml
 from affine import Affine
 
@@ -132,3 +133,26 @@ def test_other_losses_and_learned_scales(
                    "--output", tmp_path / "run")  # fmt: skip
     assert ended.status == 0, ended.err
     assert len((tmp_path / "run/gamma_history.csv").read_text().splitlines()) > 2
+
+
+def test_a_map_holds_numbers_with_their_unit(biomass: Path, rsmeta: Rsmeta, tmp_path: Path) -> None:
+    ended = rsmeta("--quiet", "predict", biomass / "data/west.tif", "--model",
+                   biomass / "run/bundle", "--output", tmp_path / "map.tif")  # fmt: skip
+    assert ended.status == 0, ended.err
+    with rasterio.open(tmp_path / "map.tif") as made, rasterio.open(
+        biomass / "data/west_biomass.tif"
+    ) as label, rasterio.open(biomass / "data/west.tif") as scene:  # fmt: skip
+        assert made.dtypes == ("float32",)
+        assert np.isnan(made.nodata)
+        assert made.units == ("t/ha",)
+        assert (made.transform, made.shape, made.crs) == (scene.transform, scene.shape, scene.crs)
+        found, wanted = made.read(1), label.read(1) * 0.1
+        seen = scene.dataset_mask() > 0
+    assert (np.isfinite(found) == seen).all()
+    compared = seen & (wanted > 0)
+    assert np.corrcoef(found[compared], wanted[compared])[0, 1] > 0.8
+    assert abs(found[compared].mean() - wanted[compared].mean()) < 15
+    shares = rsmeta("predict", biomass / "data/west.tif", "--model", biomass / "run/bundle",
+                    "--output", tmp_path / "b.tif", "--confidence", tmp_path / "c.tif")  # fmt: skip
+    assert shares.status == 1
+    assert "a number" in shares.complaint
