@@ -94,7 +94,16 @@ def _show(results: Sequence[PredictResult]) -> None:
         if result.status == "kept":
             click.echo(f"{result.outputs['map']}: was finished already")
             continue
-        total = max(sum(result.class_pixels.values()), 1)
-        shares = ", ".join(f"{n} {c / total:.1%}" for n, c in result.class_pixels.items())
         skipped = f", {result.skipped} empty tiles skipped" if result.skipped else ""
-        click.echo(f"{result.outputs['map']}: {shares} ({result.seconds:.1f} s{skipped})")
+        told = _told(result)
+        click.echo(f"{result.outputs['map']}: {told} ({result.seconds:.1f} s{skipped})")
+
+
+def _told(result: PredictResult) -> str:
+    numbers = result.statistics
+    if numbers is None:
+        total = max(sum(result.class_pixels.values()), 1)
+        return ", ".join(f"{name} {n / total:.1%}" for name, n in result.class_pixels.items())
+    if not numbers.count:
+        return "no pixel with data"
+    return f"{numbers.low:.4g} to {numbers.high:.4g}, mean {numbers.mean:.4g}"

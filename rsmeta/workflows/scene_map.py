@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from rsmeta.geo.scene import Scene
     from rsmeta.gis.products import Products
     from rsmeta.gis.rasters import ProductWriter
-    from rsmeta.gis.tally import Tally
+    from rsmeta.gis.tally import Statistics, Tally
     from rsmeta.inference.engine import Block
     from rsmeta.inference.scoring import Model
 
@@ -101,6 +101,7 @@ class PredictResult:
         skipped: Tiles without a valid pixel.
         class_pixels: Mapped pixels per class name.
         class_areas_m2: Their area likewise; empty for a scene without CRS.
+        statistics: Of the numbers, where the model gives numbers.
         seconds: Wall time.
         stages: Seconds of work per stage; ``waiting`` is what writing waited for the others.
         block_px: Side of a block.
@@ -115,6 +116,7 @@ class PredictResult:
     skipped: int = 0
     class_pixels: dict[str, int] = field(default_factory=dict)
     class_areas_m2: dict[str, float] = field(default_factory=dict)
+    statistics: Statistics | None = None
     seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
     block_px: int | None = None
@@ -401,6 +403,7 @@ def _result(
         skipped=tally.skipped,
         class_pixels=dict(zip(names, tally.pixels, strict=True)),
         class_areas_m2=dict(zip(names, areas, strict=False)),
+        statistics=tally.numbers if job.record.output.continuous else None,
         seconds=seconds,
         stages=stages,
         block_px=block_px,

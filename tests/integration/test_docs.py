@@ -144,7 +144,7 @@ def here(
 
 
 def named_outputs(words: list[str]) -> list[Path]:
-    options = ("--output", "--probabilities", "--confidence")
+    options = ("--output", "--probabilities", "--confidence", "--entropy", "--quicklook", "--stac")
     return [Path(words[i + 1]) for i, word in enumerate(words) if word in options]
 
 
