@@ -11,6 +11,7 @@ from rsmeta.config.data import DataSettings
 from rsmeta.config.loss import LossSpec
 from rsmeta.config.meta import MetaSettings
 from rsmeta.config.model import ModelSpec
+from rsmeta.config.polygons import PolygonSettings
 from rsmeta.config.trainer import TrainerSettings
 from rsmeta.config.tuner import Tuner, TunerSpec
 
@@ -38,6 +39,9 @@ class PredictSettings(Strict):
     )
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32", description="what the network computes with (autocast)"
+    )
+    polygons: PolygonSettings = Field(
+        default=PolygonSettings(), description="how outlines are drawn; for --vector"
     )
 
 

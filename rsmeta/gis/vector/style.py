@@ -49,7 +49,9 @@ def _qml_fill(symbols: Element, name: str, spec: ClassSpec) -> None:
     symbol = SubElement(
         symbols, "symbol", type="fill", name=name, alpha="1", clip_to_extent="1", force_rhr="0"
     )
-    layer = SubElement(symbol, "layer", {"class": "SimpleFill", "pass": "0"}, locked="0", enabled="1")
+    layer = SubElement(
+        symbol, "layer", {"class": "SimpleFill", "pass": "0"}, locked="0", enabled="1"
+    )
     red, green, blue = spec.rgb
     options = {
         "color": f"{red},{green},{blue},255", "style": "solid", "outline_style": "no",
