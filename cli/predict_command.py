@@ -30,6 +30,7 @@ _FILE = click.Path()  # as text: s3://… is no path
     "--probabilities-type", type=click.Choice(["float32", "uint8"]), default="float32",
     show_default=True, help="Numbers of these three; uint8: steps of 0.004, a quarter of the room.",
 )  # fmt: skip
+@click.option("--vector", type=_FILE, help="Also write polygons: .gpkg, .parquet, .fgb, .geojson.")
 @click.option("--quicklook", type=_FILE, help="Also draw the map: legend, scale bar, north arrow.")
 @click.option("--stac", type=_FILE, help="Also write a STAC item of all that is written.")
 @click.option("--summary", type=_FILE, help="Also write what came of it, as JSON.")

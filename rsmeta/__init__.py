@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rsmeta.bundle import load_bundle
     from rsmeta.gis.products import Products
+    from rsmeta.gis.vector import vectorise
     from rsmeta.workflows.evaluate import evaluate
     from rsmeta.workflows.evaluate_map import evaluate_map
     from rsmeta.workflows.inspect import inspect
@@ -26,7 +27,7 @@ except PackageNotFoundError:  # a checkout on the path that was never installed
 
 __all__ = [
     "Products", "__version__", "evaluate", "evaluate_map", "inspect", "load_bundle", "predict",
-    "pretrain", "train",
+    "pretrain", "train", "vectorise",
 ]  # fmt: skip
 
 _HOME = {
@@ -38,6 +39,7 @@ _HOME = {
     "predict": "rsmeta.workflows.mapping",
     "pretrain": "rsmeta.workflows.pretrain",
     "train": "rsmeta.workflows.train",
+    "vectorise": "rsmeta.gis.vector",
 }
 
 

@@ -12,6 +12,7 @@ from rsmeta.config.images import Data
 from rsmeta.config.loss import LossSpec
 from rsmeta.config.meta import MetaSettings
 from rsmeta.config.model import ModelSpec
+from rsmeta.config.polygons import PolygonSettings
 from rsmeta.config.trainer import TrainerSettings
 from rsmeta.config.tuner import Tuner, TunerSpec
 from rsmeta.errors import ConfigError
@@ -58,6 +59,9 @@ class PredictSettings(Strict):
     )
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32", description="what the network computes with (autocast)"
+    )
+    polygons: PolygonSettings = Field(
+        default=PolygonSettings(), description="how outlines are drawn; for --vector"
     )
 
 

@@ -78,7 +78,8 @@ def pixel_areas_m2(grid: Grid) -> NDArray[np.float64] | None:
     scale = _areal_scale(grid, along, down)
     by_row = np.stack([_between(row, along, grid.width_px) for row in scale])
     whole = np.stack([_between(col, down, grid.height_px) for col in by_row.T], axis=1)
-    return rows[:, np.newaxis] / whole
+    areas: NDArray[np.float64] = rows[:, np.newaxis] / whole
+    return areas
 
 
 def _knots(count: int, step: float) -> NDArray[np.float64]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pyarrow.lib import ArrowException
 from pyogrio.errors import DataLayerError, DataSourceError
@@ -44,7 +43,7 @@ def write(source: ClassMap, path: Path, settings: PolygonSettings) -> None:
     )
     target = Target(path, path.stem, source.grid, source.classes, columns)
     try:
-        FORMATS[path.suffix.lower()](target, polygons_of(source, settings))
+        FORMATS[path.suffix.lower()].write(target, polygons_of(source, settings))
         with path.open("rb") as file:
             os.fsync(file.fileno())
     except _WRITE_ERRORS as error:

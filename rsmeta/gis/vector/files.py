@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import warnings
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -115,7 +116,10 @@ def write_parquet(target: Target, portions: Iterable[Polygons]) -> None:
         pa.field("bbox", corners)
     )
     bounds = np.array([np.inf, np.inf, -np.inf, -np.inf])
-    with parquet.ParquetWriter(target.path, schema, compression="zstd") as writer:
+    # Without Arrow's own schema readers see what is added at the end.
+    with parquet.ParquetWriter(
+        target.path, schema, compression="zstd", store_schema=False
+    ) as writer:
         for portion in _bounded(portions):
             around = shapely.bounds(portion.shapes)
             bounds[:2] = np.minimum(bounds[:2], around[:, :2].min(axis=0))
@@ -141,11 +145,23 @@ def _geo(target: Target, bounds: np.ndarray) -> dict[str, Any]:
     return {"version": "1.1.0", "primary_column": GEOMETRY, "columns": {GEOMETRY: column}}
 
 
-FORMATS: dict[str, Callable[[Target, Iterable[Polygons]], None]] = {
-    ".gpkg": write_gpkg,
-    ".parquet": write_parquet,
-    ".fgb": write_fgb,
-    ".geojson": write_geojson,
+class Format(NamedTuple):
+    """A format of polygons.
+
+    Attributes:
+        write: Writes a file.
+        media_type: As IANA lists it.
+    """
+
+    write: Callable[[Target, Iterable[Polygons]], None]
+    media_type: str
+
+
+FORMATS = {
+    ".gpkg": Format(write_gpkg, "application/geopackage+sqlite3"),
+    ".parquet": Format(write_parquet, "application/vnd.apache.parquet"),
+    ".fgb": Format(write_fgb, "application/vnd.flatgeobuf"),
+    ".geojson": Format(write_geojson, "application/geo+json"),
 }
 
 
@@ -174,11 +190,14 @@ def _write_by_gdal(
 
     crs = target.grid.crs
     try:
-        pyogrio.write_arrow(
-            pa.RecordBatchReader.from_batches(schema, batches()), target.path,
-            layer=target.layer, driver=driver, geometry_name=GEOMETRY, geometry_type="Polygon",
-            crs=None if crs is None else crs.to_wkt(), layer_options=options,
-        )  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "'crs' was not provided", UserWarning)
+            pyogrio.write_arrow(
+                pa.RecordBatchReader.from_batches(schema, batches()), target.path,
+                layer=target.layer, driver=driver, geometry_name=GEOMETRY,
+                geometry_type="Polygon", crs=None if crs is None else crs.to_wkt(),
+                layer_options=options,
+            )  # fmt: skip
     finally:
         if raised:
             raise raised[0]
@@ -192,7 +211,7 @@ def _bounded(portions: Iterable[Polygons]) -> Iterator[Polygons]:
         steps = np.searchsorted(total, np.arange(_MOST_POINTS, total[-1], _MOST_POINTS))
         for part in np.split(np.arange(len(total)), np.unique(steps)):
             if len(part):
-                yield type(portion)(*(None if c is None else c[part] for c in portion))
+                yield portion.take(part)
 
 
 def _arrays(target: Target, portion: Polygons) -> list[pa.Array]:

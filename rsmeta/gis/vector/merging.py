@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rsmeta.gis.vector.chains import components
-from rsmeta.gis.vector.regions import label_regions
+from rsmeta.gis.vector.regions import label_regions, sums_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,22 +36,23 @@ def merge_small(regions: Regions, strips: Iterable[Strip], smallest_m2: float) -
         return regions
     pairs, border_px = _borders(regions, strips, is_small)
     count = len(regions.value)
-    group, value, area = np.arange(count), regions.value.copy(), regions.area_m2.copy()
+    group: Ints = np.arange(count)
+    value, area = regions.value, regions.area_m2
     while True:
         joined = _to_neighbours(group[pairs], border_px, area, smallest_m2)
-        groups, of_group = components(*joined, len(area))
+        groups, of_group = components(joined[0], joined[1], len(area))
         if groups == len(area):
             break
         group = of_group[group]
         value = _of_largest(value, area, of_group, groups)
-        area = np.bincount(of_group, weights=area, minlength=groups)
+        area = sums_by(of_group, area, groups)
         # Merging may have made neighbours of one class, which are one region then.
         ends = group[pairs]
         alike = value[ends[0]] == value[ends[1]]
-        groups, of_group = components(*ends[:, alike], len(area))
+        groups, of_group = components(ends[0, alike], ends[1, alike], len(area))
         group = of_group[group]
         value = _of_largest(value, area, of_group, groups)
-        area = np.bincount(of_group, weights=area, minlength=groups)
+        area = sums_by(of_group, area, groups)
     return _regrouped(regions, group, value, area)
 
 
@@ -97,7 +98,7 @@ def _to_neighbours(
     one, other = one[fits], other[fits]
     length = np.concatenate([border_px, border_px])[fits]
     names, index = np.unique(one * len(area) + other, return_inverse=True)
-    length = np.bincount(index, weights=length, minlength=len(names))
+    length = sums_by(index, length, len(names))
     one, other = np.divmod(names, len(area))
     best = np.lexsort((rank[other], length, one))  # of one, the best comes last
     is_last = np.ones(len(best), dtype=bool)
@@ -122,11 +123,11 @@ def _regrouped(
     count = len(area)
     last_strip = np.zeros(count, dtype=np.int32)
     np.maximum.at(last_strip, group, regions.last_strip)
-    pixels = np.bincount(group, weights=regions.pixels, minlength=count)
+    pixels = sums_by(group, regions.pixels, count)
     confidence = None
     if regions.confidence is not None:
         sure = regions.confidence * regions.pixels
-        confidence = np.bincount(group, weights=sure, minlength=count) / pixels
+        confidence = sums_by(group, sure, count) / pixels
     return replace(
         regions, region_of=group[regions.region_of].astype(np.int32), value=value,
         pixels=pixels.astype(np.int64), area_m2=area, confidence=confidence,

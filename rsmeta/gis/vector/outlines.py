@@ -1,9 +1,9 @@
 """Trace where the regions of a strip meet, as lines that neighbours share.
 
 A *corner* is a corner of pixels. Lines run along sides of pixels from node to node; a node is a
-corner where more than two sides meet that part regions, or a corner of the map. A line that closes on itself starts at
-its first corner. A strip is cut from its neighbours through the middle of a row of pixels, so
-that only upright sides are cut.
+corner where more than two sides meet that part regions, or a corner of the map. A line that
+closes on itself starts at its first corner. A strip is cut from its neighbours through the
+middle of a row of pixels, so that only upright sides are cut.
 
 Directions are 0 east, 1 south, 2 west, 3 north; rows count southwards.
 """
@@ -189,11 +189,9 @@ def trace(labels: Ints, top: int, height: int) -> tuple[Lines, Pieces]:
 def _is_map_corner(sides: _Sides, corners: Ints, height: int) -> NDArray[np.bool_]:
     """Return whether corners are those of the map, where lines end so that its frame stays."""
     row, col = np.divmod(corners, sides.width)
-    row += sides.top
-    is_corner: NDArray[np.bool_] = ((row == 0) | (row == height)) & (
-        (col == 0) | (col == sides.width - 1)
-    )
-    return is_corner & ~sides.is_cut(corners)
+    at_end = np.isin(row + sides.top, (0, height)) & np.isin(col, (0, sides.width - 1))
+    is_corner: NDArray[np.bool_] = at_end & ~sides.is_cut(corners)
+    return is_corner
 
 
 def _find_sides(inner: Ints, top: int) -> _Sides:

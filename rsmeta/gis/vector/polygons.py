@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import shapely
 from rasterio.windows import Window
 
-from rsmeta.config.polygons import PolygonSettings
 from rsmeta.errors import GridMismatchError, SceneError
 from rsmeta.geo.areas import pixel_areas_m2
 from rsmeta.geo.grid import Grid
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rsmeta.config.data import ClassSpec
+    from rsmeta.config.polygons import PolygonSettings
     from rsmeta.gis.vector.regions import Regions
 
 logger = logging.getLogger(__name__)
@@ -54,6 +54,14 @@ class Polygons(NamedTuple):
     pixels: NDArray[np.int64]
     area_m2: NDArray[np.float64] | None
     confidence: NDArray[np.float64] | None
+
+    def take(self, chosen: NDArray[np.integer]) -> Polygons:
+        """Return some of them."""
+        area_m2, sure = self.area_m2, self.confidence
+        return Polygons(
+            self.shapes[chosen], self.value[chosen], self.pixels[chosen],
+            None if area_m2 is None else area_m2[chosen], None if sure is None else sure[chosen],
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -118,7 +126,7 @@ def _read_shares(path: Path, window: Window) -> NDArray[np.float32]:
     return shares if dataset.nodata is None else np.where(stored == dataset.nodata, np.nan, shares)
 
 
-def _with_row(array: NDArray, side: int) -> NDArray:
+def _with_row(array: NDArray[Any], side: int) -> NDArray[Any]:
     """Return an array with a row of zeros before (0) or behind (1) it."""
     return np.pad(array, ((1 - side, side), (0, 0)))
 
