@@ -27,6 +27,10 @@ _FILE = click.Path(path_type=Path)
 @click.option("--summary", type=_FILE, help="Also write what came of it, as JSON.")
 @click.option("--bounds", nargs=4, type=float, metavar="W S E N", help="Map this part; degrees.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option(
+    "--optimize", type=click.IntRange(0, 2),
+    help="Speed for exactness. 1: bfloat16 where the device has it; 2: compiled too.",
+)  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @click.option("--resume", is_flag=True, help="Go on where an earlier run was interrupted.")
 @click.option(
@@ -43,6 +47,9 @@ def command(options: dict[str, Any], /, **given: Any) -> None:
     from rsmeta.workflows.predict import predict
 
     scenes, model = list(given.pop("scenes")), given.pop("model")
+    level = given.pop("optimize")
+    if level is not None:
+        given["settings"] = (*given["settings"], f"optimize={level}")
     try:
         with map_progress(quiet=options["quiet"]) as on_progress:
             results = predict(scenes, model, on_progress=on_progress, **given)

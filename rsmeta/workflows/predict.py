@@ -22,6 +22,7 @@ from rsmeta.geo.handles import bounded_cache
 from rsmeta.geo.sources import expand_sources, read_lists
 from rsmeta.gis.products import Products, check_products
 from rsmeta.inference.augment import augmented
+from rsmeta.inference.optimize import class_probabilities
 from rsmeta.peft import is_merged, merge, unmerge
 from rsmeta.workflows.scene_map import (
     Job,
@@ -163,16 +164,13 @@ def _with_settings(record: BundleRecord, settings: Sequence[str]) -> BundleRecor
 def _ready(bundle: ModelBundle, record: BundleRecord, device: torch.device) -> Iterator[Model]:
     """Give the network as class probabilities, its adapters merged for as long as it maps."""
     network = bundle.network.eval().to(device)
-    reduced = record.predict.precision == "bfloat16"
-
-    def probabilities(image: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(device.type, torch.bfloat16, enabled=reduced):
-            scores: torch.Tensor = network(image, valid)
-        return torch.softmax(scores.float(), dim=1)
-
     fresh = not is_merged(network)
     if fresh and (left := merge(network).left):
         logger.info("%d adapters run as they are: %s", len(left), enumerate_names(left, 3))
+    probabilities = class_probabilities(
+        network, device,
+        level=record.predict.optimize, reduced=record.predict.precision == "bfloat16",
+    )  # fmt: skip
     try:
         yield augmented(probabilities, record.predict.augment)
     finally:
