@@ -36,6 +36,10 @@ _FILE = click.Path()  # as text: s3://… is no path
 @click.option("--summary", type=_FILE, help="Also write what came of it, as JSON.")
 @click.option("--bounds", nargs=4, type=float, metavar="W S E N", help="Map this part; degrees.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option(
+    "--optimize", type=click.IntRange(0, 2),
+    help="Speed for exactness. 1: bfloat16 where the device has it; 2: compiled too.",
+)  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @click.option("--resume", is_flag=True, help="Go on where an earlier run was interrupted.")
 @click.option(
@@ -58,6 +62,9 @@ def command(options: dict[str, Any], /, **given: Any) -> None:
     from rsmeta.workflows.predict import predict
 
     scenes, model = list(given.pop("scenes")), given.pop("model")
+    level = given.pop("optimize")
+    if level is not None:
+        given["settings"] = (*given["settings"], f"optimize={level}")
     if given["output"].suffix.lower() in (".csv", ".geojson"):
         _label_images(scenes, model, given, quiet=options["quiet"])
         return

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from rsmeta.geo.scene import Scene
     from rsmeta.geo.tiling import Strip, TilePlan
 
-#: Rows that one thread reads at once: a row of the tiles that most files have.
-_ROWS_PX = 512
+#: Columns, or rows, that one thread reads at once: those of a tile that most files have.
+_PART_PX = 512
+#: A file with longer tiles than this is taken for one that is stored row by row.
+_LONGEST_TILE_PX = 2048
 #: Threads that decode a file side by side; more wait for the disk.
 READERS = min(4, os.cpu_count() or 1)
 
@@ -101,17 +103,37 @@ def _has_valid(scene: Scene, tile: Window) -> bool:
 
 
 def _read(pool: ThreadPoolExecutor, scene: Scene, window: Window) -> tuple[np.ndarray, np.ndarray]:
-    """Read a window with several threads, each some rows of the file's tiles."""
-    top, left, height, width = whole_pixels(window)
+    """Read a window with several threads, each some columns, or rows, of the file's tiles."""
+    _, _, height, width = whole_pixels(window)
     data = large_array((len(scene.bands), height, width), np.float32)
     valid = large_array((height, width), np.bool_)
 
-    def read_rows(first: int, end: int) -> None:
-        rows = slice(first - top, end - top)
-        scene.read_into(Window(left, first, width, end - first), data[:, rows], valid[rows])
+    def read_part(part: Window) -> None:
+        place = within(part, window)
+        scene.read_into(part, data[:, *place], valid[place])
 
-    inner = range((top // _ROWS_PX + 1) * _ROWS_PX, top + height, _ROWS_PX)
-    rows = pairwise([top, *inner, top + height])
-    for done in [pool.submit(read_rows, first, end) for first, end in rows]:
+    parts = _parts(window, *scene.file_tile_px)
+    for done in [pool.submit(read_part, part) for part in parts]:
         done.result()
     return data, valid
+
+
+def _parts(window: Window, tile_height_px: int, tile_width_px: int) -> list[Window]:
+    """Return parts of a window that share no tile of the file.
+
+    The last one touches the block to the right: what GDAL has decoded for it, and not yet
+    dropped, is what that block begins with.
+    """
+    top, left, height, width = whole_pixels(window)
+    if tile_width_px > _LONGEST_TILE_PX:  # rows across the whole file
+        rows = _cuts(top, height, tile_height_px)
+        return [Window(left, row, width, end - row) for row, end in rows]
+    cols = _cuts(left, width, tile_width_px)
+    return [Window(col, top, end - col, height) for col, end in cols]
+
+
+def _cuts(start: int, length: int, tile_px: int) -> Iterable[tuple[int, int]]:
+    """Cut a range where tiles of the file begin, about ``_PART_PX`` apart."""
+    step = max(_PART_PX // tile_px, 1) * tile_px
+    inner = range((start // step + 1) * step, start + length, step)
+    return pairwise([start, *inner, start + length])

@@ -22,6 +22,7 @@ from rsmeta.geo.sources import expand_sources, read_lists, scene_stem
 from rsmeta.gis.delivery import deliver, forget
 from rsmeta.gis.products import Products, check_possible, check_products
 from rsmeta.inference.augment import augmented
+from rsmeta.inference.optimize import optimised
 from rsmeta.inference.views import averaged, of_size
 from rsmeta.peft import is_merged, merge, unmerge
 from rsmeta.workflows.scene_map import (
@@ -169,23 +170,19 @@ def with_settings(record: BundleRecord, settings: Sequence[str]) -> BundleRecord
 def ready(bundle: ModelBundle, record: BundleRecord, device: torch.device) -> Iterator[Model]:
     """Give the network as the task's probabilities or numbers, its adapters merged meanwhile."""
     network = bundle.network.eval().to(device)
-    task = record.made_task
-    reduced = record.predict.precision == "bfloat16"
-
-    def probabilities(image: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(device.type, torch.bfloat16, enabled=reduced):
-            scores: torch.Tensor = network(image, valid)
-        return task.activate(scores)
-
     fresh = not is_merged(network)
     if fresh and (left := merge(network).left):
         logger.info("%d adapters run as they are: %s", len(left), enumerate_names(left, 3))
-    views = record.predict.augment
+    asked = record.predict
+    meant = optimised(
+        network, record.made_task.activate, device,
+        level=asked.optimize, reduced=asked.precision == "bfloat16",
+    )  # fmt: skip
     try:
         if record.per == "image":
-            yield averaged(of_size(probabilities, record.tile_px), views)
+            yield averaged(of_size(meant, record.tile_px), asked.augment)
         else:
-            yield augmented(probabilities, cast("Augment", views))
+            yield augmented(meant, cast("Augment", asked.augment))
     finally:
         if fresh:
             unmerge(network)

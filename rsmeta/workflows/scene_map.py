@@ -424,7 +424,7 @@ def _begun_with(job: Job, block_px: int) -> dict[str, Any]:
     reading = {
         key: value for key, value in asdict(scene).items() if key not in {"grid", "acquired"}
     }
-    chosen = settings.model_dump(include={"overlap", "blend", "augment", "precision"})
+    chosen = settings.model_dump(include={"overlap", "blend", "augment", "precision", "optimize"})
     if record.per == "image":
         chosen |= {"cells": [job.cells(block_px).tile_px, job.cells(block_px).stride_px]}
     return {

@@ -65,6 +65,18 @@ def test_predict_loads_nothing_of_training() -> None:
     assert not found & TRAINING_ONLY
 
 
+def test_building_a_network_to_map_with_loads_nothing_of_training_either() -> None:
+    """Start-up: what mapping needs is timm and rasterio, and little else."""
+    found = imported(
+        "import rsmeta.workflows.predict\n"
+        "from rsmeta.config.model import ModelSpec\n"
+        "from rsmeta.models.families import build_backbone\n"
+        "build_backbone(ModelSpec.model_validate({'backbone': 'vit_tiny_patch16_224'}))"
+    )
+    assert "timm" in found
+    assert not found & (TRAINING_ONLY | {"matplotlib", "pandas", "scipy", "sklearn", "xarray"})
+
+
 def test_names_of_the_package_arrive_when_used() -> None:
     found = imported(
         "import rsmeta\nassert callable(rsmeta.inspect)\nassert 'train' in dir(rsmeta)"

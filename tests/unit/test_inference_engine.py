@@ -247,13 +247,13 @@ def test_blocks_that_nothing_is_stored_for_are_not_read(
     sparse: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[Window] = []
-    really = Scene.read
+    really = Scene.read_into
 
-    def watched(scene: Scene, window: Window) -> Any:
+    def watched(scene: Scene, window: Window, *arrays: np.ndarray) -> None:
         read.append(window)
-        return really(scene, window)
+        really(scene, window, *arrays)
 
-    monkeypatch.setattr(Scene, "read", watched)
+    monkeypatch.setattr(Scene, "read_into", watched)
     model, plan = Recorder(), TilePlan(2048, 2048, 32, 8, block_px=256)
     blocks = blocks_of(model, sparse, plan)
     assert len(blocks) == 64
