@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rsmeta.workflows.inspect import inspect
     from rsmeta.workflows.predict import predict
     from rsmeta.workflows.pretrain import pretrain
+    from rsmeta.workflows.report import MapSources, report
     from rsmeta.workflows.train import train
 
 try:
@@ -24,11 +25,12 @@ except PackageNotFoundError:  # a checkout on the path that was never installed
     __version__ = "0+unknown"
 
 __all__ = [
-    "Products", "__version__", "evaluate", "evaluate_map", "inspect", "load_bundle", "predict",
-    "pretrain", "train",
+    "MapSources", "Products", "__version__", "evaluate", "evaluate_map", "inspect", "load_bundle",
+    "predict", "pretrain", "report", "train",
 ]  # fmt: skip
 
 _HOME = {
+    "MapSources": "rsmeta.workflows.report",
     "Products": "rsmeta.gis.products",
     "evaluate": "rsmeta.workflows.evaluate",
     "evaluate_map": "rsmeta.workflows.evaluate",
@@ -36,6 +38,7 @@ _HOME = {
     "load_bundle": "rsmeta.bundle",
     "predict": "rsmeta.workflows.predict",
     "pretrain": "rsmeta.workflows.pretrain",
+    "report": "rsmeta.workflows.report",
     "train": "rsmeta.workflows.train",
 }
 
