@@ -66,7 +66,7 @@ def render(page: Page) -> str:
     """Return the page as HTML."""
     script = (_FOLDER / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return _template().render(
+    page_html: str = _template().render(
         **vars(page),
         style=Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),  # our own, not given
         script=Markup(script),
@@ -74,6 +74,7 @@ def render(page: Page) -> str:
         version=rsmeta.__version__,
         made=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
     )
+    return page_html
 
 
 @cache
