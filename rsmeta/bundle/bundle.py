@@ -13,6 +13,7 @@ import safetensors
 import safetensors.torch
 import yaml
 
+from rsmeta.bundle.mlm import model_item
 from rsmeta.bundle.record import FORMAT, BundleRecord
 from rsmeta.config.load import validate
 from rsmeta.errors import BundleError, OutputError, RsmetaError, one_line
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 RECORD_FILE = "bundle.yaml"
 WEIGHTS_FILE = "weights.safetensors"
 QUICKLOOK_FILE = "quicklook.png"
+MODEL_ITEM_FILE = "mlm.json"
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,11 @@ def save_bundle(
         record = record.model_copy(update={"weights_sha256": file_sha256(partial / WEIGHTS_FILE)})
         text = yaml.safe_dump(record.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
         (partial / RECORD_FILE).write_text(text, encoding="utf-8")
+        item = partial / MODEL_ITEM_FILE
+        item.write_text(
+            model_item(record, partial / WEIGHTS_FILE, partial / RECORD_FILE, item),
+            encoding="utf-8",
+        )
         if quicklook is not None and quicklook.exists():
             shutil.copyfile(quicklook, partial / QUICKLOOK_FILE)
         shutil.rmtree(folder, ignore_errors=True)

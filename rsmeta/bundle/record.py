@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from rsmeta.config.base import Strict
-from rsmeta.config.data import CLASS_NODATA, ClassSpec
+from rsmeta.config.data import CLASS_NODATA, WIDE_NODATA, ClassSpec
 from rsmeta.config.meta import MetaSettings
 from rsmeta.config.model import ModelSpec
 from rsmeta.config.settings import PredictSettings
@@ -109,10 +109,12 @@ class BundleRecord(Strict):
     @property
     def output(self) -> OutputSpec:
         """What a map of this model holds."""
+        values = tuple(spec.value for spec in self.classes)
+        wide = max(values) >= CLASS_NODATA
         return OutputSpec(
             classes=tuple(spec.name for spec in self.classes),
-            values=tuple(spec.value for spec in self.classes),
-            dtype="uint8",
-            nodata=CLASS_NODATA,
+            values=values,
+            dtype="uint16" if wide else "uint8",
+            nodata=WIDE_NODATA if wide else CLASS_NODATA,
             unit=None,
         )

@@ -8,16 +8,12 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from rsmeta.config.base import Strict
+from rsmeta.config.colours import class_colours
 
 #: Map value that marks pixels without data in a uint8 class map.
 CLASS_NODATA = 255
-
-#: Qualitative colours that stay apart under colour blindness, after Okabe & Ito (2008) and
-#: Tol (2021, "muted"); used in order for classes that name no colour.
-DEFAULT_COLOURS = (
-    "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#882255",
-    "#44aa99", "#999933", "#332288", "#ddcc77", "#117733", "#aa4499", "#88ccee", "#661100",
-)  # fmt: skip
+#: The same in a uint16 map, which values from 255 on need.
+WIDE_NODATA = 65535
 
 
 def _hex_colour(value: str) -> str:
@@ -51,7 +47,7 @@ class ClassSpec(Strict):
     name: Annotated[str, AfterValidator(_printable)] = Field(
         min_length=1, description="class name, as in the class column of polygons"
     )
-    value: int = Field(ge=0, lt=CLASS_NODATA, description="value in label rasters and in the map")
+    value: int = Field(ge=0, lt=WIDE_NODATA, description="value in label rasters and in the map")
     colour: Annotated[str, AfterValidator(_hex_colour)] = Field(description="#rrggbb in the map")
 
     @property
@@ -72,6 +68,7 @@ def _class_specs(given: Any) -> Any:
     else:
         return given
     specs = []
+    colours = class_colours(len(entries))
     for i, entry in enumerate(entries):
         if isinstance(entry, ClassSpec):
             specs.append(entry)
@@ -84,7 +81,7 @@ def _class_specs(given: Any) -> Any:
             )
         spec["name"] = str(name)
         spec.setdefault("value", i)
-        spec.setdefault("colour", spec.pop("color", None) or DEFAULT_COLOURS[i % 16])
+        spec.setdefault("colour", spec.pop("color", None) or colours[i])
         specs.append(ClassSpec.model_validate(spec))
     return tuple(specs)
 

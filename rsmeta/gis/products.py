@@ -5,20 +5,26 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rsmeta.config.data import ClassSpec
 from rsmeta.errors import OutputError, SceneError, enumerate_names
 from rsmeta.geo.handles import open_raster
-from rsmeta.geo.writer import check_output
+from rsmeta.geo.writer import PAM_ENDING, check_output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from rsmeta.heads.output import OutputSpec
 
 #: Tag that names the classes of a map, as JSON: [{value, name, colour}, …].
 CLASSES_TAG = "RSMETA_CLASSES"
 
 _TIFF = (".tif", ".tiff")
+#: Products that are rasters of shares, 0 to 1, of a model that tells classes.
+SHARES = ("probabilities", "confidence", "entropy")
+#: Products that are rasters; each has its styles and statistics beside it.
+RASTERS = ("map", *SHARES)
 
 
 def _file(own_name: str, *endings: str) -> dict[str, Any]:
@@ -41,6 +47,12 @@ class Products:
         map: The map.
         probabilities: One band per class.
         confidence: The largest probability.
+        entropy: How undecided the probabilities are: 0 where one class has all, 1 where all
+            have the same.
+        quicklook: A picture of the map with legend, scale bar and north arrow.
+        stac: An item that describes the map, and whatever else is written, to catalogues.
+        probabilities_type: Numbers in which probabilities, confidence and entropy are written:
+            as they are, or as whole steps of 0.004 in a quarter of the room.
 
     Raises:
         OutputError: A file has an ending that its kind cannot have.
@@ -49,6 +61,10 @@ class Products:
     map: Path = field(metadata=_file("map.tif", *_TIFF))
     probabilities: Path | None = field(default=None, metadata=_file("probabilities.tif", *_TIFF))
     confidence: Path | None = field(default=None, metadata=_file("confidence.tif", *_TIFF))
+    entropy: Path | None = field(default=None, metadata=_file("entropy.tif", *_TIFF))
+    quicklook: Path | None = field(default=None, metadata=_file("map.png", ".png"))
+    stac: Path | None = field(default=None, metadata=_file("map.json", ".json", ".geojson"))
+    probabilities_type: Literal["float32", "uint8"] = "float32"
 
     def __post_init__(self) -> None:
         for spec in _file_fields():
@@ -74,6 +90,12 @@ class Products:
         """The files that are asked for."""
         return tuple(self.files.values())
 
+    @property
+    def beside(self) -> tuple[Path, ...]:
+        """The files that belong beside the rasters that are asked for."""
+        rasters = [self.files[name] for name in RASTERS if name in self.files]
+        return tuple(path for raster in rasters for path in Beside(raster).paths)
+
     def of_scene(self, stem: str, *, scenes: int) -> Products:
         """Return the files of one scene: folders become files in them.
 
@@ -84,7 +106,7 @@ class Products:
         Raises:
             OutputError: There are many, and a file is named for all of them.
         """
-        placed = {}
+        placed: dict[str, Any] = {}
         for name, path in self.files.items():
             if _is_folder(path):
                 placed[name] = path / f"{stem}_{_kind(name)['own_name']}"
@@ -94,6 +116,37 @@ class Products:
                     f"name; name a folder, or map one scene"
                 )
         return replace(self, **placed)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What belongs beside a raster, under the names by which programs look for it.
+
+    Attributes:
+        raster: The raster.
+    """
+
+    raster: Path
+
+    @property
+    def pam(self) -> Path:
+        """Categories, attribute table and statistics, for GDAL and all that build on it."""
+        return self.raster.with_name(self.raster.name + PAM_ENDING)
+
+    @property
+    def qml(self) -> Path:
+        """The style for QGIS."""
+        return self.raster.with_suffix(".qml")
+
+    @property
+    def sld(self) -> Path:
+        """The style for map servers."""
+        return self.raster.with_suffix(".sld")
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All of them."""
+        return self.pam, self.qml, self.sld
 
 
 def _file_fields() -> list[Any]:
@@ -112,6 +165,20 @@ def _is_folder(path: Path) -> bool:
     return not path.suffix or path.is_dir()
 
 
+def check_possible(products: Products, output: OutputSpec) -> None:
+    """Refuse products that a model cannot give.
+
+    Raises:
+        OutputError: Probabilities are asked of a model of numbers.
+    """
+    asked = [name for name in SHARES if name in products.files]
+    if asked and output.continuous:
+        raise OutputError(
+            f"{_option(asked[0])}: the model maps {output.name}, a number, and gives no "
+            f"probabilities; leave {_option(asked[0])} away"
+        )
+
+
 def check_products(products: Sequence[Products], *, overwrite: bool) -> None:
     """Refuse, before any work, files that cannot be written, and files named twice.
 
@@ -120,7 +187,7 @@ def check_products(products: Sequence[Products], *, overwrite: bool) -> None:
             or a folder cannot be written.
     """
     seen: set[Path] = set()
-    for path in (path for one in products for path in one.paths):
+    for path in (path for one in products for path in (*one.paths, *one.beside)):
         if path.resolve() in seen:
             raise OutputError(f"{path} would be written twice; name different files")
         seen.add(path.resolve())
@@ -131,7 +198,7 @@ def map_classes(path: str | Path) -> tuple[ClassSpec, ...]:
     """Read the classes of a map that ``rsmeta predict`` wrote.
 
     Raises:
-        SceneError: The file cannot be read, or is no such map.
+        SceneError: The file cannot be read, or is no such map of classes.
     """
     tag = open_raster(str(path)).tags().get(CLASSES_TAG)
     if tag is None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,44 +13,37 @@ from rasterio.windows import Window
 from rsmeta.errors import OutputError
 from rsmeta.geo.areas import row_areas_m2
 from rsmeta.geo.journal import Journal, check_same
-from rsmeta.geo.mosaic import RasterLook
 from rsmeta.geo.writer import RasterWriter, partial_folder
 from rsmeta.gis.cog import publish_cog
-from rsmeta.gis.products import CLASSES_TAG
+from rsmeta.gis.look import SHARE_NODATA, SHARE_STEP, kinds_of
+from rsmeta.gis.pam import pam_text
+from rsmeta.gis.products import Beside
+from rsmeta.gis.styles import qml_text, sld_text
+from rsmeta.gis.tally import Statistics, Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from rsmeta.config.data import ClassSpec
     from rsmeta.geo.grid import Grid
-    from rsmeta.gis.cog import Overviews
+    from rsmeta.gis.look import Kind, Look
     from rsmeta.gis.products import Products
 
 
 @dataclass(frozen=True)
-class Tally:
-    """What finished blocks came to.
+class Finished:
+    """A raster that is complete and has not its name yet.
 
     Attributes:
-        pixels: Mapped pixels per class, (K,).
-        areas_m2: Their area likewise; none where the grid has no CRS.
-        tiles: Tiles that went through the network.
-        skipped: Tiles without a valid pixel, which did not.
+        kind: What it is like.
+        path: The name that it will have.
+        hidden: Where it is until then.
     """
 
-    pixels: tuple[int, ...]
-    areas_m2: tuple[float, ...] | None
-    tiles: int
-    skipped: int
-
-    def __add__(self, other: Tally) -> Tally:
-        """Return the sum."""
-        areas = None
-        if self.areas_m2 is not None and other.areas_m2 is not None:
-            areas = tuple(map(sum, zip(self.areas_m2, other.areas_m2, strict=True)))
-        pixels = tuple(map(sum, zip(self.pixels, other.pixels, strict=True)))
-        return Tally(pixels, areas, self.tiles + other.tiles, self.skipped + other.skipped)
+    kind: Kind
+    path: Path
+    hidden: Path
 
 
 class ProductWriter:
@@ -68,8 +60,9 @@ class ProductWriter:
         journal: Journal,
         writers: Mapping[str, RasterWriter],
     ) -> None:
-        self._values = np.array([spec.value for spec in look.classes], dtype=np.uint8)
-        self._nodata = look.nodata
+        self._output = look.output
+        self._look = look
+        self._kinds = kinds_of(grid, look)
         self._grid = grid
         self._journal = journal
         self._writers = writers
@@ -77,14 +70,14 @@ class ProductWriter:
         for entry in journal.entries:
             window = Window(*entry["window"])
             if entry["empty"] or all(writer.has(window) for writer in writers.values()):
-                self.finished[window] = Tally(*_tuples(entry["tally"]))
+                self.finished[window] = Tally.from_json(entry["tally"])
 
     @property
     def tally(self) -> Tally:
         """What all finished blocks came to."""
-        none = (0,) * len(self._values)
-        areas = None if self._grid.crs is None else (0.0,) * len(self._values)
-        return sum(self.finished.values(), Tally(none, areas, 0, 0))
+        none = (0,) * len(self._output.values)
+        areas = None if self._grid.crs is None else (0.0,) * len(none)
+        return sum(self.finished.values(), Tally(none, areas))
 
     def write(
         self,
@@ -98,7 +91,8 @@ class ProductWriter:
         """Write one block into every raster, and then note it as finished.
 
         Args:
-            scores: Probabilities, (K, h, w); none where nothing is valid.
+            scores: Probabilities, (K, h, w), or numbers, (1, h, w), float32; none where nothing
+                is valid.
             valid: (h, w) bool, elsewhere nodata is written; none likewise.
             window: Place of the block in the rasters.
             tiles: How many went through the network for it.
@@ -107,45 +101,93 @@ class ProductWriter:
         Raises:
             OutputError: The disk does not take it.
         """
-        counts = np.zeros((int(window.height), len(self._values)), dtype=np.int64)
+        computed = None
         if scores is not None and valid is not None:
-            best = largest(scores)
-            for name, array in self._arrays(scores, valid, best):
-                self._writers[name].write(array, window)
-            rows = np.broadcast_to(np.arange(len(valid))[:, None], valid.shape)
-            places = rows[valid] * len(self._values) + best[valid]
-            counts = np.bincount(places, minlength=counts.size).reshape(counts.shape)
-        tally = Tally(tuple(counts.sum(0).tolist()), self._areas(counts, window), tiles, skipped)
+            best = None if self._output.continuous else largest(scores)
+            computed = scores, best, valid
+            for name, writer in self._writers.items():
+                writer.write(self._array(name, *computed), window)
+        tally = replace(self._tally(computed, window), tiles=tiles, skipped=skipped)
         place = (window.col_off, window.row_off, window.width, window.height)
-        entry = {"window": place, "empty": scores is None, "tally": astuple(tally)}
+        entry = {"window": place, "empty": scores is None, "tally": tally.as_json()}
         try:
             self._journal.add(entry)
         except OSError as error:
             raise OutputError(f"cannot write in {self._journal.path.parent} ({error})") from error
         self.finished[window] = tally
 
-    def _arrays(
-        self, scores: np.ndarray, valid: np.ndarray, best: np.ndarray
-    ) -> Iterator[tuple[str, np.ndarray]]:
-        """Return what each raster gets, by name."""
-        values = np.where(valid, self._values[best], np.uint8(self._nodata))
-        yield "map", values[None]
-        if "probabilities" in self._writers:
-            yield "probabilities", np.where(valid, scores, np.float32(np.nan))
-        if "confidence" in self._writers:
-            yield "confidence", np.where(valid, scores.max(axis=0), np.float32(np.nan))[None]
+    def _array(
+        self, name: str, scores: np.ndarray, best: np.ndarray | None, valid: np.ndarray
+    ) -> np.ndarray:
+        """Return what a raster gets, (bands, h, w) in its type."""
+        output = self._output
+        if name == "map" and best is None:
+            return np.where(valid, scores, np.float64(output.nodata)).astype(output.dtype)
+        if name == "map":
+            values = np.array(output.values, dtype=output.dtype)
+            return np.where(valid, values[best], np.array(output.nodata, output.dtype))[None]
+        shares = _SHARES[name](scores)
+        if self._look.shares == "uint8":
+            steps = np.rint(np.clip(shares, 0, 1) / SHARE_STEP)
+            return np.where(valid, steps, SHARE_NODATA).astype(np.uint8)
+        return np.where(valid, shares, np.float32(np.nan))
 
-    def _areas(self, counts: np.ndarray, window: Window) -> tuple[float, ...] | None:
+    def _tally(
+        self, computed: tuple[np.ndarray, np.ndarray | None, np.ndarray] | None, window: Window
+    ) -> Tally:
+        """Count what was computed: scores, index of the largest, and what of it is valid."""
+        classes = len(self._output.values)
+        counts = np.zeros((int(window.height), classes), dtype=np.int64)
+        numbers = Statistics()
+        if computed is not None:
+            scores, best, valid = computed
+            if best is None:
+                numbers = Statistics.of(scores[0][valid])
+            else:
+                rows = np.broadcast_to(np.arange(len(valid))[:, None], valid.shape)
+                places = rows[valid] * classes + best[valid]
+                counts = np.bincount(places, minlength=counts.size).reshape(counts.shape)
         areas = row_areas_m2(self._grid.crop(window))
-        return None if areas is None else tuple((areas @ counts).tolist())
+        areas_m2 = None if areas is None else tuple((areas @ counts).tolist())
+        return Tally(tuple(counts.sum(0).tolist()), areas_m2, numbers=numbers)
+
+    def complete(self) -> dict[str, Finished]:
+        """Make the rasters and what belongs beside them, none of it under its name yet.
+
+        Raises:
+            OutputError: The disk does not take it.
+        """
+        made = {}
+        for name, writer in self._writers.items():
+            kind = self._kinds[name]
+            made[name] = Finished(kind, writer.path, writer.complete())
+            beside = Beside(writer.path)
+            texts = {
+                beside.pam: pam_text(kind, self.tally),
+                beside.qml: qml_text(kind, self.tally),
+                beside.sld: sld_text(kind, self.tally),
+            }
+            for path, text in texts.items():
+                if text is not None:
+                    with writer.beside(path) as hidden:
+                        hidden.write_text(text, encoding="utf-8")
+        return made
+
+    def beside(self, path: Path) -> AbstractContextManager[Path]:
+        """Give a hidden file to write, which gets its name just before the map gets its own.
+
+        Raises:
+            OutputError: It cannot be written, now or later.
+        """
+        return self._writers["map"].beside(path)
 
 
 def largest(scores: np.ndarray) -> np.ndarray:
-    """Return the index of the largest of (K, h, w) scores, (h, w) uint8; the first of equals.
+    """Return the index of the largest of (K, h, w) scores, (h, w); the first of equals.
 
     The same as ``argmax``, which takes several times as long along the first axis.
     """
-    best = np.zeros(scores.shape[1:], dtype=np.uint8)
+    best = np.zeros(scores.shape[1:], dtype=np.uint8 if len(scores) <= 256 else np.uint16)
     top = scores[0].copy()
     for index, score in enumerate(scores[1:], 1):
         larger = score > top
@@ -154,19 +196,21 @@ def largest(scores: np.ndarray) -> np.ndarray:
     return best
 
 
-@dataclass(frozen=True)
-class Look:
-    """What maps of one model have in common.
+def _entropy(scores: np.ndarray) -> np.ndarray:
+    """Return the entropy of (K, h, w) probabilities as a share of the largest, (1, h, w)."""
+    total = np.zeros(scores.shape[1:], dtype=np.float32)
+    for share in scores:  # a class at a time: memory is set by the block
+        total -= share * np.log(share, out=np.zeros_like(share), where=share > 0)
+    share_of_largest: np.ndarray = np.clip(total / np.float32(np.log(len(scores))), 0, 1)
+    return share_of_largest[None]
 
-    Attributes:
-        classes: Values, names and colours.
-        nodata: Value of the map where nothing is known.
-        tags: Metadata of every file; the classes are added.
-    """
 
-    classes: Sequence[ClassSpec]
-    nodata: int
-    tags: Mapping[str, str]
+#: What rasters of shares hold, (bands, h, w), of probabilities (K, h, w).
+_SHARES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "probabilities": lambda scores: scores,
+    "confidence": lambda scores: scores.max(axis=0)[None],
+    "entropy": _entropy,
+}
 
 
 def journal_file(products: Products) -> Path:
@@ -184,12 +228,14 @@ def writing(
     overwrite: bool = False,
     resume: bool = False,
 ) -> Iterator[ProductWriter]:
-    """Open the products of one scene; each becomes a COG under its name at a clean end.
+    """Open the rasters of one scene, to be made complete before they are left.
+
+    At a clean end each gets its name; the map is the last.
 
     Args:
         products: Which files.
         grid: Their grid.
-        look: Classes, nodata and tags.
+        look: What they hold and how they are drawn.
         begun_with: What determines the pixels, under names that a user understands.
         overwrite: Replace files that exist.
         resume: Go on where an earlier call was interrupted.
@@ -197,39 +243,20 @@ def writing(
     Raises:
         OutputError: A file cannot be written, or was begun with something else.
     """
+    kinds = kinds_of(grid, look)
     with contextlib.ExitStack() as stack:
         writers = {
             name: stack.enter_context(
                 RasterWriter(
-                    products.files[name], raster, publish=partial(publish_cog, overviews=merged),
+                    products.files[name], kind.raster,
+                    publish=partial(publish_cog, overviews=kind.overviews),
                     overwrite=overwrite, resume=resume,
                 )
             )
-            for name, (raster, merged) in _rasters(grid, look).items()
+            for name, kind in kinds.items()
             if name in products.files
         }  # fmt: skip
         file = journal_file(products)
         check_same(file, begun_with, products.map)
         with Journal(file, begun_with) as journal:
             yield ProductWriter(look, grid, journal, writers)
-        for writer in writers.values():  # all of them before the first gets its name
-            writer.complete()
-
-
-def _rasters(grid: Grid, look: Look) -> dict[str, tuple[RasterLook, Overviews]]:
-    """Return what each raster is like, and how its overviews are made."""
-    listed = [{"value": s.value, "name": s.name, "colour": s.colour} for s in look.classes]
-    tags = {**look.tags, CLASSES_TAG: json.dumps(listed, ensure_ascii=False)}
-    colours = {s.value: (*s.rgb, 255) for s in look.classes} | {look.nodata: (0, 0, 0, 0)}
-    names = [spec.name for spec in look.classes]
-    shares = partial(RasterLook, grid, dtype="float32", nodata=float("nan"), tags=tags)
-    return {
-        "map": (RasterLook(grid, 1, "uint8", look.nodata, colours, ["class"], tags), "mode"),
-        "probabilities": (shares(count=len(names), descriptions=names), "average"),
-        "confidence": (shares(count=1, descriptions=["confidence"]), "average"),
-    }
-
-
-def _tuples(value: Any) -> Any:
-    """Return what JSON made of tuples as tuples again."""
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -19,7 +19,7 @@ from rsmeta.errors import (
 )
 from rsmeta.geo.handles import bounded_cache
 from rsmeta.geo.sources import expand_sources, read_lists
-from rsmeta.gis.products import Products, check_products
+from rsmeta.gis.products import Products, check_possible, check_products
 from rsmeta.inference.augment import augmented
 from rsmeta.peft import is_merged, merge, unmerge
 from rsmeta.workflows.scene_map import (
@@ -87,13 +87,14 @@ def predict(
     where = choose_device(device)
     loaded = bundle if isinstance(bundle, ModelBundle) else load_bundle(bundle)
     record = _with_settings(loaded.record, settings)
+    check_possible(wanted, record.output)
     jobs = []
     for source, products in zip(sources, names, strict=True):  # all of them before any work
         with _failing(source, failed, stop=single):
             scene = open_for(source, record)
             check_scene(scene, record)
             extent = extent_of(scene.grid, bounds)
-            jobs.append(Job(scene, record, products, where, extent, overwrite, resume))
+            jobs.append(Job(scene, record, products, where, extent, overwrite, resume, loaded.path))
     check_products([job.products for job in jobs], overwrite=overwrite or resume)
     results = []
     with bounded_cache(), _ready(loaded, record, where) as model:

@@ -7,14 +7,13 @@ import hashlib
 import logging
 import time
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from rasterio.warp import transform_bounds
 from rasterio.windows import Window, intersect
 
 import rsmeta
-from rsmeta.config.data import CLASS_NODATA
 from rsmeta.errors import (
     BandsUnrecognisedError,
     ConfigError,
@@ -27,13 +26,16 @@ from rsmeta.geo.journal import read_begun_with
 from rsmeta.geo.scene import open_scene
 from rsmeta.geo.tiling import TilePlan
 from rsmeta.geo.writer import partial_folder
-from rsmeta.gis.rasters import Look, journal_file, writing
+from rsmeta.gis.look import Look
+from rsmeta.gis.rasters import journal_file, writing
 from rsmeta.inference import sizing
 from rsmeta.inference.engine import run_blocks
 from rsmeta.inference.flow import Flow
+from rsmeta.workflows.map_files import MODEL_TAG, tags_of, write_rest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     import torch
 
@@ -41,7 +43,8 @@ if TYPE_CHECKING:
     from rsmeta.geo.grid import Grid
     from rsmeta.geo.scene import Scene
     from rsmeta.gis.products import Products
-    from rsmeta.gis.rasters import ProductWriter, Tally
+    from rsmeta.gis.rasters import ProductWriter
+    from rsmeta.gis.tally import Tally
     from rsmeta.inference.engine import Block
     from rsmeta.inference.scoring import Model
 
@@ -51,7 +54,6 @@ logger = logging.getLogger(__name__)
 LARGEST_GSD_RATIO = 4.0
 
 WGS84 = "EPSG:4326"
-_MODEL_TAG = "RSMETA_MODEL_SHA256"
 
 
 @dataclass(frozen=True)
@@ -178,6 +180,7 @@ class Job:
         extent: Part of the scene to map, in its pixels.
         overwrite: Replace files that exist.
         resume: Go on where an earlier run was interrupted.
+        bundle: Folder of the model; none if it was never saved.
     """
 
     scene: Scene
@@ -187,6 +190,7 @@ class Job:
     extent: Window
     overwrite: bool
     resume: bool
+    bundle: Path | None = None
 
     @property
     def grid(self) -> Grid:
@@ -205,7 +209,7 @@ class Job:
         if not self.resume or begun or not all(path.is_file() for path in paths):
             return False
         found = open_raster(str(self.products.map))
-        same = found.tags().get(_MODEL_TAG) == self.record.weights_sha256
+        same = found.tags().get(MODEL_TAG) == self.record.weights_sha256
         if same and (found.transform, found.shape) == (self.grid.transform, self.grid.shape):
             return True
         if self.overwrite:
@@ -233,7 +237,10 @@ def map_scene(
         return PredictResult(job.scene.source, job.products, job.grid, "kept")
     started = time.monotonic()
     plan = _plan(job)
-    look = Look(job.record.classes, CLASS_NODATA, _tags(job.scene, job.record))
+    made = datetime.now(UTC)
+    look = Look(
+        job.record.output, job.record.classes, tags_of(job, made), job.products.probabilities_type
+    )
     stages: dict[str, float] = {}
     try:
         with writing(
@@ -242,6 +249,7 @@ def map_scene(
         ) as writer:  # fmt: skip
             stages |= _write_blocks(model, job, plan, writer, on_progress)
             finishing = time.monotonic()
+            write_rest(job, writer, made)
     except KeyboardInterrupt:
         if any(partial_folder(path).exists() for path in job.products.paths):
             logger.warning("what is finished is kept; go on with --resume")
@@ -363,6 +371,7 @@ def _begun_with(job: Job, block_px: int) -> dict[str, Any]:
         "extent": [int(n) for n in job.extent.flatten()],
         "setting": {"tile_px": record.tile_px, **chosen, "block_px": block_px},
         "list of outputs": [path.name for path in job.products.paths],
+        "type of probabilities": job.products.probabilities_type,
     }
 
 
@@ -379,15 +388,3 @@ def extent_of(grid: Grid, bounds: tuple[float, float, float, float] | None) -> W
     if not intersect(window, grid.full_window):
         raise GridMismatchError(f"--bounds {bounds} do not meet the scene {grid.bounds_lonlat()}")
     return window.intersection(grid.full_window)
-
-
-def _tags(scene: Scene, record: BundleRecord) -> dict[str, str]:
-    """Return the metadata that a map carries: model hash, source, software, time."""
-    tags = {
-        "TIFFTAG_SOFTWARE": f"rsmeta {rsmeta.__version__}",
-        _MODEL_TAG: record.weights_sha256,
-        "RSMETA_SOURCE": Path(scene.source).name,
-    }
-    if scene.acquired is not None:
-        tags["TIFFTAG_DATETIME"] = scene.acquired.strftime("%Y:%m:%d %H:%M:%S")
-    return tags
