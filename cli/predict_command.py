@@ -35,6 +35,22 @@ _FILE = click.Path(path_type=Path)
 @click.option("--stac", type=_FILE, help="Also write a STAC item of all that is written.")
 @click.option("--summary", type=_FILE, help="Also write what came of it, as JSON.")
 @click.option("--bounds", nargs=4, type=float, metavar="W S E N", help="Map this part; degrees.")
+@click.option("--mask", type=_FILE, help="Map inside these polygons only; any CRS.")
+# Options that are called like a field of rsmeta.Refinement are given to it.
+@click.option(
+    "--mosaic", type=click.Choice(["order", "confidence", "mean"]),
+    help="Make one map of all SCENES; where they overlap take the first, the surest, the mean.",
+)  # fmt: skip
+@click.option("--crs", metavar="EPSG:N", help="Project the map; classes by the nearest pixel.")
+@click.option("--like", type=_FILE, help="Put the map on the grid of this raster.")
+@click.option(
+    "--majority", "majority_px", type=int, metavar="PX",
+    help="Give each pixel the most frequent class of PX by PX pixels around it.",
+)  # fmt: skip
+@click.option(
+    "--sieve", "sieve_px", type=int, metavar="PX",
+    help="Join regions of less than PX pixels to their largest neighbour.",
+)  # fmt: skip
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @click.option("--resume", is_flag=True, help="Go on where an earlier run was interrupted.")
@@ -52,14 +68,18 @@ def command(options: dict[str, Any], /, **given: Any) -> None:
     scenes all names are those of folders.
     """
     from rsmeta.gis.products import Products
+    from rsmeta.gis.refinement import Refinement
     from rsmeta.workflows.predict import predict
 
     scenes, model = list(given.pop("scenes")), given.pop("model")
     wanted = {spec.name: given.pop(spec.name) for spec in fields(Products) if spec.name in given}
     output = Products(given.pop("output"), **wanted)
+    refine = Refinement(**{spec.name: given.pop(spec.name) for spec in fields(Refinement)})
     try:
         with map_progress(quiet=options["quiet"]) as on_progress:
-            results = predict(scenes, model, output=output, on_progress=on_progress, **given)
+            results = predict(
+                scenes, model, output=output, refine=refine, on_progress=on_progress, **given
+            )  # fmt: skip
     except ScenesFailedError as error:
         _show(error.results)
         raise

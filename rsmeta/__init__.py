@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rsmeta.bundle import load_bundle
     from rsmeta.gis.products import Products
+    from rsmeta.gis.refinement import Refinement
     from rsmeta.workflows.evaluate import evaluate, evaluate_map
     from rsmeta.workflows.inspect import inspect
     from rsmeta.workflows.predict import predict
@@ -25,13 +26,14 @@ except PackageNotFoundError:  # a checkout on the path that was never installed
     __version__ = "0+unknown"
 
 __all__ = [
-    "MapSources", "Products", "__version__", "evaluate", "evaluate_map", "inspect", "load_bundle",
-    "predict", "pretrain", "report", "train",
+    "MapSources", "Products", "Refinement", "__version__", "evaluate", "evaluate_map", "inspect",
+    "load_bundle", "predict", "pretrain", "report", "train",
 ]  # fmt: skip
 
 _HOME = {
     "MapSources": "rsmeta.workflows.report",
     "Products": "rsmeta.gis.products",
+    "Refinement": "rsmeta.gis.refinement",
     "evaluate": "rsmeta.workflows.evaluate",
     "evaluate_map": "rsmeta.workflows.evaluate",
     "inspect": "rsmeta.workflows.inspect",

@@ -11,6 +11,7 @@
     │   ├── BandsMissingError
     │   └── GridMismatchError
     ├── ScenesFailedError       some of several scenes that could not be mapped
+    ├── AreaError               polygons that cannot be used as a mask
     ├── LabelsError             labels that do not fit the scenes or the class list
     ├── SplitError              a train/validation/test split that leaves a part empty
     ├── CheckpointError         backbone weights that do not fit or cannot be trusted
@@ -122,6 +123,10 @@ class ScenesFailedError(RsmetaError):
         reasons = "; ".join(str(error) for error in failed.values())
         count = len(failed) + len(results)
         super().__init__(f"{len(failed)} of {count} scenes could not be mapped: {reasons}")
+
+
+class AreaError(RsmetaError):
+    """Polygons that cannot be used as a mask."""
 
 
 class LabelsError(RsmetaError):

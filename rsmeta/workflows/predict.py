@@ -17,11 +17,14 @@ from rsmeta.errors import (
     ScenesFailedError,
     enumerate_names,
 )
+from rsmeta.geo.area import read_area
 from rsmeta.geo.handles import bounded_cache
 from rsmeta.geo.sources import expand_sources, read_lists
 from rsmeta.gis.products import Products, check_possible, check_products
+from rsmeta.gis.refinement import Refinement
 from rsmeta.inference.augment import augmented
 from rsmeta.peft import is_merged, merge, unmerge
+from rsmeta.workflows.refined_map import check_refinement, map_refined
 from rsmeta.workflows.scene_map import (
     Job,
     PredictResult,
@@ -53,6 +56,8 @@ def predict(
     overwrite: bool = False,
     resume: bool = False,
     bounds: tuple[float, float, float, float] | None = None,
+    mask: str | Path | None = None,
+    refine: Refinement | None = None,
     device: str = "auto",
     settings: Sequence[str] = (),
     on_progress: Callable[[Progress], None] | None = None,
@@ -68,6 +73,8 @@ def predict(
         overwrite: Replace files that exist.
         resume: Go on where an earlier call was interrupted; leave alone what it has finished.
         bounds: West, south, east, north in degrees (WGS 84): map this part only.
+        mask: Polygons of any CRS: outside is nodata, and tiles without a pixel inside cost nothing.
+        refine: What is made of the maps: a mosaic, another grid, majority, sieve.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         settings: ``KEY=VALUE`` strings that overrule the bundle's ``predict`` settings.
         on_progress: Called after each block.
@@ -82,25 +89,39 @@ def predict(
     """
     sources, failed = _sources([scenes] if isinstance(scenes, str | Path) else list(scenes))
     single = len(sources) + len(failed) == 1
-    wanted = output if isinstance(output, Products) else Products(Path(output))
-    names = [wanted.of_scene(Path(str(s)).stem, scenes=len(sources) + len(failed)) for s in sources]
+    refine = refine or Refinement()
+    joint = refine.mosaic is not None
+    names = _names(output, sources, count=len(sources) + len(failed), joint=joint)
     where = choose_device(device)
     loaded = bundle if isinstance(bundle, ModelBundle) else load_bundle(bundle)
     record = _with_settings(loaded.record, settings)
-    check_possible(wanted, record.output)
-    jobs = []
+    for products in names:
+        check_possible(products, record.output)
+    jobs: list[Job] = []
     for source, products in zip(sources, names, strict=True):  # all of them before any work
-        with _failing(source, failed, stop=single):
+        with _failing(source, failed, stop=single or joint):
             scene = open_for(source, record)
             check_scene(scene, record)
             extent = extent_of(scene.grid, bounds)
-            jobs.append(Job(scene, record, products, where, extent, overwrite, resume, loaded.path))
-    check_products([job.products for job in jobs], overwrite=overwrite or resume)
+            area = read_area(mask, scene.grid.crop(extent), may_miss=joint) if mask else None
+            job = Job(
+                scene, record, products, where, extent, overwrite, resume, loaded.path, area
+            )  # fmt: skip
+            if refine:
+                check_refinement([*jobs, job] if joint else [job], refine)
+            jobs.append(job)
+    tasks = [jobs] if joint else [[job] for job in jobs]
+    check_products([task[0].products for task in tasks], overwrite=overwrite or resume)
     results = []
     with bounded_cache(), _ready(loaded, record, where) as model:
-        for job in jobs:
-            with _failing(job.scene.source, failed, stop=single):
-                results.append(map_scene(model, job, on_progress))
+        for task in tasks:
+            with _failing(task[0].scene.source, failed, stop=single or joint):
+                made = (
+                    map_refined(model, task, refine, on_progress)
+                    if refine
+                    else map_scene(model, task[0], on_progress)
+                )
+                results.append(made)
     if summary is not None:
         write_summary(Path(summary), record, where, results, failed)
     if failed:
@@ -118,6 +139,16 @@ def _sources(given: Sequence[str | Path]) -> tuple[list[str | Path], dict[str, R
             for source in expand_sources([pattern]):
                 found.setdefault(str(source), source)
     return list(found.values()), failed
+
+
+def _names(
+    output: str | Path | Products, sources: Sequence[str | Path], *, count: int, joint: bool
+) -> list[Products]:
+    """Return the files of each scene; a mosaic has one set of them."""
+    wanted = output if isinstance(output, Products) else Products(Path(output))
+    if joint:
+        return [wanted.of_scene("mosaic", scenes=1)] * len(sources)
+    return [wanted.of_scene(Path(str(source)).stem, scenes=count) for source in sources]
 
 
 @contextlib.contextmanager
