@@ -7,6 +7,7 @@ tell of what is in it.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -22,6 +23,7 @@ from rasterio.windows import Window
 from rsmeta.errors import ConfigError, OutputError, one_line
 from rsmeta.geo.grid import Grid
 from rsmeta.geo.handles import local_files, open_raster
+from rsmeta.geo.lock import locked
 from rsmeta.gis.class_map import STEP_PX
 from rsmeta.gis.composite import Composite, Part, grid_for
 from rsmeta.gis.look import Look
@@ -32,7 +34,7 @@ from rsmeta.workflows.map_files import MODEL_TAG, tags_of, write_rest
 from rsmeta.workflows.scene_map import PredictResult, map_scene
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from rsmeta.gis.rasters import ProductWriter
     from rsmeta.gis.refinement import Refinement
@@ -67,22 +69,21 @@ def map_refined(
     recipe = _recipe(jobs, wanted)
     if _is_done(final, recipe):
         return PredictResult(named, final.products, final.grid, "kept")
-    folder = final.products.map.with_name(f".{final.products.map.name}.raw")
-    if folder.exists() and not final.resume:
+    with _workplace(final) as folder:
+        raw = [
+            replace(job, products=_raw_products(folder, i, final.products, wanted), overwrite=True)
+            for i, job in enumerate(jobs)
+        ]
+        mapped = [map_scene(model, job, on_progress) for job in raw]
+        tidying = time.monotonic()
+        parts = [Part(p.map, p.probabilities, p.confidence) for p in (job.products for job in raw)]
+        composite = Composite(parts, final.grid, wanted.mosaic or "order")
+        store = _tidied(composite, wanted, folder)
+        sources = ", ".join(Path(job.scene.source).name for job in jobs)
+        writer = _write(
+            final, composite, store, {"RSMETA_SOURCE": sources, _DONE_TAG: recipe}
+        )  # fmt: skip
         shutil.rmtree(folder)
-    raw = [
-        replace(job, products=_raw_products(folder, i, final.products, wanted), overwrite=True)
-        for i, job in enumerate(jobs)
-    ]
-    mapped = [map_scene(model, job, on_progress) for job in raw]
-    parts = [Part(p.map, p.probabilities, p.confidence) for p in (job.products for job in raw)]
-    tidying = time.monotonic()
-    composite = Composite(parts, final.grid, wanted.mosaic or "order")
-    store = _tidied(composite, wanted, folder)
-    sources = ", ".join(Path(job.scene.source).name for job in jobs)
-    tags = {"RSMETA_SOURCE": sources, _DONE_TAG: recipe}
-    writer = _write(final, composite, store, tags)
-    shutil.rmtree(folder)
     tally, names = writer.tally, final.record.output.classes
     return PredictResult(
         scene=named, products=final.products, grid=final.grid,
@@ -93,6 +94,37 @@ def map_refined(
         stages={"mapping": tidying - started, "refining": time.monotonic() - tidying},
         block_px=mapped[0].block_px, batch_size=mapped[0].batch_size,
     )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _workplace(final: Job) -> Iterator[Path]:
+    """Hold the hidden folder of a map's raw material; what is in it stays for a later --resume.
+
+    Raises:
+        OutputError: Another process is writing the same map, or the folder cannot be made.
+    """
+    target = final.products.map
+    folder = target.with_name(f".{target.name}.raw")
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder, target))
+            if not final.resume:
+                _empty(folder)
+        except OSError as error:
+            raise OutputError(f"cannot write in {folder} ({one_line(error)})") from error
+        try:
+            yield folder
+        finally:
+            if folder.exists() and not any(p.name != "lock" for p in folder.iterdir()):
+                shutil.rmtree(folder)
+
+
+def _empty(folder: Path) -> None:
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        elif entry.name != "lock":
+            entry.unlink()
 
 
 def check_refinement(jobs: Sequence[Job], wanted: Refinement) -> None:

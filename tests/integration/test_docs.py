@@ -106,6 +106,7 @@ def workplace(
     named = [CLASSES[(i + j) % 3] for i in range(8) for j in range(8)]
     frame = geopandas.GeoDataFrame({"class": named}, geometry=squares, crs="EPSG:32633")
     frame.to_crs("EPSG:4326").to_file(folder / "labels.gpkg")
+    frame[:20].to_file(folder / "aoi.gpkg")
     tree = configurations(ROOT / "docs" / "train.md")[0]
     (folder / "config.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
     run_to_end(

@@ -14,7 +14,9 @@ from affine import Affine
 from rasterio.warp import transform
 from rasterio.windows import Window
 
+from rsmeta.geo.lock import locked
 from rsmeta.gis.tidy import ClassStore, majority, sieve
+from rsmeta.workflows import refined_map
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -161,6 +163,34 @@ def test_tidying_does_not_know_blocks_and_can_be_gone_on_with(
     ended = rsmeta("predict", tiny_run.scene, "--model", tiny_run.bundle, "--output",
                    tmp_path / "b.tif", "--sieve", 5, "--resume")  # fmt: skip
     assert "in another way" in ended.complaint
+
+
+def test_what_is_mapped_is_kept_when_refining_fails_and_nobody_else_may_write(
+    rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, raw = tmp_path / "m.tif", tmp_path / ".m.tif.raw"
+    words = ("predict", tiny_run.scene, "--model", tiny_run.bundle, "--output", place, "--sieve", 9)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(refined_map, "sieve", full)
+        assert "No space left" in rsmeta(*words).complaint
+    assert not place.exists()
+    made = (raw / "0_map.tif").stat().st_mtime_ns
+    with locked(raw, place):
+        assert "another process is writing" in rsmeta(*words, "--resume").complaint
+    seen = []
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            refined_map, "sieve",
+            lambda store, least: seen.append((raw / "0_map.tif").stat().st_mtime_ns) or 0,
+        )  # fmt: skip
+        assert rsmeta(*words, "--resume").status == 0
+    assert seen == [made]  # the scene was not mapped again
+    assert place.exists()
+    assert not raw.exists()
 
 
 # -- other grids -----------------------------------------------------------------------------
