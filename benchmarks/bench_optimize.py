@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 BATCH = 4
 
 #: What scores mean.
-SOFTMAX = partial(torch.softmax, dim=1)
+SOFTMAX = partial(torch.softmax, dim=1, dtype=torch.float32)
 
 
 def variants(backbone: str, device: torch.device) -> dict[str, Model]:

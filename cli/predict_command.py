@@ -35,6 +35,22 @@ _FILE = click.Path()  # as text: s3://… is no path
 @click.option("--stac", type=_FILE, help="Also write a STAC item of all that is written.")
 @click.option("--summary", type=_FILE, help="Also write what came of it, as JSON.")
 @click.option("--bounds", nargs=4, type=float, metavar="W S E N", help="Map this part; degrees.")
+@click.option("--mask", type=_FILE, help="Map inside these polygons only; any CRS.")
+# Options that are called like a field of rsmeta.Refinement are given to it.
+@click.option(
+    "--mosaic", type=click.Choice(["order", "confidence", "mean"]),
+    help="Make one map of all SCENES; where they overlap take the first, the surest, the mean.",
+)  # fmt: skip
+@click.option("--crs", metavar="EPSG:N", help="Project the map; classes by the nearest pixel.")
+@click.option("--like", type=_FILE, help="Put the map on the grid of this raster.")
+@click.option(
+    "--majority", "majority_px", type=int, metavar="PX",
+    help="Give each pixel the most frequent class of PX by PX pixels around it.",
+)  # fmt: skip
+@click.option(
+    "--sieve", "sieve_px", type=int, metavar="PX",
+    help="Join regions of less than PX pixels to their largest neighbour.",
+)  # fmt: skip
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option(
     "--optimize", type=click.IntRange(0, 2),
@@ -59,6 +75,7 @@ def command(options: dict[str, Any], /, **given: Any) -> None:
     an --output that ends in .csv or .geojson, SCENES are images that it labels one by one.
     """
     from rsmeta.gis.products import Products
+    from rsmeta.gis.refinement import Refinement
     from rsmeta.workflows.predict import predict
 
     scenes, model = list(given.pop("scenes")), given.pop("model")
@@ -70,9 +87,12 @@ def command(options: dict[str, Any], /, **given: Any) -> None:
         return
     wanted = {spec.name: given.pop(spec.name) for spec in fields(Products) if spec.name in given}
     output = Products(given.pop("output"), **wanted)
+    refine = Refinement(**{spec.name: given.pop(spec.name) for spec in fields(Refinement)})
     try:
         with map_progress(quiet=options["quiet"]) as on_progress:
-            results = predict(scenes, model, output=output, on_progress=on_progress, **given)
+            results = predict(
+                scenes, model, output=output, refine=refine, on_progress=on_progress, **given
+            )  # fmt: skip
     except ScenesFailedError as error:
         _show(error.results)
         raise

@@ -86,8 +86,9 @@ class ProductWriter:
         valid: np.ndarray | None,
         window: Window,
         *,
-        tiles: int,
-        skipped: int,
+        tiles: int = 0,
+        skipped: int = 0,
+        classes: np.ndarray | None = None,
     ) -> None:
         """Write one block into every raster, and then note it as finished.
 
@@ -98,19 +99,23 @@ class ProductWriter:
             window: Place of the block in the rasters.
             tiles: How many went through the network for it.
             skipped: How many had no valid pixel.
+            classes: Class indices, (h, w), that were chosen otherwise than by the largest score;
+                scores may then be none, if no raster of shares is written.
 
         Raises:
             OutputError: The disk does not take it.
         """
         computed = None
-        if scores is not None and valid is not None:
-            best = None if self._output.continuous else largest(scores)
+        if valid is not None and (scores is not None or classes is not None):
+            best = classes
+            if best is None and scores is not None and not self._output.continuous:
+                best = largest(scores)
             computed = scores, best, valid
             for name, writer in self._writers.items():
                 writer.write(self._array(name, *computed), window)
         tally = replace(self._tally(computed, window), tiles=tiles, skipped=skipped)
         place = (window.col_off, window.row_off, window.width, window.height)
-        entry = {"window": place, "empty": scores is None, "tally": tally.as_json()}
+        entry = {"window": place, "empty": computed is None, "tally": tally.as_json()}
         try:
             self._journal.add(entry)
         except OSError as error:
@@ -118,11 +123,13 @@ class ProductWriter:
         self.finished[window] = tally
 
     def _array(
-        self, name: str, scores: np.ndarray, best: np.ndarray | None, valid: np.ndarray
+        self, name: str, scores: np.ndarray | None, best: np.ndarray | None, valid: np.ndarray
     ) -> np.ndarray:
         """Return what a raster gets, (bands, h, w) in its type."""
         if name == "map":
             return map_values(self._output, scores, valid, best)
+        if scores is None:
+            raise ValueError(f"{name} needs scores")
         shares = _SHARES[name](scores)
         if self._look.shares == "uint8":
             steps = np.rint(np.clip(shares, 0, 1) / SHARE_STEP)
@@ -130,7 +137,9 @@ class ProductWriter:
         return np.where(valid, shares, np.float32(np.nan))
 
     def _tally(
-        self, computed: tuple[np.ndarray, np.ndarray | None, np.ndarray] | None, window: Window
+        self,
+        computed: tuple[np.ndarray | None, np.ndarray | None, np.ndarray] | None,
+        window: Window,
     ) -> Tally:
         """Count what was computed: scores, index of the largest, and what of it is valid."""
         classes = len(self._output.values)
@@ -138,9 +147,9 @@ class ProductWriter:
         numbers = Statistics()
         if computed is not None:
             scores, best, valid = computed
-            if best is None:
+            if best is None and scores is not None:
                 numbers = Statistics.of(scores[0][valid])
-            else:
+            elif best is not None:
                 rows = np.broadcast_to(np.arange(len(valid))[:, None], valid.shape)
                 places = rows[valid] * classes + best[valid]
                 counts = np.bincount(places, minlength=counts.size).reshape(counts.shape)

@@ -15,6 +15,8 @@ import torch
 from rsmeta.errors import one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor, nn
 
     from rsmeta.inference.scoring import Model
@@ -24,13 +26,19 @@ logger = logging.getLogger(__name__)
 Level: TypeAlias = Literal[0, 1, 2]
 
 
-def class_probabilities(
-    network: nn.Module, device: torch.device, *, level: Level = 0, reduced: bool = False
+def optimised(
+    network: nn.Module,
+    activate: Callable[[Tensor], Tensor],
+    device: torch.device,
+    *,
+    level: Level = 0,
+    reduced: bool = False,
 ) -> Model:
-    """Return a function that gives class probabilities, (B, K, h, w) float32.
+    """Return a function that gives what a network's scores mean, float32.
 
     Args:
         network: Maps (B, C, h, w) and valid (B, h, w) to scores; on the device.
+        activate: Makes of scores, of any precision, what they mean: float32 probabilities, say.
         device: Where it computes.
         level: 0: as it was trained. 1: in bfloat16, if the device has instructions for it. 2: as
             1, and compiled, which takes the time of some hundred tiles.
@@ -42,12 +50,12 @@ def class_probabilities(
             logger.warning("%s has no instructions for bfloat16; computing in float32", device)
     compiled = _Compiled(network) if level >= 2 else network
 
-    def probabilities(image: Tensor, valid: Tensor) -> Tensor:
+    def meant(image: Tensor, valid: Tensor) -> Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=reduced):
             scores: Tensor = compiled(image, valid)
-        return torch.softmax(scores.float(), dim=1)
+        return activate(scores)
 
-    return probabilities
+    return meant
 
 
 @cache

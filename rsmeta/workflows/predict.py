@@ -17,14 +17,17 @@ from rsmeta.errors import (
     ScenesFailedError,
     enumerate_names,
 )
+from rsmeta.geo.area import read_area
 from rsmeta.geo.handles import bounded_cache
 from rsmeta.geo.sources import expand_sources, read_lists, scene_stem
 from rsmeta.gis.delivery import deliver, forget
 from rsmeta.gis.products import Products, check_possible, check_products
+from rsmeta.gis.refinement import Refinement
 from rsmeta.inference.augment import augmented
 from rsmeta.inference.optimize import optimised
 from rsmeta.inference.views import averaged, of_size
 from rsmeta.peft import is_merged, merge, unmerge
+from rsmeta.workflows.refined_map import check_refinement, map_refined
 from rsmeta.workflows.scene_map import (
     Job,
     PredictResult,
@@ -57,6 +60,8 @@ def predict(
     overwrite: bool = False,
     resume: bool = False,
     bounds: tuple[float, float, float, float] | None = None,
+    mask: str | Path | None = None,
+    refine: Refinement | None = None,
     device: str = "auto",
     settings: Sequence[str] = (),
     on_progress: Callable[[Progress], None] | None = None,
@@ -72,6 +77,8 @@ def predict(
         overwrite: Replace files that exist.
         resume: Go on where an earlier call was interrupted; leave alone what it has finished.
         bounds: West, south, east, north in degrees (WGS 84): map this part only.
+        mask: Polygons of any CRS: outside is nodata, and tiles without a pixel inside cost nothing.
+        refine: What is made of the maps: a mosaic, another grid, majority, sieve.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         settings: ``KEY=VALUE`` strings that overrule the bundle's ``predict`` settings.
         on_progress: Called after each block.
@@ -85,38 +92,40 @@ def predict(
         RsmetaError: Anything a user can mend: scene, bands, pixel size, bundle, output.
     """
     sources, failed = _sources([scenes] if isinstance(scenes, str | Path) else list(scenes))
-    single = len(sources) + len(failed) == 1
-    wanted = output if isinstance(output, Products) else Products(output)
-    names = [wanted.of_scene(scene_stem(s), scenes=len(sources) + len(failed)) for s in sources]
+    refine = refine or Refinement()
+    joint = refine.mosaic is not None
+    alone = joint or len(sources) + len(failed) == 1
+    names = _names(output, sources, count=len(sources) + len(failed), joint=joint)
     where = choose_device(device)
     loaded = bundle if isinstance(bundle, ModelBundle) else load_bundle(bundle)
     record = with_settings(loaded.record, settings)
-    if record.task == "multilabel":
-        raise ConfigError(
-            "a multilabel model gives any number of labels to a place, and a map holds one; label "
-            "images with it: --output LABELS.csv"
-        )
-    check_possible(wanted, record.output)
-    jobs = []
+    _check_task(record, names, mask=mask, refine=refine)
+    jobs: list[Job] = []
     for source, products in zip(sources, names, strict=True):  # all of them before any work
-        with _failing(source, failed, stop=single):
+        with _failing(source, failed, stop=alone):
             scene = open_for(source, record)
             check_scene(scene, record)
             extent = extent_of(scene.grid, bounds)
-            jobs.append(Job(scene, record, products, where, extent, overwrite, resume, loaded.path))
-    for path in (
-        ()
-        if resume
-        else (path for job in jobs for path in (*job.products.paths, *job.products.beside))
-    ):
-        forget(path)
-    check_products([job.products for job in jobs], overwrite=overwrite or resume)
+            area = read_area(mask, scene.grid.crop(extent), may_miss=joint) if mask else None
+            job = Job(
+                scene, record, products, where, extent, overwrite, resume, loaded.path, area
+            )  # fmt: skip
+            if refine:
+                check_refinement([*jobs, job] if joint else [job], refine)
+            jobs.append(job)
+    tasks = [jobs] if joint else [[job] for job in jobs]
+    _check_outputs([task[0].products for task in tasks], overwrite=overwrite, resume=resume)
     results = []
     with bounded_cache(), ready(loaded, record, where) as model:
-        for job in jobs:
-            with _failing(job.scene.name, failed, stop=single):
-                results.append(map_scene(model, job, on_progress))
-                deliver(job.products.files)
+        for task in tasks:
+            with _failing(task[0].scene.name, failed, stop=alone):
+                made = (
+                    map_refined(model, task, refine, on_progress)
+                    if refine
+                    else map_scene(model, task[0], on_progress)
+                )
+                deliver(made.products.files)
+                results.append(made)
     if summary is not None:
         write_summary(Path(summary), record, where, results, failed)
     if failed:
@@ -134,6 +143,51 @@ def _sources(given: Sequence[str | Path]) -> tuple[list[str | Path], dict[str, R
             for source in expand_sources([pattern]):
                 found.setdefault(str(source), source)
     return list(found.values()), failed
+
+
+def _names(
+    output: str | Path | Products, sources: Sequence[str | Path], *, count: int, joint: bool
+) -> list[Products]:
+    """Return the files of each scene; a mosaic has one set of them."""
+    wanted = output if isinstance(output, Products) else Products(output)
+    if joint:
+        return [wanted.of_scene("mosaic", scenes=1)] * len(sources)
+    return [wanted.of_scene(scene_stem(source), scenes=count) for source in sources]
+
+
+def _check_task(
+    record: BundleRecord,
+    names: Sequence[Products],
+    *,
+    mask: str | Path | None,
+    refine: Refinement,
+) -> None:
+    """Refuse what a model of this kind cannot give.
+
+    Raises:
+        ConfigError: It gives no map, or not on pixels, as is asked for.
+        OutputError: It gives no probabilities, and they are asked for.
+    """
+    if record.task == "multilabel":
+        raise ConfigError(
+            "a multilabel model gives any number of labels to a place, and a map holds one; label "
+            "images with it: --output LABELS.csv"
+        )
+    if record.per == "image" and (mask or refine):
+        asked = "--mask" if mask else "--mosaic, --crs, --like, --majority, --sieve"
+        raise ConfigError(
+            f"{asked}: for models that map pixels; this one maps cells; leave it away"
+        )
+    for products in names:
+        check_possible(products, record.output)
+
+
+def _check_outputs(products: Sequence[Products], *, overwrite: bool, resume: bool) -> None:
+    """Refuse outputs that cannot be written; forget what an earlier run left and did not bring."""
+    if not resume:
+        for path in (path for one in products for path in (*one.paths, *one.beside)):
+            forget(path)
+    check_products(products, overwrite=overwrite or resume)
 
 
 @contextlib.contextmanager

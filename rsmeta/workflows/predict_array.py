@@ -57,7 +57,7 @@ def predict_array(
 
     Returns:
         The map (y, x), its values and nodata as in a GeoTIFF; or probabilities (class, y, x)
-        float32, NaN without data. On the coordinates of ``array``; lazy, block by block, if that is.
+        float32, NaN without data. On the coordinates of ``array``; lazy, by block, if that is.
 
     Raises:
         RsmetaError: Anything a user can mend: bands, pixel size, dimensions, bundle.

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     import torch
 
     from rsmeta.bundle import BundleRecord
+    from rsmeta.geo.area import Area
     from rsmeta.geo.grid import Grid
     from rsmeta.geo.scene import Scene
     from rsmeta.gis.products import Products
@@ -194,6 +195,7 @@ class Job:
         overwrite: Replace files that exist.
         resume: Go on where an earlier run was interrupted.
         bundle: Folder of the model; none if it was never saved.
+        area: Polygons outside which is nodata; none: all of ``extent`` is mapped.
     """
 
     scene: Scene
@@ -204,6 +206,7 @@ class Job:
     overwrite: bool
     resume: bool
     bundle: Path | None = None
+    area: Area | None = None
 
     @property
     def grid(self) -> Grid:
@@ -363,7 +366,8 @@ def _pixels(
         model, job.scene, plan, flow=flow,
         strips=plan.strips(job.extent, strip_blocks=sizing.choose_strip_blocks(plan, classes)),
         finished={_shifted(window, job.extent, 1) for window in writer.finished},
-        blend=job.record.predict.blend, batch_size=_batch_size(job), device=job.device,
+        area=job.area, blend=job.record.predict.blend,
+        batch_size=_batch_size(job), device=job.device,
         blend_on=sizing.choose_blending(plan, classes, job.device),
         keep_in=partial_folder(job.products.map),
     ):  # fmt: skip
@@ -432,6 +436,7 @@ def _begun_with(job: Job, block_px: int) -> dict[str, Any]:
         "model": model.hexdigest(),
         "scene": {**reading, "source": _lasting(scene), "files": local_files(scene.source)},
         "extent": [int(n) for n in job.extent.flatten()],
+        "mask": None if job.area is None else job.area.sha256,
         "setting": {"tile_px": record.tile_px, **chosen, "block_px": block_px},
         "list of outputs": [path.name for path in job.products.paths],
         "type of probabilities": job.products.probabilities_type,

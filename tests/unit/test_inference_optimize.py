@@ -13,7 +13,7 @@ from rsmeta.inference import optimize
 from rsmeta.inference.optimize import optimised
 
 CPU = torch.device("cpu")
-SOFTMAX = partial(torch.softmax, dim=1)
+SOFTMAX = partial(torch.softmax, dim=1, dtype=torch.float32)
 
 
 class Net(nn.Module):
