@@ -132,6 +132,8 @@ def _padded(
 ) -> tuple[Tensor, Tensor]:
     """Place an image in a chip; what it does not fill is invalid."""
     rows, cols = chip - image.shape[1], chip - image.shape[2]
+    if not (rows or cols):
+        return image, valid
     top, left = _start(chip, image.shape[1], place[0]), _start(chip, image.shape[2], place[1])
     edges = (left, cols - left, top, rows - top)
     return functional.pad(image, edges), functional.pad(valid, edges)
