@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,10 +12,11 @@ from rsmeta_cli.predict_progress import image_progress, map_progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from rsmeta.workflows.predict import PredictResult
 
-_FILE = click.Path(path_type=Path)
+_FILE = click.Path()  # as text: s3://… is no path
 
 
 @click.command()
@@ -76,7 +76,7 @@ def _label_images(images: list[str], model: Path, given: dict[str, Any], *, quie
     """Label whole images instead of mapping scenes, as a table is asked for."""
     maps_only = {"resume", "bounds", "summary", "stac", "quicklook", "probabilities",
                  "confidence", "entropy"}  # fmt: skip
-    asked = [f"--{name}" for name in sorted(maps_only) if given[name]]
+    asked = [f"--{name}" for name in sorted(maps_only) if given.get(name)]
     if asked:
         raise click.UsageError(f"{asked[0]} goes with a map, not with a table of images")
     from rsmeta.workflows.predict_images import predict_images
@@ -93,9 +93,9 @@ def _label_images(images: list[str], model: Path, given: dict[str, Any], *, quie
 def _show(results: Sequence[PredictResult]) -> None:
     for result in results:
         if result.status == "kept":
-            click.echo(f"{result.products.map}: was finished already")
+            click.echo(f"{result.outputs['map']}: was finished already")
             continue
         total = max(sum(result.class_pixels.values()), 1)
         shares = ", ".join(f"{n} {c / total:.1%}" for n, c in result.class_pixels.items())
         skipped = f", {result.skipped} empty tiles skipped" if result.skipped else ""
-        click.echo(f"{result.products.map}: {shares} ({result.seconds:.1f} s{skipped})")
+        click.echo(f"{result.outputs['map']}: {shares} ({result.seconds:.1f} s{skipped})")

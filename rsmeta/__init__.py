@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rsmeta.gis.products import Products
     from rsmeta.workflows.evaluate import evaluate, evaluate_map
     from rsmeta.workflows.inspect import inspect
-    from rsmeta.workflows.predict import predict
+    from rsmeta.workflows.mapping import predict
     from rsmeta.workflows.pretrain import pretrain
     from rsmeta.workflows.train import train
 
@@ -34,7 +34,7 @@ _HOME = {
     "evaluate_map": "rsmeta.workflows.evaluate",
     "inspect": "rsmeta.workflows.inspect",
     "load_bundle": "rsmeta.bundle",
-    "predict": "rsmeta.workflows.predict",
+    "predict": "rsmeta.workflows.mapping",
     "pretrain": "rsmeta.workflows.pretrain",
     "train": "rsmeta.workflows.train",
 }

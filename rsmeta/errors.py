@@ -7,6 +7,7 @@
     ├── SceneError              a raster that cannot be read as a scene
     │   ├── SceneNotFoundError
     │   ├── SceneUnreadableError
+    │   ├── SceneUnreachableError
     │   ├── BandsUnrecognisedError
     │   ├── BandsMissingError
     │   └── GridMismatchError
@@ -77,6 +78,13 @@ class SceneUnreadableError(SceneError):
 
     def __init__(self, source: object, reason: object) -> None:
         super().__init__(f"cannot read {source} as a raster ({one_line(reason)}); is it complete?")
+
+
+class SceneUnreachableError(SceneError):
+    """A raster behind a network that cannot be had."""
+
+    def __init__(self, source: object, reason: object) -> None:
+        super().__init__(f"cannot reach {source}: {one_line(reason)}")
 
 
 class BandsUnrecognisedError(SceneError):

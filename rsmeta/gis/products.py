@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rsmeta.config.data import ClassSpec
 from rsmeta.errors import OutputError, SceneError, enumerate_names
+from rsmeta.geo.arrays import is_array_file
 from rsmeta.geo.handles import open_raster
 from rsmeta.geo.writer import PAM_ENDING, check_output
+from rsmeta.gis.delivery import check_place, final_place, local_place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from rsmeta.heads.output import OutputSpec
 
@@ -70,7 +72,7 @@ class Products:
         for spec in _file_fields():
             given = getattr(self, spec.name)
             if given is not None:
-                object.__setattr__(self, spec.name, Path(given))
+                object.__setattr__(self, spec.name, local_place(given))
         for name, path in self.files.items():
             endings = _kind(name)["endings"]
             if not _is_folder(path) and path.suffix.lower() not in endings:
@@ -78,6 +80,12 @@ class Products:
                     f"{_option(name)} {path}: such a file ends in "
                     f"{enumerate_names(list(endings))}; choose another name"
                 )
+        converted = [final_place(self.files[n]) for n in RASTERS if n in self.files]
+        if self.stac is not None and any(map(is_array_file, converted)):
+            raise OutputError(
+                f"--stac {self.stac}: the item describes GeoTIFFs, not Zarr or NetCDF; leave it "
+                f"away, or write a .tif"
+            )
 
     @property
     def files(self) -> dict[str, Path]:
@@ -191,6 +199,7 @@ def check_products(products: Sequence[Products], *, overwrite: bool) -> None:
         if path.resolve() in seen:
             raise OutputError(f"{path} would be written twice; name different files")
         seen.add(path.resolve())
+        check_place(path, overwrite=overwrite)
         check_output(path, overwrite=overwrite)
 
 

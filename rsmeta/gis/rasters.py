@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from rsmeta.geo.grid import Grid
     from rsmeta.gis.look import Kind, Look
     from rsmeta.gis.products import Products
+    from rsmeta.heads.output import OutputSpec
 
 
 @dataclass(frozen=True)
@@ -120,12 +121,8 @@ class ProductWriter:
         self, name: str, scores: np.ndarray, best: np.ndarray | None, valid: np.ndarray
     ) -> np.ndarray:
         """Return what a raster gets, (bands, h, w) in its type."""
-        output = self._output
-        if name == "map" and best is None:
-            return np.where(valid, scores, np.float64(output.nodata)).astype(output.dtype)
         if name == "map":
-            values = np.array(output.values, dtype=output.dtype)
-            return np.where(valid, values[best], np.array(output.nodata, output.dtype))[None]
+            return map_values(self._output, scores, valid, best)
         shares = _SHARES[name](scores)
         if self._look.shares == "uint8":
             steps = np.rint(np.clip(shares, 0, 1) / SHARE_STEP)
@@ -180,6 +177,24 @@ class ProductWriter:
             OutputError: It cannot be written, now or later.
         """
         return self._writers["map"].beside(path)
+
+
+def map_values(
+    output: OutputSpec, scores: np.ndarray, valid: np.ndarray, best: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the values of a map, (1, h, w).
+
+    Args:
+        output: What they mean.
+        scores: Probabilities, (K, h, w), or numbers, (1, h, w).
+        valid: (h, w) bool, elsewhere is nodata.
+        best: Index of the largest probability, (h, w), if it is known.
+    """
+    if output.continuous:
+        return np.where(valid, scores, np.float64(output.nodata)).astype(output.dtype)
+    values = np.array(output.values, dtype=output.dtype)
+    chosen = values[largest(scores) if best is None else best]
+    return np.where(valid, chosen, np.array(output.nodata, output.dtype))[None]
 
 
 def largest(scores: np.ndarray) -> np.ndarray:

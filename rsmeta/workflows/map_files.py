@@ -7,28 +7,31 @@ from typing import TYPE_CHECKING
 
 import rsmeta
 from rsmeta.bundle import MODEL_ITEM_FILE
+from rsmeta.geo.sources import scene_stem
 from rsmeta.gis.stac import Asset, Origin, item_text, raster_asset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from rsmeta.bundle import BundleRecord
+    from rsmeta.geo.scene import Scene
     from rsmeta.gis.rasters import Finished, ProductWriter
     from rsmeta.workflows.scene_map import Job
 
 MODEL_TAG = "RSMETA_MODEL_SHA256"
 
 
-def tags_of(job: Job, made: datetime) -> dict[str, str]:
+def tags_of(scene: Scene, record: BundleRecord, made: datetime) -> dict[str, str]:
     """Return the metadata that every raster carries: model, source, software, times."""
     tags = {
         "TIFFTAG_SOFTWARE": f"rsmeta {rsmeta.__version__}",
         "TIFFTAG_DATETIME": made.strftime("%Y:%m:%d %H:%M:%S"),
-        MODEL_TAG: job.record.weights_sha256,
-        "RSMETA_SOURCE": Path(job.scene.source).name,
+        MODEL_TAG: record.weights_sha256,
+        "RSMETA_SOURCE": Path(scene.name).name,
     }
-    if job.scene.acquired is not None:
-        tags["ACQUISITIONDATETIME"] = job.scene.acquired.isoformat()
+    if scene.acquired is not None:
+        tags["ACQUISITIONDATETIME"] = scene.acquired.isoformat()
     return tags
 
 
@@ -54,14 +57,14 @@ def _picture(job: Job, writer: ProductWriter, rasters: Mapping[str, Finished], p
     from rsmeta.gis.quicklook import map_picture  # so late because matplotlib takes its time
 
     with writer.beside(path) as hidden:
-        map_picture(hidden, rasters["map"], writer.tally, title=Path(job.scene.source).stem)
+        map_picture(hidden, rasters["map"], writer.tally, title=scene_stem(job.scene.name))
     return Asset(path, hidden, "image/png", ["thumbnail"], "The map with its legend", {})
 
 
 def _origin(job: Job, made: datetime) -> Origin:
     item = None if job.bundle is None else job.bundle / MODEL_ITEM_FILE
     return Origin(
-        scene=job.scene.source,
+        scene=job.scene.name,
         acquired=job.scene.acquired,
         made=made,
         model=job.record.backbone.name,

@@ -18,7 +18,8 @@ from rsmeta.errors import (
     enumerate_names,
 )
 from rsmeta.geo.handles import bounded_cache
-from rsmeta.geo.sources import expand_sources, read_lists
+from rsmeta.geo.sources import expand_sources, read_lists, scene_stem
+from rsmeta.gis.delivery import deliver, forget
 from rsmeta.gis.products import Products, check_possible, check_products
 from rsmeta.inference.augment import augmented
 from rsmeta.inference.views import averaged, of_size
@@ -84,8 +85,8 @@ def predict(
     """
     sources, failed = _sources([scenes] if isinstance(scenes, str | Path) else list(scenes))
     single = len(sources) + len(failed) == 1
-    wanted = output if isinstance(output, Products) else Products(Path(output))
-    names = [wanted.of_scene(Path(str(s)).stem, scenes=len(sources) + len(failed)) for s in sources]
+    wanted = output if isinstance(output, Products) else Products(output)
+    names = [wanted.of_scene(scene_stem(s), scenes=len(sources) + len(failed)) for s in sources]
     where = choose_device(device)
     loaded = bundle if isinstance(bundle, ModelBundle) else load_bundle(bundle)
     record = with_settings(loaded.record, settings)
@@ -102,12 +103,19 @@ def predict(
             check_scene(scene, record)
             extent = extent_of(scene.grid, bounds)
             jobs.append(Job(scene, record, products, where, extent, overwrite, resume, loaded.path))
+    for path in (
+        ()
+        if resume
+        else (path for job in jobs for path in (*job.products.paths, *job.products.beside))
+    ):
+        forget(path)
     check_products([job.products for job in jobs], overwrite=overwrite or resume)
     results = []
     with bounded_cache(), ready(loaded, record, where) as model:
         for job in jobs:
-            with _failing(job.scene.source, failed, stop=single):
+            with _failing(job.scene.name, failed, stop=single):
                 results.append(map_scene(model, job, on_progress))
+                deliver(job.products.files)
     if summary is not None:
         write_summary(Path(summary), record, where, results, failed)
     if failed:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import logging
 import math
+import re
 import time
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -25,9 +26,11 @@ from rsmeta.errors import (
 from rsmeta.geo.cells import CellPlan
 from rsmeta.geo.handles import local_files, open_raster
 from rsmeta.geo.journal import read_begun_with
+from rsmeta.geo.remote import without_query
 from rsmeta.geo.scene import open_scene
 from rsmeta.geo.tiling import TilePlan
 from rsmeta.geo.writer import partial_folder
+from rsmeta.gis.delivery import final_place, is_there
 from rsmeta.gis.look import Look
 from rsmeta.gis.rasters import journal_file, writing
 from rsmeta.inference import sizing
@@ -117,6 +120,11 @@ class PredictResult:
     block_px: int | None = None
     batch_size: int | None = None
 
+    @property
+    def outputs(self) -> dict[str, str]:
+        """Where the files are, by the name of the product."""
+        return {name: final_place(path) for name, path in self.products.files.items()}
+
 
 def open_for(source: str | Path, record: BundleRecord) -> Scene:
     """Open a scene with the bands of a model, matched by name.
@@ -130,7 +138,7 @@ def open_for(source: str | Path, record: BundleRecord) -> Scene:
     wanted = [band.band for band in record.bands]
     rules = record.read.rules
     try:
-        return open_scene(source, rules).select(wanted)
+        return open_scene(source, rules, wanted=wanted).select(wanted)
     except BandsUnrecognisedError as error:
         raise SceneError(
             f"cannot tell the bands of {source}; give them descriptions in the file, so that "
@@ -141,7 +149,7 @@ def open_for(source: str | Path, record: BundleRecord) -> Scene:
             raise
         with contextlib.suppress(SceneError):
             own = replace(rules, bands=None, sensor=None)
-            return open_scene(source, own).select(wanted)
+            return open_scene(source, own, wanted=wanted).select(wanted)
         raise
 
 
@@ -152,7 +160,7 @@ def check_scene(scene: Scene, record: BundleRecord) -> None:
         SceneError: The pixels are more than four times finer or coarser.
     """
     if scene.grid.crs is None:
-        logger.warning("%s has no CRS; its map will have none either", scene.source)
+        logger.warning("%s has no CRS; its map will have none either", scene.name)
     size = scene.grid.gsd_m
     if size is None or record.gsd_m is None:
         return
@@ -163,7 +171,7 @@ def check_scene(scene: Scene, record: BundleRecord) -> None:
     trained = f"{low:.3g} m" if high / low < 1.05 else f"{low:.3g} to {high:.3g} m"
     kind = "finer" if size < low else "coarser"
     told = (
-        f"{scene.source} has pixels of {size:.3g} m, {ratio:.1f} times {kind} than the "
+        f"{scene.name} has pixels of {size:.3g} m, {ratio:.1f} times {kind} than the "
         f"trained {trained}"
     )
     if ratio > LARGEST_GSD_RATIO:
@@ -225,16 +233,17 @@ class Job:
         """
         paths = self.products.paths
         begun = any(partial_folder(path).exists() for path in paths)
-        if not self.resume or begun or not all(path.is_file() for path in paths):
+        if not self.resume or begun or not all(map(is_there, paths)):
             return False
-        found = open_raster(str(self.products.map))
+        made = self.products.map
+        found = open_raster(str(made) if made.is_file() else final_place(made))
         same = found.tags().get(MODEL_TAG) == self.record.weights_sha256
         if same and (found.transform, found.shape) == (self.grid.transform, self.grid.shape):
             return True
         if self.overwrite:
             return False
         raise OutputError(
-            f"{self.products.map} was made by another model or for another extent; choose "
+            f"{final_place(made)} was made by another model or for another extent; choose "
             f"another name or give --overwrite"
         )
 
@@ -253,12 +262,15 @@ def map_scene(
         RsmetaError: The scene cannot be read to its end, or the map not be written.
     """
     if job.is_done:
-        return PredictResult(job.scene.source, job.products, job.grid, "kept")
+        return PredictResult(job.scene.name, job.products, job.grid, "kept")
     started = time.monotonic()
     plan = _plan(job)
     made = datetime.now(UTC)
     look = Look(
-        job.record.output, job.record.classes, tags_of(job, made), job.products.probabilities_type
+        job.record.output,
+        job.record.classes,
+        tags_of(job.scene, job.record, made),
+        job.products.probabilities_type,
     )
     stages: dict[str, float] = {}
     try:
@@ -278,18 +290,32 @@ def map_scene(
 
 
 def _plan(job: Job) -> TilePlan:
-    record, settings = job.record, job.record.predict
-    block_px = settings.block_px
     begun = read_begun_with(journal_file(job.products)) if job.resume else None
-    if block_px is None and begun is not None:
-        block_px = int(begun["setting"]["block_px"])
-    elif block_px is None:
+    begun_px = None if begun is None else int(begun["setting"]["block_px"])
+    return plan_for(job.scene, job.record, job.extent, begun_px=begun_px)
+
+
+def plan_for(
+    scene: Scene, record: BundleRecord, extent: Window, *, begun_px: int | None = None
+) -> TilePlan:
+    """Return how a scene is cut for a model.
+
+    Args:
+        scene: The scene.
+        record: The model, with the settings to map with.
+        extent: The part of it to map, in its pixels.
+        begun_px: Side of the blocks that there are already; none: there are none.
+    """
+    settings = record.predict
+    block_px = settings.block_px or begun_px
+    if block_px is None:
         block_px = sizing.choose_block_px(
             bands=len(record.bands), classes=record.output.scores, tile_px=record.tile_px,
             free_bytes=sizing.free_memory_bytes(),
+            longer_px=int(max(extent.height, extent.width)),
         )  # fmt: skip
     overlap_px = int(record.tile_px * settings.overlap)
-    return TilePlan(*job.scene.grid.shape, record.tile_px, overlap_px, block_px)
+    return TilePlan(*scene.grid.shape, record.tile_px, overlap_px, block_px)
 
 
 def _batch_size(job: Job) -> int:
@@ -337,6 +363,7 @@ def _pixels(
         finished={_shifted(window, job.extent, 1) for window in writer.finished},
         blend=job.record.predict.blend, batch_size=_batch_size(job), device=job.device,
         blend_on=sizing.choose_blending(plan, classes, job.device),
+        keep_in=partial_folder(job.products.map),
     ):  # fmt: skip
         yield replace(block, window=_shifted(block.window, job.extent, -1))
 
@@ -355,7 +382,7 @@ class _Watch:
         seconds = max(time.monotonic() - self._started, 1e-9)
         rate = (done - self._before_px) / seconds
         total = math.prod(self._job.grid.shape)
-        return Progress(self._job.scene.source, done, total, tally.tiles, tally.skipped, rate)
+        return Progress(self._job.scene.name, done, total, tally.tiles, tally.skipped, rate)
 
     def _done_px(self) -> int:
         return sum(int(w.width * w.height) for w in self._writer.finished)
@@ -367,7 +394,7 @@ def _result(
     names = job.record.output.classes
     areas = tally.areas_m2 or ()
     return PredictResult(
-        scene=job.scene.source,
+        scene=job.scene.name,
         products=job.products,
         grid=job.grid,
         tiles=tally.tiles,
@@ -400,12 +427,20 @@ def _begun_with(job: Job, block_px: int) -> dict[str, Any]:
     return {
         "version of rsmeta": rsmeta.__version__,
         "model": model.hexdigest(),
-        "scene": {**reading, "files": local_files(scene.source)},
+        "scene": {**reading, "source": _lasting(scene), "files": local_files(scene.source)},
         "extent": [int(n) for n in job.extent.flatten()],
         "setting": {"tile_px": record.tile_px, **chosen, "block_px": block_px},
         "list of outputs": [path.name for path in job.products.paths],
         "type of probabilities": job.products.probabilities_type,
     }
+
+
+def _lasting(scene: Scene) -> str:
+    """Return what a scene is made of, without signatures of addresses, which expire."""
+    if scene.name == scene.source:
+        return without_query(scene.source)
+    parts = re.sub(r"\?[^<]*(?=</SourceFilename>)", "", scene.source)
+    return f"{scene.name} {hashlib.sha256(parts.encode()).hexdigest()}"
 
 
 def extent_of(grid: Grid, bounds: tuple[float, float, float, float] | None) -> Window:

@@ -66,9 +66,8 @@ def write_summary(
 
 
 def _scene(result: PredictResult, record: BundleRecord) -> dict[str, Any]:
-    paths = {name: str(path) for name, path in result.products.files.items()}
-    told = {"scene": result.scene, "status": result.status, "outputs": paths}
-    told["grid"] = _grid(result.grid)
+    told = {"scene": result.scene, "status": result.status, "outputs": result.outputs}
+    told |= {"grid": _grid(result.grid)}
     if result.status == "kept":
         return told
     classes = [
