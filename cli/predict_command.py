@@ -58,7 +58,7 @@ def command(options: dict[str, Any], /, **given: Any) -> None:
     from rsmeta.workflows.predict import predict
 
     scenes, model = list(given.pop("scenes")), given.pop("model")
-    if given["output"].suffix.lower() in (".csv", ".geojson"):
+    if str(given["output"]).lower().endswith((".csv", ".geojson")):
         _label_images(scenes, model, given, quiet=options["quiet"])
         return
     wanted = {spec.name: given.pop(spec.name) for spec in fields(Products) if spec.name in given}
