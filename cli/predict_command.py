@@ -12,6 +12,7 @@ from rsmeta_cli.predict_progress import image_progress, map_progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from rsmeta.workflows.predict import PredictResult
 
@@ -82,7 +83,7 @@ def command(options: dict[str, Any], /, **given: Any) -> None:
     level = given.pop("optimize")
     if level is not None:
         given["settings"] = (*given["settings"], f"optimize={level}")
-    if given["output"].suffix.lower() in (".csv", ".geojson"):
+    if str(given["output"]).lower().endswith((".csv", ".geojson")):
         _label_images(scenes, model, given, quiet=options["quiet"])
         return
     wanted = {spec.name: given.pop(spec.name) for spec in fields(Products) if spec.name in given}
@@ -103,7 +104,7 @@ def _label_images(images: list[str], model: Path, given: dict[str, Any], *, quie
     """Label whole images instead of mapping scenes, as a table is asked for."""
     maps_only = {"resume", "bounds", "summary", "stac", "quicklook", "probabilities",
                  "confidence", "entropy"}  # fmt: skip
-    asked = [f"--{name}" for name in sorted(maps_only) if given[name]]
+    asked = [f"--{name}" for name in sorted(maps_only) if given.get(name)]
     if asked:
         raise click.UsageError(f"{asked[0]} goes with a map, not with a table of images")
     from rsmeta.workflows.predict_images import predict_images
