@@ -35,6 +35,8 @@ _FILE = click.Path()  # as text: s3://… is no path
 @click.option("--summary", type=_FILE, help="Also write what came of it, as JSON.")
 @click.option("--bounds", nargs=4, type=float, metavar="W S E N", help="Map this part; degrees.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--workers", type=click.IntRange(1), help="Compute in N processes, one per GPU.")
+@click.option("--dask", metavar="ADDRESS", help="Compute on Dask's workers: tcp://scheduler:port.")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @click.option("--resume", is_flag=True, help="Go on where an earlier run was interrupted.")
 @click.option(

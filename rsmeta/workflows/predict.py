@@ -12,17 +12,18 @@ import torch
 from rsmeta.bundle import ModelBundle, load_bundle
 from rsmeta.config.load import overruled
 from rsmeta.errors import (
+    BundleError,
     ConfigError,
     RsmetaError,
     ScenesFailedError,
-    enumerate_names,
 )
 from rsmeta.geo.handles import bounded_cache
 from rsmeta.geo.sources import expand_sources, read_lists, scene_stem
-from rsmeta.gis.delivery import deliver, forget
+from rsmeta.gis.delivery import deliver, forget, local_place
 from rsmeta.gis.products import Products, check_possible, check_products
-from rsmeta.inference.augment import augmented
-from rsmeta.peft import is_merged, merge, unmerge
+from rsmeta.inference import sizing
+from rsmeta.workflows.cluster import connected, processes
+from rsmeta.workflows.ready_model import choose_device, ready
 from rsmeta.workflows.scene_map import (
     Job,
     PredictResult,
@@ -32,6 +33,7 @@ from rsmeta.workflows.scene_map import (
     map_scene,
     open_for,
 )
+from rsmeta.workflows.single_block import ModelReference
 from rsmeta.workflows.summary import write_summary
 
 if TYPE_CHECKING:
@@ -39,10 +41,14 @@ if TYPE_CHECKING:
 
     from rsmeta.bundle import BundleRecord
     from rsmeta.inference.scoring import Model
+    from rsmeta.workflows.cluster import Cluster
 
 __all__ = ["PredictResult", "Progress", "choose_device", "open_for", "predict"]
 
 logger = logging.getLogger(__name__)
+
+#: Side of the blocks that are tasks of Dask: small enough to share out evenly and to do again.
+_TASK_PX = 1024
 
 
 def predict(
@@ -55,6 +61,8 @@ def predict(
     resume: bool = False,
     bounds: tuple[float, float, float, float] | None = None,
     device: str = "auto",
+    workers: int | None = None,
+    dask: str | None = None,
     settings: Sequence[str] = (),
     on_progress: Callable[[Progress], None] | None = None,
 ) -> list[PredictResult]:
@@ -70,6 +78,9 @@ def predict(
         resume: Go on where an earlier call was interrupted; leave alone what it has finished.
         bounds: West, south, east, north in degrees (WGS 84): map this part only.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        workers: Compute in so many processes of this machine; with GPUs, each on one of them.
+        dask: Compute on the workers of the scheduler at this address; they find bundle and scenes
+            under the same paths.
         settings: ``KEY=VALUE`` strings that overrule the bundle's ``predict`` settings.
         on_progress: Called after each block.
 
@@ -83,11 +94,13 @@ def predict(
     """
     sources, failed = _sources([scenes] if isinstance(scenes, str | Path) else list(scenes))
     single = len(sources) + len(failed) == 1
-    wanted = output if isinstance(output, Products) else Products(output)
+    wanted = output if isinstance(output, Products) else Products(local_place(output))
     names = [wanted.of_scene(scene_stem(s), scenes=len(sources) + len(failed)) for s in sources]
-    where = choose_device(device)
+    where = choose_device(device if dask is None else "cpu")  # elsewhere are other devices
     loaded = bundle if isinstance(bundle, ModelBundle) else load_bundle(bundle)
     record = with_settings(loaded.record, settings)
+    if workers or dask:
+        record = _in_shares(record, workers or 1)
     check_possible(wanted, record.output)
     jobs = []
     for source, products in zip(sources, names, strict=True):  # all of them before any work
@@ -104,7 +117,7 @@ def predict(
         forget(path)
     check_products([job.products for job in jobs], overwrite=overwrite or resume)
     results = []
-    with bounded_cache(), ready(loaded, record, where) as model:
+    with bounded_cache(), _computing(loaded, record, device, workers, dask) as model:
         for job in jobs:
             with _failing(job.scene.name, failed, stop=single):
                 results.append(map_scene(model, job, on_progress))
@@ -151,42 +164,35 @@ def with_settings(record: BundleRecord, settings: Sequence[str]) -> BundleRecord
     return record.model_copy(update={"predict": chosen})
 
 
+def _in_shares(record: BundleRecord, workers: int) -> BundleRecord:
+    """Return the record with blocks of a size that several processes can have in memory at once."""
+    settings = record.predict
+    largest_px = min(_TASK_PX, sizing.choose_block_px(
+        bands=len(record.bands), classes=len(record.classes), tile_px=record.tile_px,
+        free_bytes=sizing.free_memory_bytes() // workers,
+    ))  # fmt: skip
+    chosen = settings.model_copy(update={"block_px": settings.block_px or largest_px})
+    return record.model_copy(update={"predict": chosen})
+
+
 @contextlib.contextmanager
-def ready(bundle: ModelBundle, record: BundleRecord, device: torch.device) -> Iterator[Model]:
-    """Give the network as class probabilities, its adapters merged for as long as it maps."""
-    network = bundle.network.eval().to(device)
-    reduced = record.predict.precision == "bfloat16"
-
-    def probabilities(image: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(device.type, torch.bfloat16, enabled=reduced):
-            scores: torch.Tensor = network(image, valid)
-        return torch.softmax(scores.float(), dim=1)
-
-    fresh = not is_merged(network)
-    if fresh and (left := merge(network).left):
-        logger.info("%d adapters run as they are: %s", len(left), enumerate_names(left, 3))
-    try:
-        yield augmented(probabilities, record.predict.augment)
-    finally:
-        if fresh:
-            unmerge(network)
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device of a name; ``auto`` is the first GPU if there is one.
-
-    Raises:
-        RsmetaError: The device is not on this machine.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
-        raise RsmetaError(f"no device is called {name!r}; use auto, cpu, cuda or cuda:N")
-    count = torch.cuda.device_count() if device.type == "cuda" else 0
-    if device.type == "cuda" and (device.index or 0) >= count:
-        raise RsmetaError(f"--device {name}: this machine has {count} GPU(s); use --device cpu")
-    return device
+def _computing(
+    bundle: ModelBundle, record: BundleRecord, device: str, workers: int | None, dask: str | None
+) -> Iterator[Model | Cluster]:
+    """Give what computes blocks: the model here, or processes that have it."""
+    if not workers and dask is None:
+        with ready(bundle, record, choose_device(device)) as model:
+            yield model
+        return
+    if workers and dask is not None:
+        raise ConfigError("--workers starts processes and --dask uses others; give one of them")
+    if bundle.path is None:
+        raise BundleError("other processes load the bundle from its folder; save it, and give that")
+    reference = ModelReference(bundle.path.absolute(), record, device)
+    if dask is not None:
+        with connected(dask, reference) as cluster:
+            yield cluster
+        return
+    gpus = torch.cuda.device_count() if choose_device(device).type == "cuda" else 0
+    with processes(workers or 1, reference, gpus) as cluster:
+        yield cluster

@@ -34,10 +34,11 @@ from rsmeta.gis.rasters import journal_file, writing
 from rsmeta.inference import sizing
 from rsmeta.inference.engine import run_blocks
 from rsmeta.inference.flow import Flow
+from rsmeta.workflows.cluster import BlockTask, Cluster, made_of, shifted
 from rsmeta.workflows.map_files import MODEL_TAG, tags_of, write_rest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container, Iterator
     from pathlib import Path
 
     import torch
@@ -46,9 +47,8 @@ if TYPE_CHECKING:
     from rsmeta.geo.grid import Grid
     from rsmeta.geo.scene import Scene
     from rsmeta.gis.products import Products
-    from rsmeta.gis.rasters import ProductWriter
+    from rsmeta.gis.rasters import BlockMaker, MadeBlock, ProductWriter
     from rsmeta.gis.tally import Tally
-    from rsmeta.inference.engine import Block
     from rsmeta.inference.scoring import Model
 
 logger = logging.getLogger(__name__)
@@ -230,12 +230,12 @@ class Job:
 
 
 def map_scene(
-    model: Model, job: Job, on_progress: Callable[[Progress], None] | None = None
+    model: Model | Cluster, job: Job, on_progress: Callable[[Progress], None] | None = None
 ) -> PredictResult:
     """Map one scene.
 
     Args:
-        model: Gives class probabilities; on the job's device.
+        model: Gives class probabilities, on the job's device; or computes them elsewhere.
         job: What to map.
         on_progress: Called after each block.
 
@@ -299,36 +299,47 @@ def _batch_size(job: Job) -> int:
 
 
 def _write_blocks(
-    model: Model,
+    model: Model | Cluster,
     job: Job,
     plan: TilePlan,
     writer: ProductWriter,
     on_progress: Callable[[Progress], None] | None,
 ) -> dict[str, float]:
     """Write what is not finished; return the seconds of each stage."""
-    classes = len(job.record.classes)
-    strips = plan.strips(job.extent, strip_blocks=sizing.choose_strip_blocks(plan, classes))
-    watch = _Watch(job, writer)
+    watch, writing_s = _Watch(job, writer), 0.0
+    finished = {shifted(window, job.extent, 1) for window in writer.finished}
+    begun = time.perf_counter()
     with Flow() as flow:
-        blocks = run_blocks(
-            model, job.scene, plan, flow=flow, strips=strips,
-            finished={_shifted(window, job.extent, 1) for window in writer.finished},
-            blend=job.record.predict.blend, batch_size=_batch_size(job), device=job.device,
-            blend_on=sizing.choose_blending(plan, classes, job.device),
-        )  # fmt: skip
-        writing_s = 0.0
+        if isinstance(model, Cluster):
+            blocks = model.blocks(BlockTask(job.scene, plan, job.extent, writer.maker), finished)
+        else:
+            blocks = _computed_here(model, job, plan, finished, flow, writer.maker)
         for block in blocks:
             started = time.perf_counter()
-            _write(writer, block, job.extent)
+            writer.write(block)
             writing_s += time.perf_counter() - started
             if on_progress:
                 on_progress(watch.progress())
-        return {**flow.seconds, "writing": writing_s, "waiting": flow.waited_s}
+        waited_s = flow.waited_s or time.perf_counter() - begun - writing_s
+        return {**flow.seconds, "writing": writing_s, "waiting": waited_s}
 
 
-def _write(writer: ProductWriter, block: Block, extent: Window) -> None:
-    window = _shifted(block.window, extent, -1)
-    writer.write(block.scores, block.valid, window, tiles=block.tiles, skipped=block.skipped)
+def _computed_here(
+    model: Model,
+    job: Job,
+    plan: TilePlan,
+    finished: Container[Window],
+    flow: Flow,
+    maker: BlockMaker,
+) -> Iterator[MadeBlock]:
+    classes = len(job.record.classes)
+    blocks = run_blocks(
+        model, job.scene, plan, flow=flow, finished=finished,
+        strips=plan.strips(job.extent, strip_blocks=sizing.choose_strip_blocks(plan, classes)),
+        blend=job.record.predict.blend, batch_size=_batch_size(job), device=job.device,
+        blend_on=sizing.choose_blending(plan, classes, job.device),
+    )  # fmt: skip
+    return (made_of(maker, block, job.extent) for block in blocks)
 
 
 class _Watch:
@@ -369,12 +380,6 @@ def _result(
         block_px=block_px,
         batch_size=_batch_size(job),
     )
-
-
-def _shifted(window: Window, extent: Window, sign: int) -> Window:
-    """Return a window of an extent as one of the scene (sign 1), or the other way round (-1)."""
-    col, row = sign * int(extent.col_off), sign * int(extent.row_off)
-    return Window(window.col_off + col, window.row_off + row, window.width, window.height)
 
 
 def _begun_with(job: Job, block_px: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from rsmeta.geo.handles import bounded_cache
 from rsmeta.inference import sizing
 from rsmeta.inference.engine import run_blocks
 from rsmeta.inference.flow import Flow
-from rsmeta.workflows.predict import choose_device, ready
+from rsmeta.workflows.ready_model import choose_device, ready
 
 if TYPE_CHECKING:
     from pathlib import Path
