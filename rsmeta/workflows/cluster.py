@@ -85,8 +85,6 @@ class Cluster:
         Raises:
             RsmetaError: A block cannot be computed, or the cluster is lost.
         """
-        from distributed import wait
-
         # Workers have current folders of their own.
         task = replace(task, scene=replace(task.scene, source=_absolute(task.scene.source)))
         strip = next(task.plan.strips(task.extent, strip_blocks=task.plan.width_px))
@@ -97,22 +95,35 @@ class Cluster:
             while True:
                 threads = sum(self._client.nthreads().values())
                 lonely.check(threads)
-                room = max(_AHEAD * threads, 1) - len(waiting)
+                room = max(_AHEAD * threads - len(waiting), 0)
                 waiting |= {self._submit(task, window) for window in islice(windows, room)}
-                if not waiting:
+                if threads and not waiting:
                     return
-                with contextlib.suppress(TimeoutError):
-                    done = wait(waiting, timeout=_POLL_S, return_when="FIRST_COMPLETED").done
-                    waiting -= done
-                    for future in done:
-                        with _errors_said():
-                            block = future.result()
-                        yield block
+                done = _done(waiting)
+                waiting -= done
+                for future in done:
+                    with _errors_said():
+                        block = future.result()
+                    yield block
         finally:
             self._client.cancel(list(waiting))
 
     def _submit(self, task: BlockTask, window: Window) -> Any:
         return self._client.submit(_make, self._model, task, window, pure=False)
+
+
+def _done(waiting: set[Any]) -> set[Any]:
+    """Return futures that are done; after some time none."""
+    from distributed import wait
+
+    if not waiting:
+        time.sleep(_POLL_S)
+        return set()
+    try:
+        done: set[Any] = wait(waiting, timeout=_POLL_S, return_when="FIRST_COMPLETED").done
+    except TimeoutError:
+        return set()
+    return done
 
 
 class _Lonely:
