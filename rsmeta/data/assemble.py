@@ -17,6 +17,7 @@ from rsmeta.data.opening import open_scenes, wanted_bands
 from rsmeta.data.splits import PARTS, Block, BlockLattice, Part, Region, choose_blocks, regions_of
 from rsmeta.data.survey import LabelIndex, count_by_block, index_labels
 from rsmeta.errors import LabelsError, SplitError
+from rsmeta.geo.sources import scene_stem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,7 +91,7 @@ def _warn_of_shared_ground(
         if len(same_place(grids)[0]) > 1:
             logger.warning(
                 "the %s scene %s lies on training ground (by its georeferencing): its scores say "
-                "little about other places", part, pair.scene.source,
+                "little about other places", part, pair.scene.name,
             )  # fmt: skip
 
 
@@ -230,7 +231,7 @@ def block_px(settings: DataSettings, grid: Grid) -> int:
 
 
 def _with_labels(settings: DataSettings, scene: Scene) -> LabelledScene:
-    name = settings.labels.replace("{stem}", Path(str(scene.source)).stem)
+    name = settings.labels.replace("{stem}", scene_stem(scene.name))
     rules = LabelRules(settings.classes, settings.ignore, settings.class_column, settings.layer)
     return LabelledScene(scene, open_labels(settings.root / name, scene.grid, rules))
 

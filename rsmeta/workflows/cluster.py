@@ -19,7 +19,7 @@ from rsmeta.geo.tiling import Strip
 from rsmeta.workflows.single_block import ModelReference, compute_block
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Mapping
+    from collections.abc import Container, Generator, Iterator, Mapping
 
     from rsmeta.geo.scene import Scene
     from rsmeta.geo.tiling import TilePlan
@@ -75,7 +75,9 @@ class Cluster:
         self._client = client
         self._model = model
 
-    def blocks(self, task: BlockTask, finished: Container[Window]) -> Iterator[MadeBlock]:
+    def blocks(
+        self, task: BlockTask, finished: Container[Window]
+    ) -> Generator[MadeBlock, None, None]:
         """Yield blocks as they come; a bounded number is under way.
 
         Args:
@@ -145,10 +147,15 @@ class _Lonely:
 def _make(model: ModelReference, task: BlockTask, window: Window) -> MadeBlock:
     """Compute a block; this is what a worker does."""
     strip = Strip(0, window, task.extent, task.plan.block_px)
+    failure = None
     try:
         block = compute_block(model, task.scene, task.plan, strip)
-    except RsmetaError as error:  # whose constructors take other things than their sentence
-        raise RsmetaError(one_line(error)) from None
+    except RsmetaError as error:
+        failure = one_line(error)
+    if failure is not None:
+        # Ours cannot be pickled: they are made of other things than their sentence. Raised where
+        # they are handled, they would travel along as its context.
+        raise RsmetaError(failure)
     return made_of(task.maker, block, task.extent)
 
 
@@ -222,7 +229,10 @@ def processes(count: int, model: ModelReference, gpus: int) -> Iterator[Cluster]
         }
         for number in range(count)
     }  # fmt: skip
-    scheduler = {"cls": Scheduler, "options": {"dashboard": False, "host": "127.0.0.1"}}
+    scheduler = {
+        "cls": Scheduler,
+        "options": {"dashboard": False, "dashboard_address": "127.0.0.1:0", "host": "127.0.0.1"},
+    }
     with (
         dask.config.set({"distributed.worker.daemon": False}),
         SpecCluster(workers=workers, scheduler=scheduler, silence_logs=40) as cluster,

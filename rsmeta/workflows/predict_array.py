@@ -155,7 +155,7 @@ def _lazily(work: _Work, raster: ArrayRaster, model: ModelReference) -> Any:
     pixels = pixels[[index - 1 for index in work.scene.band_indexes]].astype(work.scene.dtype)
     strip = next(work.plan.strips(strip_blocks=work.plan.width_px))  # all blocks, row by row
     # Lest each task carries it, and perhaps a network, the model is a task's result itself.
-    shared = delayed(_Task(work, model), pure=True, traverse=False)
+    shared = delayed(_Task(work, model), name=f"model-{model.token}", traverse=False)
     compute = delayed(_compute_window)
     rows: dict[int, list[Any]] = {}
     for block in strip.blocks():

@@ -38,7 +38,7 @@ from rsmeta.workflows.cluster import BlockTask, Cluster, made_of, shifted
 from rsmeta.workflows.map_files import MODEL_TAG, tags_of, write_rest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator
+    from collections.abc import Callable, Container, Generator
     from pathlib import Path
 
     import torch
@@ -314,12 +314,13 @@ def _write_blocks(
             blocks = model.blocks(BlockTask(job.scene, plan, job.extent, writer.maker), finished)
         else:
             blocks = _computed_here(model, job, plan, finished, flow, writer.maker)
-        for block in blocks:
-            started = time.perf_counter()
-            writer.write(block)
-            writing_s += time.perf_counter() - started
-            if on_progress:
-                on_progress(watch.progress())
+        with contextlib.closing(blocks):
+            for block in blocks:
+                started = time.perf_counter()
+                writer.write(block)
+                writing_s += time.perf_counter() - started
+                if on_progress:
+                    on_progress(watch.progress())
         waited_s = flow.waited_s or time.perf_counter() - begun - writing_s
         return {**flow.seconds, "writing": writing_s, "waiting": waited_s}
 
@@ -331,7 +332,7 @@ def _computed_here(
     finished: Container[Window],
     flow: Flow,
     maker: BlockMaker,
-) -> Iterator[MadeBlock]:
+) -> Generator[MadeBlock, None, None]:
     classes = len(job.record.classes)
     blocks = run_blocks(
         model, job.scene, plan, flow=flow, finished=finished,

@@ -31,9 +31,7 @@ BLOCKS = (SIDE_PX // 64) ** 2
 def scene(tmp_path: Path, make_scene: MakeScene) -> Path:
     image = np.random.default_rng(5).normal(1600, 300, (3, SIDE_PX, SIDE_PX)).astype(np.uint16)
     image[:, :70, :70] = 0
-    return make_scene(
-        tmp_path / "scene.tif", image, descriptions=("green", "red", "nir"), nodata=0
-    )
+    return make_scene(tmp_path / "scene.tif", image, descriptions=("green", "red", "nir"), nodata=0)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +39,7 @@ def workers() -> Iterator[Any]:
     """Two worker processes that are started again when they die, and their client."""
     with (
         LocalCluster(
-            n_workers=2, threads_per_worker=1, memory_limit=0, dashboard_address=None
+            n_workers=2, threads_per_worker=1, memory_limit=0, dashboard_address=":0"
         ) as cluster,
         Client(cluster) as client,
     ):
@@ -64,9 +62,7 @@ def arrays(folder: Path) -> list[np.ndarray]:
 
 def predicted(scene: Path, run: TinyRun, folder: Path, **options: Any) -> list[np.ndarray]:
     wanted = rsmeta.Products(folder / "map.tif", probabilities=folder / "shares.tif")
-    rsmeta.predict(
-        scene, run.bundle, output=wanted, settings=SETTINGS, device="cpu", **options
-    )
+    rsmeta.predict(scene, run.bundle, output=wanted, settings=SETTINGS, device="cpu", **options)
     return arrays(folder)
 
 
@@ -136,9 +132,7 @@ def test_an_error_on_a_worker_is_said_here(
         os.truncate(scene, 5000)
 
     with pytest.raises(RsmetaError, match=r"scene\.tif"):
-        predicted(
-            scene, tiny_run, tmp_path, dask=workers.scheduler.address, on_progress=cut
-        )
+        predicted(scene, tiny_run, tmp_path, dask=workers.scheduler.address, on_progress=cut)
 
 
 def test_no_scheduler_is_said(rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path) -> None:
