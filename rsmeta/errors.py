@@ -13,6 +13,7 @@
     │   └── GridMismatchError
     ├── ScenesFailedError       some of several scenes that could not be mapped
     ├── LabelsError             labels that do not fit the scenes or the class list
+    ├── ImagesError             images with one label each, or their index, that cannot be used
     ├── SplitError              a train/validation/test split that leaves a part empty
     ├── CheckpointError         backbone weights that do not fit or cannot be trusted
     ├── TunerError              a tuner that the backbone cannot take
@@ -134,6 +135,10 @@ class ScenesFailedError(RsmetaError):
 
 class LabelsError(RsmetaError):
     """Labels that do not fit the scenes or the class list."""
+
+
+class ImagesError(RsmetaError):
+    """Images with one label each, or what lists them, that cannot be used."""
 
 
 class SplitError(RsmetaError):

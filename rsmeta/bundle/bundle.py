@@ -14,7 +14,7 @@ import safetensors.torch
 import yaml
 
 from rsmeta.bundle.mlm import model_item
-from rsmeta.bundle.record import FORMAT, BundleRecord
+from rsmeta.bundle.record import FORMAT, READABLE, BundleRecord
 from rsmeta.config.load import validate
 from rsmeta.errors import BundleError, OutputError, RsmetaError, one_line
 from rsmeta.models.build import build_network
@@ -123,12 +123,14 @@ def rebuild(record: BundleRecord) -> Network:
         _as_trained(record),
         record.tuner,
         bands=[band.band for band in record.bands],
-        classes=len(record.classes),
+        classes=record.output.scores,
         mean=np.array([band.mean for band in record.bands]),
         std=np.array([band.std for band in record.bands]),
         meta=record.meta,
         sites=record.scales,
         form=record.stem.form,
+        per_pixel=record.per == "pixel",
+        target=None if record.target is None else (record.target.mean, record.target.std),
     )
 
 
@@ -146,14 +148,14 @@ def read_record(folder: Path) -> BundleRecord:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise BundleError(f"cannot read {file} ({one_line(error)})") from error
     version = tree.get("format") if isinstance(tree, dict) else None
-    if version != FORMAT:
+    if version not in READABLE:
         wrote = tree.get("rsmeta", "?") if isinstance(tree, dict) else "?"
         raise BundleError(
             f"{folder} has bundle format {version} (written by rsmeta {wrote}), this rsmeta reads "
             f"format {FORMAT}; use the rsmeta that wrote it, or train again"
         )
     try:
-        return validate(BundleRecord, tree, str(file))
+        return validate(BundleRecord, tree | {"format": FORMAT}, str(file))
     except RsmetaError as error:
         raise BundleError(str(error)) from None
 

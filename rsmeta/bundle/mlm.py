@@ -80,6 +80,8 @@ def model_item(record: BundleRecord, weights: Path, description: Path, item: Pat
                 "title": "Trained tensors: adapters, scales, head, stem",
                 "roles": ["mlm:model", "mlm:weights", "data"],
                 "mlm:artifact_type": "safetensors.torch.save_file",
+                # STAC 1.1 takes bands of an item only if one of its assets has them too.
+                "bands": [{"name": band.name} for band in record.bands],
             },
             "bundle": {
                 **_file(description, item),
@@ -140,7 +142,7 @@ def _input(record: BundleRecord) -> dict[str, Any]:
 
 def _output(record: BundleRecord) -> dict[str, Any]:
     output = record.output
-    sides = [] if str(record.task) in ("classification", "multilabel") else ["height", "width"]
+    sides = ["height", "width"] if record.per == "pixel" else []
     described: dict[str, Any] = {
         "name": output.name or "scores",
         "description": _SCORES[record.task] + (f", in {output.unit}" if output.unit else ""),

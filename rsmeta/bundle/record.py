@@ -10,15 +10,19 @@ from rsmeta.config.base import Strict
 from rsmeta.config.data import CLASS_NODATA, WIDE_NODATA, ClassSpec
 from rsmeta.config.meta import MetaSettings
 from rsmeta.config.model import ModelSpec
-from rsmeta.config.settings import PredictSettings
+from rsmeta.config.settings import PredictSettings, TaskName
 from rsmeta.config.tuner import Tuner
 from rsmeta.geo.scene import ReadRules
 from rsmeta.geo.sensors import Band
 from rsmeta.heads.output import OutputSpec
 from rsmeta.models.records import InputForm
+from rsmeta.tasks import TASKS, Task
 
 #: Version of the bundle layout; a bundle of another version is refused.
-FORMAT = 2
+FORMAT = 3
+
+#: Older versions that can be read: what was added since has a default that is true of them.
+READABLE = (2, FORMAT)
 
 
 class BandRecord(Strict):
@@ -39,6 +43,28 @@ class BandRecord(Strict):
     def band(self) -> Band:
         """The band alone."""
         return Band(self.name, self.common_name, self.wavelength_nm, self.gsd_m)
+
+
+class TargetRecord(Strict):
+    """What a regression model estimates."""
+
+    name: str
+    unit: str | None = None
+    mean: float = Field(description="of the training labels, in the unit")
+    std: float = Field(gt=0, description="of the training labels, in the unit")
+
+
+class ImageRecord(Strict):
+    """How images became what a network for whole images sees; prediction does the same."""
+
+    colour: Literal["as_is", "rgb"] = "as_is"
+    resize: Literal["shorter", "squash", "fit", "none"] = "none"
+    resize_px: int | None = None
+    ground_px: int | None = Field(
+        default=None,
+        description="side of the square of an image's own pixels that the network saw; none: "
+        "images of different sizes",
+    )
 
 
 class StemRecord(Strict):
@@ -87,11 +113,20 @@ class BundleRecord(Strict):
     format: int = FORMAT
     rsmeta: str = Field(description="version of rsmeta that wrote the bundle")
     created: str = Field(description="UTC, ISO 8601")
-    task: Literal["segmentation"] = "segmentation"
+    task: TaskName = "segmentation"
+    per: Literal["pixel", "image"] = Field(
+        default="pixel", description="what has a class, or a number: every pixel, or an image"
+    )
     bands: tuple[BandRecord, ...]
     classes: tuple[ClassSpec, ...]
+    target: TargetRecord | None = Field(
+        default=None, description="what is estimated; none: the model scores classes"
+    )
     stem: StemRecord
     read: ReadRecord
+    image: ImageRecord | None = Field(
+        default=None, description="how images were sized; none: the model is for pixels"
+    )
     tile_px: int = Field(ge=8)
     gsd_m: tuple[float, float] | None = Field(description="smallest and largest pixel trained on")
     backbone: BackboneIdentity
@@ -107,8 +142,15 @@ class BundleRecord(Strict):
     weights_sha256: str
 
     @property
+    def made_task(self) -> Task:
+        """The task that it was trained for."""
+        return TASKS[self.task](self.per == "pixel")
+
+    @property
     def output(self) -> OutputSpec:
         """What a map of this model holds."""
+        if self.target is not None:
+            return OutputSpec.of_quantity(self.target.name, self.target.unit)
         values = tuple(spec.value for spec in self.classes)
         wide = max(values) >= CLASS_NODATA
         return OutputSpec(

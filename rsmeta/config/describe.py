@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Union, get_args, g
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
+from rsmeta.config.images import ImageFileSettings
 from rsmeta.config.load import PRESET_SECTIONS, preset_names
 from rsmeta.config.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pydantic.fields import FieldInfo
 
 
@@ -25,7 +28,11 @@ class Key(NamedTuple):
 
 
 def describe_keys(settings: type[BaseModel] = Settings) -> list[tuple[str, list[Key]]]:
-    """Return the keys of each section, in the order of the models; '' is the top level."""
+    """Return the keys of each section, in the order of the models; '' is the top level.
+
+    Where keys follow from a section's ``kind``, those of the first kind are the section's; the
+    others follow as sections such as ``data (kind: folder)``, with what they add.
+    """
     top: list[Key] = []
     sections: list[tuple[str, list[Key]]] = [("", top)]
     for name, field in settings.model_fields.items():
@@ -34,7 +41,29 @@ def describe_keys(settings: type[BaseModel] = Settings) -> list[tuple[str, list[
             top.append(_key(name, field))
         else:
             sections.append((name, _keys(model, f"{name}.")))
+            if settings is Settings and name == "data":
+                sections += _image_keys(model)
     return sections
+
+
+def _image_keys(scenes: type[BaseModel]) -> list[tuple[str, list[Key]]]:
+    """Return what kinds of image data add to the keys of scenes: shared keys, then their own."""
+    kinds = data_kinds()[1:]
+    return [
+        ("data (images)", _new_keys(ImageFileSettings, [scenes])),
+        *((f"data (kind: {k})", _new_keys(m, [scenes, ImageFileSettings])) for k, m in kinds),
+    ]
+
+
+def _new_keys(model: type[BaseModel], bases: Sequence[type[BaseModel]]) -> list[Key]:
+    """Return the keys of a model whose help is not that of one of its bases."""
+    known = {
+        (name, field.description) for base in bases for name, field in base.model_fields.items()
+    }
+    new = {
+        name for name, field in model.model_fields.items() if (name, field.description) not in known
+    }
+    return [key for key in _keys(model, "data.") if key.path.split(".")[1] in new]
 
 
 def json_schema() -> str:
@@ -44,8 +73,9 @@ def json_schema() -> str:
         _allow_preset(schema, section)
     schema["properties"]["loss"]["anyOf"].append(_loss_terms(schema))
     schema["$defs"]["ClassSpec"]["required"] = ["name"]  # value and colour have defaults
-    of_data = schema["$defs"]["DataSettings"]["properties"]
-    of_data["classes"] = {"description": of_data["classes"]["description"], **_classes_forms()}
+    for _, model in data_kinds():
+        of_kind = schema["$defs"][model.__name__]["properties"]
+        of_kind["classes"] = {"description": of_kind["classes"]["description"], **_classes_forms()}
     head = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "rsmeta configuration",
@@ -66,16 +96,25 @@ def _allow_preset(schema: dict[str, Any], section: str) -> None:
     """Let a section also be the name of a preset, or start from one by the key ``preset``."""
     part = schema["properties"][section]
     forms = part.pop("oneOf", None) or [{"$ref": part.pop("$ref")}]
-    inner = schema["$defs"][forms[0]["$ref"].rsplit("/", 1)[-1]]
     name: dict[str, Any] = {"type": "string", "description": f"a preset in configs/{section}"}
     if preset_names(section):
         name["examples"] = preset_names(section)
-    for form in forms[1:]:  # several of a kind: each of them may be a preset, too
-        form["items"] = {"anyOf": [form["items"], name]}
+    for form in forms:
+        if "$ref" not in form:  # several of a kind: each of them may be a preset, too
+            form["items"] = {"anyOf": [form["items"], name]}
+            continue
+        inner = schema["$defs"][form["$ref"].rsplit("/", 1)[-1]]
+        inner["properties"] = {"preset": name, **inner["properties"]}
+        if "required" in inner:
+            inner["anyOf"] = [{"required": inner.pop("required")}, {"required": ["preset"]}]
     schema["properties"][section] = {"anyOf": [*forms, name], **part}
-    inner["properties"] = {"preset": name, **inner["properties"]}
-    if "required" in inner:
-        inner["anyOf"] = [{"required": inner.pop("required")}, {"required": ["preset"]}]
+
+
+def data_kinds() -> list[tuple[str, type[BaseModel]]]:
+    """Return the kinds of the ``data`` section with their models; scenes come first."""
+    forms = get_args(Settings.model_fields["data"].annotation)
+    models = [get_args(form)[0] for form in forms]
+    return [(get_args(model.model_fields["kind"].annotation)[0], model) for model in models]
 
 
 def _classes_forms() -> dict[str, Any]:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
     from rsmeta.errors import SceneError
 
+# GDAL's shortcut for whole PNGs says nothing of a file that ends too early, and leaves what it
+# could not read as it found it in memory.
+os.environ.setdefault("GDAL_PNG_WHOLE_IMAGE_OPTIM", "NO")
+
 #: All that rasterio raises when GDAL fails.
 GDAL_ERRORS = (RasterioError, CPLE_BaseError, OSError)
 

@@ -1,110 +1,117 @@
-"""Compare predictions with reference labels: a bundle on a test part, or a map on labels."""
+"""Compare the predictions of a bundle with the labels of a part of a configuration's data."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from rsmeta.bundle import load_bundle
 from rsmeta.config import load_settings
-from rsmeta.config.data import WIDE_NODATA
-from rsmeta.data.datamodule import SceneDataModule
-from rsmeta.data.labels import LabelRules, open_labels
-from rsmeta.data.survey import windows
-from rsmeta.errors import ConfigError, LabelsError
-from rsmeta.geo.scene import ReadRules, open_scene
-from rsmeta.gis.products import map_classes
+from rsmeta.errors import ConfigError
+from rsmeta.inference.augment import augmented
+from rsmeta.inference.views import averaged
 from rsmeta.losses import build_loss
-from rsmeta.metrics import SegmentationMetrics
+from rsmeta.tasks import task_of
 from rsmeta.training.fit import evaluate_part
-from rsmeta.training.module import SegmentationModule
+from rsmeta.training.module import TaskModule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from rsmeta.metrics import SegmentationResult
+    from rsmeta.bundle import BundleRecord
+    from rsmeta.config import Settings
+    from rsmeta.data.splits import Part
+    from rsmeta.inference.augment import Augment
+    from rsmeta.inference.views import ImageViews
+    from rsmeta.metrics import (
+        ClassificationResult,
+        MultilabelResult,
+        RegressionResult,
+        SegmentationResult,
+    )
+    from rsmeta.tasks.base import TrainingData
 
-#: Side of the windows that a map is compared in, in pixels.
-_STEP_PX = 2048
+    Scores: TypeAlias = (
+        SegmentationResult | ClassificationResult | MultilabelResult | RegressionResult
+    )
 
 
 def evaluate(
     bundle: str | Path,
     config: str | Path | Mapping[str, Any],
     overrides: Sequence[str] = (),
-) -> SegmentationResult:
-    """Evaluate a bundle on the test part of a configuration.
+    *,
+    split: Part = "test",
+    augment: ImageViews = "none",
+) -> Scores:
+    """Evaluate a bundle on a part of a configuration's data.
 
     Args:
         bundle: The bundle's folder.
-        config: YAML file or mapping; its ``data`` section names the test part.
+        config: YAML file or mapping; its ``data`` section names the part.
         overrides: ``KEY=VALUE`` strings over the configuration.
+        split: ``train``, ``validation`` or ``test``.
+        augment: Views of a chip or image to average, as ``predict.augment`` has them.
 
     Returns:
-        Accuracy, mIoU, macro-F1, scores per class and the confusion matrix.
+        Scores of the task, overall and per class, and the confusion matrix where there is one.
 
     Raises:
-        RsmetaError: The configuration names no test part, or has other classes than the bundle.
+        RsmetaError: The configuration has no such part, or another task, other classes or
+            another quantity than the bundle.
     """
     settings = load_settings(config, overrides)
     loaded = load_bundle(bundle)
-    trained = [spec.name for spec in loaded.record.classes]
-    named = [spec.name for spec in settings.data.classes]
-    if trained != named:
-        raise ConfigError(f"the bundle's classes are {trained}, data.classes are {named}")
+    task = task_of(settings)
+    _check_same_task(loaded.record, settings)
     bands = tuple(band.band for band in loaded.record.bands)
-    data = SceneDataModule(settings.data, seed=settings.seed, bands=bands)
-    module = SegmentationModule(
-        loaded.network, build_loss(settings.loss, data.class_counts), SegmentationMetrics(named),
-        settings,
-    )  # fmt: skip
-    result: SegmentationResult = evaluate_part(module, data, part="test")
+    data = task.data(settings, bands=bands, to_train=False)
+    _check_same_classes(loaded.record, [spec.name for spec in data.classes])
+    loss = build_loss(settings.loss, task.loss_statistics(data), task.losses)
+    metrics = task.metrics(data, loaded.record.training.get("class_counts"))
+    module = TaskModule(loaded.network, loss, metrics, settings)
+    return scores_of(module, data, split=split, augment=augment)
+
+
+def scores_of(
+    module: TaskModule, data: TrainingData, *, split: Part, augment: ImageViews
+) -> Scores:
+    """Return the scores of a part, each chip or image seen in several views.
+
+    Raises:
+        ConfigError: The views are for whole images, and pixels have labels.
+        SplitError: There is no such part.
+    """
+    task, score = module.task, module.score
+    if not task.per_pixel:
+        module.score = averaged(score, augment, seed=module.settings.seed)
+    elif augment not in ("none", "flips", "all"):
+        raise ConfigError(f"augment={augment} is for labels of whole images; use flips or all")
+    elif augment != "none":
+        turned = augmented(lambda *batch: task.activate(score(*batch)), cast("Augment", augment))
+        module.score = lambda *batch: task.deactivate(turned(*batch))
+    result: Scores = evaluate_part(module, data, part=split)
     return result
 
 
-def evaluate_map(
-    path: str | Path,
-    reference: str | Path,
-    *,
-    class_column: str | None = None,
-    ignore: Sequence[int] = (),
-) -> SegmentationResult:
-    """Compare a map that rsmeta wrote with reference labels.
+def _check_same_task(record: BundleRecord, settings: Settings) -> None:
+    """Refuse to compare a model with labels that mean something else than its own did."""
+    per = "pixel" if settings.per_pixel else "image"
+    if (record.task, record.per) != (settings.task, per):
+        raise ConfigError(
+            f"the bundle was trained for {record.task} per {record.per}, the configuration is for "
+            f"{settings.task} per {per}; set task={record.task} and data to match"
+        )
+    if settings.data.classes:  # else they are known when the images are
+        _check_same_classes(record, [spec.name for spec in settings.data.classes])
+    target = settings.data.target
+    if record.target is not None and target is not None:
+        own, given = (record.target.name, record.target.unit), (target.name, target.unit)
+        if own != given:
+            raise ConfigError(f"the bundle estimates {own}, data.target is {given}")
 
-    Args:
-        path: The map; its tags name the classes.
-        reference: Label raster or polygons, in any CRS.
-        class_column: Column of polygons that holds class name or value.
-        ignore: Values of the reference that mean "no label".
 
-    Returns:
-        Accuracy, mIoU, macro-F1, scores per class and the confusion matrix, over pixels that
-        the map and the reference both know.
-
-    Raises:
-        SceneError: The map cannot be read, or does not say its classes.
-        LabelsError: The reference cannot be read, or shares no pixel with the map.
-    """
-    classes = map_classes(path)
-    rules = ReadRules(bands=("class",), scale=1.0, offset=0.0)
-    scene = open_scene(path, rules)
-    labels = open_labels(
-        Path(reference), scene.grid, LabelRules(classes, tuple(ignore), class_column)
-    )
-    metrics = SegmentationMetrics([spec.name for spec in classes])
-    index_of = np.full(WIDE_NODATA + 1, -1)
-    index_of[[spec.value for spec in classes]] = range(len(classes))
-    compared = 0
-    for window in windows(scene.grid.height_px, scene.grid.width_px, _STEP_PX):
-        wanted = labels.read(scene.grid.crop(window))
-        if not (wanted >= 0).any():
-            continue
-        chip = scene.read(window)
-        wanted[~chip.valid] = -1
-        compared += int((wanted >= 0).sum())
-        metrics.update(index_of[chip.data[0].astype(np.int64)], wanted)
-    if not compared:
-        raise LabelsError(f"{path} and {reference} share no labelled pixel; nothing to compare")
-    return metrics.compute()
+def _check_same_classes(record: BundleRecord, named: Sequence[str]) -> None:
+    trained = [spec.name for spec in record.classes]
+    if trained != list(named):
+        raise ConfigError(f"the bundle's classes are {trained}, data.classes are {list(named)}")

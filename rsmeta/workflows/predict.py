@@ -99,7 +99,17 @@ def predict(
     where = choose_device(device if dask is None else "cpu")  # elsewhere are other devices
     loaded = bundle if isinstance(bundle, ModelBundle) else load_bundle(bundle)
     record = with_settings(loaded.record, settings)
+    if record.task == "multilabel":
+        raise ConfigError(
+            "a multilabel model gives any number of labels to a place, and a map holds one; label "
+            "images with it: --output LABELS.csv"
+        )
     if workers or dask:
+        if record.per == "image":
+            raise ConfigError(
+                "--workers and --dask map models of pixels, and this one tells whole images apart; "
+                "leave them away"
+            )
         record = _in_shares(record, workers or 1)
     check_possible(wanted, record.output)
     jobs = []
@@ -156,6 +166,13 @@ def _failing(source: str | Path, failed: dict[str, RsmetaError], *, stop: bool) 
 def with_settings(record: BundleRecord, settings: Sequence[str]) -> BundleRecord:
     """Return the record with some of its settings overruled."""
     chosen = overruled(record.predict, settings)
+    if record.per == "image":
+        return record.model_copy(update={"predict": chosen})
+    if chosen.augment not in ("none", "flips", "all") or chosen.stride_px is not None:
+        raise ConfigError(
+            f"augment={chosen.augment}, stride_px={chosen.stride_px}: parts of a tile and cells "
+            f"are for models of whole images; use augment=flips or all, and no stride_px"
+        )
     if chosen.tile_px != record.predict.tile_px:
         raise ConfigError(
             f"tile_px={chosen.tile_px}: the model was trained for tiles of {record.tile_px} px; "

@@ -11,7 +11,7 @@ import numpy as np
 from rasterio.windows import Window
 
 from rsmeta.bundle import ModelBundle, load_bundle
-from rsmeta.errors import OutputError
+from rsmeta.errors import ConfigError, OutputError
 from rsmeta.geo.arrays import ArrayRaster, PixelWindow, held
 from rsmeta.geo.handles import bounded_cache
 from rsmeta.geo.tiling import Strip
@@ -68,6 +68,11 @@ def predict_array(
     raster = ArrayRaster(array, name)
     loaded = bundle if isinstance(bundle, ModelBundle) else load_bundle(bundle)
     record = with_settings(loaded.record, settings)
+    if record.per == "image":
+        raise ConfigError(
+            "the model tells whole images apart, and arrays are mapped pixel by pixel; write the "
+            "array to a file and map that"
+        )
     if probabilities and record.output.continuous:
         raise OutputError(
             f"the model maps {record.output.name}, a number, and gives no probabilities"
@@ -75,7 +80,7 @@ def predict_array(
     with held(raster, name) as source:
         scene = open_for(source, record)
         check_scene(scene, record)
-        work = _Work(scene, plan_for(scene, record), record, probabilities)
+        work = _Work(scene, plan_for(scene, record, scene.grid.full_window), record, probabilities)
         if any(part.array.chunks is not None for part in raster.parts):
             origin = loaded if isinstance(bundle, ModelBundle) else Path(bundle)
             values = _lazily(work, raster, ModelReference(origin, record, device))

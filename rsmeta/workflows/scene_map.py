@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import math
 import re
 import time
 from dataclasses import asdict, dataclass, field, replace
@@ -22,6 +23,7 @@ from rsmeta.errors import (
     OutputError,
     SceneError,
 )
+from rsmeta.geo.cells import CellPlan
 from rsmeta.geo.handles import local_files, open_raster
 from rsmeta.geo.journal import read_begun_with
 from rsmeta.geo.remote import without_query
@@ -32,13 +34,14 @@ from rsmeta.gis.delivery import final_place, is_there
 from rsmeta.gis.look import Look
 from rsmeta.gis.rasters import journal_file, writing
 from rsmeta.inference import sizing
+from rsmeta.inference.cells import run_cells
 from rsmeta.inference.engine import run_blocks
 from rsmeta.inference.flow import Flow
-from rsmeta.workflows.cluster import BlockTask, Cluster, made_of, shifted
+from rsmeta.workflows.cluster import BlockTask, Cluster, shifted
 from rsmeta.workflows.map_files import MODEL_TAG, tags_of, write_rest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Generator
+    from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
 
     import torch
@@ -47,8 +50,9 @@ if TYPE_CHECKING:
     from rsmeta.geo.grid import Grid
     from rsmeta.geo.scene import Scene
     from rsmeta.gis.products import Products
-    from rsmeta.gis.rasters import BlockMaker, MadeBlock, ProductWriter
-    from rsmeta.gis.tally import Tally
+    from rsmeta.gis.rasters import MadeBlock, ProductWriter
+    from rsmeta.gis.tally import Statistics, Tally
+    from rsmeta.inference.engine import Block
     from rsmeta.inference.scoring import Model
 
 logger = logging.getLogger(__name__)
@@ -98,6 +102,7 @@ class PredictResult:
         skipped: Tiles without a valid pixel.
         class_pixels: Mapped pixels per class name.
         class_areas_m2: Their area likewise; empty for a scene without CRS.
+        statistics: Of the numbers, where the model gives numbers.
         seconds: Wall time.
         stages: Seconds of work per stage; ``waiting`` is what writing waited for the others.
         block_px: Side of a block.
@@ -112,6 +117,7 @@ class PredictResult:
     skipped: int = 0
     class_pixels: dict[str, int] = field(default_factory=dict)
     class_areas_m2: dict[str, float] = field(default_factory=dict)
+    statistics: Statistics | None = None
     seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
     block_px: int | None = None
@@ -202,8 +208,24 @@ class Job:
 
     @property
     def grid(self) -> Grid:
-        """The grid of the map."""
-        return self.scene.grid.crop(self.extent)
+        """The grid of the map: the scene's own, or a coarser one of one value per cell."""
+        own = self.scene.grid.crop(self.extent)
+        return own if self.record.per == "pixel" else own.coarser(self.cells(0).stride_px)
+
+    def cells(self, block_px: int) -> CellPlan:
+        """Return the cells that a model of whole images maps, in blocks of at most ``block_px``.
+
+        Raises:
+            ConfigError: It is not known how much ground an image covers.
+        """
+        image, asked = self.record.image, self.record.predict
+        tile_px = asked.tile_px or (image.ground_px if image else self.record.tile_px)
+        if tile_px is None:
+            raise ConfigError(
+                "the model was trained on images of different sizes; say how many of the scene's "
+                "pixels one image covers, with --set tile_px=N"
+            )
+        return CellPlan(self.extent, tile_px, asked.stride_px or tile_px, block_px)
 
     @property
     def is_done(self) -> bool:
@@ -272,23 +294,28 @@ def map_scene(
 
 def _plan(job: Job) -> TilePlan:
     begun = read_begun_with(journal_file(job.products)) if job.resume else None
-    return plan_for(job.scene, job.record, None if begun is None else begun["setting"]["block_px"])
+    begun_px = None if begun is None else int(begun["setting"]["block_px"])
+    return plan_for(job.scene, job.record, job.extent, begun_px=begun_px)
 
 
-def plan_for(scene: Scene, record: BundleRecord, begun_px: int | None = None) -> TilePlan:
+def plan_for(
+    scene: Scene, record: BundleRecord, extent: Window, *, begun_px: int | None = None
+) -> TilePlan:
     """Return how a scene is cut for a model.
 
     Args:
         scene: The scene.
         record: The model, with the settings to map with.
+        extent: The part of it to map, in its pixels.
         begun_px: Side of the blocks that there are already; none: there are none.
     """
     settings = record.predict
     block_px = settings.block_px or begun_px
     if block_px is None:
         block_px = sizing.choose_block_px(
-            bands=len(record.bands), classes=len(record.classes), tile_px=record.tile_px,
+            bands=len(record.bands), classes=record.output.scores, tile_px=record.tile_px,
             free_bytes=sizing.free_memory_bytes(),
+            longer_px=int(max(extent.height, extent.width)),
         )  # fmt: skip
     overlap_px = int(record.tile_px * settings.overlap)
     return TilePlan(*scene.grid.shape, record.tile_px, overlap_px, block_px)
@@ -307,13 +334,13 @@ def _write_blocks(
 ) -> dict[str, float]:
     """Write what is not finished; return the seconds of each stage."""
     watch, writing_s = _Watch(job, writer), 0.0
-    finished = {shifted(window, job.extent, 1) for window in writer.finished}
     begun = time.perf_counter()
     with Flow() as flow:
         if isinstance(model, Cluster):
+            finished = {shifted(window, job.extent, 1) for window in writer.finished}
             blocks = model.blocks(BlockTask(job.scene, plan, job.extent, writer.maker), finished)
         else:
-            blocks = _computed_here(model, job, plan, finished, flow, writer.maker)
+            blocks = _computed_here(model, job, plan, writer, flow)
         with contextlib.closing(blocks):
             for block in blocks:
                 started = time.perf_counter()
@@ -326,21 +353,36 @@ def _write_blocks(
 
 
 def _computed_here(
-    model: Model,
-    job: Job,
-    plan: TilePlan,
-    finished: Container[Window],
-    flow: Flow,
-    maker: BlockMaker,
+    model: Model, job: Job, plan: TilePlan, writer: ProductWriter, flow: Flow
 ) -> Generator[MadeBlock, None, None]:
-    classes = len(job.record.classes)
-    blocks = run_blocks(
-        model, job.scene, plan, flow=flow, finished=finished,
+    blocks = (
+        _pixels(model, job, plan, writer, flow)
+        if job.record.per == "pixel"
+        else run_cells(
+            model, job.scene, job.cells(plan.block_px), flow=flow, finished=writer.finished,
+            batch_size=_batch_size(job), device=job.device,
+        )
+    )  # fmt: skip
+    for block in blocks:
+        yield writer.maker.made(
+            block.scores, block.valid, block.window, tiles=block.tiles, skipped=block.skipped
+        )
+
+
+def _pixels(
+    model: Model, job: Job, plan: TilePlan, writer: ProductWriter, flow: Flow
+) -> Iterator[Block]:
+    """Yield blocks of pixels, in places of the map."""
+    classes = job.record.output.scores
+    for block in run_blocks(
+        model, job.scene, plan, flow=flow,
         strips=plan.strips(job.extent, strip_blocks=sizing.choose_strip_blocks(plan, classes)),
+        finished={shifted(window, job.extent, 1) for window in writer.finished},
         blend=job.record.predict.blend, batch_size=_batch_size(job), device=job.device,
         blend_on=sizing.choose_blending(plan, classes, job.device),
-    )  # fmt: skip
-    return (made_of(maker, block, job.extent) for block in blocks)
+        keep_in=partial_folder(job.products.map),
+    ):  # fmt: skip
+        yield replace(block, window=shifted(block.window, job.extent, -1))
 
 
 class _Watch:
@@ -356,7 +398,7 @@ class _Watch:
         done, tally = self._done_px(), self._writer.tally
         seconds = max(time.monotonic() - self._started, 1e-9)
         rate = (done - self._before_px) / seconds
-        total = int(self._job.extent.width * self._job.extent.height)
+        total = math.prod(self._job.grid.shape)
         return Progress(self._job.scene.name, done, total, tally.tiles, tally.skipped, rate)
 
     def _done_px(self) -> int:
@@ -376,6 +418,7 @@ def _result(
         skipped=tally.skipped,
         class_pixels=dict(zip(names, tally.pixels, strict=True)),
         class_areas_m2=dict(zip(names, areas, strict=False)),
+        statistics=tally.numbers if job.record.output.continuous else None,
         seconds=seconds,
         stages=stages,
         block_px=block_px,
@@ -391,6 +434,8 @@ def _begun_with(job: Job, block_px: int) -> dict[str, Any]:
         key: value for key, value in asdict(scene).items() if key not in {"grid", "acquired"}
     }
     chosen = settings.model_dump(include={"overlap", "blend", "augment", "precision"})
+    if record.per == "image":
+        chosen |= {"cells": [job.cells(block_px).tile_px, job.cells(block_px).stride_px]}
     return {
         "version of rsmeta": rsmeta.__version__,
         "model": model.hexdigest(),

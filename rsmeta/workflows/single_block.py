@@ -77,7 +77,7 @@ def compute_block(reference: ModelReference, scene: Scene, plan: TilePlan, strip
         [block] = run_blocks(
             model, scene, plan, flow=flow, strips=[strip], blend=settings.blend, device=device,
             batch_size=settings.batch_size or sizing.choose_batch_size(device),
-            blend_on=sizing.choose_blending(plan, len(reference.record.classes), device),
+            blend_on=sizing.choose_blending(plan, reference.record.output.scores, device),
         )  # fmt: skip
     return block
 

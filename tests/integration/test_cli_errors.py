@@ -331,10 +331,10 @@ def predict_with(rsmeta: Rsmeta, tiny_run: TinyRun, bundle: Path) -> str:
 
 def test_bundle_of_another_version(rsmeta: Rsmeta, tiny_run: TinyRun, bundle_copy: Path) -> None:
     file = bundle_copy / "bundle.yaml"
-    file.write_text(file.read_text().replace("format: 2\n", "format: 99\n"))
+    file.write_text(file.read_text().replace("format: 3\n", "format: 99\n"))
     complaint = predict_with(rsmeta, tiny_run, bundle_copy)
     assert "bundle format 99" in complaint
-    assert "reads format 2" in complaint
+    assert "reads format 3" in complaint
 
 
 def test_no_bundle(rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path) -> None:

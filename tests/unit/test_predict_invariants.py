@@ -154,7 +154,7 @@ def test_scores_do_not_depend_on_block_batch_or_strip(
     for cut in ({}, {"block_px": block_px, "batch_size": batch_size}):
         bundle = bundle_of(Neighbourhood(), classes=3, tile_px=32, overlap=overlap, **cut)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sizing, "_KEPT_TILES_BYTES", kept_bytes)
+            patch.setattr(sizing, "_SPOOL_BYTES", kept_bytes)
             predict(
                 folder / "s.tif", bundle, overwrite=True, device="cpu",
                 output=Products(folder / "m.tif", probabilities=folder / "p.tif"),
