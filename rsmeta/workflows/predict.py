@@ -184,11 +184,11 @@ def with_settings(record: BundleRecord, settings: Sequence[str]) -> BundleRecord
 def _in_shares(record: BundleRecord, workers: int) -> BundleRecord:
     """Return the record with blocks of a size that several processes can have in memory at once."""
     settings = record.predict
-    largest_px = min(_TASK_PX, sizing.choose_block_px(
-        bands=len(record.bands), classes=len(record.classes), tile_px=record.tile_px,
-        free_bytes=sizing.free_memory_bytes() // workers,
-    ))  # fmt: skip
-    chosen = settings.model_copy(update={"block_px": settings.block_px or largest_px})
+    fitting_px = sizing.choose_block_px(
+        bands=len(record.bands), classes=record.output.scores, tile_px=record.tile_px,
+        free_bytes=sizing.free_memory_bytes() // workers, longer_px=_TASK_PX + 1,
+    )  # fmt: skip
+    chosen = settings.model_copy(update={"block_px": settings.block_px or fitting_px})
     return record.model_copy(update={"predict": chosen})
 
 
