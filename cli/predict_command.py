@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,7 +13,6 @@ from rsmeta_cli.predict_progress import image_progress, map_progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from rsmeta.workflows.predict import PredictResult
 
@@ -57,6 +57,8 @@ _FILE = click.Path()  # as text: s3://… is no path
     "--optimize", type=click.IntRange(0, 2),
     help="Speed for exactness. 1: bfloat16 where the device has it; 2: compiled too.",
 )  # fmt: skip
+@click.option("--workers", type=click.IntRange(1), help="Compute in N processes, one per GPU.")
+@click.option("--dask", metavar="ADDRESS", help="Compute on Dask's workers: tcp://scheduler:port.")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @click.option("--resume", is_flag=True, help="Go on where an earlier run was interrupted.")
 @click.option(
@@ -83,8 +85,8 @@ def command(options: dict[str, Any], /, **given: Any) -> None:
     level = given.pop("optimize")
     if level is not None:
         given["settings"] = (*given["settings"], f"optimize={level}")
-    if str(given["output"]).lower().endswith((".csv", ".geojson")):
-        _label_images(scenes, model, given, quiet=options["quiet"])
+    if given["output"].lower().endswith((".csv", ".geojson")):
+        _label_images(scenes, Path(model), given, quiet=options["quiet"])
         return
     wanted = {spec.name: given.pop(spec.name) for spec in fields(Products) if spec.name in given}
     output = Products(given.pop("output"), **wanted)
@@ -103,12 +105,13 @@ def command(options: dict[str, Any], /, **given: Any) -> None:
 def _label_images(images: list[str], model: Path, given: dict[str, Any], *, quiet: bool) -> None:
     """Label whole images instead of mapping scenes, as a table is asked for."""
     maps_only = {"resume", "bounds", "summary", "stac", "quicklook", "probabilities",
-                 "confidence", "entropy"}  # fmt: skip
+                 "confidence", "entropy", "workers", "dask"}  # fmt: skip
     asked = [f"--{name}" for name in sorted(maps_only) if given.get(name)]
     if asked:
         raise click.UsageError(f"{asked[0]} goes with a map, not with a table of images")
     from rsmeta.workflows.predict_images import predict_images
 
+    given["output"] = Path(given["output"])
     keys = ("output", "overwrite", "device", "settings")
     with image_progress(quiet=quiet) as on_progress:
         done = predict_images(

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from rsmeta.gis.rasters import ProductWriter
     from rsmeta.gis.refinement import Refinement
     from rsmeta.inference.scoring import Model
+    from rsmeta.workflows.cluster import Cluster
     from rsmeta.workflows.scene_map import Job, Progress
 
 logger = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ _DONE_TAG = "RSMETA_REFINED"
 
 
 def map_refined(
-    model: Model,
+    model: Model | Cluster,
     jobs: Sequence[Job],
     wanted: Refinement,
     on_progress: Callable[[Progress], None] | None = None,
@@ -55,7 +56,7 @@ def map_refined(
     """Map scenes into one map.
 
     Args:
-        model: Gives class probabilities; on the jobs' device.
+        model: Gives class probabilities, on the jobs' device; or processes that do.
         jobs: The scenes; all name the products of the one map.
         wanted: What to make of them.
         on_progress: Called after each block of a scene.
@@ -248,6 +249,7 @@ def _write(
                     indices = tidy[:, col : col + int(window.width)]
                 valid = indices >= 0
                 if valid.any():
-                    writer.write(merged.scores, valid, window, classes=indices)
+                    made_block = writer.maker.made(merged.scores, valid, window, classes=indices)
+                    writer.write(made_block)
         write_rest(final, writer, made)
     return writer

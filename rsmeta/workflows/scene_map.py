@@ -37,10 +37,11 @@ from rsmeta.inference import sizing
 from rsmeta.inference.cells import run_cells
 from rsmeta.inference.engine import run_blocks
 from rsmeta.inference.flow import Flow
+from rsmeta.workflows.cluster import BlockTask, Cluster, shifted
 from rsmeta.workflows.map_files import MODEL_TAG, tags_of, write_rest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
 
     import torch
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from rsmeta.geo.grid import Grid
     from rsmeta.geo.scene import Scene
     from rsmeta.gis.products import Products
-    from rsmeta.gis.rasters import ProductWriter
+    from rsmeta.gis.rasters import MadeBlock, ProductWriter
     from rsmeta.gis.tally import Statistics, Tally
     from rsmeta.inference.engine import Block
     from rsmeta.inference.scoring import Model
@@ -254,12 +255,12 @@ class Job:
 
 
 def map_scene(
-    model: Model, job: Job, on_progress: Callable[[Progress], None] | None = None
+    model: Model | Cluster, job: Job, on_progress: Callable[[Progress], None] | None = None
 ) -> PredictResult:
     """Map one scene.
 
     Args:
-        model: Gives class probabilities; on the job's device.
+        model: Gives class probabilities, on the job's device; or computes them elsewhere.
         job: What to map.
         on_progress: Called after each block.
 
@@ -328,33 +329,48 @@ def _batch_size(job: Job) -> int:
 
 
 def _write_blocks(
-    model: Model,
+    model: Model | Cluster,
     job: Job,
     plan: TilePlan,
     writer: ProductWriter,
     on_progress: Callable[[Progress], None] | None,
 ) -> dict[str, float]:
     """Write what is not finished; return the seconds of each stage."""
-    watch = _Watch(job, writer)
+    watch, writing_s = _Watch(job, writer), 0.0
+    begun = time.perf_counter()
     with Flow() as flow:
-        blocks = (
-            _pixels(model, job, plan, writer, flow)
-            if job.record.per == "pixel"
-            else run_cells(
-                model, job.scene, job.cells(plan.block_px), flow=flow, finished=writer.finished,
-                batch_size=_batch_size(job), device=job.device,
-            )
-        )  # fmt: skip
-        writing_s = 0.0
-        for block in blocks:
-            started = time.perf_counter()
-            writer.write(
-                block.scores, block.valid, block.window, tiles=block.tiles, skipped=block.skipped
-            )
-            writing_s += time.perf_counter() - started
-            if on_progress:
-                on_progress(watch.progress())
-        return {**flow.seconds, "writing": writing_s, "waiting": flow.waited_s}
+        if isinstance(model, Cluster):
+            finished = {shifted(window, job.extent, 1) for window in writer.finished}
+            task = BlockTask(job.scene, plan, job.extent, writer.maker, job.area)
+            blocks = model.blocks(task, finished)
+        else:
+            blocks = _computed_here(model, job, plan, writer, flow)
+        with contextlib.closing(blocks):
+            for block in blocks:
+                started = time.perf_counter()
+                writer.write(block)
+                writing_s += time.perf_counter() - started
+                if on_progress:
+                    on_progress(watch.progress())
+        waited_s = flow.waited_s or time.perf_counter() - begun - writing_s
+        return {**flow.seconds, "writing": writing_s, "waiting": waited_s}
+
+
+def _computed_here(
+    model: Model, job: Job, plan: TilePlan, writer: ProductWriter, flow: Flow
+) -> Generator[MadeBlock, None, None]:
+    blocks = (
+        _pixels(model, job, plan, writer, flow)
+        if job.record.per == "pixel"
+        else run_cells(
+            model, job.scene, job.cells(plan.block_px), flow=flow, finished=writer.finished,
+            batch_size=_batch_size(job), device=job.device,
+        )
+    )  # fmt: skip
+    for block in blocks:
+        yield writer.maker.made(
+            block.scores, block.valid, block.window, tiles=block.tiles, skipped=block.skipped
+        )
 
 
 def _pixels(
@@ -365,13 +381,13 @@ def _pixels(
     for block in run_blocks(
         model, job.scene, plan, flow=flow,
         strips=plan.strips(job.extent, strip_blocks=sizing.choose_strip_blocks(plan, classes)),
-        finished={_shifted(window, job.extent, 1) for window in writer.finished},
+        finished={shifted(window, job.extent, 1) for window in writer.finished},
         area=job.area, blend=job.record.predict.blend,
         batch_size=_batch_size(job), device=job.device,
         blend_on=sizing.choose_blending(plan, classes, job.device),
         keep_in=partial_folder(job.products.map),
     ):  # fmt: skip
-        yield replace(block, window=_shifted(block.window, job.extent, -1))
+        yield replace(block, window=shifted(block.window, job.extent, -1))
 
 
 class _Watch:
@@ -413,12 +429,6 @@ def _result(
         block_px=block_px,
         batch_size=_batch_size(job),
     )
-
-
-def _shifted(window: Window, extent: Window, sign: int) -> Window:
-    """Return a window of an extent as one of the scene (sign 1), or the other way round (-1)."""
-    col, row = sign * int(extent.col_off), sign * int(extent.row_off)
-    return Window(window.col_off + col, window.row_off + row, window.width, window.height)
 
 
 def _begun_with(job: Job, block_px: int) -> dict[str, Any]:

@@ -15,6 +15,10 @@ HEAVY = {"torch", "rasterio", "pydantic", "timm", "lightning", "torchgeo", "korn
 TRAINING_ONLY = {"torchgeo", "lightning", "kornia", "torchmetrics", "tensorboard", "geopandas"}
 
 
+#: What only arrays, clusters and outputs elsewhere need.
+ELSEWHERE = {"xarray", "rioxarray", "dask", "distributed", "boto3", "zarr", "h5netcdf"}
+
+
 def imported(code: str) -> set[str]:
     """Run code in a new interpreter; return the top-level names of what it imported."""
     tail = (
@@ -63,6 +67,7 @@ def test_predict_loads_nothing_of_training() -> None:
     found = imported("import rsmeta.workflows.predict")
     assert "torch" in found
     assert not found & TRAINING_ONLY
+    assert not found & ELSEWHERE
 
 
 def test_building_a_network_to_map_with_loads_nothing_of_training_either() -> None:
