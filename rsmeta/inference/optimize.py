@@ -33,7 +33,7 @@ def class_probabilities(
         network: Maps (B, C, h, w) and valid (B, h, w) to scores; on the device.
         device: Where it computes.
         level: 0: as it was trained. 1: in bfloat16, if the device has instructions for it. 2: as
-            1, and compiled, which takes the time of some hundred tiles.
+            1, and compiled, which takes the time of some hundred tiles on a CPU.
         reduced: Compute in bfloat16 in any case.
     """
     if level >= 1 and not reduced:
