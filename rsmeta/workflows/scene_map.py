@@ -259,7 +259,6 @@ def _plan(job: Job) -> TilePlan:
         block_px = sizing.choose_block_px(
             bands=len(record.bands), classes=len(record.classes), tile_px=record.tile_px,
             free_bytes=sizing.free_memory_bytes(),
-            longer_px=int(max(job.extent.height, job.extent.width)),
         )  # fmt: skip
     overlap_px = int(record.tile_px * settings.overlap)
     return TilePlan(*job.scene.grid.shape, record.tile_px, overlap_px, block_px)
