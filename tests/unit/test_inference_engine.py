@@ -277,14 +277,6 @@ def test_blocks_fit_into_a_part_of_the_free_memory() -> None:
         )
 
     assert [chosen(gigabytes) for gigabytes in (64, 8, 2, 0.1)] == [2048, 2048, 1024, 512]
-    # Two blocks at least, so that reading, network and writing overlap.
-    assert [chosen(64, side) for side in (4000, 2048, 1500, 600, 100)] == [
-        2048,
-        1024,
-        1024,
-        512,
-        512,
-    ]
 
 
 def test_strips_are_as_wide_as_the_tiles_kept_for_them_allow() -> None:
