@@ -41,7 +41,7 @@ def optimised(
         activate: Makes of scores, of any precision, what they mean: float32 probabilities, say.
         device: Where it computes.
         level: 0: as it was trained. 1: in bfloat16, if the device has instructions for it. 2: as
-            1, and compiled, which takes the time of some hundred tiles.
+            1, and compiled, which takes the time of some hundred tiles on a CPU.
         reduced: Compute in bfloat16 in any case.
     """
     if level >= 1 and not reduced:

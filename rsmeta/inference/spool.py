@@ -111,6 +111,6 @@ class Spool:
         except OSError as error:
             where = self._folder or tempfile.gettempdir()
             raise OutputError(
-                f"cannot keep sums of tiles in {where} ({one_line(error)}); make room there; "
-                f"what is finished is kept for --resume"
+                f"cannot keep sums of tiles in {where} ({one_line(error)}); make room there "
+                f"and repeat it with --resume"
             ) from error

@@ -241,9 +241,11 @@ def _in_shares(record: BundleRecord, workers: int) -> BundleRecord:
     settings = record.predict
     fitting_px = sizing.choose_block_px(
         bands=len(record.bands), classes=record.output.scores, tile_px=record.tile_px,
-        free_bytes=sizing.free_memory_bytes() // workers, longer_px=_TASK_PX + 1,
+        free_bytes=sizing.free_memory_bytes() // workers,
     )  # fmt: skip
-    chosen = settings.model_copy(update={"block_px": settings.block_px or fitting_px})
+    chosen = settings.model_copy(
+        update={"block_px": settings.block_px or min(fitting_px, _TASK_PX)}
+    )
     return record.model_copy(update={"predict": chosen})
 
 

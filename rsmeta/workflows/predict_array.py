@@ -80,7 +80,7 @@ def predict_array(
     with held(raster, name) as source:
         scene = open_for(source, record)
         check_scene(scene, record)
-        work = _Work(scene, plan_for(scene, record, scene.grid.full_window), record, probabilities)
+        work = _Work(scene, plan_for(scene, record), record, probabilities)
         if any(part.array.chunks is not None for part in raster.parts):
             origin = loaded if isinstance(bundle, ModelBundle) else Path(bundle)
             values = _lazily(work, raster, ModelReference(origin, record, device))

@@ -298,18 +298,15 @@ def map_scene(
 def _plan(job: Job) -> TilePlan:
     begun = read_begun_with(journal_file(job.products)) if job.resume else None
     begun_px = None if begun is None else int(begun["setting"]["block_px"])
-    return plan_for(job.scene, job.record, job.extent, begun_px=begun_px)
+    return plan_for(job.scene, job.record, begun_px=begun_px)
 
 
-def plan_for(
-    scene: Scene, record: BundleRecord, extent: Window, *, begun_px: int | None = None
-) -> TilePlan:
+def plan_for(scene: Scene, record: BundleRecord, *, begun_px: int | None = None) -> TilePlan:
     """Return how a scene is cut for a model.
 
     Args:
         scene: The scene.
         record: The model, with the settings to map with.
-        extent: The part of it to map, in its pixels.
         begun_px: Side of the blocks that there are already; none: there are none.
     """
     settings = record.predict
@@ -318,7 +315,6 @@ def plan_for(
         block_px = sizing.choose_block_px(
             bands=len(record.bands), classes=record.output.scores, tile_px=record.tile_px,
             free_bytes=sizing.free_memory_bytes(),
-            longer_px=int(max(extent.height, extent.width)),
         )  # fmt: skip
     overlap_px = int(record.tile_px * settings.overlap)
     return TilePlan(*scene.grid.shape, record.tile_px, overlap_px, block_px)
