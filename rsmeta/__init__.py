@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rsmeta.workflows.inspect import inspect
     from rsmeta.workflows.predict import predict
     from rsmeta.workflows.pretrain import pretrain
+    from rsmeta.workflows.sweep import sweep
     from rsmeta.workflows.train import train
 
 try:
@@ -24,7 +25,7 @@ except PackageNotFoundError:  # a checkout on the path that was never installed
 
 __all__ = [
     "__version__", "evaluate", "evaluate_map", "inspect", "load_bundle", "predict", "pretrain",
-    "train",
+    "sweep", "train",
 ]  # fmt: skip
 
 _HOME = {
@@ -34,6 +35,7 @@ _HOME = {
     "load_bundle": "rsmeta.bundle",
     "predict": "rsmeta.workflows.predict",
     "pretrain": "rsmeta.workflows.pretrain",
+    "sweep": "rsmeta.workflows.sweep",
     "train": "rsmeta.workflows.train",
 }
 

@@ -21,7 +21,7 @@ from rsmeta.bundle import ModelBundle, save_bundle
 from rsmeta.bundle.record import BackboneIdentity, BandRecord, BundleRecord, ReadRecord, StemRecord
 from rsmeta.config import Settings, load_settings
 from rsmeta.data.datamodule import SceneDataModule
-from rsmeta.errors import TrainingError, enumerate_names
+from rsmeta.errors import ConfigError, TrainingError, enumerate_names
 from rsmeta.losses import build_loss, check_loss
 from rsmeta.metrics import SegmentationMetrics
 from rsmeta.models.build import build_network, tell
@@ -81,6 +81,8 @@ def train(
         RsmetaError: Anything a user can mend: settings, scenes, labels, output, NaN.
     """
     settings = config if isinstance(config, Settings) else load_settings(config, overrides)
+    if settings.sweep is not None:
+        raise ConfigError("the configuration has a section sweep; call rsmeta.sweep, or drop it")
     check_loss(settings.loss)  # reading the labels, which it needs to be built, may take minutes
     output = Path(output)
     leads = rank_zero_only.rank == 0  # type: ignore[attr-defined]  # others only help to train
