@@ -48,7 +48,7 @@ def draw() -> Batch:
     """Return a batch whose classes can be told from its first band."""
     image = torch.randn(8, 3, 32, 32)
     mask = torch.bucketize(image[:, 0].contiguous(), torch.tensor([-0.7, 0.0, 0.7]))
-    return {"image": image, "valid": torch.ones(8, 32, 32, dtype=torch.bool), "mask": mask}
+    return {"image": image, "valid": torch.ones(8, 32, 32, dtype=torch.bool), "target": mask}
 
 
 def cosines(rate: float, steps: int, seed: int) -> tuple[float, float]:
@@ -59,7 +59,7 @@ def cosines(rate: float, steps: int, seed: int) -> tuple[float, float]:
     for _ in range(30):
         optimizer.zero_grad()
         batch = draw()
-        loss(network(batch["image"], batch["valid"]), batch["mask"]).backward()
+        loss(network(batch["image"], batch["valid"]), batch["target"]).backward()
         optimizer.step()
     scales = network.scale_parameters()
     inner, outer = [draw() for _ in range(steps)], [draw()]

@@ -53,7 +53,7 @@ def draw(size: int) -> Batch:
     return {
         "image": torch.randn(size, 4, SIDE_PX, SIDE_PX),
         "valid": torch.ones(shape, dtype=torch.bool),
-        "mask": torch.randint(CLASSES, shape),
+        "target": torch.randint(CLASSES, shape),
     }
 
 
@@ -77,7 +77,7 @@ def main() -> None:
 
     def inner() -> None:
         optimizer.zero_grad()
-        loss(network(batch["image"], batch["valid"]), batch["mask"]).backward()
+        loss(network(batch["image"], batch["valid"]), batch["target"]).backward()
         optimizer.step()
 
     def outer(name: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from rsmeta_cli import show
+from rsmeta_cli.scores import scores
 
 
 @click.command()
@@ -33,7 +33,7 @@ def command(options: dict[str, Any], output: Path) -> None:
         "\na backbone pretrained on Sentinel-2-like scenes, adapted to Landsat-8-like ones;\n"
         "its map against the truth, on ground that training never saw:"
     )
-    show.scores(result.scores)
+    scores(result.scores)
     click.echo(f"\nlook at   {result.picture}")
     click.echo(f"in a GIS  {result.map}")
     click.echo(f"model     {result.bundle}")

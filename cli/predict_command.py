@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,15 +15,23 @@ if TYPE_CHECKING:
 
     from rsmeta.workflows.predict import PredictResult
 
-_FILE = click.Path(path_type=Path)
+_FILE = click.Path()  # as text: s3://… is no path
 
 
 @click.command()
 @click.argument("scenes", nargs=-1, required=True)
 @click.option("--model", required=True, type=_FILE, help="Bundle folder.")
 @click.option("--output", required=True, type=_FILE, help="Map file; a folder for many scenes.")
-@click.option("--probabilities", type=_FILE, help="Also write one float band per class.")
+# An option that is called like a field of rsmeta.Products is given to it.
+@click.option("--probabilities", type=_FILE, help="Also write one band per class.")
 @click.option("--confidence", type=_FILE, help="Also write the largest probability.")
+@click.option("--entropy", type=_FILE, help="Also write how undecided it is: 0 sure, 1 not at all.")
+@click.option(
+    "--probabilities-type", type=click.Choice(["float32", "uint8"]), default="float32",
+    show_default=True, help="Numbers of these three; uint8: steps of 0.004, a quarter of the room.",
+)  # fmt: skip
+@click.option("--quicklook", type=_FILE, help="Also draw the map: legend, scale bar, north arrow.")
+@click.option("--stac", type=_FILE, help="Also write a STAC item of all that is written.")
 @click.option("--summary", type=_FILE, help="Also write what came of it, as JSON.")
 @click.option("--bounds", nargs=4, type=float, metavar="W S E N", help="Map this part; degrees.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
@@ -38,14 +46,19 @@ def command(options: dict[str, Any], /, **given: Any) -> None:
     """Map SCENES (files, folders, patterns or @lists of them) with a trained model.
 
     The map lies exactly on the scene's grid: a cloud-optimised GeoTIFF of class values with
-    nodata 255, colours and class names. It needs the bundle and the scene, nothing else.
+    colours and class names, and beside it its styles for QGIS (.qml) and map servers (.sld) and
+    its attribute table (.aux.xml). It needs the bundle and the scene, nothing else. For many
+    scenes all names are those of folders.
     """
+    from rsmeta.gis.products import Products
     from rsmeta.workflows.predict import predict
 
     scenes, model = list(given.pop("scenes")), given.pop("model")
+    wanted = {spec.name: given.pop(spec.name) for spec in fields(Products) if spec.name in given}
+    output = Products(given.pop("output"), **wanted)
     try:
         with map_progress(quiet=options["quiet"]) as on_progress:
-            results = predict(scenes, model, on_progress=on_progress, **given)
+            results = predict(scenes, model, output=output, on_progress=on_progress, **given)
     except ScenesFailedError as error:
         _show(error.results)
         raise
@@ -55,9 +68,9 @@ def command(options: dict[str, Any], /, **given: Any) -> None:
 def _show(results: Sequence[PredictResult]) -> None:
     for result in results:
         if result.status == "kept":
-            click.echo(f"{result.products.classes}: was finished already")
+            click.echo(f"{result.outputs['map']}: was finished already")
             continue
         total = max(sum(result.class_pixels.values()), 1)
         shares = ", ".join(f"{n} {c / total:.1%}" for n, c in result.class_pixels.items())
         skipped = f", {result.skipped} empty tiles skipped" if result.skipped else ""
-        click.echo(f"{result.products.classes}: {shares} ({result.seconds:.1f} s{skipped})")
+        click.echo(f"{result.outputs['map']}: {shares} ({result.seconds:.1f} s{skipped})")

@@ -47,20 +47,6 @@ def _ranges(blocks: Sequence[str]) -> str:
     return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in zip(first, last, strict=True))
 
 
-def scores(result: dict[str, Any]) -> None:
-    """Echo accuracy, mIoU and macro-F1, then the scores of each class."""
-    click.echo(
-        f"accuracy {share(result['accuracy'])}  mIoU {share(result['miou'])}  "
-        f"macro F1 {share(result['macro_f1'])}"
-    )
-    rows = [
-        [name, *(share(entry[key]) for key in ("iou", "f1", "precision", "recall")),
-         f"{entry['pixels']:,}"]
-        for name, entry in result["classes"].items()
-    ]  # fmt: skip
-    table(rows, ("class", "IoU", "F1", "precision", "recall", "reference pixels"))
-
-
 def scales(by_site: dict[str, float]) -> None:
     """Echo the scales of the adapters, block by position; - where there is no adapter."""
     places = [site.split(".") for site in by_site]

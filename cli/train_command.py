@@ -10,6 +10,7 @@ import click
 
 from rsmeta_cli import show
 from rsmeta_cli.keys import CommandWithKeys
+from rsmeta_cli.scores import scores
 
 if TYPE_CHECKING:
     from rsmeta.config import Settings
@@ -64,12 +65,15 @@ def command(
     for part in ("validation", "test"):
         if part in result.metrics:
             click.echo(f"\n{part}:")
-            show.scores(result.metrics[part])
+            scores(result.metrics[part])
     minutes = result.metrics["seconds"] / 60
     click.echo(
         f"\n{result.metrics['steps']} steps in {minutes:.1f} min; model: {output / 'bundle'}"
     )
-    click.echo(f"map a scene: rsmeta predict SCENE --model {output / 'bundle'} --output MAP.tif")
+    if settings.per_pixel:
+        click.echo(
+            f"map a scene: rsmeta predict SCENE --model {output / 'bundle'} --output MAP.tif"
+        )
 
 
 def _sweep(config: Path, overrides: tuple[str, ...], output: Path, *, resume: bool) -> None:

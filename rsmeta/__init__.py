@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rsmeta.bundle import load_bundle
+    from rsmeta.gis.products import Products
     from rsmeta.workflows.evaluate import evaluate, evaluate_map
     from rsmeta.workflows.inspect import inspect
-    from rsmeta.workflows.predict import predict
+    from rsmeta.workflows.mapping import predict
     from rsmeta.workflows.pretrain import pretrain
     from rsmeta.workflows.sweep import sweep
     from rsmeta.workflows.train import train
@@ -24,16 +25,17 @@ except PackageNotFoundError:  # a checkout on the path that was never installed
     __version__ = "0+unknown"
 
 __all__ = [
-    "__version__", "evaluate", "evaluate_map", "inspect", "load_bundle", "predict", "pretrain",
-    "sweep", "train",
+    "Products", "__version__", "evaluate", "evaluate_map", "inspect", "load_bundle", "predict",
+    "pretrain", "sweep", "train",
 ]  # fmt: skip
 
 _HOME = {
+    "Products": "rsmeta.gis.products",
     "evaluate": "rsmeta.workflows.evaluate",
     "evaluate_map": "rsmeta.workflows.evaluate",
     "inspect": "rsmeta.workflows.inspect",
     "load_bundle": "rsmeta.bundle",
-    "predict": "rsmeta.workflows.predict",
+    "predict": "rsmeta.workflows.mapping",
     "pretrain": "rsmeta.workflows.pretrain",
     "sweep": "rsmeta.workflows.sweep",
     "train": "rsmeta.workflows.train",

@@ -7,12 +7,14 @@
     ├── SceneError              a raster that cannot be read as a scene
     │   ├── SceneNotFoundError
     │   ├── SceneUnreadableError
+    │   ├── SceneUnreachableError
     │   ├── BandsUnrecognisedError
     │   ├── BandsMissingError
     │   └── GridMismatchError
     ├── ScenesFailedError       some of several scenes that could not be mapped
     ├── RunsFailedError         some runs of a sweep that did not end; the others are kept
     ├── LabelsError             labels that do not fit the scenes or the class list
+    ├── ImagesError             images with one label each, or their index, that cannot be used
     ├── SplitError              a train/validation/test split that leaves a part empty
     ├── CheckpointError         backbone weights that do not fit or cannot be trusted
     ├── TunerError              a tuner that the backbone cannot take
@@ -77,6 +79,13 @@ class SceneUnreadableError(SceneError):
 
     def __init__(self, source: object, reason: object) -> None:
         super().__init__(f"cannot read {source} as a raster ({one_line(reason)}); is it complete?")
+
+
+class SceneUnreachableError(SceneError):
+    """A raster behind a network that cannot be had."""
+
+    def __init__(self, source: object, reason: object) -> None:
+        super().__init__(f"cannot reach {source}: {one_line(reason)}")
 
 
 class BandsUnrecognisedError(SceneError):
@@ -146,6 +155,10 @@ class RunsFailedError(RsmetaError):
 
 class LabelsError(RsmetaError):
     """Labels that do not fit the scenes or the class list."""
+
+
+class ImagesError(RsmetaError):
+    """Images with one label each, or what lists them, that cannot be used."""
 
 
 class SplitError(RsmetaError):

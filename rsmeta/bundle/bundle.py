@@ -13,7 +13,8 @@ import safetensors
 import safetensors.torch
 import yaml
 
-from rsmeta.bundle.record import FORMAT, BundleRecord
+from rsmeta.bundle.mlm import model_item
+from rsmeta.bundle.record import FORMAT, READABLE, BundleRecord
 from rsmeta.config.load import validate
 from rsmeta.errors import BundleError, OutputError, RsmetaError, one_line
 from rsmeta.models.build import build_network
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 RECORD_FILE = "bundle.yaml"
 WEIGHTS_FILE = "weights.safetensors"
 QUICKLOOK_FILE = "quicklook.png"
+MODEL_ITEM_FILE = "mlm.json"
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,11 @@ def save_bundle(
         record = record.model_copy(update={"weights_sha256": file_sha256(partial / WEIGHTS_FILE)})
         text = yaml.safe_dump(record.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
         (partial / RECORD_FILE).write_text(text, encoding="utf-8")
+        item = partial / MODEL_ITEM_FILE
+        item.write_text(
+            model_item(record, partial / WEIGHTS_FILE, partial / RECORD_FILE, item),
+            encoding="utf-8",
+        )
         if quicklook is not None and quicklook.exists():
             shutil.copyfile(quicklook, partial / QUICKLOOK_FILE)
         shutil.rmtree(folder, ignore_errors=True)
@@ -116,12 +123,14 @@ def rebuild(record: BundleRecord) -> Network:
         _as_trained(record),
         record.tuner,
         bands=[band.band for band in record.bands],
-        classes=len(record.classes),
+        classes=record.output.scores,
         mean=np.array([band.mean for band in record.bands]),
         std=np.array([band.std for band in record.bands]),
         meta=record.meta,
         sites=record.scales,
         form=record.stem.form,
+        per_pixel=record.per == "pixel",
+        target=None if record.target is None else (record.target.mean, record.target.std),
     )
 
 
@@ -139,14 +148,14 @@ def read_record(folder: Path) -> BundleRecord:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise BundleError(f"cannot read {file} ({one_line(error)})") from error
     version = tree.get("format") if isinstance(tree, dict) else None
-    if version != FORMAT:
+    if version not in READABLE:
         wrote = tree.get("rsmeta", "?") if isinstance(tree, dict) else "?"
         raise BundleError(
             f"{folder} has bundle format {version} (written by rsmeta {wrote}), this rsmeta reads "
             f"format {FORMAT}; use the rsmeta that wrote it, or train again"
         )
     try:
-        return validate(BundleRecord, tree, str(file))
+        return validate(BundleRecord, tree | {"format": FORMAT}, str(file))
     except RsmetaError as error:
         raise BundleError(str(error)) from None
 

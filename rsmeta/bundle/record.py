@@ -7,18 +7,22 @@ from typing import Any, Literal
 from pydantic import Field
 
 from rsmeta.config.base import Strict
-from rsmeta.config.data import CLASS_NODATA, ClassSpec
+from rsmeta.config.data import CLASS_NODATA, WIDE_NODATA, ClassSpec
 from rsmeta.config.meta import MetaSettings
 from rsmeta.config.model import ModelSpec
-from rsmeta.config.settings import PredictSettings
+from rsmeta.config.settings import PredictSettings, TaskName
 from rsmeta.config.tuner import Tuner
 from rsmeta.geo.scene import ReadRules
 from rsmeta.geo.sensors import Band
 from rsmeta.heads.output import OutputSpec
 from rsmeta.models.records import InputForm
+from rsmeta.tasks import TASKS, Task
 
 #: Version of the bundle layout; a bundle of another version is refused.
-FORMAT = 2
+FORMAT = 3
+
+#: Older versions that can be read: what was added since has a default that is true of them.
+READABLE = (2, FORMAT)
 
 
 class BandRecord(Strict):
@@ -39,6 +43,15 @@ class BandRecord(Strict):
     def band(self) -> Band:
         """The band alone."""
         return Band(self.name, self.common_name, self.wavelength_nm, self.gsd_m)
+
+
+class TargetRecord(Strict):
+    """What a regression model estimates."""
+
+    name: str
+    unit: str | None = None
+    mean: float = Field(description="of the training labels, in the unit")
+    std: float = Field(gt=0, description="of the training labels, in the unit")
 
 
 class StemRecord(Strict):
@@ -87,9 +100,15 @@ class BundleRecord(Strict):
     format: int = FORMAT
     rsmeta: str = Field(description="version of rsmeta that wrote the bundle")
     created: str = Field(description="UTC, ISO 8601")
-    task: Literal["segmentation"] = "segmentation"
+    task: TaskName = "segmentation"
+    per: Literal["pixel", "image"] = Field(
+        default="pixel", description="what has a class, or a number: every pixel, or an image"
+    )
     bands: tuple[BandRecord, ...]
     classes: tuple[ClassSpec, ...]
+    target: TargetRecord | None = Field(
+        default=None, description="what is estimated; none: the model scores classes"
+    )
     stem: StemRecord
     read: ReadRecord
     tile_px: int = Field(ge=8)
@@ -107,12 +126,21 @@ class BundleRecord(Strict):
     weights_sha256: str
 
     @property
+    def made_task(self) -> Task:
+        """The task that it was trained for."""
+        return TASKS[self.task](self.per == "pixel")
+
+    @property
     def output(self) -> OutputSpec:
         """What a map of this model holds."""
+        if self.target is not None:
+            return OutputSpec.of_quantity(self.target.name, self.target.unit)
+        values = tuple(spec.value for spec in self.classes)
+        wide = max(values) >= CLASS_NODATA
         return OutputSpec(
             classes=tuple(spec.name for spec in self.classes),
-            values=tuple(spec.value for spec in self.classes),
-            dtype="uint8",
-            nodata=CLASS_NODATA,
+            values=values,
+            dtype="uint16" if wide else "uint8",
+            nodata=WIDE_NODATA if wide else CLASS_NODATA,
             unit=None,
         )

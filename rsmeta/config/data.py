@@ -8,16 +8,12 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from rsmeta.config.base import Strict
+from rsmeta.config.colours import class_colours
 
 #: Map value that marks pixels without data in a uint8 class map.
 CLASS_NODATA = 255
-
-#: Qualitative colours that stay apart under colour blindness, after Okabe & Ito (2008) and
-#: Tol (2021, "muted"); used in order for classes that name no colour.
-DEFAULT_COLOURS = (
-    "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#882255",
-    "#44aa99", "#999933", "#332288", "#ddcc77", "#117733", "#aa4499", "#88ccee", "#661100",
-)  # fmt: skip
+#: The same in a uint16 map, which values from 255 on need.
+WIDE_NODATA = 65535
 
 
 def _hex_colour(value: str) -> str:
@@ -37,11 +33,26 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str | int) else value
 
 
-_Names = Annotated[
+Names = Annotated[
     tuple[str, ...], BeforeValidator(_as_list, json_schema_input_type=list[str] | str)
 ]
 _Values = Annotated[
     tuple[int, ...], BeforeValidator(_as_list, json_schema_input_type=list[int] | int)
+]
+
+
+#: Other words for the same draws; scenes and images share one set of names.
+_SAMPLING_WORDS = {"uniform": "instance", "balanced": "class"}
+
+SamplingName = Literal["instance", "sqrt", "class", "progressive", "down"]
+
+#: How often each class is drawn.
+Sampling = Annotated[
+    SamplingName,
+    BeforeValidator(
+        lambda given: _SAMPLING_WORDS.get(given, given) if isinstance(given, str) else given,
+        json_schema_input_type=SamplingName | Literal["uniform", "balanced"],
+    ),
 ]
 
 
@@ -51,7 +62,7 @@ class ClassSpec(Strict):
     name: Annotated[str, AfterValidator(_printable)] = Field(
         min_length=1, description="class name, as in the class column of polygons"
     )
-    value: int = Field(ge=0, lt=CLASS_NODATA, description="value in label rasters and in the map")
+    value: int = Field(ge=0, lt=WIDE_NODATA, description="value in label rasters and in the map")
     colour: Annotated[str, AfterValidator(_hex_colour)] = Field(description="#rrggbb in the map")
 
     @property
@@ -60,7 +71,7 @@ class ClassSpec(Strict):
         return (int(self.colour[1:3], 16), int(self.colour[3:5], 16), int(self.colour[5:7], 16))
 
 
-def _class_specs(given: Any) -> Any:
+def class_specs(given: Any) -> Any:
     """Read ``[name, …]``, ``{value: name, …}`` or ``[{name, value, colour}, …]``."""
     if isinstance(given, dict):
         entries: list[Any] = [
@@ -72,6 +83,7 @@ def _class_specs(given: Any) -> Any:
     else:
         return given
     specs = []
+    colours = class_colours(len(entries))
     for i, entry in enumerate(entries):
         if isinstance(entry, ClassSpec):
             specs.append(entry)
@@ -84,9 +96,30 @@ def _class_specs(given: Any) -> Any:
             )
         spec["name"] = str(name)
         spec.setdefault("value", i)
-        spec.setdefault("colour", spec.pop("color", None) or DEFAULT_COLOURS[i % 16])
+        spec.setdefault("colour", spec.pop("color", None) or colours[i])
         specs.append(ClassSpec.model_validate(spec))
     return tuple(specs)
+
+
+class TargetSpec(Strict):
+    """A quantity to estimate: what it is called, its unit, and how labels hold it."""
+
+    name: Annotated[str, AfterValidator(_printable)] = Field(
+        min_length=1, description="what is estimated: biomass, canopy_height, soil_moisture"
+    )
+    unit: str | None = Field(default=None, description="its unit, as the map is to say: t/ha, m")
+    scale: float = Field(default=1.0, description="quantity = label * scale + offset")
+    offset: float = Field(default=0.0, description="quantity = label * scale + offset")
+    nodata: float | None = Field(
+        default=None, description="label that means 'not known', where the raster does not say"
+    )
+
+    @field_validator("scale")
+    @classmethod
+    def _scale_is_not_zero(cls, scale: float) -> float:
+        if scale == 0:
+            raise ValueError("0 would make all labels equal; give another factor")
+        return scale
 
 
 class SplitSettings(Strict):
@@ -126,7 +159,9 @@ class SplitSettings(Strict):
 class AugmentSettings(Strict):
     """Random changes of training chips, made on the device."""
 
-    flip: bool = Field(default=True, description="mirror left-right and top-bottom")
+    flip: Literal["horizontal"] | bool = Field(
+        default=True, description="mirror left-right and top-bottom; or horizontal: left-right only"
+    )
     rotate: bool = Field(default=True, description="turn by multiples of 90 degrees")
     gain: float = Field(
         default=0.2, ge=0, le=2, description="all bands times exp(±gain): light, haze, season"
@@ -136,13 +171,10 @@ class AugmentSettings(Strict):
     )
 
 
-class SceneSettings(Strict):
-    """Unlabelled scenes and the chips drawn from them; file names are relative to ``root``."""
+class ReadSettings(Strict):
+    """What files lie where, how their numbers are read, and how batches are made of them."""
 
     root: Path = Field(default=Path(), description="folder that the file names start from")
-    scenes: _Names = Field(
-        description="training scenes: files, folders or patterns such as '*.tif'"
-    )
     sensor: str | dict[str, Any] | None = Field(
         default=None, description="sensor name, YAML file or mapping; none: from the bands"
     )
@@ -150,7 +182,7 @@ class SceneSettings(Strict):
         default=None, description="names of the files' bands in file order, where they lack them"
     )
     use_bands: tuple[str, ...] | None = Field(
-        default=None, description="bands to train on; none: all bands of the first scene"
+        default=None, description="bands to train on; none: all bands of the first file"
     )
     scale: float | None = Field(default=None, description="physical = raw * scale + offset")
     offset: float | None = Field(default=None, description="physical = raw * scale + offset")
@@ -161,24 +193,43 @@ class SceneSettings(Strict):
         default="all", description="a pixel is valid if all or any of its bands are"
     )
     chip_px: int = Field(default=64, ge=16, description="side of a training chip")
-    chips_per_epoch: int = Field(default=800, ge=1, description="chips drawn in one epoch")
     batch_size: int = Field(default=16, ge=1, description="chips in one step")
     workers: int = Field(default=0, ge=0, description="processes that read chips; 0: none extra")
     augment: AugmentSettings = AugmentSettings()
+    homepage: str | None = Field(
+        default=None, description="where the data come from; said when they are missing"
+    )
+    layout: str | None = Field(
+        default=None, description="how root is laid out; said when the data are missing"
+    )
+
+
+class SceneSettings(ReadSettings):
+    """Unlabelled scenes and the chips drawn from them; file names are relative to ``root``."""
+
+    scenes: Names = Field(description="training scenes: files, folders or patterns such as '*.tif'")
+    chips_per_epoch: int = Field(default=800, ge=1, description="chips drawn in one epoch")
 
 
 class DataSettings(SceneSettings):
     """Scenes and labels; all file names are relative to ``root``."""
 
+    kind: Literal["scenes"] = Field(
+        default="scenes", description="what the data are: scenes with a label for every pixel"
+    )
     labels: str = Field(
         description="label raster or polygons; '{stem}' stands for the scene's file name"
     )
-    validation_scenes: _Names = Field(
+    validation_scenes: Names = Field(
         default=(), description="scenes for validation only; none: cut from the training scenes"
     )
-    test_scenes: _Names = Field(default=(), description="scenes for testing only")
-    classes: Annotated[tuple[ClassSpec, ...], BeforeValidator(_class_specs)] = Field(
+    test_scenes: Names = Field(default=(), description="scenes for testing only")
+    classes: Annotated[tuple[ClassSpec, ...], BeforeValidator(class_specs)] = Field(
+        default=(),
         description="[name, …], {value: name, …} or [{name, value, colour}, …]",
+    )
+    target: TargetSpec | None = Field(
+        default=None, description="instead of classes: the quantity that a label raster holds"
     )
     class_column: str | None = Field(
         default=None,
@@ -186,9 +237,11 @@ class DataSettings(SceneSettings):
     )
     layer: str | None = Field(default=None, description="layer of the polygon file; none: first")
     ignore: _Values = Field(default=(), description="label values that mean 'no label'")
-    sampling: Literal["uniform", "sqrt", "balanced"] = Field(
+    sampling: Sampling = Field(
         default="sqrt",
-        description="chips by labelled area, by its square root per class, or classes equally",
+        description="chips by labelled area (instance), by its square root per class (sqrt), "
+        "classes equally (class), from the first to the last over the epochs (progressive), or "
+        "equally from as much ground of every class as the rarest has (down)",
     )
     split: SplitSettings = SplitSettings()
 
@@ -200,7 +253,7 @@ class DataSettings(SceneSettings):
     @field_validator("classes", mode="after")
     @classmethod
     def _classes_differ(cls, classes: tuple[ClassSpec, ...]) -> tuple[ClassSpec, ...]:
-        if len(classes) < 2:
+        if len(classes) == 1:
             raise ValueError(f"names {len(classes)} class(es); give two or more")
         for kind in ("name", "value"):
             seen: set[Any] = set()
@@ -211,8 +264,24 @@ class DataSettings(SceneSettings):
         return classes
 
     @model_validator(mode="after")
+    def _classes_or_target(self) -> DataSettings:
+        if self.target is None and not self.classes:
+            raise ValueError(
+                "names neither classes nor a target; say what the labels mean, e.g. "
+                "classes: {1: water, 2: land}, or target: {name: biomass, unit: t/ha}"
+            )
+        if self.target is not None and self.classes:
+            raise ValueError("names both classes and a target; a model has one of them")
+        return self
+
+    @model_validator(mode="after")
     def _ignored_is_no_class(self) -> DataSettings:
         both = {spec.value for spec in self.classes} & set(self.ignore)
         if both:
             raise ValueError(f"value {both.pop()} is both a class and ignored; drop one")
         return self
+
+    @property
+    def strata(self) -> int:
+        """Kinds of labels that are told apart: classes, or 1 where labels are numbers."""
+        return len(self.classes) or 1

@@ -44,8 +44,9 @@ def json_schema() -> str:
         _allow_preset(schema, section)
     schema["properties"]["loss"]["anyOf"].append(_loss_terms(schema))
     schema["$defs"]["ClassSpec"]["required"] = ["name"]  # value and colour have defaults
-    of_data = schema["$defs"]["DataSettings"]["properties"]
-    of_data["classes"] = {"description": of_data["classes"]["description"], **_classes_forms()}
+    for _, model in data_kinds():
+        of_kind = schema["$defs"][model.__name__]["properties"]
+        of_kind["classes"] = {"description": of_kind["classes"]["description"], **_classes_forms()}
     head = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "rsmeta configuration",
@@ -66,16 +67,25 @@ def _allow_preset(schema: dict[str, Any], section: str) -> None:
     """Let a section also be the name of a preset, or start from one by the key ``preset``."""
     part = schema["properties"][section]
     forms = part.pop("oneOf", None) or [{"$ref": part.pop("$ref")}]
-    inner = schema["$defs"][forms[0]["$ref"].rsplit("/", 1)[-1]]
     name: dict[str, Any] = {"type": "string", "description": f"a preset in configs/{section}"}
     if preset_names(section):
         name["examples"] = preset_names(section)
-    for form in forms[1:]:  # several of a kind: each of them may be a preset, too
-        form["items"] = {"anyOf": [form["items"], name]}
+    for form in forms:
+        if "$ref" not in form:  # several of a kind: each of them may be a preset, too
+            form["items"] = {"anyOf": [form["items"], name]}
+            continue
+        inner = schema["$defs"][form["$ref"].rsplit("/", 1)[-1]]
+        inner["properties"] = {"preset": name, **inner["properties"]}
+        if "required" in inner:
+            inner["anyOf"] = [{"required": inner.pop("required")}, {"required": ["preset"]}]
     schema["properties"][section] = {"anyOf": [*forms, name], **part}
-    inner["properties"] = {"preset": name, **inner["properties"]}
-    if "required" in inner:
-        inner["anyOf"] = [{"required": inner.pop("required")}, {"required": ["preset"]}]
+
+
+def data_kinds() -> list[tuple[str, type[BaseModel]]]:
+    """Return the kinds of the ``data`` section with their models; scenes come first."""
+    forms = get_args(Settings.model_fields["data"].annotation)
+    models = [get_args(form)[0] for form in forms]
+    return [(get_args(model.model_fields["kind"].annotation)[0], model) for model in models]
 
 
 def _classes_forms() -> dict[str, Any]:

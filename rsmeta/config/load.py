@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -30,6 +30,9 @@ _UNION_MARKS = frozenset(
     {"one", "several", "constrained-int", "constrained-float", "literal['auto']",
      "literal['rank']"}
 )  # fmt: skip
+
+#: Beginning of the mark that a section leaves whose keys follow from its ``kind``.
+_KIND_MARK = "kind="
 
 
 def load_settings(
@@ -248,10 +251,11 @@ def _merged(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 def _sentence(model: type[BaseModel], error: ValidationError) -> str:
     """Say the first problem of a failed validation: the key, the value, what to do."""
     first = error.errors()[0]
-    where = [str(part) for part in first["loc"] if part not in _UNION_MARKS]
+    path = [str(part) for part in first["loc"] if part not in _UNION_MARKS]
+    where = [part for part in path if not part.startswith(_KIND_MARK)]
     key = ".".join(where)
     if first["type"] == "extra_forbidden":
-        known = _known_keys(model, where[:-1])
+        known = _known_keys(model, path[:-1])
         near = did_you_mean(where[-1], known)
         return f"unknown key {key!r}{near or '; known here: ' + ', '.join(sorted(known))}"
     if first["type"] == "missing":
@@ -264,15 +268,23 @@ def _sentence(model: type[BaseModel], error: ValidationError) -> str:
 
 def _known_keys(model: type[BaseModel], where: Sequence[str]) -> list[str]:
     """Return the keys that ``model`` takes at a path inside it."""
+    models = [model]
     for part in where:
         if part.isdigit():  # an entry of a list of the models found last
             continue
-        field = model.model_fields.get(part)
-        inner = next(iter(_models_in(field.annotation)), None) if field else None
-        if inner is None:
+        if part.startswith(_KIND_MARK):
+            models = [one for one in models if _is_of_kind(one, part.removeprefix(_KIND_MARK))]
+            continue
+        field = models[0].model_fields.get(part)
+        models = _models_in(field.annotation) if field else []
+        if not models:
             return []
-        model = inner
-    return list(model.model_fields)
+    return list(models[0].model_fields)
+
+
+def _is_of_kind(model: type[BaseModel], kind: str) -> bool:
+    field = model.model_fields.get("kind")
+    return field is not None and kind in get_args(field.annotation)
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

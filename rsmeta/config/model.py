@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from rsmeta.config.base import Strict
+
+Pool: TypeAlias = Literal["token", "mean"]
 
 
 class StemSpec(Strict):
@@ -29,17 +31,52 @@ class StemSpec(Strict):
 
 
 class HeadSpec(Strict):
-    """A head by name; every other key is one of that head's own options."""
+    """A head by name; keys beside the fields here are that head's own options."""
 
     # The options belong to the head, which may be registered by others: it checks them.
     model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
 
-    name: str = Field(default="fpn", description="linear or fpn; see: rsmeta list heads")
+    name: str = Field(
+        default="fpn",
+        description="for pixels fpn or linear; for images linear (their default), cosine, …; "
+        "see: rsmeta list heads",
+    )
+    pool: Pool = Field(
+        default="token",
+        description="an image's one vector: the backbone's own (class token, or what it pools "
+        "instead), or the mean over patches with data",
+    )
+    init: Literal["random", "class_mean", "few_shot_mean", "linear_probe", "text"] = Field(
+        default="random",
+        description="where an image head's weights start: by chance, at the classes' mean "
+        "features, at those of a few images, at a logistic regression, or at CLIP's class names",
+    )
+    shots: int | None = Field(
+        default=None, ge=1, description="images per class for init=few_shot_mean; none: 16"
+    )
+    prompts: str | tuple[str, ...] | None = Field(
+        default=None,
+        description="sentences for init=text: name, photo, overhead, or own ones with {} for the "
+        "class; none: photo",
+    )
 
     @property
     def options(self) -> dict[str, Any]:
-        """The keys beside ``name``, as given."""
+        """The keys beside the fields, as given."""
         return dict(self.model_extra or {})
+
+    @model_validator(mode="after")
+    def _init_takes_its_keys(self) -> HeadSpec:
+        for key, init in (("shots", "few_shot_mean"), ("prompts", "text")):
+            if getattr(self, key) is not None and self.init != init:
+                raise ValueError(f"{key} goes with init={init}, not init={self.init}; drop one")
+        return self
+
+    @property
+    def of_images(self) -> dict[str, Any]:
+        """The fields that only a head for images can use, where they are not the defaults."""
+        given = self.model_dump(include={"pool", "init", "shots", "prompts"})
+        return {k: v for k, v in given.items() if v != HeadSpec.model_fields[k].default}
 
 
 class ModelSpec(Strict):

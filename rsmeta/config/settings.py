@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
 from rsmeta.config.base import Strict
 from rsmeta.config.data import DataSettings
+from rsmeta.config.images import Data
 from rsmeta.config.loss import LossSpec
 from rsmeta.config.meta import MetaSettings
 from rsmeta.config.model import ModelSpec
 from rsmeta.config.sweep import SweepSettings
 from rsmeta.config.trainer import TrainerSettings
 from rsmeta.config.tuner import Tuner, TunerSpec
+from rsmeta.errors import ConfigError
+
+TaskName: TypeAlias = Literal["segmentation", "classification", "multilabel", "regression"]
+
+#: Tasks whose images have one label, or one set of labels, each.
+OF_IMAGES: frozenset[TaskName] = frozenset({"classification", "multilabel"})
+
+#: What is minimised where nothing is said; segmentation: as ``LossSpec`` has it.
+_LOSSES = {"multilabel": "bce", "regression": "mse"}
 
 
 class PredictSettings(Strict):
@@ -46,7 +56,13 @@ class Settings(Strict):
     """Everything that a run is determined by."""
 
     seed: int = Field(default=0, ge=0, description="seed of everything that is random")
-    data: DataSettings = Field(description="scenes, labels, classes, splits, chips")
+    task: TaskName = Field(
+        default="segmentation",
+        description="a class per pixel (segmentation) or image (classification), any number of "
+        "labels per image (multilabel), or a number per pixel or image (regression); none: by "
+        "data.kind, a class per pixel or image",
+    )
+    data: Data = Field(description="scenes or images, labels, classes, splits, chips")
     model: ModelSpec = Field(default=ModelSpec(), description="backbone, stem and head")
     tuner: Tuner = Field(
         default=TunerSpec(), description="what is trained, and how; a list of methods combines them"
@@ -61,6 +77,76 @@ class Settings(Strict):
         default=None, description="train over seeds and a grid, for one table of them all"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_task(cls, given: Any) -> Any:
+        """Name head and loss where nothing is said and the task has others than segmentation."""
+        if not isinstance(given, dict):
+            return given
+        of_scenes = _of_scenes(given.get("data"))
+        task = given.get("task", "segmentation" if of_scenes else "classification")
+        filled = {**given, "task": task}
+        if isinstance(task, str) and task in _LOSSES:
+            filled["loss"] = _named(given.get("loss"), _LOSSES[task], unless="terms")
+        if not of_scenes:
+            model = given.get("model")
+            if isinstance(model, dict) or model is None:
+                filled["model"] = {**(model or {})}
+                filled["model"]["head"] = _named(filled["model"].get("head"), "linear")
+        return filled
+
+    @model_validator(mode="after")
+    def _task_fits_data(self) -> Settings:
+        kind, scenes = self.data.kind, self.data.kind == "scenes"
+        if self.task == "segmentation" and not scenes:
+            raise ValueError(
+                f"task=segmentation wants a class for every pixel, and data.kind={kind} has one "
+                f"label per image; set task=classification, or give scenes"
+            )
+        if self.task in OF_IMAGES and scenes:
+            raise ValueError(
+                f"task={self.task} wants labels of whole images, and data.kind=scenes has them for "
+                f"pixels; set data.kind (folder, index, chips, …), or task=segmentation"
+            )
+        if (self.task == "regression") != (self.data.target is not None):
+            said = "a quantity to estimate" if self.task == "regression" else "classes"
+            raise ValueError(
+                f"task={self.task} wants {said}; "
+                + ("give data.target={name: …, unit: …}" if self.task == "regression" else
+                   "give data.classes instead of data.target, or set task=regression")
+            )  # fmt: skip
+        return self
+
+    @model_validator(mode="after")
+    def _head_fits_task(self) -> Settings:
+        head = self.model.head
+        if self.per_pixel and head.of_images:
+            key = next(iter(head.of_images))
+            raise ValueError(f"model.head.{key} is for heads of whole images; drop it")
+        if self.task == "regression" and head.init != "random":
+            raise ValueError(f"model.head.init={head.init} starts from classes; drop it")
+        if self.task == "multilabel" and head.init == "linear_probe":
+            raise ValueError("model.head.init=linear_probe takes one label each; use class_mean")
+        return self
+
+    @property
+    def per_pixel(self) -> bool:
+        """Whether every pixel has a label, not every image."""
+        return self.data.kind == "scenes"
+
+    @property
+    def scenes(self) -> DataSettings:
+        """The ``data`` section where it names labelled scenes.
+
+        Raises:
+            ConfigError: It names images with one label each.
+        """
+        if type(self.data) is not DataSettings:
+            raise ConfigError(
+                f"data.kind={self.data.kind} has one label per image, and not one per pixel"
+            )
+        return self.data
+
     @model_validator(mode="after")
     def _steps_of_scales_survive(self) -> Settings:
         if self.meta.learned and self.trainer.precision == "bf16-true":
@@ -69,3 +155,18 @@ class Settings(Strict):
                 f"learns; use bf16-mixed"
             )
         return self
+
+
+def _of_scenes(data: Any) -> bool:
+    """Whether a ``data`` section, checked or not yet, is of scenes."""
+    kind = data.get("kind", "scenes") if isinstance(data, dict) else getattr(data, "kind", "scenes")
+    return bool(kind == "scenes")
+
+
+def _named(given: Any, name: str, *, unless: str | None = None) -> Any:
+    """Give a section without a name one; ``unless`` is a key that stands instead of a name."""
+    if given is None:
+        return {"name": name}
+    if isinstance(given, dict) and "name" not in given and unless not in given:
+        return {"name": name, **given}
+    return given

@@ -14,6 +14,7 @@ import shapely
 from rsmeta.data.chips import LabelledScene
 from rsmeta.data.labels import LabelRules, open_labels, read_polygons
 from rsmeta.data.opening import open_scenes, wanted_bands
+from rsmeta.data.quantities import open_quantity
 from rsmeta.data.splits import PARTS, Block, BlockLattice, Part, Region, choose_blocks, regions_of
 from rsmeta.data.survey import LabelIndex, count_by_block, index_labels
 from rsmeta.errors import LabelsError, SplitError
@@ -148,7 +149,7 @@ def _by_blocks(
         lattices[number] = BlockLattice.on(grid, block_px(settings, grid))
         for i in place:
             found = count_by_block(
-                pairs[i].scene, pairs[i].labels, len(settings.classes), lattices[number]
+                pairs[i].scene, pairs[i].labels, settings.strata, lattices[number]
             )
             for (row, col), count in found.items():
                 key = (number, row, col)
@@ -231,8 +232,12 @@ def block_px(settings: DataSettings, grid: Grid) -> int:
 
 def _with_labels(settings: DataSettings, scene: Scene) -> LabelledScene:
     name = settings.labels.replace("{stem}", Path(str(scene.source)).stem)
+    path = settings.root / name
+    if settings.target is not None:
+        labels = open_quantity(path, scene.grid, settings.target, settings.ignore)
+        return LabelledScene(scene, labels)
     rules = LabelRules(settings.classes, settings.ignore, settings.class_column, settings.layer)
-    return LabelledScene(scene, open_labels(settings.root / name, scene.grid, rules))
+    return LabelledScene(scene, open_labels(path, scene.grid, rules))
 
 
 def seen(
@@ -242,7 +247,7 @@ def seen(
     parts = []
     for pair, region in divided:
         labelled = LabelledScene(pair.scene, pair.labels, region) if region else pair
-        index = index_labels(pair.scene, pair.labels, len(settings.classes), region)
+        index = index_labels(pair.scene, pair.labels, settings.strata, region)
         if len(index.cells):
             parts.append(ScenePart(labelled, index))
     return parts
@@ -250,12 +255,13 @@ def seen(
 
 def _tell(settings: DataSettings, parts: Mapping[Part, Sequence[ScenePart]]) -> None:
     """Log the labelled pixels per part and class."""
+    names = [spec.name for spec in settings.classes]
+    if settings.target is not None:
+        names = [settings.target.name]
     for part in PARTS:
         counts = sum(
             (seen.index.class_counts for seen in parts[part]),
-            np.zeros(len(settings.classes), np.int64),
+            np.zeros(settings.strata, np.int64),
         )
-        shown = ", ".join(
-            f"{spec.name} {count}" for spec, count in zip(settings.classes, counts, strict=True)
-        )
+        shown = ", ".join(f"{name} {n}" for name, n in zip(names, counts, strict=True))
         logger.info("%s: %d scene(s); labelled pixels: %s", part, len(parts[part]), shown or "none")

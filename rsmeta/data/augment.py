@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Augment(nn.Module):
-    """Mirrors and turns image, validity and labels together, and changes the image's gain.
+    """Mirrors and turns image, validity and labels of pixels, and changes the image's gain.
 
     Works on physical values, before ``Prepare``: light, haze and another sensor act on those as
     factors, so that a model learns what is dark beside its neighbours, not below a threshold.
@@ -30,7 +30,9 @@ class Augment(nn.Module):
         super().__init__()
         geometric: list[Any] = []
         if settings.flip:
-            geometric += [kornia.RandomHorizontalFlip(p=0.5), kornia.RandomVerticalFlip(p=0.5)]
+            geometric.append(kornia.RandomHorizontalFlip(p=0.5))
+        if settings.flip is True:
+            geometric.append(kornia.RandomVerticalFlip(p=0.5))
         if settings.rotate:
             geometric.append(kornia.RandomRotation90(times=(0, 3), p=1.0, resample="nearest"))
         self.geometric = (
@@ -40,25 +42,34 @@ class Augment(nn.Module):
         )
         self.settings = settings
 
-    def forward(self, image: Tensor, valid: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, image: Tensor, valid: Tensor, target: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Change a batch.
 
         Args:
             image: Chips in physical units, (B, C, H, W).
             valid: (B, H, W) bool.
-            mask: Class indices, (B, H, W) int64, -1 where unlabelled.
+            target: Labels of pixels, (B, H, W): class indices, -1 where unlabelled, or numbers,
+                NaN there. Or labels of images, (B,) or (B, K), which no change touches.
 
         Returns:
             The three, changed alike.
         """
         if self.geometric is not None:
-            layers = torch.stack([valid.float(), mask.float()], dim=1)
-            image, valid_layer, mask_layer = self.geometric(image, layers[:, :1], layers[:, 1:])
-            valid, mask = valid_layer[:, 0] > 0.5, mask_layer[:, 0].round().long()
+            of_pixels = target.shape == valid.shape
+            layers = [valid.float()[:, None], *([target.float()[:, None]] if of_pixels else [])]
+            image, seen, *labels = self.geometric(
+                image, *layers, data_keys=["input", *["mask"] * len(layers)]
+            )
+            valid = seen[:, 0] > 0.5
+            if of_pixels:
+                moved = labels[0][:, 0]
+                target = moved if target.is_floating_point() else moved.round().long()
         count, bands = image.shape[:2]
         exponent = self.settings.gain * _uniform(image, count, 1)
         exponent = exponent + self.settings.band_gain * _uniform(image, count, bands)
-        return image * torch.exp(exponent), valid, mask
+        return image * torch.exp(exponent), valid, target
 
 
 def _uniform(like: Tensor, count: int, bands: int) -> Tensor:

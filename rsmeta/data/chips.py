@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from rasterio.windows import Window
@@ -51,7 +52,8 @@ class ChipDataset(Dataset[dict[str, Any]]):
     """Chips by ``ChipKey``, over scenes of any number of CRSs and grids.
 
     A sample holds ``image`` (C, H, W) float32 in physical units, ``valid`` (H, W) bool and
-    ``mask`` (H, W) int64 class indices, -1 where unlabelled, invalid or of another part.
+    ``mask`` (H, W): int64 class indices, -1 where unlabelled, invalid or of another part, or
+    float32 numbers, NaN there.
 
     Args:
         scenes: The labelled scenes of one part.
@@ -71,7 +73,9 @@ class ChipDataset(Dataset[dict[str, Any]]):
         part = self.scenes[key.scene]
         grid = part.scene.grid.crop(Window(key.col, key.row, self.chip_px, self.chip_px))
         sample = part.dataset[geo_slice(grid)]
-        sample["mask"] = sample["mask"].masked_fill(~sample["valid"], -1)
+        mask = sample["mask"]
+        nothing = math.nan if mask.is_floating_point() else -1
+        sample["mask"] = mask.masked_fill(~sample["valid"], nothing)
         return sample
 
 

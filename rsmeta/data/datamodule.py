@@ -14,6 +14,7 @@ from rsmeta.data.assemble import assemble
 from rsmeta.data.chips import ChipDataset
 from rsmeta.data.hold_out import hold_out
 from rsmeta.data.outer import OuterDraw, OuterSampler
+from rsmeta.data.quantities import target_statistics
 from rsmeta.data.sampler import CellDraw, GridChipSampler, RandomChipSampler
 from rsmeta.data.statistics import band_statistics
 from rsmeta.data.torchgeo_compat import stack_samples
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from torch.utils.data import Sampler
 
-    from rsmeta.config.data import DataSettings
+    from rsmeta.config.data import ClassSpec, DataSettings
     from rsmeta.config.meta import MetaSettings
     from rsmeta.data.assemble import ScenePart
     from rsmeta.data.splits import Part
@@ -37,13 +38,14 @@ class SceneDataModule(LightningDataModule):
     """Chips of labelled scenes for training, validation and testing.
 
     Batches hold ``image`` (B, C, H, W) float32 physical, ``valid`` (B, H, W) bool and ``mask``
-    (B, H, W) int64, -1 where unlabelled.
+    (B, H, W): int64 classes, -1 where unlabelled, or float32 numbers, NaN there.
 
     Args:
         settings: The ``data`` section.
         seed: Seed of the split and of the draws.
         bands: Bands to read, by name; none: those of the settings or of the first scene.
         meta: May hold out a part of the training ground for the scales of the adapters.
+        epochs: Epochs of the whole training, for ``sampling=progressive``.
 
     Raises:
         RsmetaError: A scene, its bands, its labels or the split cannot be used.
@@ -56,10 +58,12 @@ class SceneDataModule(LightningDataModule):
         seed: int,
         bands: tuple[Band, ...] | None = None,
         meta: MetaSettings | None = None,
+        epochs: int = 1,
     ) -> None:
         super().__init__()
         self.settings = settings
         self.seed = seed
+        self.epochs = epochs
         self.parts = assemble(settings, seed=seed, bands=bands)
         self.bands = self.parts["train"][0].labelled.scene.bands
         self._held_out: list[ScenePart] = []
@@ -67,6 +71,11 @@ class SceneDataModule(LightningDataModule):
             self.parts["train"], self._held_out = hold_out(
                 self.parts["train"], meta.held_out, settings=settings, seed=seed
             )
+
+    @property
+    def classes(self) -> tuple[ClassSpec, ...]:
+        """The classes in the order of their indices; empty where labels are numbers."""
+        return self.settings.classes
 
     @property
     def validates(self) -> bool:
@@ -78,9 +87,14 @@ class SceneDataModule(LightningDataModule):
         """Mean and standard deviation per band over training ground, (C,) each."""
         return band_statistics([p.labelled for p in self.parts["train"]], seed=self.seed)
 
+    @cached_property
+    def target_statistics(self) -> tuple[float, float]:
+        """Mean and standard deviation of the training labels, where these are numbers."""
+        return target_statistics([p.labelled for p in self.parts["train"]])
+
     @property
     def class_counts(self) -> np.ndarray:
-        """Labelled training pixels per class, (K,) int64."""
+        """Labelled training pixels per class, (K,) int64; of numbers all together, (1,)."""
         counts: np.ndarray = np.sum([p.index.class_counts for p in self.parts["train"]], axis=0)
         return counts
 
@@ -94,8 +108,9 @@ class SceneDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return random chips where training labels are."""
         sampler = RandomChipSampler(
-            self._draw(self.parts["train"]), length=self.settings.chips_per_epoch, seed=self.seed
-        )
+            self._draw(self.parts["train"]), length=self.settings.chips_per_epoch, seed=self.seed,
+            epochs=self.epochs,
+        )  # fmt: skip
         return self._loader("train", sampler, drop_last=True)
 
     def outer_dataloader(
@@ -134,6 +149,19 @@ class SceneDataModule(LightningDataModule):
             generator=torch.Generator(),
         )
 
+    def ordered_dataloader(self, part: Part) -> DataLoader[Batch]:
+        """Return every chip of a part with a label, once and in order.
+
+        Raises:
+            SplitError: There is no such part.
+        """
+        if not self.parts[part]:
+            raise SplitError(
+                f"there is no {part} part; name data.{part}_scenes=[...] or set "
+                f"data.split.{part}=0.2"
+            )
+        return self._grid_loader(part)
+
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
         """Return every validation chip with a label, in order."""
         return self._grid_loader("validation") if self.parts["validation"] else []
@@ -144,11 +172,7 @@ class SceneDataModule(LightningDataModule):
         Raises:
             SplitError: The configuration names no test part.
         """
-        if not self.parts["test"]:
-            raise SplitError(
-                "there is no test part; name data.test_scenes=[...] or set data.split.test=0.2"
-            )
-        return self._grid_loader("test")
+        return self.ordered_dataloader("test")
 
     def _draw(self, parts: Sequence[ScenePart]) -> CellDraw:
         return CellDraw(

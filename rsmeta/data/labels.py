@@ -65,7 +65,7 @@ class LabelRules:
 
 
 class LabelReader(abc.ABC):
-    """Reads class indices on one scene's grid; shared by rasters and polygons.
+    """Reads labels on one scene's grid; shared by rasters and polygons.
 
     Attributes:
         grid: The scene's grid, which the labels are read on.
@@ -76,6 +76,10 @@ class LabelReader(abc.ABC):
     @abc.abstractmethod
     def read(self, grid: Grid) -> np.ndarray:
         """Return class indices, (H, W) int64, ``IGNORE`` where there is no label."""
+
+    def strata(self, labels: np.ndarray) -> np.ndarray:
+        """Return what is counted of labels, (H, W) int64: the class, ``IGNORE`` without label."""
+        return labels
 
     def _sample(self, query: GeoSlice) -> dict[str, Any]:
         window = self.grid.window(query_bounds(self, query))
@@ -137,9 +141,9 @@ class RasterLabels(LabelReader, RasterDataset):
                         values, known = warped.read(1), warped.read(warped.count) > 0
             except RasterioError as error:
                 raise LabelsError(f"cannot read {self.paths} ({one_line(error)})") from error
-        return self._to_indices(values, known)
+        return self._to_labels(values, known)
 
-    def _to_indices(self, values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    def _to_labels(self, values: np.ndarray, known: np.ndarray) -> np.ndarray:
         labels = np.full(values.shape, IGNORE, dtype=np.int64)
         for value in np.unique(values[known]).tolist():
             if value in self._index_of:
@@ -177,8 +181,8 @@ class PolygonLabels(LabelReader, VectorDataset):
         self.task = "semantic_segmentation"
         self._res = grid.pixel_size
         frame = _polygons_on(path, rules.layer, grid)
-        column = _class_column(path, frame, rules)
-        self._classes = _class_of_each(path, frame[column], rules)
+        column = class_column(path, frame, rules)
+        self._classes = class_of_each(path, frame[column], rules)
         self._shapes = frame.geometry
         self.index = footprint_index(grid, None, str(path))
 
@@ -211,11 +215,11 @@ def open_labels(path: Path, grid: Grid, rules: LabelRules) -> RasterLabels | Pol
     return RasterLabels(path, grid, rules)
 
 
-def read_polygons(path: Path, layer: str | None = None) -> geopandas.GeoDataFrame:
-    """Read a vector file.
+def read_vector(path: Path, layer: str | None = None) -> geopandas.GeoDataFrame:
+    """Read a vector file of any geometries.
 
     Raises:
-        LabelsError: It cannot be read, or holds no polygon.
+        LabelsError: It cannot be read.
     """
     try:
         if path.suffix.lower() == ".parquet":
@@ -223,10 +227,21 @@ def read_polygons(path: Path, layer: str | None = None) -> geopandas.GeoDataFram
         else:
             frame = geopandas.read_file(path, layer=layer)
     except (OSError, RuntimeError, ValueError) as error:
-        raise LabelsError(f"cannot read {path} as polygons ({one_line(error)})") from error
+        raise LabelsError(
+            f"cannot read {path} as polygons or points ({one_line(error)})"
+        ) from error
     if not isinstance(frame, geopandas.GeoDataFrame):
         raise LabelsError(f"{path} holds a table without geometries; give polygons")
-    frame = frame[frame.geometry.notna() & ~frame.geometry.is_empty].reset_index(drop=True)
+    return frame[frame.geometry.notna() & ~frame.geometry.is_empty].reset_index(drop=True)
+
+
+def read_polygons(path: Path, layer: str | None = None) -> geopandas.GeoDataFrame:
+    """Read the polygons of a vector file.
+
+    Raises:
+        LabelsError: It cannot be read, or holds no polygon.
+    """
+    frame = read_vector(path, layer)
     flat = frame.geom_type.isin(["Polygon", "MultiPolygon"])
     if not flat.any():
         raise LabelsError(f"{path} holds no polygon; labels must be polygons or a raster")
@@ -251,14 +266,14 @@ def _polygons_on(path: Path, layer: str | None, grid: Grid) -> geopandas.GeoData
     return frame[near].reset_index(drop=True)
 
 
-def _class_column(path: Path, frame: geopandas.GeoDataFrame, rules: LabelRules) -> str:
+def class_column(path: Path, frame: geopandas.GeoDataFrame, rules: LabelRules) -> str:
     """Return the column of the classes: the one named, else the only one that holds their names."""
     columns = [str(name) for name in frame.columns if name != frame.geometry.name]
     shown = enumerate_names(columns) or "no columns"
     column = rules.class_column
     if column is None:
         names = {spec.name for spec in rules.classes}
-        fitting = [name for name in columns if set(frame[name].tolist()) <= names]
+        fitting = [name for name in columns if _holds_only(frame[name], names)]
         if len(fitting) == 1:
             logger.info("%s: the class is read from the column %r", path, fitting[0])
             return fitting[0]
@@ -269,7 +284,13 @@ def _class_column(path: Path, frame: geopandas.GeoDataFrame, rules: LabelRules) 
     return column
 
 
-def _class_of_each(path: Path, column: Any, rules: LabelRules) -> np.ndarray:
+def _holds_only(column: Any, names: set[str]) -> bool:
+    """Return whether a column holds these names and nothing else; empty cells do not count."""
+    held = set(column.dropna().tolist())
+    return bool(held) and held <= names
+
+
+def class_of_each(path: Path, column: Any, rules: LabelRules) -> np.ndarray:
     """Return the class index of each polygon, by name or by value, (N,) int64."""
     by_name = {spec.name: i for i, spec in enumerate(rules.classes)}
     by_value = {spec.value: i for i, spec in enumerate(rules.classes)}

@@ -11,7 +11,7 @@ from rsmeta.geo.scene import ReadRules, expand_sources, open_scene
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rsmeta.config.data import SceneSettings
+    from rsmeta.config.data import ReadSettings, SceneSettings
     from rsmeta.geo.scene import Scene
 
 
@@ -22,9 +22,34 @@ def open_scenes(settings: SceneSettings, patterns: Sequence[str]) -> list[Scene]
         ConfigError: There is no folder at ``settings.root``.
         SceneError: A name leads nowhere, or to something that is no scene.
     """
+    check_root(settings)
+    rules = read_rules(settings)
+    return (
+        [open_scene(s, rules) for s in expand_sources(patterns, settings.root)] if patterns else []
+    )
+
+
+def check_root(settings: ReadSettings) -> None:
+    """Check that there is a folder at ``settings.root``; else say where its data come from.
+
+    Raises:
+        ConfigError: There is none.
+    """
     if not settings.root.is_dir():
-        raise ConfigError(f"no folder at data.root={settings.root}; give it as data.root=FOLDER")
-    rules = ReadRules(
+        raise ConfigError(
+            f"no folder at data.root={settings.root}; give it as data.root=FOLDER{whence(settings)}"
+        )
+
+
+def whence(settings: ReadSettings) -> str:
+    """Return the end of a message about missing data: where they come from, how they lie."""
+    source = f"; the data come from {settings.homepage}" if settings.homepage else ""
+    return source + (f"; lay them out as {settings.layout}" if settings.layout else "")
+
+
+def read_rules(settings: ReadSettings) -> ReadRules:
+    """Return what the settings say about how files are read."""
+    return ReadRules(
         sensor=settings.sensor,
         bands=settings.bands,
         scale=settings.scale,
@@ -32,12 +57,9 @@ def open_scenes(settings: SceneSettings, patterns: Sequence[str]) -> list[Scene]
         nodata=settings.nodata,
         valid_if=settings.valid_if,
     )
-    return (
-        [open_scene(s, rules) for s in expand_sources(patterns, settings.root)] if patterns else []
-    )
 
 
-def wanted_bands(settings: SceneSettings, first: Scene) -> tuple[Band, ...]:
+def wanted_bands(settings: ReadSettings, first: Scene) -> tuple[Band, ...]:
     """Return the bands that the settings choose, as the first scene has them."""
     if settings.use_bands is None:
         return first.bands

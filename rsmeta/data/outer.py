@@ -4,20 +4,35 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from torch.utils.data import Sampler
 
-from rsmeta.data.sampler import ChipKey, world
+from rsmeta.data.sampler import world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rsmeta.data.sampler import CellDraw
-
 #: Tells these streams from those of the split and of training, which start from the same seed.
 _STREAM = 2
+
+
+class Draw(Protocol):
+    """Something that chips, or images, are drawn from."""
+
+    @property
+    def numbers(self) -> int:
+        """Random numbers that one draw takes."""
+
+    def sample(self, rng: np.random.Generator, ratio: float, *, stratified: bool) -> np.ndarray:
+        """Return the indices of a share of what may be drawn."""
+
+    def cumulative(self, chosen: np.ndarray | None = None) -> np.ndarray:
+        """Return the cumulative probability of everything, or of what is chosen."""
+
+    def key(self, cumulative: np.ndarray, draw: np.ndarray, *, first: int = 0) -> Any:
+        """Return what random numbers stand for; its own numbering begins with ``first``."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +44,8 @@ class OuterDraw:
         outer: Batches that the scales answer to.
         inner_size: Chips in an inner batch, per process.
         outer_size: Chips in an outer batch, per process.
-        ratio: Share of the labelled cells that the outer batches may fall on, drawn anew.
+        ratio: Share of the labelled cells, or images, that the outer batches may fall on, drawn
+            anew.
         stratified: Draw that share of every class.
     """
 
@@ -41,7 +57,7 @@ class OuterDraw:
     stratified: bool
 
 
-class OuterSampler(Sampler[list[ChipKey]]):
+class OuterSampler(Sampler[list[Any]]):
     """Batches of chips for outer steps, without end: each step's inner ones, then its outer ones.
 
     A step's chips follow from the seed and the number of the step alone, so that a resumed run
@@ -53,13 +69,13 @@ class OuterSampler(Sampler[list[ChipKey]]):
         take: What one step takes.
         seed: Seed of the draws.
         first_step: Number of the step to begin with, from 0.
-        offset: Added to the number of a scene of ``answered``.
+        offset: Added to the number of a scene, or image, of ``answered``.
     """
 
     def __init__(
         self,
-        training: CellDraw,
-        answered: CellDraw,
+        training: Draw,
+        answered: Draw,
         *,
         take: OuterDraw,
         seed: int,
@@ -74,35 +90,21 @@ class OuterSampler(Sampler[list[ChipKey]]):
         self._offset = offset
         self._all = training.cumulative() if take.inner else None
 
-    def __iter__(self) -> Iterator[list[ChipKey]]:
+    def __iter__(self) -> Iterator[list[Any]]:
         """Yield this process's chips, batch by batch, from the first step on."""
         for step in itertools.count(self._first_step):
             yield from self._step(step)
 
-    def _step(self, step: int) -> Iterator[list[ChipKey]]:
+    def _step(self, step: int) -> Iterator[list[Any]]:
         rng = np.random.default_rng([self._seed, _STREAM, step])
         rank, size = world()
-        for _ in range(self._take.inner):
+        take, answered = self._take, self._answered
+        for _ in range(take.inner):
             assert self._all is not None
-            draws = rng.random((self._take.inner_size * size, 3))[rank::size]
+            draws = rng.random((take.inner_size * size, self._training.numbers))[rank::size]
             yield [self._training.key(self._all, draw) for draw in draws]
-        sample = self._answered.cumulative(self._sample(rng))
-        for _ in range(self._take.outer):
-            draws = rng.random((self._take.outer_size * size, 3))[rank::size]
-            keys = [self._answered.key(sample, draw) for draw in draws]
-            yield [key._replace(scene=key.scene + self._offset) for key in keys]
-
-    def _sample(self, rng: np.random.Generator) -> np.ndarray:
-        """Return the cells that this step's outer batches may fall on."""
-        counts = self._answered.counts
-        strata = np.zeros(len(counts), dtype=np.int64)
-        if self._take.stratified:
-            # A cell counts for the rarest class in it: its place in the order of frequency.
-            order = np.argsort(counts.sum(axis=0), kind="stable")
-            strata = np.argmax(counts[:, order] > 0, axis=1)
-        chosen = []
-        for stratum in np.unique(strata):
-            cells = np.flatnonzero(strata == stratum)
-            wanted = max(1, round(self._take.ratio * len(cells)))
-            chosen.append(rng.choice(cells, wanted, replace=False))
-        return np.concatenate(chosen)
+        chosen = answered.sample(rng, take.ratio, stratified=take.stratified)
+        sample = answered.cumulative(chosen)
+        for _ in range(take.outer):
+            draws = rng.random((take.outer_size * size, answered.numbers))[rank::size]
+            yield [answered.key(sample, draw, first=self._offset) for draw in draws]

@@ -19,7 +19,15 @@ from rsmeta.data.survey import CELL_PX
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from rsmeta.config.data import SamplingName
     from rsmeta.data.survey import LabelIndex
+
+
+#: A class is drawn by its frequency to this power, where one power holds for all epochs. Steps
+#: that belong to no epoch take ``progressive`` as it begins, and ``down`` without its choice.
+POWERS: dict[SamplingName, float] = {
+    "instance": 1.0, "progressive": 1.0, "sqrt": 0.5, "class": 0.0, "down": 0.0,
+}  # fmt: skip
 
 
 class ChipKey(NamedTuple):
@@ -40,9 +48,14 @@ class CellDraw:
         indexes: Label index of each scene.
         shapes: (height, width) of each scene in pixels.
         chip_px: Side of a chip.
-        sampling: ``uniform`` by labelled area; ``balanced`` classes equally often; ``sqrt`` in
-            between, by the square root of a class's area.
+        sampling: ``instance`` by labelled area; ``class`` classes equally often; ``sqrt`` in
+            between, by the square root of a class's area; ``progressive`` from ``instance`` in
+            the first epoch to ``class`` in the last; ``down`` classes equally often, each from
+            as many cells as the rarest has, drawn anew each epoch.
     """
+
+    #: Random numbers that one draw takes: cell, row, column.
+    numbers = 3
 
     def __init__(
         self,
@@ -50,34 +63,71 @@ class CellDraw:
         shapes: Sequence[tuple[int, int]],
         *,
         chip_px: int,
-        sampling: str = "uniform",
+        sampling: SamplingName = "instance",
     ) -> None:
         self._shapes = shapes
         self._chip_px = chip_px
-        self._power = {"uniform": 1.0, "sqrt": 0.5, "balanced": 0.0}[sampling]
+        self.sampling = sampling
         self._scene = np.concatenate([np.full(len(x.cells), i) for i, x in enumerate(indexes)])
         self._cells = np.concatenate([index.cells for index in indexes])
         #: Labelled pixels per cell and class, (N, K).
         self.counts = np.concatenate([index.counts for index in indexes]).astype(np.float64)
 
     def cumulative(self, chosen: np.ndarray | None = None) -> np.ndarray:
-        """Return the cumulative probability of the cells, (N,).
+        """Return the cumulative probability of the cells, (N,), whatever the epoch.
 
         Args:
             chosen: Indices of the cells that may be drawn; none: all.
         """
+        return self._cumulative(POWERS[self.sampling], chosen)
+
+    def of_epoch(self, rng: np.random.Generator, progress: float) -> np.ndarray:
+        """Return the cumulative probability of the cells in one epoch, (N,).
+
+        Args:
+            rng: Chooses the cells of ``down``.
+            progress: Share of the training that lies behind, from 0 to 1 in the last epoch.
+        """
+        if self.sampling == "down":
+            return self._cumulative(0.0, self._as_many_as_the_rarest(rng))
+        if self.sampling == "progressive":
+            first, last = self._cumulative(1.0), self._cumulative(0.0)
+            return (1 - progress) * first + progress * last
+        return self.cumulative()
+
+    def _cumulative(self, power: float, chosen: np.ndarray | None = None) -> np.ndarray:
         counts = self.counts
         if chosen is not None:
             counts = np.zeros_like(counts)
             counts[chosen] = self.counts[chosen]
         totals = counts.sum(axis=0)
-        share = np.where(totals > 0, totals, np.nan) ** self._power
+        share = np.where(totals > 0, totals, np.nan) ** power
         share = np.nan_to_num(share / np.nansum(share))
         # Probability of a cell: over classes, share of the class x the cell's part of the class.
         weight = counts @ (share / np.maximum(totals, 1.0))
         return np.cumsum(weight / weight.sum())
 
-    def key(self, cumulative: np.ndarray, draw: np.ndarray) -> ChipKey:
+    def _as_many_as_the_rarest(self, rng: np.random.Generator) -> np.ndarray:
+        cells = [np.flatnonzero(column) for column in self.counts.T if column.any()]
+        fewest = min(map(len, cells))
+        return np.unique(np.concatenate([rng.choice(one, fewest, replace=False) for one in cells]))
+
+    def sample(self, rng: np.random.Generator, ratio: float, *, stratified: bool) -> np.ndarray:
+        """Return the indices of a share of the cells.
+
+        Args:
+            rng: Draws them.
+            ratio: The share.
+            stratified: Draw that share of every class.
+        """
+        strata = np.zeros(len(self.counts), dtype=np.int64)
+        if stratified:
+            # A cell counts for the rarest class in it: its place in the order of frequency.
+            order = np.argsort(self.counts.sum(axis=0), kind="stable")
+            strata = np.argmax(self.counts[:, order] > 0, axis=1)
+        return share_of_each(strata, ratio, rng)
+
+    def key(self, cumulative: np.ndarray, draw: np.ndarray, *, first: int = 0) -> ChipKey:
         """Return the chip that three random numbers in [0, 1) stand for: cell, row, column."""
         place, down, right = draw
         hit = min(np.searchsorted(cumulative, place, side="right"), len(self._cells) - 1)
@@ -85,7 +135,7 @@ class CellDraw:
         row, col = (int(i) * CELL_PX for i in self._cells[hit])
         height, width = self._shapes[scene]
         return ChipKey(
-            scene,
+            scene + first,
             _place(row, down, self._chip_px, height),
             _place(col, right, self._chip_px, width),
         )
@@ -98,14 +148,15 @@ class RandomChipSampler(Sampler[ChipKey]):
         draw: Says which chips may be drawn, and how often.
         length: Chips in an epoch, over all processes.
         seed: Seed of the draws.
+        epochs: Epochs of the whole training, for ``progressive``.
     """
 
-    def __init__(self, draw: CellDraw, *, length: int, seed: int = 0) -> None:
+    def __init__(self, draw: CellDraw, *, length: int, seed: int = 0, epochs: int = 1) -> None:
         self._draw = draw
         self._length = length
         self._seed = seed
+        self._epochs = epochs
         self._epoch = 0
-        self._cumulative = draw.cumulative()
 
     def set_epoch(self, epoch: int) -> None:
         """Draw the chips of this epoch next; Lightning calls it."""
@@ -119,9 +170,10 @@ class RandomChipSampler(Sampler[ChipKey]):
         """Yield the chips of the epoch that this process reads."""
         rng = np.random.default_rng([self._seed, self._epoch])
         draws = rng.random((self._length, 3))
+        cumulative = self._draw.of_epoch(rng, progress(self._epoch, self._epochs))
         rank, size = world()
         for draw in draws[rank : len(self) * size : size]:
-            yield self._draw.key(self._cumulative, draw)
+            yield self._draw.key(cumulative, draw)
 
 
 class GridChipSampler(Sampler[ChipKey]):
@@ -166,6 +218,27 @@ def _chips_with_labels(index: LabelIndex, chip_px: int) -> list[tuple[int, int]]
         for cols in (first, last)
     ]
     return [(int(r), int(c)) for r, c in np.unique(np.concatenate(corners), axis=0)]
+
+
+def share_of_each(strata: np.ndarray, ratio: float, rng: np.random.Generator) -> np.ndarray:
+    """Return the indices of a share of each stratum, one at least.
+
+    Args:
+        strata: Number of the stratum of each thing, (N,).
+        ratio: The share.
+        rng: Draws them.
+    """
+    chosen = []
+    for stratum in np.unique(strata):
+        members = np.flatnonzero(strata == stratum)
+        wanted = max(1, round(ratio * len(members)))
+        chosen.append(rng.choice(members, wanted, replace=False))
+    return np.concatenate(chosen)
+
+
+def progress(epoch: int, epochs: int) -> float:
+    """Return how far training is, from 0 in the first epoch to 1 in the last."""
+    return min(1.0, epoch / (epochs - 1)) if epochs > 1 else 0.0
 
 
 def world() -> tuple[int, int]:

@@ -66,6 +66,13 @@ def band_statistics(scenes: Sequence[Ground], *, seed: int) -> tuple[np.ndarray,
         raise TrainingError(
             "no valid pixel on the training ground; check data.nodata and the split"
         )
+    return mean_and_std(total, sum_1, sum_2)
+
+
+def mean_and_std(
+    total: np.ndarray | int, sum_1: np.ndarray, sum_2: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation, 1 where there is none, from count and sums of powers."""
     mean = sum_1 / total
     std = np.sqrt(np.maximum(sum_2 / total - mean**2, 0.0))
     return mean, np.where(std > 1e-8 * np.maximum(np.abs(mean), 1e-6), std, 1.0)

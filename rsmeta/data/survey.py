@@ -93,17 +93,34 @@ def windows(height_px: int, width_px: int, step_px: int) -> Iterator[Window]:
             yield Window(col, row, min(step_px, width_px - col), min(step_px, height_px - row))
 
 
+def labelled_values(
+    scene: Scene, labels: LabelReader, region: Region | None
+) -> Iterator[np.ndarray]:
+    """Yield the labels (N,) themselves of the labelled, valid pixels, window by window."""
+    for _, found, values in _labelled(scene, labels, region):
+        yield values[found >= 0]
+
+
 def _labelled_pixels(
     scene: Scene, labels: LabelReader, region: Region | None
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield row, column and class of the labelled, valid pixels, window by window."""
+    """Yield row, column and stratum of the labelled, valid pixels, window by window."""
+    for window, found, _ in _labelled(scene, labels, region):
+        rows, cols = np.nonzero(found >= 0)
+        yield rows + int(window.row_off), cols + int(window.col_off), found[rows, cols]
+
+
+def _labelled(
+    scene: Scene, labels: LabelReader, region: Region | None
+) -> Iterator[tuple[Window, np.ndarray, np.ndarray]]:
+    """Yield windows with a labelled, valid pixel, their strata, -1 elsewhere, and labels."""
     for window in windows(scene.grid.height_px, scene.grid.width_px, _STEP_PX):
         grid = scene.grid.crop(window)
-        found = labels.read(grid)
+        values = labels.read(grid)
+        found = labels.strata(values)
         if region is not None and (found >= 0).any():
-            found[~region.contains(grid)] = -1
+            found = np.where(region.contains(grid), found, -1)
         if (found >= 0).any():
-            found[~scene.read(window).valid] = -1
-        rows, cols = np.nonzero(found >= 0)
-        if len(rows):
-            yield rows + int(window.row_off), cols + int(window.col_off), found[rows, cols]
+            found = np.where(scene.read(window).valid, found, -1)
+        if (found >= 0).any():
+            yield window, found, values

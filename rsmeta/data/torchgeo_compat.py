@@ -22,7 +22,9 @@ import shapely
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
+    import torchgeo.datasets
     from torchgeo.datasets import IntersectionDataset, RasterDataset, VectorDataset, stack_samples
+    from torchgeo.datasets.errors import DatasetNotFoundError, DependencyNotFoundError
     from torchgeo.datasets.utils import GeoSlice
 
 if TYPE_CHECKING:
@@ -31,14 +33,20 @@ if TYPE_CHECKING:
     from rsmeta.geo.grid import Grid
 
 __all__ = [
+    "NOT_FOUND_ERRORS",
     "GeoSlice",
     "IntersectionDataset",
     "RasterDataset",
     "VectorDataset",
+    "dataset_class",
     "footprint_index",
     "geo_slice",
     "stack_samples",
+    "target_of",
 ]
+
+#: What TorchGeo raises where a dataset, or a package that it needs, is not there.
+NOT_FOUND_ERRORS = (DatasetNotFoundError, DependencyNotFoundError)
 
 
 def footprint_index(grid: Grid, acquired: datetime | None, source: str) -> geopandas.GeoDataFrame:
@@ -64,6 +72,16 @@ def geo_slice(grid: Grid) -> tuple[slice, slice]:
     left, bottom, right, top = grid.bounds
     x_size, y_size = grid.pixel_size
     return slice(left, right, x_size), slice(bottom, top, y_size)
+
+
+def dataset_class(name: str) -> Any:
+    """Return TorchGeo's class of that name; names come from ``rsmeta.config.torchgeo`` only."""
+    return getattr(torchgeo.datasets, name)
+
+
+def target_of(dataset: Any, index: int) -> Any:
+    """Return an image's labels of a dataset that has no public way to them but its pixels."""
+    return dataset._load_target(index)  # noqa: SLF001
 
 
 def query_bounds(dataset: Any, query: GeoSlice) -> tuple[float, float, float, float]:

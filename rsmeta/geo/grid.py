@@ -100,6 +100,21 @@ class Grid:
         x, y = apply(t, col, row)
         return Grid(self.crs, Affine(t.a, t.b, x, t.d, t.e, y), height_px, width_px)
 
+    def coarser(self, factor: int) -> Grid:
+        """Return a grid of the same origin and CRS whose pixels are ``factor`` times as long.
+
+        The last ones reach over the edges where the sides are no multiples of it.
+
+        Raises:
+            ValueError: The factor is below 1.
+        """
+        if factor < 1:
+            raise ValueError(f"a grid cannot become {factor} times coarser")
+        t = self.transform
+        longer = Affine(t.a * factor, t.b * factor, t.c, t.d * factor, t.e * factor, t.f)
+        height_px, width_px = (-(-side // factor) for side in self.shape)
+        return Grid(self.crs, longer, height_px, width_px)
+
     def window(self, bounds: Bounds) -> Window:
         """Return the window nearest to bounds, in whole pixels, at least one; not clipped.
 

@@ -16,9 +16,17 @@ from rasterio._err import CPLE_BaseError  # no public name, yet some calls let i
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from rsmeta.errors import SceneNotFoundError, SceneUnreadableError, one_line
+from rsmeta.geo.arrays import find_held, is_array_file, open_array_file
+from rsmeta.geo.remote import gdal_name, is_remote, remote_error, remote_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from rsmeta.errors import SceneError
+
+# GDAL's shortcut for whole PNGs says nothing of a file that ends too early, and leaves what it
+# could not read as it found it in memory.
+os.environ.setdefault("GDAL_PNG_WHOLE_IMAGE_OPTIM", "NO")
 
 #: All that rasterio raises when GDAL fails.
 GDAL_ERRORS = (RasterioError, CPLE_BaseError, OSError)
@@ -30,9 +38,13 @@ MAX_OPEN = 16
 #: thread. A block is read once, so more would hardly be used.
 CACHE_MB = 64
 
-# GDAL's names that are no paths: /vsi…, http://…, s3://…, NETCDF:…, SENTINEL2_L2A:…
-_NO_PATH = re.compile(r"/vsi|[A-Za-z][A-Za-z0-9+.-]*://|[A-Z][A-Z0-9_]+:")
-_NOT_THERE = re.compile(r"no such file|does not exist|not found|response code: 40[34]", re.I)
+# GDAL's names that are no paths: <VRTDataset…, /vsi…, http://…, NETCDF:…, SENTINEL2_L2A:…
+_NO_PATH = re.compile(r"<|/vsi|[A-Za-z][A-Za-z0-9+.-]*://|[A-Z][A-Z0-9_]+:")
+_NOT_THERE = re.compile(r"no such file|does not exist|not found", re.I)
+
+#: Metadata of a VRT that shows a STAC item: the item's id.
+ITEM_KEY = "STAC_ITEM"
+_ITEM = re.compile(rf'key="{ITEM_KEY}">([^<]*)<')
 
 _threads = threading.local()
 # The filter for warnings belongs to the process: two threads must not change it at once.
@@ -53,6 +65,12 @@ def is_path(source: str | Path) -> bool:
     return isinstance(source, Path) or _NO_PATH.match(source) is None
 
 
+def shown(source: str) -> str:
+    """Return a source as messages name it: that of a STAC item by its id."""
+    item = _ITEM.search(source) if source.startswith("<") else None
+    return item[1] if item else source
+
+
 def open_raster(source: str) -> Any:
     """Return a handle for this thread; it is opened anew when the file has changed.
 
@@ -60,6 +78,8 @@ def open_raster(source: str) -> Any:
         SceneNotFoundError: Nothing is there.
         SceneUnreadableError: GDAL cannot open it.
     """
+    if (raster := find_held(source)) is not None:
+        return raster
     opened: OrderedDict[Any, Any] = _threads.__dict__.setdefault("opened", OrderedDict())
     # A forked process must not read through its parent's file positions.
     key = (os.getpid(), source, _stamp(source))
@@ -82,9 +102,10 @@ def open_quietly(*args: Any, **options: Any) -> Any:
 def reading(source: str) -> Iterator[None]:
     """Turn what GDAL says while pixels are read into a ``SceneUnreadableError``."""
     try:
-        yield
+        with remote_options(source):
+            yield
     except GDAL_ERRORS as error:
-        raise SceneUnreadableError(source, innermost(error)) from error
+        raise _said(source, error) from error
 
 
 @contextmanager
@@ -126,12 +147,25 @@ def _stamp(source: str) -> tuple[int, int] | None:
 
 
 def _open(source: str) -> Any:
+    if is_path(source) and is_array_file(source):
+        return open_array_file(source)
     try:
-        return open_quietly(source, sharing=False)
+        with remote_options(source):
+            return open_quietly(gdal_name(source), sharing=False)
     except (*GDAL_ERRORS, ValueError) as error:
-        if Path(source).is_dir() or (not is_path(source) and _NOT_THERE.search(str(error))):
+        if not is_path(source) and not is_remote(source) and _NOT_THERE.search(str(error)):
             raise SceneNotFoundError(source) from error
-        raise SceneUnreadableError(source, innermost(error)) from error
+        if is_path(source) and Path(source).is_dir():
+            raise SceneNotFoundError(source) from error
+        raise _said(source, error) from error
+
+
+def _said(source: str, error: BaseException) -> SceneError:
+    """Return what a complaint of GDAL means for the user."""
+    reason = innermost(error)
+    if is_remote(source):
+        return remote_error(shown(source), reason)
+    return SceneUnreadableError(shown(source), reason)
 
 
 def innermost(error: BaseException) -> str:

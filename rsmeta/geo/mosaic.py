@@ -28,6 +28,8 @@ class RasterLook:
         colormap: Value -> red, green, blue (0..255), for a single uint8 band.
         descriptions: Name of each band.
         tags: Metadata of the dataset.
+        scale: What the numbers are times, in every band.
+        unit: Unit of the numbers, scaled.
     """
 
     grid: Grid
@@ -37,6 +39,8 @@ class RasterLook:
     colormap: Mapping[int, tuple[int, ...]] | None = None
     descriptions: Sequence[str] = ()
     tags: Mapping[str, str] | None = None
+    scale: float = 1.0
+    unit: str | None = None
 
     @property
     def profile(self) -> dict[str, Any]:
@@ -64,6 +68,10 @@ def write_mosaic(path: Path, look: RasterLook, blocks: Iterable[tuple[Window, st
         for index, text in enumerate(look.descriptions, 1):
             dataset.set_band_description(index, text)
         dataset.update_tags(**(look.tags or {}))
+        if look.scale != 1:
+            dataset.scales = [look.scale] * look.count
+        if look.unit:
+            dataset.units = [look.unit] * look.count
     tree = ElementTree.parse(path)  # GDAL has just written it
     placed = [(_rectangles(window), name) for window, name in blocks]
     for index, band in enumerate(tree.iter("VRTRasterBand"), 1):

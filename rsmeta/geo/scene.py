@@ -16,9 +16,11 @@ from rsmeta.geo.bands import Band, match_bands
 from rsmeta.geo.chip import Chip
 from rsmeta.geo.filebands import FileBands, tell_bands
 from rsmeta.geo.grid import Grid, whole_pixels
-from rsmeta.geo.handles import open_raster, reading
+from rsmeta.geo.handles import open_raster, reading, shown
 from rsmeta.geo.rules import ReadRules, ValidIf
 from rsmeta.geo.sources import expand_sources
+from rsmeta.geo.stac_items import is_stac
+from rsmeta.geo.stac_scene import item_raster
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -69,13 +71,18 @@ class Scene:
     acquired: datetime | None = None
     sensor: str | None = None
 
+    @property
+    def name(self) -> str:
+        """The source as messages name it."""
+        return shown(self.source)
+
     def select(self, bands: Sequence[Band]) -> Scene:
         """Return the scene with only these bands, in this order; matched by name.
 
         Raises:
             BandsMissingError: The scene lacks one of them.
         """
-        picked = match_bands(bands, self.bands, self.source)
+        picked = match_bands(bands, self.bands, self.name)
         return replace(
             self,
             bands=tuple(self.bands[i] for i in picked),
@@ -95,66 +102,114 @@ class Scene:
             SceneUnreadableError: The file is damaged or has gone.
             ValueError: The window is empty or does not hold whole pixels.
         """
+        _, _, height, width = whole_pixels(window)
+        data = np.empty((len(self.bands), height, width), np.float32)
+        valid = np.empty((height, width), np.bool_)
+        self.read_into(window, data, valid)
+        return Chip(data, valid, self.grid.crop(window), self.bands)
+
+    def read_into(
+        self, window: Window, data: NDArray[np.float32], valid: NDArray[np.bool_]
+    ) -> None:
+        """Read a window, as ``read`` does, into arrays that are there.
+
+        Args:
+            window: Whole pixels of the scene's grid.
+            data: Takes the physical values, (C, h, w); 0 without data.
+            valid: Takes which pixels are valid, (h, w).
+
+        Raises:
+            SceneUnreadableError: The file is damaged or has gone.
+            ValueError: The window is empty or does not hold whole pixels.
+        """
         row, col, height, width = whole_pixels(window)
-        data = np.zeros((len(self.bands), height, width), np.float32)
-        valid = np.zeros((height, width), np.bool_)
         top, left = max(row, 0), max(col, 0)
         bottom = min(row + height, self.grid.height_px)
         right = min(col + width, self.grid.width_px)
+        if (top, left, bottom, right) != (row, col, row + height, col + width):
+            data[...], valid[...] = 0, False
         if top < bottom and left < right:
             raw, has_data = self._read_raw(Window(left, top, right - left, bottom - top))
             rows, cols = slice(top - row, bottom - row), slice(left - col, right - col)
-            values, has_data = self._to_physical(raw, has_data)
-            data[:, rows, cols] = values
-            valid[rows, cols] = has_data.all(0) if self.valid_if == "all" else has_data.any(0)
-        return Chip(data, valid, self.grid.crop(window), self.bands)
+            self._to_physical(raw, has_data, data[:, rows, cols], valid[rows, cols])
 
-    def _read_raw(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Return raw numbers and where the file's masks say that a band has data, (C, h, w)."""
+    def _read_raw(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+        """Return raw numbers, (C, h, w), and where the file's masks say that a band has data.
+
+        The latter is (C, h, w), or (1, h, w) for all bands alike; none where there is no mask.
+        """
         dataset = open_raster(self.source)
         indexes = list(self.band_indexes)
         with reading(self.source):
             raw = dataset.read(indexes, window=window, out_dtype=self.dtype)
-            has_data = np.ones(raw.shape, np.bool_)
+            has_data = None
             if self.alpha_index is not None:
-                has_data &= dataset.read(self.alpha_index, window=window) > 0
+                has_data = dataset.read(self.alpha_index, window=window)[None] > 0
             flags = dataset.mask_flag_enums
             masked = [i for i, index in enumerate(indexes) if _has_mask(flags[index - 1])]
             if masked and MaskFlags.per_dataset in flags[indexes[masked[0]] - 1]:
-                has_data &= dataset.read_masks(indexes[masked[0]], window=window) > 0
+                masks = dataset.read_masks(indexes[masked[0]], window=window)[None]
+                has_data = masks > 0 if has_data is None else has_data & (masks > 0)
             elif masked:
-                masks = dataset.read_masks([indexes[i] for i in masked], window=window)
-                has_data[masked] &= masks > 0
+                own = np.ones(raw.shape, np.bool_)
+                own[masked] = dataset.read_masks([indexes[i] for i in masked], window=window) > 0
+                has_data = own if has_data is None else own & has_data
         return raw, has_data
 
     def _to_physical(
-        self, raw: NDArray[Any], has_data: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Return physical values, 0 without data, and where there are data; both (C, h, w)."""
-        for i, nodata in enumerate(self.nodata):
-            has_data[i] &= ~_equals(raw[i], nodata)
+        self,
+        raw: NDArray[Any],
+        has_data: NDArray[np.bool_] | None,
+        data: NDArray[np.float32],
+        valid: NDArray[np.bool_],
+    ) -> None:
+        """Fill in physical values, (C, h, w), 0 without data, and valid pixels, (h, w)."""
+        valid[...] = self.valid_if == "all"
+        for i, values in enumerate(data):
+            known = self._band_to_physical(i, raw[i], values)
+            if has_data is not None:
+                known &= has_data[min(i, len(has_data) - 1)]
+            if not known.all():
+                np.copyto(values, 0, where=~known)
+            if self.valid_if == "all":
+                valid &= known
+            else:
+                valid |= known
+
+    def _band_to_physical(
+        self, i: int, raw: NDArray[Any], values: NDArray[np.float32]
+    ) -> NDArray[np.bool_]:
+        """Fill in the physical values of a band, (h, w); return where they are numbers."""
         exact = np.result_type(raw.dtype, np.float32)
-        scale = np.array(self.scale, exact)[:, np.newaxis, np.newaxis]
-        offset = np.array(self.offset, exact)[:, np.newaxis, np.newaxis]
-        values = raw.astype(exact)
+        # Where nothing is lost no other array is made: this is done for every pixel of a scene.
+        own = values if exact == values.dtype else np.empty(raw.shape, exact)
         with np.errstate(over="ignore", invalid="ignore"):
-            values *= scale
-            values += offset
-            values = values.astype(np.float32, copy=False)
-        has_data &= np.isfinite(values)
-        values[~has_data] = 0
-        return values, has_data
+            np.multiply(raw, exact.type(self.scale[i]), out=own, dtype=exact)
+            own += exact.type(self.offset[i])
+            if own is not values:
+                values[...] = own
+        known: NDArray[np.bool_] = np.isfinite(values)
+        nodata = self.nodata[i]
+        if nodata is not None and _occurs(nodata, raw.dtype):
+            with np.errstate(over="ignore"):
+                known &= raw != raw.dtype.type(nodata)
+        return known
 
 
-def open_scene(source: str | Path, rules: ReadRules | None = None) -> Scene:
+def open_scene(
+    source: str | Path, rules: ReadRules | None = None, *, wanted: Sequence[Band] | None = None
+) -> Scene:
     """Open a raster as a scene; no pixel is read.
 
     Scale and offset are those of ``rules``, else those in the file, else those that
     Sentinel-2's metadata state, else the sensor's for files of its raw type, else 1 and 0.
 
     Args:
-        source: Path; or GDAL's name: /vsi…, http://…, a VRT, a subdataset.
+        source: Path; or GDAL's name: /vsi…, http://…, a VRT, a subdataset; or a STAC item, with
+            ``#id`` in a document of several.
         rules: What the user says about the file.
+        wanted: Bands that a model needs, for STAC items: their other assets are not opened, and
+            what they state of their numbers goes before ``rules``. None: all bands.
 
     Raises:
         SceneNotFoundError: Nothing is there.
@@ -164,9 +219,12 @@ def open_scene(source: str | Path, rules: ReadRules | None = None) -> Scene:
         SceneError: Its numbers are complex.
     """
     source, rules = str(source), rules or ReadRules()
+    if is_stac(source):
+        item = item_raster(source, wanted)
+        source, rules = item.source, item.rules(rules, item_wins=wanted is not None)
     dataset = open_raster(source)
     dtype = _raw_type(dataset, source)
-    told = tell_bands(dataset, source, rules)
+    told = tell_bands(dataset, shown(source), rules)
     tags = metadata.plain_tags(dataset)
     scaling = [_scaling(dataset, i, told, dtype, rules) for i in range(len(told.bands))]
     return Scene(
@@ -246,15 +304,6 @@ def _has_mask(flags: Sequence[MaskFlags]) -> bool:
     return not {MaskFlags.all_valid, MaskFlags.alpha} & set(flags) and list(flags) != [
         MaskFlags.nodata
     ]
-
-
-def _equals(raw: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:
-    """Return where raw numbers are the nodata value, compared in their own type."""
-    if nodata is None or not _occurs(nodata, raw.dtype):
-        return np.zeros(raw.shape, np.bool_)
-    with np.errstate(over="ignore"):
-        same: NDArray[np.bool_] = raw == raw.dtype.type(nodata)
-    return same
 
 
 def _occurs(value: float, dtype: np.dtype[Any]) -> bool:

@@ -41,6 +41,9 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+#: Folders and sensors that the log has told of.
+_told: set[tuple[str, str]] = set()
+
 
 @dataclass(frozen=True)
 class Sensor:
@@ -293,5 +296,9 @@ def _simplest(
     if best.sensor is not None:
         others = [name for name in names if name != best.sensor.name]
         also = f" (they fit {', '.join(others)} as well)" if others else ""
-        logger.info("%s: bands read as those of %s%s", source, best.sensor.name, also)
+        # Once for the files of a folder: it may hold thousands of small ones.
+        place = str(source).rpartition("/")[0]
+        if (place, best.sensor.name) not in _told:
+            _told.add((place, best.sensor.name))
+            logger.info("%s: bands read as those of %s%s", source, best.sensor.name, also)
     return best

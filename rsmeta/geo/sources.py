@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rsmeta.errors import SceneNotFoundError
 from rsmeta.geo.handles import is_path
+from rsmeta.geo.stac_items import is_stac, item_sources
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +22,8 @@ def expand_sources(patterns: Sequence[str | Path], root: Path = Path()) -> list[
 
     Args:
         patterns: Files; folders, which stand for their .tif, .tiff and .vrt files; glob
-            patterns; and GDAL's names (/vsi…, http://…), which pass through.
+            patterns; STAC documents, which stand for their items; and GDAL's names (/vsi…,
+            http://…), which pass through.
         root: Folder that relative ones start from.
 
     Returns:
@@ -29,12 +31,28 @@ def expand_sources(patterns: Sequence[str | Path], root: Path = Path()) -> list[
 
     Raises:
         SceneNotFoundError: A file is missing, or a folder or pattern holds no scene.
+        SceneError: A STAC document cannot be had or read.
     """
     found: dict[str, str | Path] = {}
     for pattern in patterns:
-        for source in [Path(p) for p in _files(pattern, root)] if is_path(pattern) else [pattern]:
-            found.setdefault(str(source), source)
+        if is_path(pattern) and "#" not in str(pattern):
+            given: list[str | Path] = list(_files(pattern, root))
+        else:
+            given = [pattern]
+        for source in given:
+            for one in item_sources(source) if is_stac(source) else [source]:
+                found.setdefault(str(one), one)
     return list(found.values())
+
+
+def scene_stem(source: str | Path) -> str:
+    """Return what the files of a scene are called: its name without ending, or its item's id."""
+    text = str(source)
+    if is_stac(text) and "#" in text:
+        text = re.sub(r"[^\w.+-]", "_", text.partition("#")[2]) + ".json"
+    elif "://" in text:
+        text = text.partition("?")[0].rstrip("/")
+    return Path(text).stem
 
 
 def read_lists(patterns: Sequence[str | Path]) -> list[str | Path]:
@@ -68,19 +86,24 @@ def _lines(path: Path) -> list[str | Path]:
 
 def _files(pattern: str | Path, root: Path) -> list[Path]:
     path = root / Path(pattern).expanduser()
-    if path.is_file():
+    if path.is_file() or _is_zarr(path):
         return [path]
     if path.is_dir():
         # A folder can be a raster too (Sentinel-2 SAFE); only its own GeoTIFFs count here.
         files = [p for p in path.iterdir() if _is_scene(p)]
     elif any(mark in str(pattern) for mark in "*?["):
         start = Path(path.anchor)
-        files = [p for p in start.glob(str(path.relative_to(start))) if _is_no_sidecar(p)]
+        found = start.glob(str(path.relative_to(start)))
+        files = [p for p in found if _is_no_sidecar(p) or _is_zarr(p)]
     else:
         files = []
     if not files:
         raise SceneNotFoundError(path)
     return sorted(files, key=lambda p: _natural(str(p)))
+
+
+def _is_zarr(path: Path) -> bool:
+    return path.is_dir() and path.suffix.lower() == ".zarr"
 
 
 def _is_scene(path: Path) -> bool:

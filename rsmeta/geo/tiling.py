@@ -63,6 +63,13 @@ class Strip:
         side = self.block_px
         return self.number, top + row // side * side, left + col // side * side
 
+    def columns(self, tile: Window) -> list[int]:
+        """Return the first scene columns of the blocks of the strip that a tile touches."""
+        left, width, side = int(self.window.col_off), int(self.window.width), self.block_px
+        first = max(int(tile.col_off) - left, 0) // side * side
+        end = min(int(tile.col_off + tile.width) - left, width)
+        return [left + col for col in range(first, end, side)]
+
     def is_home(self, tile: Window, block: Window) -> bool:
         """Return whether a block is the one, among all blocks it touches, that counts a tile."""
         row_fits = tile.row_off >= block.row_off or block.row_off == self.extent.row_off

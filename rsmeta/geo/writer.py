@@ -32,7 +32,8 @@ FILE_TILE_PX = 512
 # Below this much free space a failed write is put down to the full disk.
 _LITTLE_SPACE_MB = 16
 # Files in which GDAL keeps statistics, overviews and masks beside a raster.
-_SIDECARS = (".aux.xml", ".ovr", ".ovr.tmp", ".msk", ".msk.ovr.tmp")
+PAM_ENDING = ".aux.xml"
+_SIDECARS = (PAM_ENDING, ".ovr", ".ovr.tmp", ".msk", ".msk.ovr.tmp")
 
 
 def check_output(path: Path, *, overwrite: bool) -> None:
@@ -68,9 +69,10 @@ class RasterWriter:
     """A raster, written block by block into a hidden folder beside its final place.
 
     A block is on the disk, whole, when ``write`` returns. On a clean exit the blocks become one
-    file, which is read back and renamed into place in one step; statistics and overviews that
-    lie beside a file that is replaced go with it. After an exception, or a kill, the blocks stay
-    for a writer with ``resume``; if there are none nothing is left.
+    file, which is read back and renamed into place in one step, after the files that belong
+    beside it; statistics and overviews that lie beside a file that is replaced go with it. After
+    an exception, or a kill, the blocks stay for a writer with ``resume``; if there are none
+    nothing is left.
 
     Args:
         path: Final name; missing folders are created.
@@ -102,6 +104,7 @@ class RasterWriter:
         self._finished = self.folder / "finished.tif"
         self._stack = ExitStack()
         self._is_complete = False
+        self._beside: dict[Path, Path] = {}
 
     def __enter__(self) -> RasterWriter:
         with self._errors_said():
@@ -138,8 +141,8 @@ class RasterWriter:
         """Return whether a block is on the disk."""
         return self._block_file(window).exists()
 
-    def complete(self) -> None:
-        """Make the finished file, not yet under its name.
+    def complete(self) -> Path:
+        """Make the finished file, not yet under its name; return where it is until then.
 
         Raises:
             OutputError: The disk does not take it.
@@ -151,6 +154,25 @@ class RasterWriter:
             self._read_back(self._finished)
             _to_disk(self._finished)
         self._is_complete = True
+        return self._finished
+
+    @contextmanager
+    def beside(self, path: Path) -> Iterator[Path]:
+        """Give a hidden file to write, which gets its name just before the raster gets its own.
+
+        Args:
+            path: The name; missing folders are created, a file of that name is replaced.
+
+        Raises:
+            OutputError: It cannot be written, now or later.
+        """
+        with self._errors_said(path):
+            folder = partial_folder(path)
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            self._beside[path] = hidden = folder / path.name
+            yield hidden
+            _to_disk(hidden)
 
     def __exit__(
         self,
@@ -169,8 +191,11 @@ class RasterWriter:
         if not self._is_complete:
             self.complete()
         with self._errors_said():
-            os.replace(self._finished, self.path)  # noqa: PTH105 - as atomic as the system has it
             _remove_sidecars(self.path)
+            for path, hidden in self._beside.items():
+                os.replace(hidden, path)  # noqa: PTH105 - as atomic as the system has it
+                _to_disk(path.parent)
+            os.replace(self._finished, self.path)  # noqa: PTH105
             _to_disk(self.path.parent)
             self._empty()
 
@@ -210,6 +235,8 @@ class RasterWriter:
 
     def _clear_up(self) -> None:
         """Leave finished blocks for a later writer, and nothing else."""
+        for path in self._beside:
+            shutil.rmtree(partial_folder(path), ignore_errors=True)
         if any(self._blocks()):
             for file in [*self.folder.glob("*.part"), *self.folder.glob("finished.tif*")]:
                 file.unlink()
@@ -222,11 +249,12 @@ class RasterWriter:
                 file.unlink()
 
     @contextmanager
-    def _errors_said(self) -> Iterator[None]:
+    def _errors_said(self, path: Path | None = None) -> Iterator[None]:
         try:
             yield
         except GDAL_ERRORS as error:
-            raise OutputError(f"cannot write {self.path}: {self._reason(error)}") from error
+            what = path or self.path
+            raise OutputError(f"cannot write {what}: {self._reason(error)}") from error
 
     def _reason(self, error: Exception) -> str:
         free_mb = shutil.disk_usage(self.path.parent).free / 1e6

@@ -1,59 +1,190 @@
-"""The rasters that mapping a scene gives: classes, probabilities, confidence.
-
-A map names its classes, their values and colours in its tags; what is written here is read back
-here too.
-"""
+"""What mapping a scene is to leave: one value that names the files."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-from dataclasses import astuple, dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from rasterio.windows import Window
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from rsmeta.config.data import ClassSpec
-from rsmeta.errors import OutputError, SceneError
-from rsmeta.geo.areas import row_areas_m2
+from rsmeta.errors import OutputError, SceneError, enumerate_names
+from rsmeta.geo.arrays import is_array_file
 from rsmeta.geo.handles import open_raster
-from rsmeta.geo.journal import Journal, check_same
-from rsmeta.geo.mosaic import RasterLook
-from rsmeta.geo.writer import RasterWriter, check_output, partial_folder
-from rsmeta.gis.cog import publish_cog
+from rsmeta.geo.writer import PAM_ENDING, check_output
+from rsmeta.gis.delivery import check_place, final_place, local_place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from rsmeta.geo.grid import Grid
-    from rsmeta.gis.cog import Overviews
+    from rsmeta.heads.output import OutputSpec
 
 #: Tag that names the classes of a map, as JSON: [{value, name, colour}, …].
 CLASSES_TAG = "RSMETA_CLASSES"
 
+_TIFF = (".tif", ".tiff")
+#: Products that are rasters of shares, 0 to 1, of a model that tells classes.
+SHARES = ("probabilities", "confidence", "entropy")
+#: Products that are rasters; each has its styles and statistics beside it.
+RASTERS = ("map", *SHARES)
+
+
+def _file(own_name: str, *endings: str) -> dict[str, Any]:
+    """Describe a kind of file.
+
+    Args:
+        own_name: What its name in a folder ends with, after the scene's name.
+        endings: Endings that a file of this kind may have.
+    """
+    return {"own_name": own_name, "endings": endings}
+
 
 @dataclass(frozen=True)
 class Products:
-    """Which rasters to write for one scene.
+    """Which files to write; strings are taken for paths.
+
+    For many scenes each is a folder, and so is a name without an ending for a single one.
 
     Attributes:
-        classes: The class map, uint8 with a nodata value.
-        probabilities: One float32 band per class, NaN where nothing is known.
-        confidence: The largest probability, float32, NaN where nothing is known.
+        map: The map.
+        probabilities: One band per class.
+        confidence: The largest probability.
+        entropy: How undecided the probabilities are: 0 where one class has all, 1 where all
+            have the same.
+        quicklook: A picture of the map with legend, scale bar and north arrow.
+        stac: An item that describes the map, and whatever else is written, to catalogues.
+        probabilities_type: Numbers in which probabilities, confidence and entropy are written:
+            as they are, or as whole steps of 0.004 in a quarter of the room.
+
+    Raises:
+        OutputError: A file has an ending that its kind cannot have.
     """
 
-    classes: Path
-    probabilities: Path | None = None
-    confidence: Path | None = None
+    map: Path = field(metadata=_file("map.tif", *_TIFF))
+    probabilities: Path | None = field(default=None, metadata=_file("probabilities.tif", *_TIFF))
+    confidence: Path | None = field(default=None, metadata=_file("confidence.tif", *_TIFF))
+    entropy: Path | None = field(default=None, metadata=_file("entropy.tif", *_TIFF))
+    quicklook: Path | None = field(default=None, metadata=_file("map.png", ".png"))
+    stac: Path | None = field(default=None, metadata=_file("map.json", ".json", ".geojson"))
+    probabilities_type: Literal["float32", "uint8"] = "float32"
+
+    def __post_init__(self) -> None:
+        for spec in _file_fields():
+            given = getattr(self, spec.name)
+            if given is not None:
+                object.__setattr__(self, spec.name, local_place(given))
+        for name, path in self.files.items():
+            endings = _kind(name)["endings"]
+            if not _is_folder(path) and path.suffix.lower() not in endings:
+                raise OutputError(
+                    f"{_option(name)} {path}: such a file ends in "
+                    f"{enumerate_names(list(endings))}; choose another name"
+                )
+        converted = [final_place(self.files[n]) for n in RASTERS if n in self.files]
+        if self.stac is not None and any(map(is_array_file, converted)):
+            raise OutputError(
+                f"--stac {self.stac}: the item describes GeoTIFFs, not Zarr or NetCDF; leave it "
+                f"away, or write a .tif"
+            )
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """The files that are asked for, by the name of the field; the map comes first."""
+        named = {spec.name: getattr(self, spec.name) for spec in _file_fields()}
+        return {name: path for name, path in named.items() if path is not None}
 
     @property
     def paths(self) -> tuple[Path, ...]:
         """The files that are asked for."""
-        asked = (self.classes, self.probabilities, self.confidence)
-        return tuple(path for path in asked if path is not None)
+        return tuple(self.files.values())
+
+    @property
+    def beside(self) -> tuple[Path, ...]:
+        """The files that belong beside the rasters that are asked for."""
+        rasters = [self.files[name] for name in RASTERS if name in self.files]
+        return tuple(path for raster in rasters for path in Beside(raster).paths)
+
+    def of_scene(self, stem: str, *, scenes: int) -> Products:
+        """Return the files of one scene: folders become files in them.
+
+        Args:
+            stem: The scene's name without its ending.
+            scenes: How many there are.
+
+        Raises:
+            OutputError: There are many, and a file is named for all of them.
+        """
+        placed: dict[str, Any] = {}
+        for name, path in self.files.items():
+            if _is_folder(path):
+                placed[name] = path / f"{stem}_{_kind(name)['own_name']}"
+            elif scenes > 1:
+                raise OutputError(
+                    f"{scenes} scenes go into a folder, and {_option(name)} {path} is a file "
+                    f"name; name a folder, or map one scene"
+                )
+        return replace(self, **placed)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What belongs beside a raster, under the names by which programs look for it.
+
+    Attributes:
+        raster: The raster.
+    """
+
+    raster: Path
+
+    @property
+    def pam(self) -> Path:
+        """Categories, attribute table and statistics, for GDAL and all that build on it."""
+        return self.raster.with_name(self.raster.name + PAM_ENDING)
+
+    @property
+    def qml(self) -> Path:
+        """The style for QGIS."""
+        return self.raster.with_suffix(".qml")
+
+    @property
+    def sld(self) -> Path:
+        """The style for map servers."""
+        return self.raster.with_suffix(".sld")
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All of them."""
+        return self.pam, self.qml, self.sld
+
+
+def _file_fields() -> list[Any]:
+    return [spec for spec in fields(Products) if "own_name" in spec.metadata]
+
+
+def _kind(name: str) -> Any:
+    return Products.__dataclass_fields__[name].metadata
+
+
+def _option(name: str) -> str:
+    return "--output" if name == "map" else f"--{name}"
+
+
+def _is_folder(path: Path) -> bool:
+    return not path.suffix or path.is_dir()
+
+
+def check_possible(products: Products, output: OutputSpec) -> None:
+    """Refuse products that a model cannot give.
+
+    Raises:
+        OutputError: Probabilities are asked of a model of numbers.
+    """
+    asked = [name for name in SHARES if name in products.files]
+    if asked and output.continuous:
+        raise OutputError(
+            f"{_option(asked[0])}: the model maps {output.name}, a number, and gives no "
+            f"probabilities; leave {_option(asked[0])} away"
+        )
 
 
 def check_products(products: Sequence[Products], *, overwrite: bool) -> None:
@@ -64,224 +195,19 @@ def check_products(products: Sequence[Products], *, overwrite: bool) -> None:
             or a folder cannot be written.
     """
     seen: set[Path] = set()
-    for path in (path for one in products for path in one.paths):
+    for path in (path for one in products for path in (*one.paths, *one.beside)):
         if path.resolve() in seen:
             raise OutputError(f"{path} would be written twice; name different files")
         seen.add(path.resolve())
+        check_place(path, overwrite=overwrite)
         check_output(path, overwrite=overwrite)
 
 
-@dataclass(frozen=True)
-class Tally:
-    """What finished blocks came to.
-
-    Attributes:
-        pixels: Mapped pixels per class, (K,).
-        areas_m2: Their area likewise; none where the grid has no CRS.
-        tiles: Tiles that went through the network.
-        skipped: Tiles without a valid pixel, which did not.
-    """
-
-    pixels: tuple[int, ...]
-    areas_m2: tuple[float, ...] | None
-    tiles: int
-    skipped: int
-
-    def __add__(self, other: Tally) -> Tally:
-        """Return the sum."""
-        areas = None
-        if self.areas_m2 is not None and other.areas_m2 is not None:
-            areas = tuple(map(sum, zip(self.areas_m2, other.areas_m2, strict=True)))
-        pixels = tuple(map(sum, zip(self.pixels, other.pixels, strict=True)))
-        return Tally(pixels, areas, self.tiles + other.tiles, self.skipped + other.skipped)
-
-
-class ProductWriter:
-    """Writes the products of one scene block by block; used inside ``writing``.
-
-    Attributes:
-        finished: Blocks that need not be computed, in this run or an earlier one.
-    """
-
-    def __init__(
-        self,
-        look: Look,
-        grid: Grid,
-        journal: Journal,
-        writers: Mapping[str, RasterWriter],
-    ) -> None:
-        self._values = np.array([spec.value for spec in look.classes], dtype=np.uint8)
-        self._nodata = look.nodata
-        self._grid = grid
-        self._journal = journal
-        self._writers = writers
-        self.finished: dict[Window, Tally] = {}
-        for entry in journal.entries:
-            window = Window(*entry["window"])
-            if entry["empty"] or all(writer.has(window) for writer in writers.values()):
-                self.finished[window] = Tally(*_tuples(entry["tally"]))
-
-    @property
-    def tally(self) -> Tally:
-        """What all finished blocks came to."""
-        none = (0,) * len(self._values)
-        areas = None if self._grid.crs is None else (0.0,) * len(self._values)
-        return sum(self.finished.values(), Tally(none, areas, 0, 0))
-
-    def write(
-        self,
-        scores: np.ndarray | None,
-        valid: np.ndarray | None,
-        window: Window,
-        *,
-        tiles: int,
-        skipped: int,
-    ) -> None:
-        """Write one block into every raster, and then note it as finished.
-
-        Args:
-            scores: Probabilities, (K, h, w); none where nothing is valid.
-            valid: (h, w) bool, elsewhere nodata is written; none likewise.
-            window: Place of the block in the rasters.
-            tiles: How many went through the network for it.
-            skipped: How many had no valid pixel.
-
-        Raises:
-            OutputError: The disk does not take it.
-        """
-        counts = np.zeros((int(window.height), len(self._values)), dtype=np.int64)
-        if scores is not None and valid is not None:
-            best = largest(scores)
-            for name, array in self._arrays(scores, valid, best):
-                self._writers[name].write(array, window)
-            rows = np.broadcast_to(np.arange(len(valid))[:, None], valid.shape)
-            places = rows[valid] * len(self._values) + best[valid]
-            counts = np.bincount(places, minlength=counts.size).reshape(counts.shape)
-        tally = Tally(tuple(counts.sum(0).tolist()), self._areas(counts, window), tiles, skipped)
-        place = (window.col_off, window.row_off, window.width, window.height)
-        entry = {"window": place, "empty": scores is None, "tally": astuple(tally)}
-        try:
-            self._journal.add(entry)
-        except OSError as error:
-            raise OutputError(f"cannot write in {self._journal.path.parent} ({error})") from error
-        self.finished[window] = tally
-
-    def _arrays(
-        self, scores: np.ndarray, valid: np.ndarray, best: np.ndarray
-    ) -> Iterator[tuple[str, np.ndarray]]:
-        """Return what each raster gets, by name."""
-        values = np.where(valid, self._values[best], np.uint8(self._nodata))
-        yield "classes", values[None]
-        if "probabilities" in self._writers:
-            yield "probabilities", np.where(valid, scores, np.float32(np.nan))
-        if "confidence" in self._writers:
-            yield "confidence", np.where(valid, scores.max(axis=0), np.float32(np.nan))[None]
-
-    def _areas(self, counts: np.ndarray, window: Window) -> tuple[float, ...] | None:
-        areas = row_areas_m2(self._grid.crop(window))
-        return None if areas is None else tuple((areas @ counts).tolist())
-
-
-def largest(scores: np.ndarray) -> np.ndarray:
-    """Return the index of the largest of (K, h, w) scores, (h, w) uint8; the first of equals.
-
-    The same as ``argmax``, which takes several times as long along the first axis.
-    """
-    best = np.zeros(scores.shape[1:], dtype=np.uint8)
-    top = scores[0].copy()
-    for index, score in enumerate(scores[1:], 1):
-        larger = score > top
-        best[larger] = index
-        np.copyto(top, score, where=larger)
-    return best
-
-
-@dataclass(frozen=True)
-class Look:
-    """What maps of one model have in common.
-
-    Attributes:
-        classes: Values, names and colours.
-        nodata: Value of the map where nothing is known.
-        tags: Metadata of every file; the classes are added.
-    """
-
-    classes: Sequence[ClassSpec]
-    nodata: int
-    tags: Mapping[str, str]
-
-
-def journal_file(products: Products) -> Path:
-    """Return where finished blocks are noted while a map is not complete."""
-    return partial_folder(products.classes) / "journal"
-
-
-@contextlib.contextmanager
-def writing(
-    products: Products,
-    grid: Grid,
-    look: Look,
-    *,
-    begun_with: Mapping[str, Any],
-    overwrite: bool = False,
-    resume: bool = False,
-) -> Iterator[ProductWriter]:
-    """Open the products of one scene; each becomes a COG under its name at a clean end.
-
-    Args:
-        products: Which files.
-        grid: Their grid.
-        look: Classes, nodata and tags.
-        begun_with: What determines the pixels, under names that a user understands.
-        overwrite: Replace files that exist.
-        resume: Go on where an earlier call was interrupted.
-
-    Raises:
-        OutputError: A file cannot be written, or was begun with something else.
-    """
-    with contextlib.ExitStack() as stack:
-        writers = {
-            name: stack.enter_context(
-                RasterWriter(
-                    getattr(products, name), raster, publish=partial(publish_cog, overviews=merged),
-                    overwrite=overwrite, resume=resume,
-                )
-            )
-            for name, (raster, merged) in _rasters(grid, look).items()
-            if getattr(products, name) is not None
-        }  # fmt: skip
-        file = journal_file(products)
-        check_same(file, begun_with, products.classes)
-        with Journal(file, begun_with) as journal:
-            yield ProductWriter(look, grid, journal, writers)
-        for writer in writers.values():  # all of them before the first gets its name
-            writer.complete()
-
-
-def _rasters(grid: Grid, look: Look) -> dict[str, tuple[RasterLook, Overviews]]:
-    """Return what each raster is like, and how its overviews are made."""
-    listed = [{"value": s.value, "name": s.name, "colour": s.colour} for s in look.classes]
-    tags = {**look.tags, CLASSES_TAG: json.dumps(listed, ensure_ascii=False)}
-    colours = {s.value: (*s.rgb, 255) for s in look.classes} | {look.nodata: (0, 0, 0, 0)}
-    names = [spec.name for spec in look.classes]
-    shares = partial(RasterLook, grid, dtype="float32", nodata=float("nan"), tags=tags)
-    return {
-        "classes": (RasterLook(grid, 1, "uint8", look.nodata, colours, ["class"], tags), "mode"),
-        "probabilities": (shares(count=len(names), descriptions=names), "average"),
-        "confidence": (shares(count=1, descriptions=["confidence"]), "average"),
-    }
-
-
-def _tuples(value: Any) -> Any:
-    """Return what JSON made of tuples as tuples again."""
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
-
-
 def map_classes(path: str | Path) -> tuple[ClassSpec, ...]:
-    """Read the classes of a map that ``writing`` wrote.
+    """Read the classes of a map that ``rsmeta predict`` wrote.
 
     Raises:
-        SceneError: The file cannot be read, or is no such map.
+        SceneError: The file cannot be read, or is no such map of classes.
     """
     tag = open_raster(str(path)).tags().get(CLASSES_TAG)
     if tag is None:

@@ -1,35 +1,78 @@
-"""A PNG of a class map beside its scene, with a legend: for a look, not for a GIS."""
+"""Pictures of maps, with legend, scale bar and north arrow: for a look, not for a GIS."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
-import rasterio
+from matplotlib.figure import Figure
 from rasterio.enums import Resampling
 
-mpl.use("Agg")
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
-
+from rsmeta.geo.handles import open_quietly
 from rsmeta.geo.render import colour_classes, stretch_rgb
+from rsmeta.gis.furniture import class_legend, place_marks, ramp_legend
+from rsmeta.gis.look import Ramp
+from rsmeta.gis.styles import range_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from matplotlib.axes import Axes
+
+    from rsmeta.config.data import ClassSpec
     from rsmeta.geo.scene import Scene
+    from rsmeta.gis.look import Kind
+    from rsmeta.gis.rasters import Finished
+    from rsmeta.gis.tally import Tally
+
+mpl.use("Agg")
 
 #: Longest side of a picture in pixels; larger rasters are thinned while they are read.
 _LONGEST_PX = 900
+_DPI = 110
+_SIDE_IN = 6.0
+# A raster that is longer than this many times its width is drawn squeezed.
+_LONGEST_RATIO = 5.0
+
+
+def map_picture(picture: Path, raster: Finished, tally: Tally, *, title: str) -> None:
+    """Draw a finished map.
+
+    Args:
+        picture: The PNG to write.
+        raster: The map.
+        tally: What it came to: of many classes those that cover most are listed first.
+        title: What stands above it.
+    """
+    kind, grid = raster.kind, raster.kind.raster.grid
+    values = _thinned(raster.hidden)
+    ratio = grid.height_px / grid.width_px
+    drawn = min(max(ratio, 1 / _LONGEST_RATIO), _LONGEST_RATIO)
+    width, height = _SIDE_IN / max(drawn, 1), _SIDE_IN * min(drawn, 1)
+    figure = Figure(figsize=(max(width, 3.0), height + 1.1), dpi=_DPI, layout="constrained")
+    axis = figure.subplots()
+    if isinstance(kind.drawn, Ramp):
+        ends = range_of(kind.drawn, tally)
+        image = np.ma.masked_invalid(values)
+        _show(axis, image, title, cmap=kind.drawn.name, vmin=ends[0], vmax=ends[1])
+        name, unit = kind.raster.descriptions[0], kind.raster.unit
+        ramp_legend(figure, axis, kind.drawn.name, ends, f"{name} [{unit}]" if unit else name)
+    else:
+        _show(axis, _coloured(values, kind.drawn), title)
+        columns = max(2, int(max(width, 3.0) // 1.4))
+        class_legend(figure, _listed(kind, tally), columns=columns)
+    axis.set_aspect("equal" if drawn == ratio else "auto")
+    place_marks(axis, grid)
+    figure.savefig(picture)
 
 
 def quicklook(
     picture: Path,
     scene: Scene,
     rasters: Sequence[tuple[str, Path]],
-    classes: Sequence[tuple[str, int, tuple[int, int, int]]],
+    classes: Sequence[ClassSpec],
 ) -> None:
     """Draw a scene and class rasters of it side by side.
 
@@ -37,27 +80,41 @@ def quicklook(
         picture: The PNG to write.
         scene: The scene; shown in true colour where its bands are known.
         rasters: Title and file of each class raster on the scene's grid.
-        classes: Name, raster value and colour of each class.
+        classes: The classes of them all.
     """
-    index_of = np.full(256, -1)
-    index_of[[value for _, value, _ in classes]] = range(len(classes))
     panels = [("scene", _scene_picture(scene))]
-    for title, path in rasters:
-        labels = index_of[_thinned(path)]
-        panels.append((title, colour_classes(labels, [colour for _, _, colour in classes])))
+    panels += [(title, _coloured(_thinned(path), classes)) for title, path in rasters]
     height, width = panels[0][1].shape[:2]
-    figure = Figure(
-        figsize=(4.2 * len(panels), 4.2 * height / width + 1.2), dpi=110, layout="constrained"
-    )
-    for axis, (title, image) in zip(figure.subplots(1, len(panels)), panels, strict=True):
-        axis.imshow(image, interpolation="nearest")
-        axis.set(title=title, xticks=[], yticks=[])
-    handles = [
-        Patch(facecolor=f"#{red:02x}{green:02x}{blue:02x}", edgecolor="0.6", label=name)
-        for name, _, (red, green, blue) in classes
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False)
+    size = (4.2 * len(panels), 4.2 * height / width + 1.2)
+    figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
+    axes = figure.subplots(1, len(panels))
+    for axis, (title, image) in zip(axes, panels, strict=True):
+        _show(axis, image, title)
+    place_marks(axes[0], scene.grid)
+    class_legend(figure, [(spec.name, spec.colour) for spec in classes], columns=5)
     figure.savefig(picture)
+
+
+def _show(axis: Axes, image: np.ndarray, title: str, **drawn: Any) -> None:
+    axis.imshow(image, interpolation="nearest", **drawn)
+    axis.set(xticks=[], yticks=[])
+    axis.set_title(title, parse_math=False)
+
+
+def _listed(kind: Kind, tally: Tally) -> list[tuple[str, str]]:
+    """Return names and colours: in the order of the classes, or many by how much they cover."""
+    specs = list(kind.drawn) if not isinstance(kind.drawn, Ramp) else []
+    if len(specs) > 16:
+        shares = dict(zip((spec.value for spec in specs), tally.pixels, strict=True))
+        specs.sort(key=lambda spec: -shares[spec.value])
+        specs = [spec for spec in specs if shares[spec.value]]
+    return [(spec.name, spec.colour) for spec in specs]
+
+
+def _coloured(values: np.ndarray, classes: Sequence[ClassSpec]) -> np.ndarray:
+    index_of = np.full(max(int(values.max()), *(spec.value for spec in classes)) + 1, -1)
+    index_of[[spec.value for spec in classes]] = range(len(classes))
+    return colour_classes(index_of[values], [spec.rgb for spec in classes])
 
 
 def _scene_picture(scene: Scene) -> np.ndarray:
@@ -68,8 +125,8 @@ def _scene_picture(scene: Scene) -> np.ndarray:
 
 
 def _thinned(path: Path) -> np.ndarray:
-    with rasterio.open(path) as raster:
+    with open_quietly(path) as raster:
         step = max(1, -(-max(raster.shape) // _LONGEST_PX))
         shape = (-(-raster.height // step), -(-raster.width // step))
-        labels: np.ndarray = raster.read(1, out_shape=shape, resampling=Resampling.nearest)
-    return labels
+        values: np.ndarray = raster.read(1, out_shape=shape, resampling=Resampling.nearest)
+    return values

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+import numpy as np
 import torch
+from rasterio.windows import Window
 
+from rsmeta.geo.grid import whole_pixels
+from rsmeta.inference.arrays import large_array
 from rsmeta.inference.reading import within
 from rsmeta.inference.scoring import OpenedBlock, ScoredTiles
+from rsmeta.inference.spool import Slot, Spool
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
+    from pathlib import Path
 
-    import numpy as np
-    from rasterio.windows import Window
     from torch import Tensor
 
     from rsmeta.geo.tiling import Blend, TilePlan, Turn
+    from rsmeta.inference.reading import ReadBlock
 
     #: Number of a strip and a tile: neighbouring strips hold other parts of the tiles they share.
     _Key: TypeAlias = tuple[int, Window]
@@ -44,7 +50,12 @@ class Block:
 
 
 def blend_tiles(
-    items: Iterable[OpenedBlock | ScoredTiles], plan: TilePlan, blend: Blend, where: torch.device
+    items: Iterable[OpenedBlock | ScoredTiles],
+    plan: TilePlan,
+    blend: Blend,
+    *,
+    where: torch.device,
+    keep_in: Path | None = None,
 ) -> Generator[Block, None, None]:
     """Yield the blocks in their order, blended.
 
@@ -56,43 +67,114 @@ def blend_tiles(
         plan: Where blocks and tiles lie.
         blend: How overlapping tiles are joined.
         where: Device that holds the tiles which are waited with, and the sums.
+        keep_in: Folder for sums that wait for the next row of blocks; none: the system's.
     """
     opened: deque[_Sum] = deque()
-    scores: dict[_Key, _Scores] = {}
-    last: dict[_Key, Turn] = {}
-    for item in items:
-        if isinstance(item, OpenedBlock):
-            opened.append(_Sum(item, plan, blend, where))
-            strip = item.block.strip
-            last |= {(strip.number, t): strip.last_turn(t) for t in item.block.tiles}
-        else:
-            moved = item.scores.to(where)
-            # A clone each: one tile that is kept must not keep its batch.
-            new = zip(item.keys, moved, strict=True)
-            scores |= {key: _Scores(part.clone(), 0) for key, part in new}
-        while opened and opened[0].advance(scores):
-            finished = opened.popleft()
-            turn = finished.turn
-            last = {key: when for key, when in last.items() if when > turn}
-            scores = {key: part for key, part in scores.items() if key in last}
-            finished.let_go(scores)
-            yield finished.block()
+    shelf = _Shelf()
+    with ExitStack() as stack:
+        spool: Spool | None = None
+        for item in items:
+            if isinstance(item, OpenedBlock):
+                opened.append(_Sum(item, plan, blend, where))
+                shelf.expect(item.block)
+            else:
+                if spool is None:
+                    most = 4 * item.scores.shape[1] * plan.tile_px * plan.block_px
+                    spool = stack.enter_context(Spool(keep_in, most))
+                shelf.put(item, where)
+            while opened and opened[0].advance(shelf, spool):
+                finished = opened.popleft()
+                yield finished.block()
+                shelf.forget(finished.turn, spool)
+            shelf.let_go()
+
+
+@dataclass
+class _Waiting:
+    """A tile that some block has still to sum.
+
+    Attributes:
+        last: Turn of the last block that it touches.
+        columns: First columns of those blocks across the strip that have not summed it yet.
+        scores: (K, tile, tile); none before it has been through the network.
+        is_view: Whether ``scores`` keeps the whole batch alive.
+    """
+
+    last: Turn
+    columns: set[int]
+    scores: Tensor | None = None
+    is_view: bool = False
 
 
 @dataclass(frozen=True)
-class _Scores:
-    """What is still needed of a tile's scores: (K, h, tile) from row ``top`` downwards."""
+class _Carried:
+    """What a block has summed below its lower edge.
 
-    values: Tensor
+    Attributes:
+        top: Scene row where it begins.
+        height: Its rows.
+        tiles: The tiles in it.
+        slot: Where the sums lie, (K, height, w).
+    """
+
     top: int
+    height: int
+    tiles: frozenset[Window]
+    slot: Slot
 
-    def below(self, row: int) -> _Scores:
-        """Return only what lies from a row of the tile downwards."""
-        return _Scores(self.values[:, row - self.top :].clone(), row)
+
+class _Shelf:
+    """Tiles, and sums for the next row of blocks, until those who need them have their turn."""
+
+    def __init__(self) -> None:
+        self._tiles: dict[_Key, _Waiting] = {}
+        self._views: list[_Waiting] = []
+        self.carried: dict[tuple[int, int], _Carried] = {}
+
+    def expect(self, block: ReadBlock) -> None:
+        strip = block.strip
+        for tile in block.tiles:
+            key = strip.number, tile
+            if key not in self._tiles:
+                self._tiles[key] = _Waiting(strip.last_turn(tile), set(strip.columns(tile)))
+
+    def put(self, batch: ScoredTiles, where: torch.device) -> None:
+        for key, scores in zip(batch.keys, batch.scores.to(where), strict=True):
+            waiting = self._tiles[key]
+            waiting.scores, waiting.is_view = scores, True
+            self._views.append(waiting)
+
+    def has(self, key: _Key) -> bool:
+        waiting = self._tiles.get(key)
+        return waiting is not None and waiting.scores is not None
+
+    def take(self, key: _Key, column: int) -> Tensor:
+        """Return a tile's scores to the blocks of one column, which will not ask again."""
+        waiting = self._tiles[key]
+        scores = torch.as_tensor(waiting.scores)
+        waiting.columns.discard(column)
+        if not waiting.columns:
+            waiting.scores, waiting.is_view = None, False
+        return scores
+
+    def let_go(self) -> None:
+        """Keep copies of what is a view: a whole batch would stay for a few tiles."""
+        for waiting in self._views:
+            if waiting.is_view and waiting.scores is not None:
+                waiting.scores, waiting.is_view = waiting.scores.clone(), False
+        self._views = []
+
+    def forget(self, turn: Turn, spool: Spool | None) -> None:
+        """Drop what no block after a turn touches."""
+        self._tiles = {key: tile for key, tile in self._tiles.items() if tile.last > turn}
+        for key in [key for key in self.carried if key[0] < turn[0]]:
+            carried = self.carried.pop(key)
+            if spool is not None:
+                spool.drop(carried.slot)
 
 
 class _Sum:
-    """Sums up one block."""
+    """Sums up one block, and what its tiles add below it."""
 
     def __init__(
         self, opened: OpenedBlock, plan: TilePlan, blend: Blend, where: torch.device
@@ -101,47 +183,87 @@ class _Sum:
         self._plan = plan
         self._blend = blend
         self._where = where
-        self._missing = deque(opened.block.tiles)
+        self._area = opened.block.window
+        self._summed: set[Window] = set()
+        self._missing: deque[Window] | None = None
         self._total: Tensor | None = None
         self.turn = opened.block.strip.turn(opened.block.window)
 
     @torch.inference_mode()
-    def advance(self, scores: dict[_Key, _Scores]) -> bool:
-        """Add the tiles that are there, in order; return whether none is missing."""
-        while self._missing and (key := (self.turn[0], self._missing[0])) in scores:
-            self._add(self._missing.popleft(), scores[key])
-        return not self._missing
+    def advance(self, shelf: _Shelf, spool: Spool | None) -> bool:
+        """Add the tiles that are there, in order; return whether none is missing.
 
-    def let_go(self, scores: dict[_Key, _Scores]) -> None:
-        """Keep of tiles that no other block in this row touches what the next row needs."""
-        window, strip = self._opened.block.window, self._opened.block.strip.window
-        bottom, right = window.row_off + window.height, window.col_off + window.width
-        is_last = right == strip.col_off + strip.width
-        for tile in self._opened.block.tiles:
-            key = self.turn[0], tile
-            if key in scores and (is_last or tile.col_off + tile.width <= right):
-                scores[key] = scores[key].below(int(bottom - tile.row_off))
+        Called when all blocks before it are finished.
+        """
+        if not self._opened.block.tiles:
+            return True
+        if self._missing is None and not self._begin(shelf, spool):
+            return False
+        missing = self._missing or deque()
+        while missing and shelf.has(key := (self.turn[0], missing[0])):
+            self._add(missing.popleft(), shelf.take(key, self.turn[2]))
+        if not missing and spool is not None:
+            self._carry(shelf, spool)
+        return not missing
 
-    def _add(self, tile: Window, scores: _Scores) -> None:
-        window = self._opened.block.window
-        if self._total is None:
-            shape = (len(scores.values), int(window.height), int(window.width))
+    def _begin(self, shelf: _Shelf, spool: Spool | None) -> bool:
+        """Start from what the blocks above have summed; return false before anything is scored."""
+        if spool is None:
+            return False
+        block = self._opened.block
+        top, left, height, width = whole_pixels(block.window)
+        bottom = max(int(tile.row_off + tile.height) for tile in block.tiles)
+        carried = shelf.carried.pop(self.turn[::2], None)
+        if carried is not None and carried.top + carried.height <= top:
+            spool.drop(carried.slot)
+            carried = None
+        if carried is not None:
+            self._summed = set(carried.tiles)
+            bottom = max(bottom, carried.top + carried.height)
+        end = min(bottom, int(block.strip.window.row_off + block.strip.window.height))
+        self._area = Window(left, top, width, max(height, end - top))
+        if carried is not None:
+            above = spool.take(carried.slot)[:, top - carried.top :]
+            self._zeros(len(above))[:, : above.shape[1]] = above.to(self._where)
+        self._missing = deque(tile for tile in block.tiles if tile not in self._summed)
+        return True
+
+    def _zeros(self, classes: int) -> Tensor:
+        shape = classes, int(self._area.height), int(self._area.width)
+        if self._where.type == "cpu":
+            self._total = torch.from_numpy(large_array(shape, np.float32))
+        else:
             self._total = torch.zeros(shape, device=self._where)
-        shared = tile.intersection(window)
-        here, there = within(shared, window), within(shared, tile)
+        return self._total
+
+    def _add(self, tile: Window, scores: Tensor) -> None:
+        total = self._zeros(len(scores)) if self._total is None else self._total
+        shared = tile.intersection(self._area)
+        here, there = within(shared, self._area), within(shared, tile)
         rows, cols = (
             torch.from_numpy(axis[part]).to(self._where)
             for axis, part in zip(self._plan.weights(tile, self._blend), there, strict=True)
         )
-        part = scores.values[:, there[0].start - scores.top : there[0].stop - scores.top, there[1]]
-        self._total[:, *here].addcmul_(part, rows[:, None] * cols)
+        total[:, *here].addcmul_(scores[:, *there], rows[:, None] * cols)
+        self._summed.add(tile)
+
+    def _carry(self, shelf: _Shelf, spool: Spool) -> None:
+        """Leave what lies below the block to the next one in its column."""
+        window = self._opened.block.window
+        bottom = int(window.row_off + window.height)
+        below = int(self._area.height - window.height)
+        if below and self._total is not None:
+            tiles = frozenset(t for t in self._summed if t.row_off + t.height > bottom)
+            slot = spool.put(self._total[:, int(window.height) :])
+            shelf.carried[self.turn[::2]] = _Carried(bottom, below, tiles, slot)
 
     def block(self) -> Block:
         """Return the finished block."""
         opened, scores = self._opened, None
         if self._total is not None and opened.valid is not None:
-            scores = self._total.cpu().numpy()
-            scores[:, ~opened.valid] = 0
+            scores = self._total[:, : len(opened.valid)].cpu().numpy()
+            if not opened.valid.all():
+                scores[:, ~opened.valid] = 0
         return Block(
             opened.block.window, scores, opened.valid, opened.computed, opened.block.skipped
         )

@@ -2,7 +2,8 @@
 
 The tiles of a scene lie on one fixed grid and know nothing of blocks; every tile that touches a
 block takes part in it, and is computed once per strip of blocks. Batches are filled across the
-borders of blocks. Memory is set by block, batch and the width of a strip, not by the scene.
+borders of blocks. Memory is set by block and batch, not by the scene: what waits for the next row
+of blocks, and so grows with the width of a strip, waits in a file.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from rsmeta.inference.scoring import Scorer, score_tiles
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator
+    from pathlib import Path
 
     from rasterio.windows import Window
 
@@ -40,6 +42,7 @@ def run_blocks(
     batch_size: int = 8,
     device: torch.device | str = "cpu",
     blend_on: torch.device | str = "cpu",
+    keep_in: Path | None = None,
 ) -> Iterator[Block]:
     """Yield the blocks of a scene, computed some way ahead of who takes them.
 
@@ -54,12 +57,16 @@ def run_blocks(
         batch_size: Tiles through the model at once.
         device: Where the model is.
         blend_on: Where tiles are blended.
+        keep_in: Folder for what waits for the next row of blocks; none: the system's for temporary
+            files.
 
     Raises:
         SceneUnreadableError: The scene cannot be read to its end.
+        OutputError: ``keep_in`` has no room.
         RsmetaError: The device has not enough memory for one tile.
     """
     scorer = Scorer(model, torch.device(device), batch_size)
     read = flow.ahead("reading", read_blocks(scene, plan, strips, finished=finished), 1)
     scored = flow.ahead("computing", score_tiles(read, scorer), 2)
-    yield from flow.ahead("blending", blend_tiles(scored, plan, blend, torch.device(blend_on)), 1)
+    blended = blend_tiles(scored, plan, blend, where=torch.device(blend_on), keep_in=keep_in)
+    yield from flow.ahead("blending", blended, 1)

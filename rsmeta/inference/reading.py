@@ -13,6 +13,7 @@ from rasterio.windows import Window
 
 from rsmeta.geo.coverage import may_hold_data
 from rsmeta.geo.grid import whole_pixels
+from rsmeta.inference.arrays import large_array
 
 if TYPE_CHECKING:
     from collections.abc import Container, Generator, Iterable
@@ -102,13 +103,12 @@ def _has_valid(scene: Scene, tile: Window) -> bool:
 def _read(pool: ThreadPoolExecutor, scene: Scene, window: Window) -> tuple[np.ndarray, np.ndarray]:
     """Read a window with several threads, each some rows of the file's tiles."""
     top, left, height, width = whole_pixels(window)
-    data = np.empty((len(scene.bands), height, width), dtype=np.float32)
-    valid = np.empty((height, width), dtype=np.bool_)
+    data = large_array((len(scene.bands), height, width), np.float32)
+    valid = large_array((height, width), np.bool_)
 
     def read_rows(first: int, end: int) -> None:
-        chip = scene.read(Window(left, first, width, end - first))
-        data[:, first - top : end - top] = chip.data
-        valid[first - top : end - top] = chip.valid
+        rows = slice(first - top, end - top)
+        scene.read_into(Window(left, first, width, end - first), data[:, rows], valid[rows])
 
     inner = range((top // _ROWS_PX + 1) * _ROWS_PX, top + height, _ROWS_PX)
     rows = pairwise([top, *inner, top + height])

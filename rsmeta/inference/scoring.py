@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from rsmeta.errors import RsmetaError
+from rsmeta.inference.arrays import large_array
 from rsmeta.inference.reading import within
 
 if TYPE_CHECKING:
@@ -80,9 +81,14 @@ class Scorer:
         done = 0
         while done < len(image):
             batch = slice(done, done + self.batch_size)
-            inputs = (torch.from_numpy(array[batch]).to(self._device) for array in (image, valid))
+            given, known = (
+                torch.from_numpy(array[batch]).to(self._device) for array in (image, valid)
+            )
             try:
-                parts.append(self._model(*inputs).float())
+                scores = self._model(given, known).float()
+                # The arrays serve the next batch too, so a model must not hand them on.
+                is_input = scores.untyped_storage().data_ptr() == given.untyped_storage().data_ptr()
+                parts.append(scores.clone() if is_input else scores)
             except torch.OutOfMemoryError:
                 self._take_less()
             else:
@@ -126,11 +132,9 @@ def score_tiles(
         known |= {tile: block.strip.last_turn(tile) for tile in new}
         yield _opened(block, len(new))
         for tile in new:
-            batch.add(block, tile)
+            batch.add(block, tile, room=scorer.batch_size)
             if len(batch.keys) >= scorer.batch_size:
                 yield batch.scored(scorer)
-                batch = _Batch()
-        batch.let_go()
     if batch.keys:
         yield batch.scored(scorer)
 
@@ -143,25 +147,26 @@ def _opened(block: ReadBlock, computed: int) -> OpenedBlock:
 
 
 class _Batch:
-    """Tiles that wait until there are enough of them."""
+    """Copies of tiles that wait until there are enough of them; the arrays serve all batches."""
 
     def __init__(self) -> None:
         self.keys: list[tuple[int, Window]] = []
-        self._images: list[np.ndarray] = []
-        self._valid: list[np.ndarray] = []
+        self._image = np.empty((0, 0, 0, 0), dtype=np.float32)
+        self._valid = np.empty((0, 0, 0), dtype=np.bool_)
 
-    def add(self, block: ReadBlock, tile: Window) -> None:
+    def add(self, block: ReadBlock, tile: Window, *, room: int) -> None:
         if block.data is None or block.valid is None:
             raise ValueError(f"{block.window} has tiles and no pixels")
-        place = within(tile, block.origin)
+        if not len(self._image):
+            size = int(tile.height), int(tile.width)
+            self._image = large_array((room, len(block.data), *size), np.float32)
+            self._valid = large_array((room, *size), np.bool_)
+        place, count = within(tile, block.origin), len(self.keys)
+        self._image[count] = block.data[:, *place]
+        self._valid[count] = block.valid[place]
         self.keys.append((block.strip.number, tile))
-        self._images.append(block.data[:, *place])
-        self._valid.append(block.valid[place])
-
-    def let_go(self) -> None:
-        """Keep copies of what is a view: the pixels of a whole block would stay for a few tiles."""
-        self._images = [image.copy() for image in self._images]
-        self._valid = [valid.copy() for valid in self._valid]
 
     def scored(self, scorer: Scorer) -> ScoredTiles:
-        return ScoredTiles(tuple(self.keys), scorer(np.stack(self._images), np.stack(self._valid)))
+        """Return the scores of its tiles, and be empty again."""
+        keys, self.keys = tuple(self.keys), []
+        return ScoredTiles(keys, scorer(self._image[: len(keys)], self._valid[: len(keys)]))

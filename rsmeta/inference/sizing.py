@@ -15,29 +15,35 @@ if TYPE_CHECKING:
 BLOCKS_PX = (2048, 1024, 512)
 #: What may be taken of the memory that is free: others on the machine, and the network, want some.
 _SHARE = 0.25
-#: For tiles that wait for the next row of blocks.
-_KEPT_TILES_BYTES = 128 * 2**20
+#: Room on the disk for sums that wait for the next row of blocks.
+_SPOOL_BYTES = 2**30
 _BATCH = {"cpu": 8, "cuda": 64}
 _FLOAT = 4
 # Blocks under way at once: read, waiting and computed; blended, waiting and written.
 _BLOCKS_READ, _BLOCKS_BLENDED = 3, 3
 
 
-def choose_block_px(*, bands: int, classes: int, tile_px: int, free_bytes: int) -> int:
+def choose_block_px(
+    *, bands: int, classes: int, tile_px: int, free_bytes: int, longer_px: int
+) -> int:
     """Return the side of the largest block that fits into a part of the free memory.
+
+    Where a scene has a single block nothing overlaps in time; so there are two at least.
 
     Args:
         bands: Bands of a scene, as the model wants them.
         classes: Scores per pixel.
         tile_px: Side of a tile; on average a block is read with half a tile around it.
         free_bytes: Memory that is free.
+        longer_px: Longer side of what is to be mapped.
     """
 
     def needs(side: int) -> int:
         read = _BLOCKS_READ * bands * (side + tile_px) ** 2
-        return _FLOAT * (read + _BLOCKS_BLENDED * classes * side**2)
+        return _FLOAT * (read + _BLOCKS_BLENDED * classes * side * (side + tile_px))
 
-    fitting = (side for side in BLOCKS_PX if needs(side) <= _SHARE * free_bytes)
+    several = (side for side in BLOCKS_PX if side < longer_px)
+    fitting = (side for side in several if needs(side) <= _SHARE * free_bytes)
     return next(fitting, BLOCKS_PX[-1])
 
 
@@ -47,13 +53,12 @@ def choose_batch_size(device: torch.device) -> int:
 
 
 def choose_strip_blocks(plan: TilePlan, classes: int) -> int:
-    """Return how many blocks wide a strip may be, so that the tiles kept for it fit in memory.
+    """Return how many blocks wide a strip may be, so that what waits for its next row has room.
 
-    Of the tiles across the lower edge of a block, what lies below it is kept: up to a tile high.
+    Of the tiles across the lower edge of a block, the sums below it wait: up to a tile high.
     """
-    repeated = plan.tile_px / (plan.tile_px - plan.overlap_px)
-    per_block = plan.block_px * plan.tile_px * repeated**2 * classes * _FLOAT
-    return max(1, int(_KEPT_TILES_BYTES / per_block))
+    per_block = plan.block_px * plan.tile_px * classes * _FLOAT
+    return max(1, int(_SPOOL_BYTES / per_block))
 
 
 def choose_blending(plan: TilePlan, classes: int, device: torch.device) -> torch.device:
@@ -61,7 +66,7 @@ def choose_blending(plan: TilePlan, classes: int, device: torch.device) -> torch
     if device.type != "cuda":
         return device
     free, _ = torch.cuda.mem_get_info(device)
-    needed = 2 * _FLOAT * classes * plan.block_px**2 + _KEPT_TILES_BYTES
+    needed = 3 * _FLOAT * classes * (plan.block_px + plan.tile_px) ** 2
     return device if needed <= _SHARE * free else torch.device("cpu")
 
 

@@ -12,6 +12,8 @@ from rsmeta.losses import (  # each registers its loss
     ldam,
     logit_adjusted,
     lovasz,
+    multilabel,
+    regression,
     reweighted,
     tversky,
 )
@@ -24,10 +26,14 @@ from rsmeta.losses.base import (
     build_loss,
     check_loss,
 )
+from rsmeta.losses.multilabel import MULTILABEL_LOSSES
+from rsmeta.losses.regression import REGRESSION_LOSSES
 
 __all__ = [
     "IGNORE_INDEX",
     "LOSSES",
+    "MULTILABEL_LOSSES",
+    "REGRESSION_LOSSES",
     "ClassCounts",
     "Loss",
     "WeightedSum",
@@ -42,6 +48,8 @@ __all__ = [
     "ldam",
     "logit_adjusted",
     "lovasz",
+    "multilabel",
+    "regression",
     "reweighted",
     "tversky",
 ]

@@ -81,36 +81,41 @@ class WeightedSum(nn.Module):
         return torch.stack([w * v for w, v in zip(self.weights, values, strict=True)]).sum()
 
 
-def build_loss(spec: LossSpec, class_counts: ClassCounts) -> WeightedSum:
+def build_loss(
+    spec: LossSpec, class_counts: ClassCounts, losses: Registry[type[Loss]] | None = None
+) -> WeightedSum:
     """Build the losses that settings name.
 
     Args:
         spec: Names, weights and options.
-        class_counts: Labelled training pixels, or images, of each class, (K,).
+        class_counts: Labelled training pixels, or images, of each class, (K,); what else losses
+            of another kind take of the training labels.
+        losses: Where to look names up; none: losses of classes.
 
     Raises:
         UnknownNameError: No loss of that name.
         ConfigError: An option that a loss does not take, or a value that does not fit.
     """
     counts = torch.as_tensor(class_counts, dtype=torch.float64)
-    losses = [LOSSES.get(term.name)(counts, loss_options(term)) for term in spec.parts]
-    return WeightedSum(losses, [term.weight for term in spec.parts])
+    known = LOSSES if losses is None else losses
+    built = [known.get(term.name)(counts, loss_options(term, known)) for term in spec.parts]
+    return WeightedSum(built, [term.weight for term in spec.parts])
 
 
-def check_loss(spec: LossSpec) -> None:
-    """Check names and options, before class counts are known.
+def check_loss(spec: LossSpec, losses: Registry[type[Loss]] | None = None) -> None:
+    """Check names and options, before class counts are known; see ``build_loss``.
 
     Raises:
         UnknownNameError: No loss of that name.
         ConfigError: An option that a loss does not take, or a value that does not fit.
     """
     for term in spec.parts:
-        loss_options(term)
+        loss_options(term, LOSSES if losses is None else losses)
 
 
-def loss_options(term: LossTerm) -> Strict:
+def loss_options(term: LossTerm, losses: Registry[type[Loss]]) -> Strict:
     """Return the checked options of one loss; raises as ``check_loss`` does."""
-    return validate(LOSSES.get(term.name).Options, term.options, f"loss ({term.name})")
+    return validate(losses.get(term.name).Options, term.options, f"loss ({term.name})")
 
 
 def per_class(values: Tensor, logits: Tensor) -> Tensor:

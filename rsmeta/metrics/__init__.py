@@ -8,7 +8,10 @@ from rsmeta.metrics.classification import (
     ClassificationResult,
     groups_by_count,
 )
+from rsmeta.metrics.map_accuracy import MapAccuracy
 from rsmeta.metrics.multilabel import LabelScores, MultilabelMetrics, MultilabelResult
+from rsmeta.metrics.regression import RegressionMetrics, RegressionResult
+from rsmeta.metrics.sample import SampleEstimates, estimates_from_sample
 from rsmeta.metrics.segmentation import ClassScores, SegmentationMetrics, SegmentationResult
 
 __all__ = [
@@ -17,9 +20,14 @@ __all__ = [
     "ClassificationMetrics",
     "ClassificationResult",
     "LabelScores",
+    "MapAccuracy",
     "MultilabelMetrics",
     "MultilabelResult",
+    "RegressionMetrics",
+    "RegressionResult",
+    "SampleEstimates",
     "SegmentationMetrics",
     "SegmentationResult",
+    "estimates_from_sample",
     "groups_by_count",
 ]

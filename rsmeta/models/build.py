@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from rsmeta.config.meta import MetaSettings
 from rsmeta.errors import ConfigError
-from rsmeta.heads import HeadInput, build_head
+from rsmeta.heads import Classifier, HeadInput, build_classifier, build_head
 from rsmeta.models.families import build_backbone
-from rsmeta.models.network import Network
+from rsmeta.models.network import ImageNetwork, Network, TargetScale
 from rsmeta.models.normalise import choose_normalisation, settled_normalisation
 from rsmeta.peft import apply_tuner, modulate
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rsmeta.config.model import ModelSpec
     from rsmeta.config.tuner import TunerSpec
     from rsmeta.geo.bands import Band
+    from rsmeta.heads import Head
     from rsmeta.models.backbone import Backbone
     from rsmeta.models.prepare import BandValues
     from rsmeta.models.records import InputForm
@@ -37,6 +38,8 @@ def build_network(
     meta: MetaSettings | None = None,
     sites: Collection[str] | None = None,
     form: InputForm | None = None,
+    per_pixel: bool = True,
+    target: tuple[float, float] | None = None,
 ) -> Network:
     """Build the network that settings describe.
 
@@ -52,6 +55,8 @@ def build_network(
         sites: Names of the sites that keep their adapter; none: all.
         form: In which form, with just this mean and deviation, bands are normalised, as a
             bundle has it; none: that is still to be chosen.
+        per_pixel: Score every pixel; else every image, with a classifier as its head.
+        target: Mean and deviation of the training labels where these are numbers; none: classes.
 
     Raises:
         UnknownNameError: A backbone, tuner or head of that name does not exist.
@@ -66,13 +71,11 @@ def build_network(
             f"their dates, and the scenes here hold one each; choose a satmae_vit_..._rgb or "
             f"satmae_vit_..._group, or build it from Python for its features"
         )
-    shape = HeadInput(
-        dims=backbone.dims,
-        strides_px=backbone.strides_px,
-        levels=backbone.levels,
-        channels=len(backbone.bands),
+    head: Head | Classifier = (
+        build_head(model.head, _head_input(backbone), classes)
+        if per_pixel
+        else build_classifier(model.head, backbone.dim, classes)
     )
-    head = build_head(model.head, shape, classes)
     tuned = apply_tuner(backbone, tuner, classes=classes)
     modulate(backbone, meta or MetaSettings())
     _set_stem(backbone, model)
@@ -81,10 +84,24 @@ def build_network(
         if form is None
         else settled_normalisation(mean, std, form)
     )
-    network = Network(normalisation, backbone, head, tuned=tuned)
+    scale = None if target is None else TargetScale(*target)
+    network = (
+        ImageNetwork(normalisation, backbone, head, pool=model.head.pool, tuned=tuned, target=scale)
+        if isinstance(head, Classifier)
+        else Network(normalisation, backbone, head, tuned=tuned, target=scale)
+    )
     if sites is not None:  # as a bundle says whose other sites were pruned
         network.keep_sites(sites)
     return network
+
+
+def _head_input(backbone: Backbone) -> HeadInput:
+    return HeadInput(
+        dims=backbone.dims,
+        strides_px=backbone.strides_px,
+        levels=backbone.levels,
+        channels=len(backbone.bands),
+    )
 
 
 def _set_stem(backbone: Backbone, model: ModelSpec) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from rsmeta.errors import BundleError, TunerError, enumerate_names
 from rsmeta.models.backbone import Backbone, pad_to_multiple
@@ -16,28 +17,58 @@ from rsmeta.peft import AdaptedModule, Modulator, TunedSites, is_merged, keep_si
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from rsmeta.heads.base import Head
+    from rsmeta.config.model import Pool
+    from rsmeta.heads import Classifier, Head
     from rsmeta.models.normalise import Normalisation
 
 
+class TargetScale(nn.Module):
+    """Takes a head's numbers, which lie around 0, into the unit of the labels.
+
+    Args:
+        mean: Mean of the training labels.
+        std: Their standard deviation, above 0.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: float, std: float) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(float(mean)))
+        self.register_buffer("std", torch.tensor(float(std)))
+
+    def forward(self, standardised: Tensor) -> Tensor:
+        """Return numbers in the labels' unit, of the same shape, float32."""
+        return standardised.float() * self.std + self.mean
+
+
 class Network(nn.Module):
-    """From physical pixels to one score per class and pixel.
+    """From physical pixels to one score per class and pixel, or to one number per pixel.
 
     Args:
         normalisation: How the bands are normalised.
         backbone: Backbone with its adapters in place.
         head: Head for this backbone.
         tuned: What the tuner did.
+        target: What takes the head's numbers into the labels' unit; none: it scores classes.
     """
 
     def __init__(
-        self, normalisation: Normalisation, backbone: Backbone, head: Head, *, tuned: TunedSites
+        self,
+        normalisation: Normalisation,
+        backbone: Backbone,
+        head: Head | Classifier,
+        *,
+        tuned: TunedSites,
+        target: TargetScale | None = None,
     ) -> None:
         super().__init__()
         self.normalisation = normalisation
         self.prepare = Prepare(normalisation.mean, normalisation.std, normalisation.form)
         self.backbone = backbone
         self.head = head
+        self.target = target
         self.tuned = tuned
         self._trained = self._names_to_save()
 
@@ -48,11 +79,21 @@ class Network(nn.Module):
             image: Bands in physical units, (B, C, H, W) float32.
             valid: True where a pixel counts, (B, H, W) bool.
         """
+        x, _ = self.enter(image, valid)
+        head = cast("Head", self.head)
+        logits = cast("Tensor", head(self.backbone.dense(x, head.depths), x))
+        return self.leave(logits[..., : image.shape[-2], : image.shape[-1]])
+
+    def enter(self, image: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the backbone takes, and where it is valid, with sides as it wants them."""
         # Padded before it is normalised, so that the margin is invalid like any other.
         multiple_px = self.backbone.multiple_px
-        x = self.prepare(pad_to_multiple(image, multiple_px), pad_to_multiple(valid, multiple_px))
-        logits = cast("Tensor", self.head(self.backbone.dense(x, self.head.depths), x))
-        return logits[..., : image.shape[-2], : image.shape[-1]]
+        image, valid = (pad_to_multiple(one, multiple_px) for one in (image, valid))
+        return self.prepare(image, valid), valid
+
+    def leave(self, scores: Tensor) -> Tensor:
+        """Return a head's scores as they are, or numbers in the unit of the labels."""
+        return scores if self.target is None else cast("Tensor", self.target(scores))
 
     def trainable_parameters(self) -> list[nn.Parameter]:
         """Return the parameters that an optimizer of the weights takes; never the scales'."""
@@ -137,10 +178,66 @@ class Network(nn.Module):
         if not self.backbone.has_weights:
             return names
         learned = {name for name, p in self.named_parameters() if p.requires_grad}
-        kept = ["prepare.", "head."]
+        kept = ["prepare.", "head.", "target."]
         for path, module in self.named_modules():
             if isinstance(module, AdaptedModule):
                 kept += [f"{path}.adapters.", f"{path}.modulators."]
             elif module is self.backbone.stem:
                 kept.append(f"{path}.")
         return frozenset(n for n in names if n in learned or n.startswith(tuple(kept)))
+
+
+class ImageNetwork(Network):
+    """From physical pixels to one score per class and image, or to one number per image.
+
+    Args:
+        normalisation: How the bands are normalised.
+        backbone: Backbone with its adapters in place.
+        head: Scores one vector per image.
+        pool: How that vector is made.
+        tuned: What the tuner did.
+        target: What takes the head's numbers into the labels' unit; none: it scores classes.
+    """
+
+    def __init__(
+        self,
+        normalisation: Normalisation,
+        backbone: Backbone,
+        head: Classifier,
+        *,
+        pool: Pool,
+        tuned: TunedSites,
+        target: TargetScale | None = None,
+    ) -> None:
+        super().__init__(normalisation, backbone, head, tuned=tuned, target=target)
+        self.pool = pool
+
+    def forward(self, image: Tensor, valid: Tensor) -> Tensor:
+        """Return logits (B, K).
+
+        Args:
+            image: Bands in physical units, (B, C, H, W) float32.
+            valid: True where a pixel counts, (B, H, W) bool.
+        """
+        return self.leave(cast("Tensor", self.head(self.features(image, valid))))
+
+    def features(self, image: Tensor, valid: Tensor) -> Tensor:
+        """Return one vector per image (B, D); arguments as those of ``forward``."""
+        x, seen = self.enter(image, valid)
+        features = self.backbone(x)
+        if self.pool == "token":
+            return cast("Tensor", features.cls)
+        return mean_of_valid(features.map, seen)
+
+
+def mean_of_valid(maps: Tensor, valid: Tensor) -> Tensor:
+    """Return the mean of features, (B, D), each weighted by how much of its ground is valid.
+
+    Args:
+        maps: Features (B, D, h, w).
+        valid: (B, H, W) bool, on the same ground; where nothing is, all patches count alike.
+    """
+    size = (maps.shape[-2], maps.shape[-1])
+    shares = functional.adaptive_avg_pool2d(valid.to(maps.dtype)[:, None], size)
+    shares = torch.where(shares.sum(dim=(2, 3), keepdim=True) > 0, shares, 1.0)
+    return (maps * shares).sum(dim=(2, 3)) / shares.sum(dim=(2, 3))

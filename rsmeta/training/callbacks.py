@@ -17,12 +17,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Columns of every run, and of one that is validated.
+#: Columns of every run; those of validation follow them.
 TRAINING_COLUMNS = ("epoch", "step", "lr", "train_loss")
-COLUMNS = (
-    *TRAINING_COLUMNS,
-    "validation_loss", "validation_accuracy", "validation_miou", "validation_macro_f1",
-)  # fmt: skip
 
 
 class History(Callback):
@@ -33,7 +29,7 @@ class History(Callback):
         columns: Its columns.
     """
 
-    def __init__(self, path: Path, columns: Sequence[str] = COLUMNS) -> None:
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
         self.path = path
         self.columns = tuple(columns)
         self.rows: list[dict[str, float]] = []

@@ -20,14 +20,15 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from rsmeta.errors import TrainingError, one_line
 from rsmeta.training.callbacks import History
 from rsmeta.training.meta import MetaStep, ScaleHistory
-from rsmeta.training.module import SegmentationModule
+from rsmeta.training.module import TaskModule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rsmeta.config.trainer import TrainerSettings
-    from rsmeta.data.datamodule import SceneDataModule
     from rsmeta.data.ground_module import GroundDataModule
+    from rsmeta.data.splits import Part
+    from rsmeta.tasks.base import TrainingData
     from rsmeta.training.pretrain import PretrainModule
 
 logger = logging.getLogger(__name__)
@@ -68,8 +69,8 @@ class FitResult:
 
 
 def fit(
-    module: SegmentationModule | PretrainModule,
-    data: SceneDataModule | GroundDataModule,
+    module: TaskModule | PretrainModule,
+    data: TrainingData | GroundDataModule,
     *,
     output: Path,
     resume: bool = False,
@@ -96,7 +97,7 @@ def fit(
     validates = data.validates
     history = History(output / "history.csv", module.columns)
     outer = _outer_loop(module, data, output)
-    best = _best_checkpoint(output, settings) if validates else None
+    best = _best_checkpoint(output, module) if validates else None
     last = ModelCheckpoint(
         output / "checkpoints", filename="last", save_top_k=1, monitor=None,
         every_n_epochs=1, save_on_train_epoch_end=True, enable_version_counter=False,
@@ -105,7 +106,7 @@ def fit(
         # In this order: the last checkpoint holds what history and best are by then.
         callbacks = [*outer, history, *([best] if best else []), last]
         trainer = _trainer(settings, output, callbacks, progress)
-        _extra_callbacks(trainer, settings, validates)
+        _extra_callbacks(trainer, module, validates)
         checkpoint = output / "checkpoints" / LAST
         start = str(checkpoint) if resume and checkpoint.exists() else None
         if start:
@@ -123,9 +124,13 @@ def fit(
     )
 
 
-def evaluate_part(module: SegmentationModule, data: SceneDataModule, *, part: str = "test") -> Any:
-    """Evaluate on the chips of the test or validation part; the result is in the metrics."""
-    loader = data.test_dataloader() if part == "test" else data.val_dataloader()
+def evaluate_part(module: TaskModule, data: TrainingData, *, part: Part = "test") -> Any:
+    """Evaluate on all chips of a part; the result is in the metrics.
+
+    Raises:
+        SplitError: There is no such part.
+    """
+    loader = data.ordered_dataloader(part)
     with _quiet():
         trainer = Trainer(
             logger=False, enable_checkpointing=False, enable_progress_bar=False,
@@ -133,7 +138,7 @@ def evaluate_part(module: SegmentationModule, data: SceneDataModule, *, part: st
             precision=choose_precision(module.settings.trainer),
         )  # fmt: skip
         trainer.test(module, dataloaders=loader, verbose=False)
-    return module.metrics.compute()
+    return module.metrics.compute()  # type: ignore[operator]  # metrics have it
 
 
 def choose_precision(settings: TrainerSettings) -> Any:
@@ -185,35 +190,46 @@ def _build_trainer(
 
 
 def _outer_loop(
-    module: SegmentationModule | PretrainModule,
-    data: SceneDataModule | GroundDataModule,
+    module: TaskModule | PretrainModule,
+    data: TrainingData | GroundDataModule,
     output: Path,
 ) -> list[Callback]:
     """Return what learns the scales, and what notes them; nothing where they are fixed."""
-    if not isinstance(module, SegmentationModule) or not module.settings.meta.learned:
+    if not isinstance(module, TaskModule) or not module.settings.meta.learned:
         return []
-    meta, data = module.settings.meta, cast("SceneDataModule", data)
+    meta, data = module.settings.meta, cast("TrainingData", data)
     noting = ScaleHistory(output / "gamma_history.csv")
     return [noting] if meta.strategy == "joint" else [MetaStep(data), noting]
 
 
-def _best_checkpoint(output: Path, settings: TrainerSettings) -> ModelCheckpoint:
+def _best_checkpoint(output: Path, module: TaskModule | PretrainModule) -> ModelCheckpoint:
+    monitor, mode = _monitored(module)
     return ModelCheckpoint(
-        output / "checkpoints", filename="best", monitor="validation/miou", mode="max",
+        output / "checkpoints", filename="best", monitor=monitor, mode=mode,
         save_top_k=1, enable_version_counter=False,
     )  # fmt: skip
 
 
-def _extra_callbacks(trainer: Trainer, settings: TrainerSettings, validates: bool) -> None:
+def _monitored(module: TaskModule | PretrainModule) -> tuple[str, str]:
+    """Return the score that decides which weights are best, and whether more or less of it is."""
+    assert isinstance(module, TaskModule)  # nothing else is validated
+    return module.task.monitor, "min" if module.task.less_is_better else "max"
+
+
+def _extra_callbacks(
+    trainer: Trainer, module: TaskModule | PretrainModule, validates: bool
+) -> None:
+    settings = module.settings.trainer
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
     if settings.max_minutes is not None:
         callbacks.insert(0, Timer(timedelta(minutes=settings.max_minutes), interval="epoch"))
     if settings.early_stopping is not None and validates:
-        stop = EarlyStopping("validation/miou", mode="max", patience=settings.early_stopping)
+        monitor, mode = _monitored(module)
+        stop = EarlyStopping(monitor, mode=mode, patience=settings.early_stopping)
         callbacks.insert(0, stop)
 
 
-def _restore(module: SegmentationModule | PretrainModule, path: str) -> int | None:
+def _restore(module: TaskModule | PretrainModule, path: str) -> int | None:
     """Load the kept weights; return the epoch that they are of."""
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)

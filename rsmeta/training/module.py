@@ -1,4 +1,4 @@
-"""The training step: augment, then the same network as in prediction, loss over labelled pixels."""
+"""The training step: augment, the same network as in prediction, loss over what is labelled."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from lightning import LightningModule
 
 from rsmeta.data.augment import Augment
 from rsmeta.errors import TrainingError
-from rsmeta.training.callbacks import COLUMNS
+from rsmeta.tasks import task_of
+from rsmeta.training.callbacks import TRAINING_COLUMNS
 from rsmeta.training.optimizers import build_optimizer, parameter_groups
 from rsmeta.training.seeding import seed_batch
 
@@ -20,27 +21,29 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from rsmeta.config import Settings
-    from rsmeta.metrics import SegmentationMetrics
     from rsmeta.models.network import Network
 
 
-class SegmentationModule(LightningModule):
-    """Trains a network on chips.
+class TaskModule(LightningModule):
+    """Trains a network on chips or images, whatever the task.
 
     Args:
         network: What is trained; frozen parameters are neither stepped nor checkpointed twice.
-        loss: ``loss(logits (B, K, H, W), target (B, H, W)) -> scalar``, -1 in the target ignored.
-        metrics: Gathers predictions of validation and test chips.
-        settings: Optimizer, augmentation and seed.
+        loss: ``loss(logits (B, K, …), target (B, …)) -> scalar``; what has no label is ignored.
+        metrics: Gathers predictions of validation and test, as the task wants it.
+        settings: Task, optimizer, augmentation and seed.
+
+    Attributes:
+        task: What is learned, and how it is scored.
+        columns: Columns of history.csv.
     """
 
-    #: Columns of history.csv.
-    columns = COLUMNS
-
     def __init__(
-        self, network: Network, loss: nn.Module, metrics: SegmentationMetrics, settings: Settings
+        self, network: Network, loss: nn.Module, metrics: nn.Module, settings: Settings
     ) -> None:
         super().__init__()
+        self.task = task_of(settings)
+        self.columns = (*TRAINING_COLUMNS, *self.task.columns)
         self.network = network
         # A function, not a module, so that nothing is registered twice.
         self.score: Callable[[Tensor, Tensor], Tensor] = (
@@ -70,19 +73,23 @@ class SegmentationModule(LightningModule):
             TrainingError: The input or the loss is not finite.
         """
         check_finite(batch["image"], self.global_step)
-        image, valid, mask = self.augment(batch["image"], batch["valid"], batch["mask"])
-        loss: Tensor = self.loss(self.score(image, valid), mask)
+        drawn = self.changed(batch)
+        loss: Tensor = self.loss(self.score(drawn["image"], drawn["valid"]), drawn["target"])
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"the loss is {loss.item()} at step {self.global_step}; lower "
                 f"trainer.optimizer.lr (now {self.settings.trainer.optimizer.lr:g}) or use "
                 f"trainer.precision=32-true"
             )
-        self.log(
-            "train/loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(mask)
-        )
-        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], batch_size=len(mask))
+        size = len(drawn["target"])
+        self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=size)
+        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], batch_size=size)
         return loss
+
+    def changed(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return ``image``, ``valid`` and ``target`` of a batch, changed at random."""
+        drawn = self.augment(batch["image"], batch["valid"], batch[self.task.target])
+        return dict(zip(("image", "valid", "target"), drawn, strict=True))
 
     def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
         """Gather loss and predictions of one batch."""
@@ -93,36 +100,36 @@ class SegmentationModule(LightningModule):
         self._evaluate(batch, "test")
 
     def _evaluate(self, batch: dict[str, Tensor], part: str) -> None:
-        logits = self.score(batch["image"], batch["valid"])
-        labelled = int((batch["mask"] >= 0).sum())
-        loss = self.loss(logits, batch["mask"])
-        self.log(f"{part}/loss", loss, batch_size=max(labelled, 1), sync_dist=True)
-        self.metrics.update(logits.argmax(dim=1), batch["mask"])
+        logits, target = self.score(batch["image"], batch["valid"]), batch[self.task.target]
+        size = max(self.task.labelled(target), 1)
+        self.log(f"{part}/loss", self.loss(logits, target), batch_size=size, sync_dist=True)
+        self.task.count(self.metrics, logits, target)
 
     def on_validation_epoch_start(self) -> None:
         """Start counting anew."""
-        self.metrics.reset()
+        self.metrics.reset()  # type: ignore[operator]  # metrics have it
 
     def on_test_epoch_start(self) -> None:
         """Start counting anew."""
-        self.metrics.reset()
+        self.metrics.reset()  # type: ignore[operator]  # metrics have it
 
     def on_validation_epoch_end(self) -> None:
-        """Log accuracy, mIoU and macro-F1 over all validation chips."""
+        """Log the scores of the task over the validation part."""
         self._log_metrics("validation")
 
     def on_test_epoch_end(self) -> None:
-        """Log accuracy, mIoU and macro-F1 over all test chips."""
+        """Log the scores of the task over the test part."""
         self._log_metrics("test")
 
     def _log_metrics(self, part: str) -> None:
-        result = self.metrics.compute()
-        for name in ("accuracy", "miou", "macro_f1"):
+        result = self.metrics.compute()  # type: ignore[operator]  # metrics have it
+        for name in self.task.scores:
             value = getattr(result, name)
             # Counts are summed over processes already; logging must not average them again.
             self.log(
-                f"{part}/{name}", math.nan if value is None else value, prog_bar=name == "miou"
-            )
+                f"{part}/{name}", math.nan if value is None else value,
+                prog_bar=name == self.task.scores[0],
+            )  # fmt: skip
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what is trained: megabytes, not the frozen backbone."""

@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
-import torch
 
 mpl.use("Agg")
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 
-from rsmeta.geo.render import colour_classes, stretch_rgb
+from rsmeta.training.chip_plots import picture_of_chips
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from rsmeta.data.datamodule import SceneDataModule
-    from rsmeta.training.module import SegmentationModule
+    from rsmeta.tasks import Task
+    from rsmeta.tasks.base import TrainingData
+    from rsmeta.training.module import TaskModule
 
-#: Chips that ``chips.png`` shows.
-_CHIPS = 6
+#: Scores as people write them.
+_NAMES = {
+    "miou": "mIoU", "macro_f1": "macro F1", "micro_f1": "micro F1", "rmse": "RMSE", "mae": "MAE",
+    "r2": "R²", "mean_class_accuracy": "mean class accuracy", "mean_average_precision": "mAP",
+}  # fmt: skip
+
+#: Classes above which a confusion matrix cannot be read.
+_MOST_CLASSES = 60
 
 
 def plot_run(
     folder: Path,
-    module: SegmentationModule,
-    data: SceneDataModule,
+    module: TaskModule,
+    data: TrainingData,
     history: Sequence[dict[str, float]],
 ) -> None:
-    """Write curves.png, confusion.png and chips.png.
+    """Write curves.png, chips.png and, where there are classes, confusion.png.
 
     Args:
         folder: Where to; made if need be.
@@ -41,22 +46,23 @@ def plot_run(
     """
     folder.mkdir(parents=True, exist_ok=True)
     if history:
-        _curves(history).savefig(folder / "curves.png", dpi=120)
-    if data.parts["validation"] or data.parts["test"]:
-        confusion = np.asarray(module.metrics.compute().confusion, dtype=np.float64)
-        names = [spec.name for spec in data.settings.classes]
+        _curves(history, module.task).savefig(folder / "curves.png", dpi=120)
+    compared = data.parts["validation"] or data.parts["test"]
+    result = module.metrics.compute() if compared else None  # type: ignore[operator]
+    if result is not None and hasattr(result, "confusion") and len(data.classes) <= _MOST_CLASSES:
+        confusion = np.asarray(result.confusion, dtype=np.float64)
+        names = [spec.name for spec in data.classes]
         _confusion(confusion, names).savefig(folder / "confusion.png", dpi=120)
-    _chips(module, data).savefig(folder / "chips.png", dpi=120)
+    picture_of_chips(module, data).savefig(folder / "chips.png", dpi=120)
 
 
-def _curves(history: Sequence[dict[str, float]]) -> Figure:
+def _curves(history: Sequence[dict[str, float]], task: Task) -> Figure:
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     losses, scores = figure.subplots(1, 2)
     epochs = [row["epoch"] for row in history]
     for axis, columns in (
         (losses, {"train_loss": "training", "validation_loss": "validation"}),
-        (scores, {"validation_accuracy": "accuracy", "validation_miou": "mIoU",
-                  "validation_macro_f1": "macro F1"}),
+        (scores, {f"validation_{score}": _NAMES.get(score, score) for score in task.scores}),
     ):  # fmt: skip
         for column, name in columns.items():
             values = [row.get(column, np.nan) for row in history]
@@ -67,7 +73,8 @@ def _curves(history: Sequence[dict[str, float]]) -> Figure:
         axis.spines[["top", "right"]].set_visible(False)
     losses.set_title("loss")
     scores.set_title("validation")
-    scores.set_ylim(0, 1)
+    if not task.less_is_better:
+        scores.set_ylim(0, 1)
     return figure
 
 
@@ -88,45 +95,3 @@ def _confusion(confusion: np.ndarray, names: Sequence[str]) -> Figure:
     axis.set_xlabel("predicted")
     axis.set_ylabel("reference")
     return figure
-
-
-def _chips(module: SegmentationModule, data: SceneDataModule) -> Figure:
-    batch = _some_chips(data)
-    network = module.network.eval()
-    device = next(network.parameters()).device
-    with torch.inference_mode():
-        logits = network(batch["image"].to(device), batch["valid"].to(device))
-    predicted = torch.where(batch["valid"], logits.argmax(dim=1).cpu(), -1)
-    colours = [spec.rgb for spec in data.settings.classes]
-    count = len(batch["image"])
-    figure = Figure(figsize=(1.9 * count + 0.4, 6.2), layout="constrained")
-    axes = figure.subplots(3, count, squeeze=False)
-    for i in range(count):
-        image, valid = batch["image"][i].numpy(), batch["valid"][i].numpy()
-        axes[0, i].imshow(stretch_rgb(image, valid, data.bands))
-        axes[1, i].imshow(colour_classes(batch["mask"][i].numpy(), colours))
-        axes[2, i].imshow(colour_classes(predicted[i].numpy(), colours))
-    for row, name in enumerate(("image", "label", "prediction")):
-        axes[row, 0].set_ylabel(name)
-    for axis in axes.flat:
-        axis.set(xticks=[], yticks=[])
-    handles = [
-        Patch(facecolor=spec.colour, edgecolor="0.6", label=spec.name)
-        for spec in data.settings.classes
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=6, frameon=False)
-    return figure
-
-
-def _some_chips(data: SceneDataModule) -> dict[str, Any]:
-    """Return some chips, spread over the loader's order."""
-    if data.parts["validation"]:
-        loader = data.val_dataloader()
-    elif data.parts["test"]:
-        loader = data.test_dataloader()
-    else:
-        loader = data.train_dataloader()
-    keys = list(loader.sampler)  # type: ignore[union-attr]
-    chosen = [keys[i] for i in np.linspace(0, len(keys) - 1, min(_CHIPS, len(keys))).astype(int)]
-    samples = [loader.dataset[key] for key in chosen]  # type: ignore[union-attr]
-    return {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}

@@ -72,7 +72,7 @@ def demo(output: str | Path, *, progress: bool = False) -> DemoResult:
         output / "east_map.png",
         open_for(east, record),
         [("truth", data.labels[1]), ("map", output / "east_map.tif")],
-        [(spec.name, spec.value, spec.rgb) for spec in record.classes],
+        record.classes,
     )
     return DemoResult(
         bundle=output / "run" / "bundle",

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rsmeta.config import Settings, load_settings
-from rsmeta.data.datamodule import SceneDataModule
 from rsmeta.models.build import build_network, tell
+from rsmeta.tasks import task_of
 from rsmeta.training.optimizers import learning_table
 
 if TYPE_CHECKING:
@@ -46,11 +46,12 @@ def dry_run(
         RsmetaError: What would stop training before its first step.
     """
     settings = config if isinstance(config, Settings) else load_settings(config, overrides)
-    data = SceneDataModule(settings.data, seed=settings.seed)
+    task = task_of(settings)
+    data = task.data(settings)
     count = len(data.bands)
     network = build_network(
-        settings.model, settings.tuner, bands=data.bands, classes=len(settings.data.classes),
-        mean=[0.0] * count, std=[1.0] * count, meta=settings.meta,
+        settings.model, settings.tuner, bands=data.bands, classes=task.outputs(data),
+        mean=[0.0] * count, std=[1.0] * count, meta=settings.meta, per_pixel=task.per_pixel,
     )  # fmt: skip
     tell(network)
     return DryRun(

@@ -1,67 +1,108 @@
-"""Compare predictions with reference labels: a bundle on a test part, or a map on labels."""
+"""Compare predictions with reference labels: a bundle on a test part, or a map on a reference."""
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from rsmeta.bundle import load_bundle
 from rsmeta.config import load_settings
-from rsmeta.config.data import CLASS_NODATA
-from rsmeta.data.datamodule import SceneDataModule
-from rsmeta.data.labels import LabelRules, open_labels
-from rsmeta.data.survey import windows
-from rsmeta.errors import ConfigError, LabelsError
-from rsmeta.geo.scene import ReadRules, open_scene
-from rsmeta.gis.products import map_classes
+from rsmeta.data.labels import LabelRules, PolygonLabels, open_labels
+from rsmeta.data.points import holds_points, read_points
+from rsmeta.errors import ConfigError, LabelsError, SceneError
+from rsmeta.gis.class_map import open_class_map
+from rsmeta.gis.sampling import allocate, check_points_output, draw, write_points
 from rsmeta.losses import build_loss
 from rsmeta.metrics import SegmentationMetrics
+from rsmeta.metrics.map_accuracy import MapAccuracy
+from rsmeta.metrics.sample import estimates_from_sample
+from rsmeta.tasks import task_of
 from rsmeta.training.fit import evaluate_part
-from rsmeta.training.module import SegmentationModule
+from rsmeta.training.module import TaskModule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from rsmeta.metrics import SegmentationResult
+    from rsmeta.bundle import BundleRecord
+    from rsmeta.config import Settings
+    from rsmeta.data.splits import Part
+    from rsmeta.gis.class_map import ClassMap, Cover
+    from rsmeta.metrics import (
+        ClassificationResult,
+        MultilabelResult,
+        RegressionResult,
+        SegmentationResult,
+    )
+    from rsmeta.metrics.map_accuracy import ReferenceKind
+    from rsmeta.metrics.sample import SampleEstimates
 
-#: Side of the windows that a map is compared in, in pixels.
-_STEP_PX = 2048
+    Scores: TypeAlias = (
+        SegmentationResult | ClassificationResult | MultilabelResult | RegressionResult
+    )
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate(
     bundle: str | Path,
     config: str | Path | Mapping[str, Any],
     overrides: Sequence[str] = (),
-) -> SegmentationResult:
-    """Evaluate a bundle on the test part of a configuration.
+    *,
+    split: Part = "test",
+) -> Scores:
+    """Evaluate a bundle on a part of a configuration's data.
 
     Args:
         bundle: The bundle's folder.
-        config: YAML file or mapping; its ``data`` section names the test part.
+        config: YAML file or mapping; its ``data`` section names the part.
         overrides: ``KEY=VALUE`` strings over the configuration.
+        split: ``train``, ``validation`` or ``test``.
 
     Returns:
-        Accuracy, mIoU, macro-F1, scores per class and the confusion matrix.
+        Scores of the task, overall and per class, and the confusion matrix where there is one.
 
     Raises:
-        RsmetaError: The configuration names no test part, or has other classes than the bundle.
+        RsmetaError: The configuration has no such part, or another task, other classes or
+            another quantity than the bundle.
     """
     settings = load_settings(config, overrides)
     loaded = load_bundle(bundle)
-    trained = [spec.name for spec in loaded.record.classes]
-    named = [spec.name for spec in settings.data.classes]
-    if trained != named:
-        raise ConfigError(f"the bundle's classes are {trained}, data.classes are {named}")
+    task = task_of(settings)
+    _check_same_task(loaded.record, settings)
     bands = tuple(band.band for band in loaded.record.bands)
-    data = SceneDataModule(settings.data, seed=settings.seed, bands=bands)
-    module = SegmentationModule(
-        loaded.network, build_loss(settings.loss, data.class_counts), SegmentationMetrics(named),
-        settings,
-    )  # fmt: skip
-    result: SegmentationResult = evaluate_part(module, data, part="test")
+    data = task.data(settings, bands=bands, to_train=False)
+    _check_same_classes(loaded.record, [spec.name for spec in data.classes])
+    loss = build_loss(settings.loss, task.loss_statistics(data), task.losses)
+    metrics = task.metrics(data, loaded.record.training.get("class_counts"))
+    module = TaskModule(loaded.network, loss, metrics, settings)
+    result: Scores = evaluate_part(module, data, part=split)
     return result
+
+
+def _check_same_task(record: BundleRecord, settings: Settings) -> None:
+    """Refuse to compare a model with labels that mean something else than its own did."""
+    per = "pixel" if settings.per_pixel else "image"
+    if (record.task, record.per) != (settings.task, per):
+        raise ConfigError(
+            f"the bundle was trained for {record.task} per {record.per}, the configuration is for "
+            f"{settings.task} per {per}; set task={record.task} and data to match"
+        )
+    if settings.data.classes:  # else they are known when the images are
+        _check_same_classes(record, [spec.name for spec in settings.data.classes])
+    target = settings.data.target
+    if record.target is not None and target is not None:
+        own, given = (record.target.name, record.target.unit), (target.name, target.unit)
+        if own != given:
+            raise ConfigError(f"the bundle estimates {own}, data.target is {given}")
+
+
+def _check_same_classes(record: BundleRecord, named: Sequence[str]) -> None:
+    trained = [spec.name for spec in record.classes]
+    if trained != list(named):
+        raise ConfigError(f"the bundle's classes are {trained}, data.classes are {list(named)}")
 
 
 def evaluate_map(
@@ -70,41 +111,110 @@ def evaluate_map(
     *,
     class_column: str | None = None,
     ignore: Sequence[int] = (),
-) -> SegmentationResult:
-    """Compare a map that rsmeta wrote with reference labels.
+) -> MapAccuracy:
+    """Compare a map that rsmeta wrote with a reference.
 
     Args:
         path: The map; its tags name the classes.
-        reference: Label raster or polygons, in any CRS.
-        class_column: Column of polygons that holds class name or value.
+        reference: Label raster, polygons, or points of a stratified random sample; in any CRS.
+        class_column: Column of polygons or points that holds class name or value.
         ignore: Values of the reference that mean "no label".
 
     Returns:
-        Accuracy, mIoU, macro-F1, scores per class and the confusion matrix, over pixels that
-        the map and the reference both know.
+        Accuracy, mIoU, macro-F1, kappa, scores per class and the confusion matrix, over pixels
+        (or points) that map and reference both know; and for points what they tell of the whole
+        map: accuracy and areas with standard errors.
 
     Raises:
         SceneError: The map cannot be read, or does not say its classes.
         LabelsError: The reference cannot be read, or shares no pixel with the map.
     """
-    classes = map_classes(path)
-    rules = ReadRules(bands=("class",), scale=1.0, offset=0.0)
-    scene = open_scene(path, rules)
-    labels = open_labels(
-        Path(reference), scene.grid, LabelRules(classes, tuple(ignore), class_column)
-    )
-    metrics = SegmentationMetrics([spec.name for spec in classes])
-    index_of = np.full(CLASS_NODATA + 1, -1)
-    index_of[[spec.value for spec in classes]] = range(len(classes))
-    compared = 0
-    for window in windows(scene.grid.height_px, scene.grid.width_px, _STEP_PX):
-        wanted = labels.read(scene.grid.crop(window))
-        if not (wanted >= 0).any():
-            continue
-        chip = scene.read(window)
-        wanted[~chip.valid] = -1
-        compared += int((wanted >= 0).sum())
-        metrics.update(index_of[chip.data[0].astype(np.int64)], wanted)
-    if not compared:
+    class_map = open_class_map(path)
+    rules = LabelRules(class_map.classes, tuple(ignore), class_column)
+    names = [spec.name for spec in class_map.classes]
+    metrics = SegmentationMetrics(names)
+    kind, left_out = _compare(class_map, Path(reference), rules, metrics)
+    result = metrics.compute()
+    if not result.pixels:
         raise LabelsError(f"{path} and {reference} share no labelled pixel; nothing to compare")
-    return metrics.compute()
+    cover = class_map.cover()
+    return MapAccuracy(
+        **vars(result), reference=kind, left_out=left_out,
+        mapped_pixels=cover.pixels, mapped_areas_m2=cover.areas_m2,
+        estimates=_estimates(result, cover, names) if kind == "points" else None,
+    )  # fmt: skip
+
+
+def _compare(
+    class_map: ClassMap, reference: Path, rules: LabelRules, metrics: SegmentationMetrics
+) -> tuple[ReferenceKind, int]:
+    """Count agreement; return what the reference is, and how many points were left out."""
+    if holds_points(reference):
+        points = read_points(reference, class_map.grid, rules)
+        mapped = class_map.at(points.cols, points.rows)
+        metrics.update(mapped, points.classes)
+        beside = int((mapped < 0).sum())
+        if beside:
+            logger.warning("%s: %d of %d points are not on mapped ground and are left out",
+                           reference, beside, len(mapped))  # fmt: skip
+        return "points", beside + points.unlabelled
+    labels = open_labels(reference, class_map.grid, rules)
+    for window in class_map.windows():
+        wanted = labels.read(class_map.grid.crop(window))
+        if (wanted >= 0).any():
+            metrics.update(class_map.read(window), wanted)
+    return "polygons" if isinstance(labels, PolygonLabels) else "raster", 0
+
+
+def _estimates(
+    result: SegmentationResult, cover: Cover, names: Sequence[str]
+) -> SampleEstimates | None:
+    areas = cover.areas_m2
+    if areas is None:  # shares of pixels are all that can be said
+        areas = tuple(pixels / sum(cover.pixels) for pixels in cover.pixels)
+    try:
+        return estimates_from_sample(np.array(result.confusion), areas, names)
+    except ValueError as error:
+        logger.warning("nothing can be estimated for the whole map: %s; draw points there", error)
+        return None
+
+
+def draw_sample(
+    path: str | Path,
+    output: str | Path,
+    *,
+    points: int,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> dict[str, int]:
+    """Draw a stratified random sample of a map, to be interpreted and given to ``evaluate_map``.
+
+    The file's column ``class`` is empty: who looks at the places should not know the map.
+
+    Args:
+        path: The map; its classes are the strata.
+        output: Vector file to write: .gpkg, .geojson or .fgb.
+        points: Points in all.
+        seed: The same gives the same places.
+        overwrite: Replace a file that exists.
+
+    Returns:
+        Points that lie in each class of the map.
+
+    Raises:
+        SceneError: The map cannot be read, or does not say its classes.
+        OutputError: The file exists, cannot be written, or has no suffix of a vector file.
+        ConfigError: ``points`` is not positive.
+    """
+    if points < 1:
+        raise ConfigError(f"{points} points are no sample; ask for 1 or more")
+    output = Path(output)
+    check_points_output(output, overwrite=overwrite)
+    class_map = open_class_map(path)
+    cover = class_map.cover()
+    if not any(cover.pixels):
+        raise SceneError(f"{path} holds no mapped pixel; there is nothing to draw from")
+    drawn = draw(class_map, allocate(cover, points), seed=seed)
+    write_points(output, class_map.grid, drawn)
+    names = [spec.name for spec in class_map.classes]
+    return dict(zip(names, drawn.by_class, strict=True))

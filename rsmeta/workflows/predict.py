@@ -13,14 +13,14 @@ from rsmeta.bundle import ModelBundle, load_bundle
 from rsmeta.config.load import overruled
 from rsmeta.errors import (
     ConfigError,
-    OutputError,
     RsmetaError,
     ScenesFailedError,
     enumerate_names,
 )
 from rsmeta.geo.handles import bounded_cache
-from rsmeta.geo.sources import expand_sources, read_lists
-from rsmeta.gis.products import Products, check_products
+from rsmeta.geo.sources import expand_sources, read_lists, scene_stem
+from rsmeta.gis.delivery import deliver, forget
+from rsmeta.gis.products import Products, check_possible, check_products
 from rsmeta.inference.augment import augmented
 from rsmeta.peft import is_merged, merge, unmerge
 from rsmeta.workflows.scene_map import (
@@ -49,9 +49,7 @@ def predict(
     scenes: str | Path | Sequence[str | Path],
     bundle: str | Path | ModelBundle,
     *,
-    output: str | Path,
-    probabilities: str | Path | None = None,
-    confidence: str | Path | None = None,
+    output: str | Path | Products,
     summary: str | Path | None = None,
     overwrite: bool = False,
     resume: bool = False,
@@ -65,9 +63,8 @@ def predict(
     Args:
         scenes: Files, folders, patterns, or lists of them (``@list.txt``).
         bundle: A bundle, or its folder.
-        output: The map's file (one scene), or a folder for ``<scene>_map.tif`` each.
-        probabilities: File for class probabilities; one scene only.
-        confidence: File for the largest probability; one scene only.
+        output: The map's file (one scene), or a folder for ``<scene>_map.tif`` each; or what
+            else to make too: ``Products("map.tif", confidence="sure.tif")``.
         summary: File for what came of it, as JSON.
         overwrite: Replace files that exist.
         resume: Go on where an earlier call was interrupted; leave alone what it has finished.
@@ -86,24 +83,32 @@ def predict(
     """
     sources, failed = _sources([scenes] if isinstance(scenes, str | Path) else list(scenes))
     single = len(sources) + len(failed) == 1
-    asked = Products(Path(output), _path(probabilities), _path(confidence))
-    names = _names(asked, sources, single=single)
+    wanted = output if isinstance(output, Products) else Products(output)
+    names = [wanted.of_scene(scene_stem(s), scenes=len(sources) + len(failed)) for s in sources]
     where = choose_device(device)
     loaded = bundle if isinstance(bundle, ModelBundle) else load_bundle(bundle)
-    record = _with_settings(loaded.record, settings)
+    record = with_settings(loaded.record, settings)
+    check_possible(wanted, record.output)
     jobs = []
     for source, products in zip(sources, names, strict=True):  # all of them before any work
         with _failing(source, failed, stop=single):
             scene = open_for(source, record)
             check_scene(scene, record)
             extent = extent_of(scene.grid, bounds)
-            jobs.append(Job(scene, record, products, where, extent, overwrite, resume))
+            jobs.append(Job(scene, record, products, where, extent, overwrite, resume, loaded.path))
+    for path in (
+        ()
+        if resume
+        else (path for job in jobs for path in (*job.products.paths, *job.products.beside))
+    ):
+        forget(path)
     check_products([job.products for job in jobs], overwrite=overwrite or resume)
     results = []
-    with bounded_cache(), _ready(loaded, record, where) as model:
+    with bounded_cache(), ready(loaded, record, where) as model:
         for job in jobs:
-            with _failing(job.scene.source, failed, stop=single):
+            with _failing(job.scene.name, failed, stop=single):
                 results.append(map_scene(model, job, on_progress))
+                deliver(job.products.files)
     if summary is not None:
         write_summary(Path(summary), record, where, results, failed)
     if failed:
@@ -135,20 +140,7 @@ def _failing(source: str | Path, failed: dict[str, RsmetaError], *, stop: bool) 
         failed[str(source)] = error
 
 
-def _names(asked: Products, sources: Sequence[str | Path], *, single: bool) -> list[Products]:
-    """Return which files to write for each scene."""
-    output = asked.classes
-    if single and output.suffix.lower() in (".tif", ".tiff"):
-        return [asked] * len(sources)
-    if output.suffix or len(asked.paths) > 1:
-        raise OutputError(
-            f"{len(sources)} scenes go into a folder, and {output} is a file name or "
-            f"--probabilities/--confidence name one file; name a folder, or map one scene"
-        )
-    return [Products(output / f"{Path(str(source)).stem}_map.tif") for source in sources]
-
-
-def _with_settings(record: BundleRecord, settings: Sequence[str]) -> BundleRecord:
+def with_settings(record: BundleRecord, settings: Sequence[str]) -> BundleRecord:
     """Return the record with some of its settings overruled."""
     chosen = overruled(record.predict, settings)
     if chosen.tile_px != record.predict.tile_px:
@@ -160,15 +152,16 @@ def _with_settings(record: BundleRecord, settings: Sequence[str]) -> BundleRecor
 
 
 @contextlib.contextmanager
-def _ready(bundle: ModelBundle, record: BundleRecord, device: torch.device) -> Iterator[Model]:
-    """Give the network as class probabilities, its adapters merged for as long as it maps."""
+def ready(bundle: ModelBundle, record: BundleRecord, device: torch.device) -> Iterator[Model]:
+    """Give the network as the task's probabilities or numbers, its adapters merged meanwhile."""
     network = bundle.network.eval().to(device)
+    task = record.made_task
     reduced = record.predict.precision == "bfloat16"
 
     def probabilities(image: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=reduced):
             scores: torch.Tensor = network(image, valid)
-        return torch.softmax(scores.float(), dim=1)
+        return task.activate(scores)
 
     fresh = not is_merged(network)
     if fresh and (left := merge(network).left):
@@ -198,7 +191,3 @@ def choose_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= count:
         raise RsmetaError(f"--device {name}: this machine has {count} GPU(s); use --device cpu")
     return device
-
-
-def _path(given: str | Path | None) -> Path | None:
-    return None if given is None else Path(given)

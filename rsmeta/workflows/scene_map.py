@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import re
 import time
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from rasterio.warp import transform_bounds
 from rasterio.windows import Window, intersect
 
 import rsmeta
-from rsmeta.config.data import CLASS_NODATA
 from rsmeta.errors import (
     BandsUnrecognisedError,
     ConfigError,
@@ -24,23 +24,30 @@ from rsmeta.errors import (
 )
 from rsmeta.geo.handles import local_files, open_raster
 from rsmeta.geo.journal import read_begun_with
+from rsmeta.geo.remote import without_query
 from rsmeta.geo.scene import open_scene
 from rsmeta.geo.tiling import TilePlan
 from rsmeta.geo.writer import partial_folder
-from rsmeta.gis.products import Look, Products, journal_file, writing
+from rsmeta.gis.delivery import final_place, is_there
+from rsmeta.gis.look import Look
+from rsmeta.gis.rasters import journal_file, writing
 from rsmeta.inference import sizing
 from rsmeta.inference.engine import run_blocks
 from rsmeta.inference.flow import Flow
+from rsmeta.workflows.map_files import MODEL_TAG, tags_of, write_rest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     import torch
 
     from rsmeta.bundle import BundleRecord
     from rsmeta.geo.grid import Grid
     from rsmeta.geo.scene import Scene
-    from rsmeta.gis.products import ProductWriter, Tally
+    from rsmeta.gis.products import Products
+    from rsmeta.gis.rasters import ProductWriter
+    from rsmeta.gis.tally import Tally
     from rsmeta.inference.engine import Block
     from rsmeta.inference.scoring import Model
 
@@ -50,7 +57,6 @@ logger = logging.getLogger(__name__)
 LARGEST_GSD_RATIO = 4.0
 
 WGS84 = "EPSG:4326"
-_MODEL_TAG = "RSMETA_MODEL_SHA256"
 
 
 @dataclass(frozen=True)
@@ -111,6 +117,11 @@ class PredictResult:
     block_px: int | None = None
     batch_size: int | None = None
 
+    @property
+    def outputs(self) -> dict[str, str]:
+        """Where the files are, by the name of the product."""
+        return {name: final_place(path) for name, path in self.products.files.items()}
+
 
 def open_for(source: str | Path, record: BundleRecord) -> Scene:
     """Open a scene with the bands of a model, matched by name.
@@ -124,7 +135,7 @@ def open_for(source: str | Path, record: BundleRecord) -> Scene:
     wanted = [band.band for band in record.bands]
     rules = record.read.rules
     try:
-        return open_scene(source, rules).select(wanted)
+        return open_scene(source, rules, wanted=wanted).select(wanted)
     except BandsUnrecognisedError as error:
         raise SceneError(
             f"cannot tell the bands of {source}; give them descriptions in the file, so that "
@@ -135,7 +146,7 @@ def open_for(source: str | Path, record: BundleRecord) -> Scene:
             raise
         with contextlib.suppress(SceneError):
             own = replace(rules, bands=None, sensor=None)
-            return open_scene(source, own).select(wanted)
+            return open_scene(source, own, wanted=wanted).select(wanted)
         raise
 
 
@@ -146,7 +157,7 @@ def check_scene(scene: Scene, record: BundleRecord) -> None:
         SceneError: The pixels are more than four times finer or coarser.
     """
     if scene.grid.crs is None:
-        logger.warning("%s has no CRS; its map will have none either", scene.source)
+        logger.warning("%s has no CRS; its map will have none either", scene.name)
     size = scene.grid.gsd_m
     if size is None or record.gsd_m is None:
         return
@@ -157,7 +168,7 @@ def check_scene(scene: Scene, record: BundleRecord) -> None:
     trained = f"{low:.3g} m" if high / low < 1.05 else f"{low:.3g} to {high:.3g} m"
     kind = "finer" if size < low else "coarser"
     told = (
-        f"{scene.source} has pixels of {size:.3g} m, {ratio:.1f} times {kind} than the "
+        f"{scene.name} has pixels of {size:.3g} m, {ratio:.1f} times {kind} than the "
         f"trained {trained}"
     )
     if ratio > LARGEST_GSD_RATIO:
@@ -177,6 +188,7 @@ class Job:
         extent: Part of the scene to map, in its pixels.
         overwrite: Replace files that exist.
         resume: Go on where an earlier run was interrupted.
+        bundle: Folder of the model; none if it was never saved.
     """
 
     scene: Scene
@@ -186,6 +198,7 @@ class Job:
     extent: Window
     overwrite: bool
     resume: bool
+    bundle: Path | None = None
 
     @property
     def grid(self) -> Grid:
@@ -201,16 +214,17 @@ class Job:
         """
         paths = self.products.paths
         begun = any(partial_folder(path).exists() for path in paths)
-        if not self.resume or begun or not all(path.is_file() for path in paths):
+        if not self.resume or begun or not all(map(is_there, paths)):
             return False
-        found = open_raster(str(self.products.classes))
-        same = found.tags().get(_MODEL_TAG) == self.record.weights_sha256
+        made = self.products.map
+        found = open_raster(str(made) if made.is_file() else final_place(made))
+        same = found.tags().get(MODEL_TAG) == self.record.weights_sha256
         if same and (found.transform, found.shape) == (self.grid.transform, self.grid.shape):
             return True
         if self.overwrite:
             return False
         raise OutputError(
-            f"{self.products.classes} was made by another model or for another extent; choose "
+            f"{final_place(made)} was made by another model or for another extent; choose "
             f"another name or give --overwrite"
         )
 
@@ -229,10 +243,16 @@ def map_scene(
         RsmetaError: The scene cannot be read to its end, or the map not be written.
     """
     if job.is_done:
-        return PredictResult(job.scene.source, job.products, job.grid, "kept")
+        return PredictResult(job.scene.name, job.products, job.grid, "kept")
     started = time.monotonic()
     plan = _plan(job)
-    look = Look(job.record.classes, CLASS_NODATA, _tags(job.scene, job.record))
+    made = datetime.now(UTC)
+    look = Look(
+        job.record.output,
+        job.record.classes,
+        tags_of(job.scene, job.record, made),
+        job.products.probabilities_type,
+    )
     stages: dict[str, float] = {}
     try:
         with writing(
@@ -241,6 +261,7 @@ def map_scene(
         ) as writer:  # fmt: skip
             stages |= _write_blocks(model, job, plan, writer, on_progress)
             finishing = time.monotonic()
+            write_rest(job, writer, made)
     except KeyboardInterrupt:
         if any(partial_folder(path).exists() for path in job.products.paths):
             logger.warning("what is finished is kept; go on with --resume")
@@ -250,18 +271,32 @@ def map_scene(
 
 
 def _plan(job: Job) -> TilePlan:
-    record, settings = job.record, job.record.predict
-    block_px = settings.block_px
     begun = read_begun_with(journal_file(job.products)) if job.resume else None
-    if block_px is None and begun is not None:
-        block_px = int(begun["setting"]["block_px"])
-    elif block_px is None:
+    begun_px = None if begun is None else int(begun["setting"]["block_px"])
+    return plan_for(job.scene, job.record, job.extent, begun_px=begun_px)
+
+
+def plan_for(
+    scene: Scene, record: BundleRecord, extent: Window, *, begun_px: int | None = None
+) -> TilePlan:
+    """Return how a scene is cut for a model.
+
+    Args:
+        scene: The scene.
+        record: The model, with the settings to map with.
+        extent: The part of it to map, in its pixels.
+        begun_px: Side of the blocks that there are already; none: there are none.
+    """
+    settings = record.predict
+    block_px = settings.block_px or begun_px
+    if block_px is None:
         block_px = sizing.choose_block_px(
-            bands=len(record.bands), classes=len(record.classes), tile_px=record.tile_px,
+            bands=len(record.bands), classes=record.output.scores, tile_px=record.tile_px,
             free_bytes=sizing.free_memory_bytes(),
+            longer_px=int(max(extent.height, extent.width)),
         )  # fmt: skip
     overlap_px = int(record.tile_px * settings.overlap)
-    return TilePlan(*job.scene.grid.shape, record.tile_px, overlap_px, block_px)
+    return TilePlan(*scene.grid.shape, record.tile_px, overlap_px, block_px)
 
 
 def _batch_size(job: Job) -> int:
@@ -276,7 +311,7 @@ def _write_blocks(
     on_progress: Callable[[Progress], None] | None,
 ) -> dict[str, float]:
     """Write what is not finished; return the seconds of each stage."""
-    classes = len(job.record.classes)
+    classes = job.record.output.scores
     strips = plan.strips(job.extent, strip_blocks=sizing.choose_strip_blocks(plan, classes))
     watch = _Watch(job, writer)
     with Flow() as flow:
@@ -285,6 +320,7 @@ def _write_blocks(
             finished={_shifted(window, job.extent, 1) for window in writer.finished},
             blend=job.record.predict.blend, batch_size=_batch_size(job), device=job.device,
             blend_on=sizing.choose_blending(plan, classes, job.device),
+            keep_in=partial_folder(job.products.map),
         )  # fmt: skip
         writing_s = 0.0
         for block in blocks:
@@ -315,7 +351,7 @@ class _Watch:
         seconds = max(time.monotonic() - self._started, 1e-9)
         rate = (done - self._before_px) / seconds
         total = int(self._job.extent.width * self._job.extent.height)
-        return Progress(self._job.scene.source, done, total, tally.tiles, tally.skipped, rate)
+        return Progress(self._job.scene.name, done, total, tally.tiles, tally.skipped, rate)
 
     def _done_px(self) -> int:
         return sum(int(w.width * w.height) for w in self._writer.finished)
@@ -327,7 +363,7 @@ def _result(
     names = job.record.output.classes
     areas = tally.areas_m2 or ()
     return PredictResult(
-        scene=job.scene.source,
+        scene=job.scene.name,
         products=job.products,
         grid=job.grid,
         tiles=tally.tiles,
@@ -358,11 +394,20 @@ def _begun_with(job: Job, block_px: int) -> dict[str, Any]:
     return {
         "version of rsmeta": rsmeta.__version__,
         "model": model.hexdigest(),
-        "scene": {**reading, "files": local_files(scene.source)},
+        "scene": {**reading, "source": _lasting(scene), "files": local_files(scene.source)},
         "extent": [int(n) for n in job.extent.flatten()],
         "setting": {"tile_px": record.tile_px, **chosen, "block_px": block_px},
-        "list of outputs": [str(path.name) for path in job.products.paths],
+        "list of outputs": [path.name for path in job.products.paths],
+        "type of probabilities": job.products.probabilities_type,
     }
+
+
+def _lasting(scene: Scene) -> str:
+    """Return what a scene is made of, without signatures of addresses, which expire."""
+    if scene.name == scene.source:
+        return without_query(scene.source)
+    parts = re.sub(r"\?[^<]*(?=</SourceFilename>)", "", scene.source)
+    return f"{scene.name} {hashlib.sha256(parts.encode()).hexdigest()}"
 
 
 def extent_of(grid: Grid, bounds: tuple[float, float, float, float] | None) -> Window:
@@ -378,15 +423,3 @@ def extent_of(grid: Grid, bounds: tuple[float, float, float, float] | None) -> W
     if not intersect(window, grid.full_window):
         raise GridMismatchError(f"--bounds {bounds} do not meet the scene {grid.bounds_lonlat()}")
     return window.intersection(grid.full_window)
-
-
-def _tags(scene: Scene, record: BundleRecord) -> dict[str, str]:
-    """Return the metadata that a map carries: model hash, source, software, time."""
-    tags = {
-        "TIFFTAG_SOFTWARE": f"rsmeta {rsmeta.__version__}",
-        _MODEL_TAG: record.weights_sha256,
-        "RSMETA_SOURCE": Path(scene.source).name,
-    }
-    if scene.acquired is not None:
-        tags["TIFFTAG_DATETIME"] = scene.acquired.strftime("%Y:%m:%d %H:%M:%S")
-    return tags

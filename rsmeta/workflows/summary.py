@@ -66,10 +66,8 @@ def write_summary(
 
 
 def _scene(result: PredictResult, record: BundleRecord) -> dict[str, Any]:
-    products = result.products
-    paths = {name: str(p) for name, p in vars(products).items() if p is not None}
-    told = {"scene": result.scene, "status": result.status, "outputs": paths}
-    told["grid"] = _grid(result.grid)
+    told = {"scene": result.scene, "status": result.status, "outputs": result.outputs}
+    told |= {"grid": _grid(result.grid)}
     if result.status == "kept":
         return told
     classes = [

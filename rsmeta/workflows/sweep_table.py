@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 PARTS = ("validation", "test")
 
 #: Scores that a table for people has, where there are such; a CSV has them all.
-_SHOWN = ("accuracy", "macro_f1", "tail_f1")
+_SHOWN = ("accuracy", "mean_class_accuracy", "macro_f1", "tail_f1")
 
 
 class Outcome(NamedTuple):
@@ -81,7 +81,8 @@ def scores_of(metrics: Mapping[str, Any]) -> dict[str, float]:
     found: dict[str, float] = {}
     for part in PARTS:
         scores = metrics.get(part) or {}
-        found |= {f"{part}_{k}": v for k, v in scores.items() if isinstance(v, float)}
+        for kind in (scores, scores.get("groups") or {}):
+            found |= {f"{part}_{k}": v for k, v in kind.items() if isinstance(v, float)}
         tail = _tail_f1(metrics.get("class_counts") or {}, scores.get("classes") or {})
         if tail is not None:
             found[f"{part}_tail_f1"] = tail

@@ -18,18 +18,24 @@ from lightning.pytorch.utilities import rank_zero_only
 
 import rsmeta
 from rsmeta.bundle import ModelBundle, save_bundle
-from rsmeta.bundle.record import BackboneIdentity, BandRecord, BundleRecord, ReadRecord, StemRecord
+from rsmeta.bundle.record import (
+    BackboneIdentity,
+    BandRecord,
+    BundleRecord,
+    ReadRecord,
+    StemRecord,
+    TargetRecord,
+)
 from rsmeta.config import Settings, load_settings
-from rsmeta.data.datamodule import SceneDataModule
 from rsmeta.errors import ConfigError, TrainingError, enumerate_names
 from rsmeta.losses import build_loss, check_loss
-from rsmeta.metrics import SegmentationMetrics
 from rsmeta.models.build import build_network, tell
 from rsmeta.models.weights import is_local
 from rsmeta.peft import fixed_sites, scales_of, site_modulators
+from rsmeta.tasks import task_of
 from rsmeta.training.fit import FitResult, evaluate_part, fit
 from rsmeta.training.meta import check_strategy
-from rsmeta.training.module import SegmentationModule
+from rsmeta.training.module import TaskModule
 from rsmeta.training.plots import plot_run
 from rsmeta.training.scale_plot import plot_scales
 from rsmeta.workflows.run_folder import METRICS_FILE, begun, check_run, write_text
@@ -37,7 +43,9 @@ from rsmeta.workflows.run_folder import METRICS_FILE, begun, check_run, write_te
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from rsmeta.data.splits import Part
     from rsmeta.models.network import Network
+    from rsmeta.tasks.base import TrainingData
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +91,10 @@ def train(
     settings = config if isinstance(config, Settings) else load_settings(config, overrides)
     if settings.sweep is not None:
         raise ConfigError("the configuration has a section sweep; call rsmeta.sweep, or drop it")
-    check_loss(settings.loss)  # reading the labels, which it needs to be built, may take minutes
+    task = task_of(settings)
+    check_loss(
+        settings.loss, task.losses
+    )  # reading the labels, which it is built of, may take long
     output = Path(output)
     leads = rank_zero_only.rank == 0  # type: ignore[attr-defined]  # others only help to train
     if leads:
@@ -91,17 +102,17 @@ def train(
     seed_everything(settings.seed, workers=True, verbose=False)
     started = time.monotonic()
     check_strategy(settings.meta.strategy)
-    data = SceneDataModule(settings.data, seed=settings.seed, meta=settings.meta)
+    data = task.data(settings, meta=settings.meta)
     mean, std = data.statistics
     network = build_network(
-        settings.model, settings.tuner, bands=data.bands, classes=len(settings.data.classes),
-        mean=mean, std=std, meta=settings.meta,
+        settings.model, settings.tuner, bands=data.bands, classes=task.outputs(data),
+        mean=mean, std=std, meta=settings.meta, per_pixel=task.per_pixel,
+        target=task.target_scale(data),
     )  # fmt: skip
     tell(network)
     _tell_parameters(network)
-    metrics = SegmentationMetrics([spec.name for spec in settings.data.classes])
-    loss = build_loss(settings.loss, data.class_counts)
-    module = SegmentationModule(network, loss, metrics, settings)
+    loss = build_loss(settings.loss, task.loss_statistics(data), task.losses)
+    module = TaskModule(network, loss, task.metrics(data), settings)
     with begun(output, settings) if leads else contextlib.nullcontext():
         result = fit(module, data, output=output, resume=resume, progress=progress)
     if not leads:
@@ -120,7 +131,7 @@ def train(
 
 
 def describe(
-    settings: Settings, data: SceneDataModule, network: Network, metrics: dict[str, Any]
+    settings: Settings, data: TrainingData, network: Network, metrics: dict[str, Any]
 ) -> BundleRecord:
     """Return the record that makes a trained network usable on its own."""
     stem, normalisation = network.backbone.stem_report, network.normalisation
@@ -136,7 +147,10 @@ def describe(
         rsmeta=rsmeta.__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         bands=bands,
-        classes=settings.data.classes,
+        task=settings.task,
+        per="pixel" if settings.per_pixel else "image",
+        classes=data.classes,
+        target=_target(settings, network),
         stem=StemRecord(
             strategy=stem.strategy,
             notes=stem.notes,
@@ -156,6 +170,15 @@ def describe(
         predict=settings.predict,
         training={"seed": settings.seed, **metrics},
         weights_sha256="",
+    )
+
+
+def _target(settings: Settings, network: Network) -> TargetRecord | None:
+    target, scale = settings.data.target, network.target
+    if target is None or scale is None:
+        return None
+    return TargetRecord(
+        name=target.name, unit=target.unit, mean=float(scale.mean), std=float(scale.std)
     )
 
 
@@ -193,7 +216,7 @@ def _tell_parameters(network: Network) -> None:
 
 
 def _final_metrics(
-    module: SegmentationModule, data: SceneDataModule, result: FitResult, *, seconds: float
+    module: TaskModule, data: TrainingData, result: FitResult, *, seconds: float
 ) -> dict[str, Any]:
     """Evaluate the kept weights; return what metrics.json holds."""
     metrics: dict[str, Any] = {
@@ -204,12 +227,10 @@ def _final_metrics(
         "parameters": sum(p.numel() for p in module.network.parameters()),
         "trained_parameters": sum(p.numel() for p in module.network.trainable_parameters()),
         "bands": [band.name for band in data.bands],
-        "class_counts": {
-            spec.name: int(count)
-            for spec, count in zip(data.settings.classes, data.class_counts, strict=True)
-        },
+        **module.task.label_table(data),
     }
-    for part in ("test", "validation"):  # validation last: its confusion matrix is plotted
+    parts: tuple[Part, Part] = ("test", "validation")
+    for part in parts:  # validation last: its confusion matrix is plotted
         if data.parts[part]:
             metrics[part] = evaluate_part(module, data, part=part).as_dict()
     metrics["seconds"] = round(seconds, 1)

@@ -13,7 +13,7 @@ from rsmeta.losses import build_loss
 from rsmeta.metrics import SegmentationMetrics
 from rsmeta.models.build import build_network
 from rsmeta.peft import LoRA
-from rsmeta.training.module import SegmentationModule
+from rsmeta.training.module import TaskModule
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,7 +59,7 @@ class Disturbed(nn.Module):
 
 def make_module(
     settings: Settings, *, disturbed: bool = False
-) -> tuple[SegmentationModule, SceneDataModule]:
+) -> tuple[TaskModule, SceneDataModule]:
     """Return what ``rsmeta train`` would fit; adapters act from the start."""
     torch.manual_seed(settings.seed)
     data = SceneDataModule(settings.data, seed=settings.seed, meta=settings.meta)
@@ -75,6 +75,6 @@ def make_module(
         network.prepare.noise = Disturbed(len(data.bands))
         network.prepare.register_forward_hook(lambda module, _, x: module.noise(x))
     metrics = SegmentationMetrics(["bare", "meadow"])
-    return SegmentationModule(
+    return TaskModule(
         network, build_loss(settings.loss, data.class_counts), metrics, settings
     ), data

@@ -161,7 +161,7 @@ def test_bad_scenes_among_many_do_not_stop_the_others(
     assert ended.complaint.startswith("rsmeta: 2 of 3 scenes could not be mapped: no scene at ")
     assert "lacks the band nir" in ended.complaint
     assert f"warning: {bad} is left out: " in ended.err
-    assert [path.name for path in (tmp_path / "maps").iterdir()] == ["west_map.tif"]
+    assert [path.name for path in (tmp_path / "maps").glob("*.tif")] == ["west_map.tif"]
     assert "west_map.tif: bare" in ended.out
     told = json.loads((tmp_path / "summary.json").read_text())["scenes"]
     assert [(scene["scene"], scene["status"]) for scene in told] == [
@@ -182,7 +182,7 @@ def test_scene_that_breaks_off_among_many(
     ended = rsmeta("predict", tmp_path, "--model", tiny_run.bundle, "--output", tmp_path / "maps")
     assert ended.status == 1
     assert f"1 of 2 scenes could not be mapped: cannot read {bad}" in ended.complaint
-    assert [path.name for path in (tmp_path / "maps").iterdir()] == ["whole_map.tif"]
+    assert [path.name for path in (tmp_path / "maps").glob("*.tif")] == ["whole_map.tif"]
 
 
 @pytest.mark.parametrize(
@@ -331,10 +331,10 @@ def predict_with(rsmeta: Rsmeta, tiny_run: TinyRun, bundle: Path) -> str:
 
 def test_bundle_of_another_version(rsmeta: Rsmeta, tiny_run: TinyRun, bundle_copy: Path) -> None:
     file = bundle_copy / "bundle.yaml"
-    file.write_text(file.read_text().replace("format: 2\n", "format: 99\n"))
+    file.write_text(file.read_text().replace("format: 3\n", "format: 99\n"))
     complaint = predict_with(rsmeta, tiny_run, bundle_copy)
     assert "bundle format 99" in complaint
-    assert "reads format 2" in complaint
+    assert "reads format 3" in complaint
 
 
 def test_no_bundle(rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path) -> None:

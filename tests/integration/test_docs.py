@@ -172,7 +172,7 @@ def test_yaml_on_the_page_loads(page: Path) -> None:
 
 def test_the_pages_are_there() -> None:
     names = {page.stem for page in PAGES_WITH_COMMANDS}
-    assert names >= {"README", "pretrain", "train", "predict", "sensors"}
+    assert names >= {"README", "evaluate", "pretrain", "train", "predict", "sensors"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from lightning import Trainer
 
-    from rsmeta.training.module import SegmentationModule
+    from rsmeta.training.module import TaskModule
     from tests.conftest import MakeScene
 
 
@@ -42,7 +42,7 @@ def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
     return {k: v for key, value in pairs for k, v in flat(value, f"{prefix}/{key}").items()}
 
 
-def everything(trainer: Trainer, module: SegmentationModule) -> dict[str, Any]:
+def everything(trainer: Trainer, module: TaskModule) -> dict[str, Any]:
     """Return all that training depends on."""
     scaler = getattr(trainer.precision_plugin, "scaler", None)
     optimizer = trainer.optimizers[0]
@@ -102,7 +102,7 @@ def test_invariant_8_a_meta_step_changes_the_scales_and_nothing_else(
     changed: list[set[str]] = []
     step = MetaStep.step
 
-    def watched(self: MetaStep, trainer: Trainer, module: SegmentationModule) -> None:
+    def watched(self: MetaStep, trainer: Trainer, module: TaskModule) -> None:
         random.random()
         np.random.rand()  # noqa: NPY002 the global generator is what is watched
         before = everything(trainer, module)

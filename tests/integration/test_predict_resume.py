@@ -97,8 +97,8 @@ def check_same(folder: Path, whole: Path) -> None:
     )
     assert mine["classes"] == other["classes"]
     assert mine["tiles"]["skipped"] == other["tiles"]["skipped"]
-    assert sorted(p.name for p in folder.iterdir() if p.is_file()) == [
-        "m.tif", "p.tif", "summary.json",
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "m.qml", "m.sld", "m.tif", "m.tif.aux.xml", "p.qml", "p.sld", "p.tif", "summary.json",
     ]  # fmt: skip
 
 

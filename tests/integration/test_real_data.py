@@ -79,7 +79,7 @@ def test_slovenia_13_bands_five_dates_pixels_not_square(shared_data: Path, tmp_p
     )  # fmt: skip
     for result, name in zip(results, ("scene_1", "scene_4"), strict=True):
         with (
-            rasterio.open(result.products.classes) as raster,
+            rasterio.open(result.products.map) as raster,
             rasterio.open(data / f"{name}.tif") as scene,
         ):
             assert raster.transform == scene.transform

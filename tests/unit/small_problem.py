@@ -49,7 +49,7 @@ def batch(seed: int, size: int = 8, width: int = 6, classes: int = 3) -> dict[st
     return {
         "image": torch.randn(size, width, generator=generator, dtype=torch.float64),
         "valid": torch.ones(size, dtype=torch.bool),
-        "mask": torch.randint(classes, (size,), generator=generator),
+        "target": torch.randint(classes, (size,), generator=generator),
     }
 
 

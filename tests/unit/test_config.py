@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from rsmeta.config import Settings, dump_settings, load_settings
-from rsmeta.config.data import DEFAULT_COLOURS
+from rsmeta.config.colours import FIRST_COLOURS
 from rsmeta.config.describe import describe_keys, json_schema
 from rsmeta.config.load import (
     PRESET_SECTIONS,
@@ -48,7 +48,7 @@ def test_smallest_configuration_has_every_default() -> None:
     assert loaded.tuner.method == "lora"
     assert loaded.model.head.name == "fpn"
     assert [spec.value for spec in loaded.data.classes] == [0, 1]
-    assert [spec.colour for spec in loaded.data.classes] == list(DEFAULT_COLOURS[:2])
+    assert [spec.colour for spec in loaded.data.classes] == list(FIRST_COLOURS[:2])
 
 
 def test_file_and_mapping_load_alike(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_override_of_a_presets_key_keeps_the_preset() -> None:
         (with_data(chip_px=3), "data.chip_px=3: input should be greater than or equal to 16"),
         (with_data(classes=["dry"]), "data.classes: names 1 class(es); give two or more"),
         (with_data(classes=["dry", "dry"]), "two classes share the name 'dry'"),
-        (with_data(classes={1: "a", 300: "b"}), "300"),
+        (with_data(classes={1: "a", 70000: "b"}), "70000"),
         (with_data(classes={1: {"name": "a", "colour": "red"}, 2: "b"}), "'red' is no colour"),
         (with_data(ignore=1), "value 1 is both a class and ignored"),
         (with_data(split={"by": "polygons"}), "does not fit by=polygons; give a vector file"),
@@ -329,8 +329,10 @@ def test_schema_takes_the_short_forms() -> None:
     for section in PRESET_SECTIONS:
         forms = schema["properties"][section]["anyOf"]
         assert any(form.get("type") == "string" for form in forms), section
-        (reference,) = (form["$ref"] for form in forms if "$ref" in form)
-        assert "preset" in schema["$defs"][reference.rsplit("/", 1)[-1]]["properties"]
+        references = [form["$ref"] for form in forms if "$ref" in form]
+        assert references
+        for reference in references:
+            assert "preset" in schema["$defs"][reference.rsplit("/", 1)[-1]]["properties"]
     data = schema["$defs"]["DataSettings"]["properties"]
     assert {form["type"] for form in data["classes"]["anyOf"]} == {"array", "object"}
     assert {form.get("type") for form in data["ignore"]["anyOf"]} == {"array", "integer"}

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import rasterio
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rasterio.windows import Window
 
-from rsmeta.errors import RsmetaError, SceneUnreadableError
+from rsmeta.errors import OutputError, RsmetaError, SceneUnreadableError
 from rsmeta.geo.coverage import may_hold_data
 from rsmeta.geo.scene import Scene, open_scene
 from rsmeta.geo.tiling import TilePlan
@@ -89,6 +91,46 @@ def test_finished_blocks_are_left_out(scene: Scene) -> None:
     assert [block.window for block in rest] == [block.window for block in everything[7:]]
     for block, again in zip(everything[7:], rest, strict=True):
         assert np.array_equal(block.scores, again.scores)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 150), st.integers(1, 150)),
+    block_px=st.sampled_from([9, 16, 40, 48]),
+    strip_blocks=st.sampled_from([1, 2, 100]),
+    overlap_px=st.sampled_from([0, 8, 25]),
+    left_out=st.sets(st.integers(0, 60)),
+    seed=st.integers(0, 1000),
+)
+def test_any_blocks_may_be_left_out(
+    make_scene: MakeScene, tmp_path_factory: pytest.TempPathFactory, shape: tuple[int, int],
+    block_px: int, strip_blocks: int, overlap_px: int, left_out: set[int], seed: int,
+) -> None:  # fmt: skip
+    """Blocks smaller than a tile too, and large holes: sums skip rows of blocks on their way."""
+    path = tmp_path_factory.mktemp("scene") / "s.tif"
+    random_scene(make_scene, path, shape, seed, holes=True)
+    scene = open_scene(path)
+    plan = TilePlan(*shape, tile_px=32, overlap_px=overlap_px, block_px=block_px)
+    whole = blocks_of(Recorder(), scene, plan, batch_size=3)
+    finished = {b.window for i, b in enumerate(whole) if i in left_out}
+    rest = {
+        b.window: b
+        for b in blocks_of(
+            Recorder(), scene, plan, batch_size=5, finished=finished, strip_blocks=strip_blocks
+        )
+    }
+    assert rest.keys() == {b.window for b in whole} - finished
+    for block in whole:
+        if block.window in rest:
+            again = rest[block.window].scores
+            assert (again is None) == (block.scores is None)
+            assert again is None or np.array_equal(block.scores, again)
+
+
+def test_a_full_disk_for_waiting_sums_is_said(scene: Scene, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"cannot keep sums of tiles in .*No such file"):
+        blocks_of(Recorder(), scene, plan_of(scene), keep_in=tmp_path / "gone")
+    assert own_threads() == []
 
 
 def test_where_memory_ends_batches_become_smaller_and_this_is_said_once(
@@ -229,12 +271,20 @@ def test_blocks_that_nothing_is_stored_for_are_not_read(
 
 
 def test_blocks_fit_into_a_part_of_the_free_memory() -> None:
-    def chosen(gigabytes: float) -> int:
+    def chosen(gigabytes: float, side: int = 9000) -> int:
         return sizing.choose_block_px(
-            bands=13, classes=10, tile_px=224, free_bytes=int(gigabytes * 2**30)
+            bands=13, classes=10, tile_px=224, free_bytes=int(gigabytes * 2**30), longer_px=side
         )
 
     assert [chosen(gigabytes) for gigabytes in (64, 8, 2, 0.1)] == [2048, 2048, 1024, 512]
+    # Two blocks at least, so that reading, network and writing overlap.
+    assert [chosen(64, side) for side in (4000, 2048, 1500, 600, 100)] == [
+        2048,
+        1024,
+        1024,
+        512,
+        512,
+    ]
 
 
 def test_strips_are_as_wide_as_the_tiles_kept_for_them_allow() -> None:

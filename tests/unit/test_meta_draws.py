@@ -33,7 +33,7 @@ def cells(side: int = 10, rare: int = 2) -> CellDraw:
     counts[:, 0] = 256
     counts[:rare] = [0, 256]
     shape = (side * CELL_PX, side * CELL_PX)
-    return CellDraw([LabelIndex(places, counts)], [shape], chip_px=CELL_PX, sampling="uniform")
+    return CellDraw([LabelIndex(places, counts)], [shape], chip_px=CELL_PX, sampling="instance")
 
 
 def sampler(first_step: int = 0, seed: int = 0, **keys: Any) -> OuterSampler:

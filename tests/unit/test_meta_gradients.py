@@ -41,7 +41,7 @@ OPTIMIZERS: dict[str, Any] = {
 
 def real_step(network: Small, optimizer: Any, data: dict[str, Tensor], clip: float | None) -> None:
     optimizer.zero_grad()
-    loss = functional.cross_entropy(network(data["image"], data["valid"]), data["mask"])
+    loss = functional.cross_entropy(network(data["image"], data["valid"]), data["target"])
     loss.backward()
     if clip is not None:
         torch.nn.utils.clip_grad_norm_(network.weights, clip)
@@ -73,7 +73,7 @@ def loss_ahead(kind: str, steps: int, clip: float | None, change: Tensor, **meta
         real_step(network, optimizer, batch(10 + i), clip)
     with torch.no_grad():
         losses = [
-            functional.cross_entropy(network(b["image"], b["valid"]), b["mask"])
+            functional.cross_entropy(network(b["image"], b["valid"]), b["target"])
             for b in (batch(20), batch(21))
         ]
     return float(sum(losses) / 2)
@@ -190,7 +190,7 @@ def test_first_order_equals_the_published_gradient(fixtures_dir: Path) -> None:
     for rho in scales:
         rho.requires_grad_(True)
     images, labels = batches["mval.0.images"], batches["mval.0.labels"]
-    outer = {"image": images, "valid": images[:, 0] == images[:, 0], "mask": labels}
+    outer = {"image": images, "valid": images[:, 0] == images[:, 0], "target": labels}
     task = OuterTask(network, scales, nn.CrossEntropyLoss(), inner=[], outer=[outer])
     assert len(wanted) == len(site_modulators(backbone)) == 6
     torch.testing.assert_close(
@@ -214,7 +214,7 @@ def test_first_order_forms_no_gradient_of_a_weight() -> None:
     network, _ = started("sgd")
     with Products() as inner:
         data = batch(20)
-        loss = functional.cross_entropy(network(data["image"], data["valid"]), data["mask"])
+        loss = functional.cross_entropy(network(data["image"], data["valid"]), data["target"])
         loss.backward()
     task = task_of(network)
     with Products() as outer:

@@ -47,7 +47,7 @@ def draw(generator: torch.Generator, *, training: bool) -> dict[str, Tensor]:
     noise = torch.randn(32, 8, generator=generator)
     x = noise + torch.cat([(label - 0.5)[:, None].expand(-1, 4) * 2,
                            (shown - 0.5)[:, None].expand(-1, 4) * 4], dim=1)  # fmt: skip
-    return {"image": x, "valid": torch.ones(32, dtype=torch.bool), "mask": label}
+    return {"image": x, "valid": torch.ones(32, dtype=torch.bool), "target": label}
 
 
 @pytest.mark.parametrize("name", STRATEGY_NAMES)
@@ -63,7 +63,9 @@ def test_the_harmful_site_is_switched_off_and_the_needed_one_is_not(name: str) -
         for _ in range(2):
             data = draw(generator, training=True)
             optimizer.zero_grad()
-            functional.cross_entropy(network(data["image"], data["valid"]), data["mask"]).backward()
+            functional.cross_entropy(
+                network(data["image"], data["valid"]), data["target"]
+            ).backward()
             optimizer.step()
         for p in weights:
             p.requires_grad_(False)

@@ -12,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from rsmeta.gis.products import Products
 from rsmeta.inference import sizing
 from rsmeta.workflows.predict import predict
 from tests.unit.mapping_bundles import bundle_of, random_scene
@@ -75,8 +76,8 @@ def test_constant_model_gives_that_constant_on_every_valid_pixel(
         Constant(), classes=3, tile_px=tile_px, overlap=overlap, blend=blend, augment=augment
     )
     (result,) = predict(
-        folder / "s.tif", bundle, output=folder / "m.tif", confidence=folder / "c.tif",
-        overwrite=True, device="cpu",
+        folder / "s.tif", bundle, overwrite=True, device="cpu",
+        output=Products(folder / "m.tif", confidence=folder / "c.tif"),
     )  # fmt: skip
     with rasterio.open(folder / "m.tif") as raster:
         classes = raster.read(1)
@@ -110,8 +111,8 @@ def test_one_band_model_reproduces_the_band_on_the_scenes_own_grid(
         augment=augment,
     )  # fmt: skip
     predict(
-        folder / "s.tif", bundle, output=folder / "m.tif", probabilities=folder / "p.tif",
-        overwrite=True, device="cpu",
+        folder / "s.tif", bundle, overwrite=True, device="cpu",
+        output=Products(folder / "m.tif", probabilities=folder / "p.tif"),
     )  # fmt: skip
     with rasterio.open(folder / "s.tif") as scene, rasterio.open(folder / "p.tif") as raster:
         assert raster.transform == scene.transform
@@ -153,10 +154,10 @@ def test_scores_do_not_depend_on_block_batch_or_strip(
     for cut in ({}, {"block_px": block_px, "batch_size": batch_size}):
         bundle = bundle_of(Neighbourhood(), classes=3, tile_px=32, overlap=overlap, **cut)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sizing, "_KEPT_TILES_BYTES", kept_bytes)
+            patch.setattr(sizing, "_SPOOL_BYTES", kept_bytes)
             predict(
-                folder / "s.tif", bundle, output=folder / "m.tif", probabilities=folder / "p.tif",
-                overwrite=True, device="cpu",
+                folder / "s.tif", bundle, overwrite=True, device="cpu",
+                output=Products(folder / "m.tif", probabilities=folder / "p.tif"),
             )  # fmt: skip
         with rasterio.open(folder / "p.tif") as raster:
             maps.append(raster.read())
@@ -180,8 +181,8 @@ def test_wholly_empty_scene_becomes_a_wholly_empty_map(make_scene: MakeScene, fo
     data = np.full((2, 20, 30), np.nan, dtype=np.float32)
     make_scene(folder / "s.tif", data, descriptions=("red", "nir"))
     predict(
-        folder / "s.tif", bundle_of(Constant(), classes=3), output=folder / "m.tif",
-        probabilities=folder / "p.tif", overwrite=True, device="cpu",
+        folder / "s.tif", bundle_of(Constant(), classes=3), overwrite=True, device="cpu",
+        output=Products(folder / "m.tif", probabilities=folder / "p.tif"),
     )  # fmt: skip
     with rasterio.open(folder / "m.tif") as raster:
         assert (raster.read(1) == 255).all()

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from lightning import Trainer
 
-    from rsmeta.data.datamodule import SceneDataModule
+    from rsmeta.tasks.base import TrainingData
     from rsmeta.training.meta.strategy import MetaStrategy
     from rsmeta.training.meta.task import Batch
-    from rsmeta.training.module import SegmentationModule
+    from rsmeta.training.module import TaskModule
 
 
 class MetaStep(Callback):
@@ -35,7 +35,7 @@ class MetaStep(Callback):
         data: Draws the batches of outer steps.
     """
 
-    def __init__(self, data: SceneDataModule) -> None:
+    def __init__(self, data: TrainingData) -> None:
         self.data = data
         self.done = 0
         self._seen = 0
@@ -43,7 +43,7 @@ class MetaStep(Callback):
         self._strategy: MetaStrategy | None = None
         self._restored: dict[str, Any] | None = None
 
-    def on_train_start(self, trainer: Trainer, module: SegmentationModule) -> None:  # type: ignore[override]  # our module
+    def on_train_start(self, trainer: Trainer, module: TaskModule) -> None:  # type: ignore[override]  # our module
         """Make the strategy, with its state of the checkpoint, and the one iterator of batches.
 
         Raises:
@@ -65,14 +65,14 @@ class MetaStep(Callback):
         )
         self._batches = iter(loader)
 
-    def on_train_batch_end(self, trainer: Trainer, module: SegmentationModule, *_: Any) -> None:  # type: ignore[override]  # our module
+    def on_train_batch_end(self, trainer: Trainer, module: TaskModule, *_: Any) -> None:  # type: ignore[override]  # our module
         """Take an outer step if one is due: never while gradients are still accumulated."""
         stepped = trainer.global_step != self._seen
         self._seen = trainer.global_step
         if stepped and module.settings.meta.due(self._seen):
             self.step(trainer, module)
 
-    def step(self, trainer: Trainer, module: SegmentationModule) -> None:
+    def step(self, trainer: Trainer, module: TaskModule) -> None:
         """Take one outer step; afterwards only scales and strategy are others than before."""
         assert self._strategy is not None
         with isolated(module, self._strategy.scales), trainer.precision_plugin.forward_context():
@@ -99,7 +99,7 @@ class MetaStep(Callback):
         self.done = state["done"]
         self._restored = state["strategy"]
 
-    def _task(self, trainer: Trainer, module: SegmentationModule) -> OuterTask:
+    def _task(self, trainer: Trainer, module: TaskModule) -> OuterTask:
         meta = module.settings.meta
         inner = STRATEGIES.get(meta.strategy).inner_batches(meta)
         batches = [self._next(trainer, module) for _ in range(inner + meta.batches)]
@@ -115,8 +115,7 @@ class MetaStep(Callback):
             loss_scale=1.0 if scaler is None else float(scaler.get_scale()),
         )
 
-    def _next(self, trainer: Trainer, module: SegmentationModule) -> Batch:
+    def _next(self, trainer: Trainer, module: TaskModule) -> Batch:
         assert self._batches is not None
         batch = trainer.strategy.batch_to_device(next(self._batches))
-        image, valid, mask = module.augment(batch["image"], batch["valid"], batch["mask"])
-        return {"image": image, "valid": valid, "mask": mask}
+        return module.changed(batch)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from lightning import Trainer
 
-    from rsmeta.training.module import SegmentationModule
+    from rsmeta.training.module import TaskModule
 
 
 class ScaleHistory(Callback):
@@ -36,13 +36,13 @@ class ScaleHistory(Callback):
         self.scales: list[list[float]] = []
         self.sites: list[str] = []
 
-    def on_train_start(self, trainer: Trainer, module: SegmentationModule) -> None:  # type: ignore[override]  # our module
+    def on_train_start(self, trainer: Trainer, module: TaskModule) -> None:  # type: ignore[override]  # our module
         """Note where the scales begin."""
         self.sites = list(scales_of(module.network.backbone))
         if not self.steps:
             self._note(trainer, module)
 
-    def on_train_batch_end(self, trainer: Trainer, module: SegmentationModule, *_: Any) -> None:  # type: ignore[override]  # our module
+    def on_train_batch_end(self, trainer: Trainer, module: TaskModule, *_: Any) -> None:  # type: ignore[override]  # our module
         """Note where the scales are, after an outer step was due."""
         step = trainer.global_step
         if step != self.steps[-1] and module.settings.meta.due(step):
@@ -61,7 +61,7 @@ class ScaleHistory(Callback):
         """Take the rows of a checkpoint."""
         self.steps, self.scales = list(state["steps"]), [list(row) for row in state["scales"]]
 
-    def _note(self, trainer: Trainer, module: SegmentationModule) -> None:
+    def _note(self, trainer: Trainer, module: TaskModule) -> None:
         scales = scales_of(module.network.backbone)
         self.steps.append(trainer.global_step)
         self.scales.append(list(scales.values()))

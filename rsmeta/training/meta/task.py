@@ -28,7 +28,7 @@ class OuterTask:
     Args:
         network: The network at its present weights.
         scales: Every ``rho``, once.
-        loss: What training minimises: (logits (B, K, H, W), target (B, H, W)) -> scalar.
+        loss: What training minimises: (logits (B, K, …), target (B, …)) -> scalar.
         inner: Training batches, as many as the strategy asked for.
         outer: The batches that the scales answer to; at least one.
         optimizer: The optimizer of the weights, to look ahead with; it must not be changed.
@@ -49,12 +49,12 @@ class OuterTask:
         """Return the loss of a batch.
 
         Args:
-            batch: ``image``, ``valid`` and ``mask``, augmented.
+            batch: ``image``, ``valid`` and ``target``, augmented.
             weights: Tensors, by name, that stand in for the network's own; none: its own.
         """
         inputs = (batch["image"], batch["valid"])
         logits = functional_call(self.network, dict(weights or {}), inputs)
-        loss: Tensor = self.loss(logits, batch["mask"])
+        loss: Tensor = self.loss(logits, batch["target"])
         return loss
 
     def gradient(

@@ -1,0 +1,218 @@
+"""Which images are read in an epoch, and how often each class.
+
+As for chips of scenes, draws come from a generator of their own, seeded by (seed, epoch), and
+processes that train together share them out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from rsmeta.data.images.resize import CropDraw
+from rsmeta.data.sampler import POWERS, progress, share_of_each, world
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rsmeta.config.data import SamplingName
+
+
+class ImageKey(NamedTuple):
+    """One image: its number, and the random part of it that is taken; none: as in validation."""
+
+    image: int
+    crop: CropDraw | None = None
+
+
+class ImageDraw:
+    """Draws images of a part by their classes.
+
+    Args:
+        labels: As in ``ImageSet``; numbers count as one class.
+        classes: Number of classes.
+        sampling: As in the settings.
+    """
+
+    #: Random numbers that one draw takes: the image, and four for the part of it.
+    numbers = 1 + len(CropDraw._fields)
+
+    def __init__(
+        self, labels: np.ndarray, classes: int, *, sampling: SamplingName = "instance"
+    ) -> None:
+        self.sampling = sampling
+        self._labels = labels
+        self._several = labels.ndim == 2
+        if not self._several and not np.issubdtype(labels.dtype, np.integer):
+            self._labels, classes = np.zeros(len(labels), np.int64), 1
+        self.counts = class_counts(self._labels, classes)
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def cumulative(self, chosen: np.ndarray | None = None) -> np.ndarray:
+        """Return the cumulative probability of the images, (N,), whatever the epoch.
+
+        Args:
+            chosen: Indices of the images that may be drawn; none: all.
+        """
+        return self._cumulative(POWERS[self.sampling], chosen)
+
+    def of_epoch(
+        self, rng: np.random.Generator, *, progress: float, length: int | None
+    ) -> np.ndarray:
+        """Return the images of one epoch, in the order in which they are read.
+
+        Args:
+            rng: Draws them.
+            progress: Share of the training that lies behind, from 0 to 1 in the last epoch.
+            length: Images in an epoch; none: as many as there are.
+        """
+        if self.sampling == "down":
+            return _rounds(self._as_many_as_the_rarest(rng), length, rng)
+        if self.sampling == "instance":
+            return _rounds(np.arange(len(self)), length, rng)
+        cumulative = self.cumulative()
+        if self.sampling == "progressive":
+            last = self._cumulative(0.0)
+            cumulative = (1 - progress) * cumulative + progress * last
+        places = rng.random(length or len(self))
+        hits = np.searchsorted(cumulative, places, side="right")
+        return np.minimum(hits, len(self) - 1)
+
+    def epoch_length(self, length: int | None) -> int:
+        """Return the number of images in an epoch, where the settings say ``length``."""
+        if self.sampling != "down":
+            return length or len(self)
+        present = self.counts[self.counts > 0]
+        most = int(present.min()) * len(present)
+        if self._several:  # an image of two classes is read once
+            most = len(self._as_many_as_the_rarest(np.random.default_rng(0)))
+        return length or most
+
+    def sample(self, rng: np.random.Generator, ratio: float, *, stratified: bool) -> np.ndarray:
+        """Return the indices of a share of the images.
+
+        Args:
+            rng: Draws them.
+            ratio: The share.
+            stratified: Draw that share of every class.
+        """
+        strata = strata_of(self._labels, self.counts) if stratified else np.zeros(len(self), int)
+        return share_of_each(strata, ratio, rng)
+
+    def key(self, cumulative: np.ndarray, draw: np.ndarray, *, first: int = 0) -> ImageKey:
+        """Return the image that random numbers in [0, 1) stand for, and the part of it."""
+        hit = min(int(np.searchsorted(cumulative, draw[0], side="right")), len(self) - 1)
+        return ImageKey(hit + first, CropDraw(*draw[1:].tolist()))
+
+    def _cumulative(self, power: float, chosen: np.ndarray | None = None) -> np.ndarray:
+        allowed = np.zeros(len(self)) if chosen is not None else np.ones(len(self))
+        if chosen is not None:
+            allowed[chosen] = 1.0
+        labels = self._labels
+        if self._several:
+            totals = (labels * allowed[:, np.newaxis]).sum(axis=0, dtype=np.float64)
+        else:
+            totals = np.bincount(labels, weights=allowed, minlength=len(self.counts))
+        share = np.where(totals > 0, np.maximum(totals, 1.0) ** (power - 1), 0.0)
+        weight = allowed * (labels @ share if self._several else share[labels])
+        return np.cumsum(weight / weight.sum())
+
+    def _as_many_as_the_rarest(self, rng: np.random.Generator) -> np.ndarray:
+        order = rng.permutation(len(self))
+        fewest = int(self.counts[self.counts > 0].min())
+        if self._several:
+            members = [order[self._labels[order, k] > 0] for k in range(len(self.counts))]
+            return np.unique(np.concatenate([one[:fewest] for one in members]))
+        by_class = order[np.argsort(self._labels[order], kind="stable")]
+        starts = np.cumsum(self.counts) - self.counts
+        rank = np.arange(len(self)) - starts[self._labels[by_class]]
+        kept: np.ndarray = by_class[rank < fewest]
+        return kept
+
+
+class RandomImageSampler(Sampler[ImageKey]):
+    """Images of an epoch with random parts of them, drawn anew each epoch.
+
+    Args:
+        draw: Says which images may be drawn, and how often.
+        length: Images in an epoch, over all processes; none: as many as there are.
+        seed: Seed of the draws.
+        epochs: Epochs of the whole training, for ``progressive``.
+    """
+
+    def __init__(
+        self, draw: ImageDraw, *, length: int | None = None, seed: int = 0, epochs: int = 1
+    ) -> None:
+        self._draw = draw
+        self._wanted = length
+        self._length = draw.epoch_length(length)
+        self._seed = seed
+        self._epochs = epochs
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the images of this epoch next; Lightning calls it."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        """Return how many images this process reads in an epoch."""
+        return self._length // world()[1]
+
+    def __iter__(self) -> Iterator[ImageKey]:
+        """Yield the images of the epoch that this process reads."""
+        rng = np.random.default_rng([self._seed, self._epoch])
+        done = progress(self._epoch, self._epochs)
+        images = self._draw.of_epoch(rng, progress=done, length=self._length)
+        crops = rng.random((self._length, len(CropDraw._fields)))
+        rank, size = world()
+        mine = slice(rank, len(self) * size, size)
+        for image, crop in zip(images[mine].tolist(), crops[mine].tolist(), strict=True):
+            yield ImageKey(image, CropDraw(*crop))
+
+
+class EveryImageSampler(Sampler[ImageKey]):
+    """Every image once, in order, shared out among processes.
+
+    Args:
+        count: Number of images.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __len__(self) -> int:
+        """Return how many images this process reads."""
+        return len(range(world()[0], self._count, world()[1]))
+
+    def __iter__(self) -> Iterator[ImageKey]:
+        """Yield the images that this process reads."""
+        rank, size = world()
+        return map(ImageKey, range(rank, self._count, size))
+
+
+def class_counts(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Return the images of each class, (K,) int64; an image of several counts for each."""
+    if labels.ndim == 2:
+        several: np.ndarray = (labels > 0).sum(axis=0)
+        return several.astype(np.int64)
+    return np.bincount(labels, minlength=classes).astype(np.int64)
+
+
+def strata_of(labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return a class for each image, (N,): its own, or the rarest of several."""
+    if labels.ndim == 1:
+        return labels
+    order = np.argsort(counts, kind="stable")
+    strata: np.ndarray = np.argmax(labels[:, order] > 0, axis=1)
+    return strata
+
+
+def _rounds(images: np.ndarray, length: int | None, rng: np.random.Generator) -> np.ndarray:
+    """Return the images in random order, again and again until there are enough."""
+    wanted = length or len(images)
+    rounds = -(-wanted // len(images))
+    return np.concatenate([rng.permutation(images) for _ in range(rounds)])[:wanted]

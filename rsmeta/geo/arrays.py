@@ -1,0 +1,313 @@
+"""xarray's arrays, and the Zarr and NetCDF files that hold such, in the form of a raster file."""
+
+from __future__ import annotations
+
+import itertools
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.enums import ColorInterp, MaskFlags
+
+from rsmeta.errors import MissingExtraError, SceneError, SceneUnreadableError, one_line
+from rsmeta.geo.grid import whole_pixels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import xarray as xr
+    from numpy.typing import NDArray
+    from rasterio.windows import Window
+
+#: How xarray opens files of these endings.
+ENGINES: dict[str, Literal["zarr", "h5netcdf"]] = {
+    ".zarr": "zarr", ".nc": "h5netcdf", ".nc4": "h5netcdf",
+}  # fmt: skip
+#: What it needs for that.
+_NEEDS = {"zarr": ("zarr",), "h5netcdf": ("h5netcdf", "h5py")}
+
+#: Coordinates along the bands that may hold their names, best first.
+_NAMES = ("common_name", "name", "band_name", "title")
+_FILL = ("_FillValue", "missing_value", "nodata")
+
+_held: dict[str, Any] = {}
+_numbers = itertools.count(1)
+
+
+def is_array_file(source: str | Path) -> bool:
+    """Return whether xarray, not GDAL, reads a file of this name."""
+    return Path(source).suffix.lower() in ENGINES
+
+
+@contextmanager
+def held(raster: Any, name: str = "") -> Iterator[str]:
+    """Give a raster in memory a source under which scenes find it, in this process."""
+    source = f"array://{next(_numbers)}/{name}"
+    _held[source] = raster
+    try:
+        yield source
+    finally:
+        del _held[source]
+
+
+def find_held(source: str) -> Any | None:
+    """Return the raster in memory of that source; none if there is none."""
+    return _held.get(source)
+
+
+class Part(NamedTuple):
+    """Bands that lie in one array.
+
+    Attributes:
+        array: (band, row, column); any names of dimensions.
+        names: Name of each band, where it has one.
+    """
+
+    array: xr.DataArray
+    names: tuple[str | None, ...]
+
+
+class ArrayRaster:
+    """Bands of arrays on one grid, with as much of rasterio's datasets as scenes ask for.
+
+    Args:
+        given: (row, column), (band, row, column), or a dataset of such; dimensions of length 1
+            are left out. Georeferenced as rioxarray has it.
+        name: What it is called in messages.
+
+    Raises:
+        SceneError: It is no raster: its dimensions, or its coordinates.
+    """
+
+    driver = "xarray"
+    subdatasets: tuple[str, ...] = ()
+
+    def __init__(self, given: xr.DataArray | xr.Dataset, name: str) -> None:
+        import rioxarray  # noqa: F401 - gives arrays their accessor ``rio``
+
+        self.name = name
+        self.parts = _parts(given, name)
+        first = self.parts[0].array
+        self.height, self.width = first.shape[1:]
+        self.transform = _transform(first, name)
+        self.crs = _crs(first) or _crs(given)
+        places = [(i, j) for i, part in enumerate(self.parts) for j in range(len(part.array))]
+        self._places = places
+        self.count = len(places)
+        self.descriptions = tuple(n for part in self.parts for n in part.names)
+        self.colorinterp = (ColorInterp.undefined,) * self.count
+        self.dtypes = tuple(str(self.parts[i].array.dtype) for i, _ in places)
+        self.scales = tuple(_of_band(self.parts[i].array, _SCALES, j, 1.0) for i, j in places)
+        self.offsets = tuple(_of_band(self.parts[i].array, _OFFSETS, j, 0.0) for i, j in places)
+        self.nodatavals = tuple(_fill(self.parts[i].array) for i, _ in places)
+        flags = (MaskFlags.all_valid, MaskFlags.nodata)
+        self.mask_flag_enums = tuple([flags[v is not None]] for v in self.nodatavals)
+        self.files = [name] if Path(name).is_file() else []
+        self._tags = _tags(given, first)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.height, self.width
+
+    def tags(self, bidx: int = 0, ns: str | None = None) -> dict[str, str]:
+        """Return the attributes, and the time, as text."""
+        return dict(self._tags) if not bidx and ns is None else {}
+
+    def read(self, indexes: Sequence[int], window: Window, out_dtype: str) -> NDArray[Any]:
+        """Return raw numbers of bands (from 1), (C, h, w)."""
+        row, col, height, width = whole_pixels(window)
+        result = np.empty((len(indexes), height, width), out_dtype)
+        wanted = [self._places[index - 1] for index in indexes]
+        for i, part in enumerate(self.parts):
+            bands = [(at, j) for at, (k, j) in enumerate(wanted) if k == i]
+            if not bands:
+                continue
+            lazy = part.array[[j for _, j in bands], row : row + height, col : col + width]
+            result[[at for at, _ in bands]] = _computed(lazy)
+        return result
+
+    def close(self) -> None:
+        """Let go of the arrays; their owner closes their files."""
+
+
+class PixelWindow:
+    """A piece of a raster in memory: what a block needs, with the bands of its scene.
+
+    Args:
+        pixels: (C, h, w), raw numbers.
+        row: Row of the scene that is its first.
+        col: Column likewise.
+    """
+
+    driver = "memory"
+
+    def __init__(self, pixels: NDArray[Any], row: int, col: int) -> None:
+        self._pixels = pixels
+        self._origin = row, col
+        self.mask_flag_enums = ([MaskFlags.all_valid],) * len(pixels)
+
+    def read(self, indexes: Sequence[int], window: Window, out_dtype: str) -> NDArray[Any]:
+        """Return raw numbers, (C, h, w)."""
+        row, col, height, width = whole_pixels(window)
+        row, col = row - self._origin[0], col - self._origin[1]
+        part = self._pixels[[i - 1 for i in indexes], row : row + height, col : col + width]
+        return part.astype(out_dtype, copy=False)
+
+
+def need_engine(source: str | Path, *more: str) -> Literal["zarr", "h5netcdf"]:
+    """Return how xarray opens a file.
+
+    Args:
+        source: The file.
+        more: Other packages that are needed.
+
+    Raises:
+        MissingExtraError: What is needed for that is not installed.
+    """
+    engine = ENGINES[Path(source).suffix.lower()]
+    for package in (*_NEEDS[engine], *more):
+        if find_spec(package) is None:
+            raise MissingExtraError(package, "arrays")
+    return engine
+
+
+def open_array_file(source: str) -> ArrayRaster:
+    """Open a Zarr store or a NetCDF file as a raster.
+
+    Raises:
+        MissingExtraError: What reads it is not installed.
+        SceneError: It holds no raster, or several.
+    """
+    import xarray as xr
+
+    engine = need_engine(source)
+    try:
+        # Raw numbers, as they are in any other file: scale and offset are attributes.
+        dataset = xr.open_dataset(
+            source, engine=engine, mask_and_scale=False, decode_coords="all", chunks=None
+        )
+    except Exception as error:  # each engine raises its own
+        raise SceneUnreadableError(source, one_line(error)) from error
+    return ArrayRaster(dataset, source)
+
+
+def _parts(given: Any, name: str) -> tuple[Part, ...]:
+    if hasattr(given, "data_vars"):
+        dims = {d for v in given.data_vars.values() for d in v.dims}
+        inner = [v for v in given.data_vars.values() if v.ndim >= 2 and v.dtype.kind in "iufb"]
+        if not inner:
+            found = ", ".join(map(str, dims)) or "none"
+            raise SceneError(f"{name} holds no raster (dimensions: {found}); check the path")
+        arrays = [_three_dims(variable, name) for variable in inner]
+        if len(arrays) > 1 and any(len(array) > 1 for array in arrays):
+            names = ", ".join(str(v.name) for v in inner)
+            raise SceneError(f"{name} holds several rasters ({names}); give one of them alone")
+    else:
+        arrays = [_three_dims(given, name)]
+    if len({array.shape[1:] for array in arrays}) > 1:
+        shapes = ", ".join(f"{a.name} {a.shape[1:]}" for a in arrays)
+        raise SceneError(f"the bands of {name} have different shapes ({shapes}); resample them")
+    return tuple(Part(array, _band_names(array)) for array in arrays)
+
+
+def _three_dims(array: Any, name: str) -> xr.DataArray:
+    """Return an array as (band, row, column)."""
+    from rioxarray.exceptions import MissingSpatialDimensionError
+
+    try:
+        x, y = array.rio.x_dim, array.rio.y_dim
+    except MissingSpatialDimensionError:
+        raise SceneError(
+            f"{name} has the dimensions {', '.join(map(str, array.dims))}, none of which are "
+            f"called x and y; rename them, or call array.rio.set_spatial_dims"
+        ) from None
+    others = [dim for dim in array.dims if dim not in (x, y)]
+    bands = [dim for dim in others if array.sizes[dim] > 1] or others[-1:]
+    if len(bands) > 1:
+        sizes = ", ".join(f"{dim} ({array.sizes[dim]})" for dim in bands)
+        raise SceneError(
+            f"{name} has the dimensions {sizes} besides x and y, and a scene has bands only; "
+            f"choose one of the others, e.g. array.isel({bands[0]}=0)"
+        )
+    array = array.isel({dim: 0 for dim in others if dim not in bands})
+    band = bands[0] if bands else "band"
+    if not bands:
+        array = array.expand_dims(band)
+    ordered: xr.DataArray = array.transpose(band, y, x)
+    return ordered
+
+
+def _band_names(array: xr.DataArray) -> tuple[str | None, ...]:
+    dim, count = array.dims[0], array.shape[0]
+    for coordinate in (dim, *_NAMES):
+        along = array.coords.get(coordinate)
+        if along is not None and along.dtype.kind in "UOT" and along.dims == (dim,):
+            return tuple(str(value) for value in along.values)
+    told = array.attrs.get("long_name")
+    if isinstance(told, tuple | list) and len(told) == count:
+        return tuple(str(value) for value in told)
+    if count > 1:
+        return (None,) * count
+    scalar = next((array.coords[n] for n in (dim, *_NAMES) if n in array.coords), None)
+    if scalar is not None and scalar.dtype.kind in "UOT":
+        return (str(scalar.values.item()),)
+    return (str(told or array.name) if told or array.name else None,)
+
+
+def _transform(array: xr.DataArray, name: str) -> Affine:
+    for dim in array.dims[1:]:
+        if dim in array.coords and array.sizes[dim] > 2:
+            steps = np.diff(np.asarray(array.coords[dim].values, dtype=np.float64))
+            if not np.allclose(steps, steps[0], rtol=1e-3, atol=0):
+                raise SceneError(
+                    f"the coordinates {dim} of {name} are not evenly spaced; a scene has a grid of "
+                    f"equal pixels: resample it first"
+                )
+    stored = array.rio.transform()
+    return Affine(*(float(value) for value in tuple(stored)[:6]))
+
+
+def _crs(array: Any) -> CRS | None:
+    crs = array.rio.crs
+    return None if crs is None else CRS.from_user_input(crs)
+
+
+_SCALES = ("scales", "scale_factor")
+_OFFSETS = ("offsets", "add_offset")
+
+
+def _of_band(array: xr.DataArray, keys: tuple[str, str], band: int, default: float) -> float:
+    several, one = (array.attrs.get(key) for key in keys)
+    if isinstance(several, tuple | list | np.ndarray) and len(several) == array.shape[0]:
+        return float(several[band])
+    return default if one is None else float(np.asarray(one).item())
+
+
+def _fill(array: xr.DataArray) -> float | None:
+    """Return the raw number without data; of decoded arrays NaN stands in its place."""
+    for key in _FILL:
+        value = array.attrs.get(key)
+        if value is not None:
+            return float(np.asarray(value).item())
+    return None
+
+
+def _tags(given: Any, first: xr.DataArray) -> dict[str, str]:
+    attributes = {**first.attrs, **given.attrs}
+    tags = {k: str(v) for k, v in attributes.items() if isinstance(v, str | int | float)}
+    time = first.coords.get("time")
+    if time is not None and time.size == 1 and time.dtype.kind == "M":
+        tags["ACQUISITIONDATETIME"] = str(time.values.reshape(()).astype("datetime64[s]"))
+    return tags
+
+
+def _computed(lazy: xr.DataArray) -> NDArray[Any]:
+    """Return the numbers of an array; the reader's own threads are enough of them."""
+    if lazy.chunks is None:
+        return np.asarray(lazy.values)
+    return np.asarray(lazy.data.compute(scheduler="synchronous"))

@@ -1,0 +1,149 @@
+"""What makes a picture of a map readable: legend, scale bar, north arrow."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.patheffects import withStroke
+from pyproj import CRS, Geod, Transformer
+
+from rsmeta.geo.grid import apply
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+
+    from rsmeta.geo.grid import Grid
+
+# More classes than this get no line of their own in a legend.
+_MOST_LINES = 40
+# Share of the picture's width that a scale bar takes at most.
+_BAR_SHARE = 0.3
+_OUTLINE = [withStroke(linewidth=2.5, foreground="white")]
+
+
+def class_legend(
+    figure: Figure | SubFigure, classes: Sequence[tuple[str, str]], *, columns: int
+) -> None:
+    """List classes, name and colour as ``#rrggbb``, below a picture."""
+    handles = [
+        Patch(facecolor=colour, edgecolor="0.6", label=name)
+        for name, colour in classes[:_MOST_LINES]
+    ]
+    if len(classes) > _MOST_LINES:
+        rest = len(classes) - _MOST_LINES
+        handles.append(Patch(facecolor="none", edgecolor="none", label=f"and {rest} more"))
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=max(1, min(columns, len(handles))),
+        frameon=False, fontsize="small",
+    )  # fmt: skip
+
+
+def ramp_legend(
+    figure: Figure, axis: Axes, ramp: str, ends: tuple[float, float], label: str
+) -> None:
+    """Draw the colours of numbers below a picture."""
+    shown = ScalarMappable(Normalize(*ends), ramp)
+    figure.colorbar(shown, ax=axis, orientation="horizontal", label=label, shrink=0.8, aspect=30)
+
+
+def place_marks(axis: Axes, grid: Grid) -> None:
+    """Draw a scale bar and a north arrow over a picture of a whole grid; none without a CRS.
+
+    Args:
+        axis: Shows the grid's pixels, with limits in its pixels.
+        grid: Where they lie.
+    """
+    if grid.crs is None:
+        return
+    centre = _lonlat(grid, grid.width_px / 2, grid.height_px / 2)
+    if not all(map(math.isfinite, centre)):
+        return
+    _scale_bar(axis, grid)
+    _north_arrow(axis, grid)
+
+
+def _lonlat(grid: Grid, col: float, row: float) -> tuple[float, float]:
+    to_degrees = Transformer.from_crs(grid.crs, "EPSG:4326", always_xy=True)
+    lon, lat = to_degrees.transform(*apply(grid.transform, col, row))
+    return float(lon), float(lat)
+
+
+def round_length(largest_m: float) -> float:
+    """Return the largest of 1, 2 and 5 times a power of ten that is not above a length."""
+    power: float = 10.0 ** math.floor(math.log10(largest_m))
+    return max(step * power for step in (1, 2, 5) if step * power <= largest_m * (1 + 1e-9))
+
+
+def ground_width_m(grid: Grid) -> float:
+    """Return how far apart the ends of the middle row are on the ellipsoid."""
+    middle = grid.height_px / 2
+    steps = [_lonlat(grid, grid.width_px * i / 8, middle) for i in range(9)]
+    lons, lats = zip(*steps, strict=True)
+    return float(_geod(grid).line_length(lons, lats))
+
+
+def _geod(grid: Grid) -> Geod:
+    crs = None if grid.crs is None else CRS.from_wkt(grid.crs.to_wkt())
+    return (crs and crs.get_geod()) or Geod(ellps="WGS84")
+
+
+def _scale_bar(axis: Axes, grid: Grid) -> None:
+    width_m = ground_width_m(grid)
+    if width_m <= 0:
+        return
+    length_m = round_length(width_m * _BAR_SHARE)
+    share = length_m / width_m
+    label = f"{length_m / 1000:g} km" if length_m >= 1000 else f"{length_m:g} m"
+    left, bottom, height = 0.03, 0.03, 0.012
+    for i, colour in enumerate(("black", "white")):
+        axis.add_patch(
+            Rectangle(
+                (left + i * share / 2, bottom), share / 2, height, transform=axis.transAxes,
+                facecolor=colour, edgecolor="black", linewidth=0.8, zorder=5,
+            )
+        )  # fmt: skip
+    axis.text(
+        left + share / 2, bottom + height + 0.008, label, transform=axis.transAxes, ha="center",
+        va="bottom", fontsize="small", path_effects=_OUTLINE, zorder=5,
+    )  # fmt: skip
+
+
+def north_deg(grid: Grid) -> float:
+    """Return the direction of true north at the centre, in degrees clockwise from up.
+
+    It differs from 0 where the grid is turned, and by the convergence of the meridians.
+    """
+    col, row = grid.width_px / 2, grid.height_px / 2
+    lon, lat = _lonlat(grid, col, row)
+    from_degrees = Transformer.from_crs("EPSG:4326", grid.crs, always_xy=True)
+    step = 1e-4 if lat < 89 else -1e-4
+    x, y = from_degrees.transform(lon, lat + step)
+    to_col, to_row = apply(~grid.transform, x, y)
+    turned = math.degrees(math.atan2(to_col - col, row - to_row))
+    return turned if step > 0 else turned + 180
+
+
+def _north_arrow(axis: Axes, grid: Grid) -> None:
+    angle = math.radians(north_deg(grid))
+    head, length = (0.93, 0.88), 28.0  # share of the axes; points
+    across, up = math.sin(angle), math.cos(angle)
+    axis.annotate(
+        "", xy=head, xycoords="axes fraction", xytext=(-length * across, -length * up),
+        textcoords="offset points", zorder=5,
+        arrowprops={
+            "arrowstyle": "-|>,head_width=0.4,head_length=0.8", "color": "black", "lw": 1.8,
+            "path_effects": _OUTLINE, "shrinkA": 0, "shrinkB": 0,
+        },
+    )  # fmt: skip
+    axis.annotate(
+        "N", xy=head, xycoords="axes fraction", xytext=(8 * across, 8 * up), va="center",
+        textcoords="offset points", ha="center", fontweight="bold", path_effects=_OUTLINE,
+        zorder=5,
+    )  # fmt: skip

@@ -1,0 +1,277 @@
+"""Writes the rasters that mapping a scene gives, block by block."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rasterio.windows import Window
+
+from rsmeta.errors import OutputError
+from rsmeta.geo.areas import row_areas_m2
+from rsmeta.geo.journal import Journal, check_same
+from rsmeta.geo.writer import RasterWriter, partial_folder
+from rsmeta.gis.cog import publish_cog
+from rsmeta.gis.look import SHARE_NODATA, SHARE_STEP, kinds_of
+from rsmeta.gis.pam import pam_text
+from rsmeta.gis.products import Beside
+from rsmeta.gis.styles import qml_text, sld_text
+from rsmeta.gis.tally import Statistics, Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from rsmeta.geo.grid import Grid
+    from rsmeta.gis.look import Kind, Look
+    from rsmeta.gis.products import Products
+    from rsmeta.heads.output import OutputSpec
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A raster that is complete and has not its name yet.
+
+    Attributes:
+        kind: What it is like.
+        path: The name that it will have.
+        hidden: Where it is until then.
+    """
+
+    kind: Kind
+    path: Path
+    hidden: Path
+
+
+class ProductWriter:
+    """Writes the products of one scene block by block; used inside ``writing``.
+
+    Attributes:
+        finished: Blocks that need not be computed, in this run or an earlier one.
+    """
+
+    def __init__(
+        self,
+        look: Look,
+        grid: Grid,
+        journal: Journal,
+        writers: Mapping[str, RasterWriter],
+    ) -> None:
+        self._output = look.output
+        self._look = look
+        self._kinds = kinds_of(grid, look)
+        self._grid = grid
+        self._journal = journal
+        self._writers = writers
+        self.finished: dict[Window, Tally] = {}
+        for entry in journal.entries:
+            window = Window(*entry["window"])
+            if entry["empty"] or all(writer.has(window) for writer in writers.values()):
+                self.finished[window] = Tally.from_json(entry["tally"])
+
+    @property
+    def tally(self) -> Tally:
+        """What all finished blocks came to."""
+        none = (0,) * len(self._output.values)
+        areas = None if self._grid.crs is None else (0.0,) * len(none)
+        return sum(self.finished.values(), Tally(none, areas))
+
+    def write(
+        self,
+        scores: np.ndarray | None,
+        valid: np.ndarray | None,
+        window: Window,
+        *,
+        tiles: int,
+        skipped: int,
+    ) -> None:
+        """Write one block into every raster, and then note it as finished.
+
+        Args:
+            scores: Probabilities, (K, h, w), or numbers, (1, h, w), float32; none where nothing
+                is valid.
+            valid: (h, w) bool, elsewhere nodata is written; none likewise.
+            window: Place of the block in the rasters.
+            tiles: How many went through the network for it.
+            skipped: How many had no valid pixel.
+
+        Raises:
+            OutputError: The disk does not take it.
+        """
+        computed = None
+        if scores is not None and valid is not None:
+            best = None if self._output.continuous else largest(scores)
+            computed = scores, best, valid
+            for name, writer in self._writers.items():
+                writer.write(self._array(name, *computed), window)
+        tally = replace(self._tally(computed, window), tiles=tiles, skipped=skipped)
+        place = (window.col_off, window.row_off, window.width, window.height)
+        entry = {"window": place, "empty": scores is None, "tally": tally.as_json()}
+        try:
+            self._journal.add(entry)
+        except OSError as error:
+            raise OutputError(f"cannot write in {self._journal.path.parent} ({error})") from error
+        self.finished[window] = tally
+
+    def _array(
+        self, name: str, scores: np.ndarray, best: np.ndarray | None, valid: np.ndarray
+    ) -> np.ndarray:
+        """Return what a raster gets, (bands, h, w) in its type."""
+        if name == "map":
+            return map_values(self._output, scores, valid, best)
+        shares = _SHARES[name](scores)
+        if self._look.shares == "uint8":
+            steps = np.rint(np.clip(shares, 0, 1) / SHARE_STEP)
+            return np.where(valid, steps, SHARE_NODATA).astype(np.uint8)
+        return np.where(valid, shares, np.float32(np.nan))
+
+    def _tally(
+        self, computed: tuple[np.ndarray, np.ndarray | None, np.ndarray] | None, window: Window
+    ) -> Tally:
+        """Count what was computed: scores, index of the largest, and what of it is valid."""
+        classes = len(self._output.values)
+        counts = np.zeros((int(window.height), classes), dtype=np.int64)
+        numbers = Statistics()
+        if computed is not None:
+            scores, best, valid = computed
+            if best is None:
+                numbers = Statistics.of(scores[0][valid])
+            else:
+                rows = np.broadcast_to(np.arange(len(valid))[:, None], valid.shape)
+                places = rows[valid] * classes + best[valid]
+                counts = np.bincount(places, minlength=counts.size).reshape(counts.shape)
+        areas = row_areas_m2(self._grid.crop(window))
+        areas_m2 = None if areas is None else tuple((areas @ counts).tolist())
+        return Tally(tuple(counts.sum(0).tolist()), areas_m2, numbers=numbers)
+
+    def complete(self) -> dict[str, Finished]:
+        """Make the rasters and what belongs beside them, none of it under its name yet.
+
+        Raises:
+            OutputError: The disk does not take it.
+        """
+        made = {}
+        for name, writer in self._writers.items():
+            kind = self._kinds[name]
+            made[name] = Finished(kind, writer.path, writer.complete())
+            beside = Beside(writer.path)
+            texts = {
+                beside.pam: pam_text(kind, self.tally),
+                beside.qml: qml_text(kind, self.tally),
+                beside.sld: sld_text(kind, self.tally),
+            }
+            for path, text in texts.items():
+                if text is not None:
+                    with writer.beside(path) as hidden:
+                        hidden.write_text(text, encoding="utf-8")
+        return made
+
+    def beside(self, path: Path) -> AbstractContextManager[Path]:
+        """Give a hidden file to write, which gets its name just before the map gets its own.
+
+        Raises:
+            OutputError: It cannot be written, now or later.
+        """
+        return self._writers["map"].beside(path)
+
+
+def map_values(
+    output: OutputSpec, scores: np.ndarray, valid: np.ndarray, best: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the values of a map, (1, h, w).
+
+    Args:
+        output: What they mean.
+        scores: Probabilities, (K, h, w), or numbers, (1, h, w).
+        valid: (h, w) bool, elsewhere is nodata.
+        best: Index of the largest probability, (h, w), if it is known.
+    """
+    if output.continuous:
+        return np.where(valid, scores, np.float64(output.nodata)).astype(output.dtype)
+    values = np.array(output.values, dtype=output.dtype)
+    chosen = values[largest(scores) if best is None else best]
+    return np.where(valid, chosen, np.array(output.nodata, output.dtype))[None]
+
+
+def largest(scores: np.ndarray) -> np.ndarray:
+    """Return the index of the largest of (K, h, w) scores, (h, w); the first of equals.
+
+    The same as ``argmax``, which takes several times as long along the first axis.
+    """
+    best = np.zeros(scores.shape[1:], dtype=np.uint8 if len(scores) <= 256 else np.uint16)
+    top = scores[0].copy()
+    for index, score in enumerate(scores[1:], 1):
+        larger = score > top
+        best[larger] = index
+        np.copyto(top, score, where=larger)
+    return best
+
+
+def _entropy(scores: np.ndarray) -> np.ndarray:
+    """Return the entropy of (K, h, w) probabilities as a share of the largest, (1, h, w)."""
+    total = np.zeros(scores.shape[1:], dtype=np.float32)
+    for share in scores:  # a class at a time: memory is set by the block
+        total -= share * np.log(share, out=np.zeros_like(share), where=share > 0)
+    share_of_largest: np.ndarray = np.clip(total / np.float32(np.log(len(scores))), 0, 1)
+    return share_of_largest[None]
+
+
+#: What rasters of shares hold, (bands, h, w), of probabilities (K, h, w).
+_SHARES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "probabilities": lambda scores: scores,
+    "confidence": lambda scores: scores.max(axis=0)[None],
+    "entropy": _entropy,
+}
+
+
+def journal_file(products: Products) -> Path:
+    """Return where finished blocks are noted while a map is not complete."""
+    return partial_folder(products.map) / "journal"
+
+
+@contextlib.contextmanager
+def writing(
+    products: Products,
+    grid: Grid,
+    look: Look,
+    *,
+    begun_with: Mapping[str, Any],
+    overwrite: bool = False,
+    resume: bool = False,
+) -> Iterator[ProductWriter]:
+    """Open the rasters of one scene, to be made complete before they are left.
+
+    At a clean end each gets its name; the map is the last.
+
+    Args:
+        products: Which files.
+        grid: Their grid.
+        look: What they hold and how they are drawn.
+        begun_with: What determines the pixels, under names that a user understands.
+        overwrite: Replace files that exist.
+        resume: Go on where an earlier call was interrupted.
+
+    Raises:
+        OutputError: A file cannot be written, or was begun with something else.
+    """
+    kinds = kinds_of(grid, look)
+    with contextlib.ExitStack() as stack:
+        writers = {
+            name: stack.enter_context(
+                RasterWriter(
+                    products.files[name], kind.raster,
+                    publish=partial(publish_cog, overviews=kind.overviews),
+                    overwrite=overwrite, resume=resume,
+                )
+            )
+            for name, kind in kinds.items()
+            if name in products.files
+        }  # fmt: skip
+        file = journal_file(products)
+        check_same(file, begun_with, products.map)
+        with Journal(file, begun_with) as journal:
+            yield ProductWriter(look, grid, journal, writers)

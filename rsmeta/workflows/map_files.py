@@ -1,0 +1,74 @@
+"""What a map carries and what comes with it, besides the rasters: tags, picture, STAC item."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import rsmeta
+from rsmeta.bundle import MODEL_ITEM_FILE
+from rsmeta.geo.sources import scene_stem
+from rsmeta.gis.stac import Asset, Origin, item_text, raster_asset
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from rsmeta.bundle import BundleRecord
+    from rsmeta.geo.scene import Scene
+    from rsmeta.gis.rasters import Finished, ProductWriter
+    from rsmeta.workflows.scene_map import Job
+
+MODEL_TAG = "RSMETA_MODEL_SHA256"
+
+
+def tags_of(scene: Scene, record: BundleRecord, made: datetime) -> dict[str, str]:
+    """Return the metadata that every raster carries: model, source, software, times."""
+    tags = {
+        "TIFFTAG_SOFTWARE": f"rsmeta {rsmeta.__version__}",
+        "TIFFTAG_DATETIME": made.strftime("%Y:%m:%d %H:%M:%S"),
+        MODEL_TAG: record.weights_sha256,
+        "RSMETA_SOURCE": Path(scene.name).name,
+    }
+    if scene.acquired is not None:
+        tags["ACQUISITIONDATETIME"] = scene.acquired.isoformat()
+    return tags
+
+
+def write_rest(job: Job, writer: ProductWriter, made: datetime) -> None:
+    """Make the rasters complete, and all that is made from them; nothing has its name yet.
+
+    Raises:
+        OutputError: The disk does not take it.
+    """
+    rasters = writer.complete()
+    assets = {
+        name: raster_asset(name, raster, writer.tally, job.grid) for name, raster in rasters.items()
+    }
+    if job.products.quicklook is not None:
+        assets["thumbnail"] = _picture(job, writer, rasters, job.products.quicklook)
+    if job.products.stac is not None:  # last: it holds the checksums of all the others
+        with writer.beside(job.products.stac) as hidden:
+            text = item_text(job.products.stac, assets, job.grid, _origin(job, made))
+            hidden.write_text(text, encoding="utf-8")
+
+
+def _picture(job: Job, writer: ProductWriter, rasters: Mapping[str, Finished], path: Path) -> Asset:
+    from rsmeta.gis.quicklook import map_picture  # so late because matplotlib takes its time
+
+    with writer.beside(path) as hidden:
+        map_picture(hidden, rasters["map"], writer.tally, title=scene_stem(job.scene.name))
+    return Asset(path, hidden, "image/png", ["thumbnail"], "The map with its legend", {})
+
+
+def _origin(job: Job, made: datetime) -> Origin:
+    item = None if job.bundle is None else job.bundle / MODEL_ITEM_FILE
+    return Origin(
+        scene=job.scene.name,
+        acquired=job.scene.acquired,
+        made=made,
+        model=job.record.backbone.name,
+        model_sha256=job.record.weights_sha256,
+        model_item=item if item is not None and item.is_file() else None,
+        version=rsmeta.__version__,
+    )

@@ -1,0 +1,134 @@
+"""Numbers per pixel: trained, evaluated and recorded through the command line."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import yaml
+from affine import Affine
+
+from rsmeta.bundle import load_bundle
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import MakeScene
+    from tests.integration.conftest import Rsmeta, RunToEnd
+
+#: Biomass follows the second band: 100 t/ha and more where it is bright.
+CONFIG = """\
+task: regression
+data:
+  scenes: [west.tif, east.tif]
+  labels: "{stem}_biomass.tif"
+  target: {name: biomass, unit: t/ha, scale: 0.1}
+  chip_px: 32
+  chips_per_epoch: 48
+  batch_size: 4
+  split: {test: 0.2}
+model: {options: {img_size: 32, patch_size: 8, embed_dim: 32, depth: 2, num_heads: 2}}
+tuner: full
+trainer: {max_epochs: 4, accelerator: cpu, optimizer: {lr: 0.005}}
+"""
+
+
+@pytest.fixture(scope="module")
+def biomass(
+    tmp_path_factory: pytest.TempPathFactory, make_scene: MakeScene, run_to_end: RunToEnd
+) -> Path:
+    """Train on two scenes, once; return the folder with ``data``, ``config.yaml`` and ``run``."""
+    folder = tmp_path_factory.mktemp("biomass")
+    rng = np.random.default_rng(0)
+    row, col = np.mgrid[:96, :96]
+    for name, left in (("west", 500_000.0), ("east", 502_000.0)):
+        place = Affine(10.0, 0.0, left, 0.0, -10.0, 5_150_000.0)
+        growth = 0.5 + 0.5 * np.sin(row / 9) * np.cos(col / 13)
+        image = rng.normal(1000 + np.stack([0 * growth, 900 * growth]), 30).astype(np.uint16)
+        image[:, :6, :9] = 0
+        tenths = (1000 + 1500 * growth).astype(np.int16)
+        tenths[50:60, :30] = -9999
+        make_scene(folder / f"data/{name}.tif", image, descriptions=("red", "nir"), transform=place,
+                   nodata=0)  # fmt: skip
+        make_scene(folder / f"data/{name}_biomass.tif", tenths, transform=place, nodata=-9999)
+    (folder / "config.yaml").write_text(CONFIG, encoding="utf-8")
+    root = f"data.root={folder / 'data'}"
+    run_to_end("train", folder / "config.yaml", root, "--output", folder / "run")
+    return folder
+
+
+def test_a_model_of_numbers_is_in_the_labels_unit(biomass: Path) -> None:
+    metrics = json.loads((biomass / "run/metrics.json").read_text())
+    assert metrics["target"]["name"] == "biomass"
+    assert 100 < metrics["target"]["mean"] < 250
+    assert metrics["test"]["rmse"] < 0.6 * metrics["target"]["std"]
+    assert metrics["test"]["r2"] > 0.5
+    assert (biomass / "run/plots/chips.png").exists()
+    assert not (biomass / "run/plots/confusion.png").exists()
+    record = yaml.safe_load((biomass / "run/bundle/bundle.yaml").read_text())
+    assert (record["task"], record["per"], record["target"]["unit"]) == (
+        "regression", "pixel", "t/ha",
+    )  # fmt: skip
+    output = load_bundle(biomass / "run/bundle").record.output
+    assert (output.dtype, output.unit, output.name) == ("float32", "t/ha", "biomass")
+    assert np.isnan(output.nodata or 0)
+
+
+def test_evaluating_the_bundle_gives_the_run_s_numbers(biomass: Path, rsmeta: Rsmeta) -> None:
+    words = ("evaluate", "--model", biomass / "run/bundle", biomass / "config.yaml",
+             f"data.root={biomass / 'data'}", "--json")  # fmt: skip
+    metrics = json.loads((biomass / "run/metrics.json").read_text())
+    for part in ("test", "validation"):
+        ended = rsmeta("--quiet", *words, "--split", part)
+        assert ended.status == 0, ended.err
+        assert json.loads(ended.out)["rmse"] == pytest.approx(metrics[part]["rmse"], rel=1e-4)
+    assert json.loads(rsmeta("--quiet", *words, "--split", "train").out)["count"] > 5000
+    shown = rsmeta("--quiet", *words[:-1]).out
+    assert shown.startswith("biomass: RMSE")
+    assert "t/ha" in shown
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (("task=segmentation",), "wants classes"),
+        (("data.target=null", "data.classes=[a, b]"), "wants a quantity to estimate"),
+        (("data.classes=[a, b]",), "both classes and a target"),
+        (("loss=ce",), "unknown regression loss 'ce'; known: huber, mae, mse"),
+        (("data.target.scale=0",), "scale"),
+        (("model.head.init=class_mean",), "model.head.init"),
+    ],
+)
+def test_settings_that_do_not_fit(
+    biomass: Path, rsmeta: Rsmeta, overrides: tuple[str, ...], says: str
+) -> None:
+    ended = rsmeta("train", biomass / "config.yaml", f"data.root={biomass / 'data'}", *overrides,
+                   "--output", biomass / "never")  # fmt: skip
+    assert ended.status == 1
+    assert says in ended.complaint
+
+
+def test_labels_that_are_all_equal(biomass: Path, rsmeta: Rsmeta, make_scene: MakeScene,
+                                   tmp_path: Path) -> None:  # fmt: skip
+    make_scene(tmp_path / "west.tif", np.full((2, 64, 64), 7, np.uint16),
+               descriptions=("red", "nir"))  # fmt: skip
+    make_scene(tmp_path / "west_biomass.tif", np.full((64, 64), 50, np.int16))
+    ended = rsmeta("train", biomass / "config.yaml", f"data.root={tmp_path}",
+                   "data.scenes=[west.tif]", "data.split={validation: 0, test: null}",
+                   "--output", tmp_path / "run")  # fmt: skip
+    assert ended.status == 1
+    assert "training labels are 5; there is nothing to learn" in ended.complaint
+
+
+@pytest.mark.parametrize("loss", ["mae", "huber", "[{name: mse}, {name: mae, weight: 0.5}]"])
+def test_other_losses_and_learned_scales(
+    biomass: Path, rsmeta: Rsmeta, tmp_path: Path, loss: str
+) -> None:
+    ended = rsmeta("--quiet", "train", biomass / "config.yaml", f"data.root={biomass / 'data'}",
+                   f"loss={loss}", "tuner=lora", "meta.strategy=first_order",
+                   "meta.every_n_steps=2", "trainer.max_epochs=1", "data.chips_per_epoch=16",
+                   "--output", tmp_path / "run")  # fmt: skip
+    assert ended.status == 0, ended.err
+    assert len((tmp_path / "run/gamma_history.csv").read_text().splitlines()) > 2
