@@ -27,7 +27,7 @@ from rsmeta.metrics import SegmentationMetrics
 from rsmeta.models.build import build_network
 from rsmeta.training import fit as fitting
 from rsmeta.training.meta import MetaStep
-from rsmeta.training.module import SegmentationModule
+from rsmeta.training.module import TaskModule
 
 if TYPE_CHECKING:
     from lightning import Trainer
@@ -40,7 +40,7 @@ class Clock(MetaStep):
 
     seconds: list[float] = []  # noqa: RUF012 of the run under way, read when it is over
 
-    def step(self, trainer: Trainer, module: SegmentationModule) -> None:
+    def step(self, trainer: Trainer, module: TaskModule) -> None:
         """Take an outer step."""
         started = time.process_time()
         super().step(trainer, module)
@@ -73,7 +73,7 @@ def share(data: Path, backbone: str, strategy: str, steps: int) -> tuple[float, 
     ]  # fmt: skip
     settings = load_settings(task.config, given)
     seed_everything(0, workers=True, verbose=False)
-    source = SceneDataModule(settings.data, seed=0, meta=settings.meta)
+    source = SceneDataModule(settings.scenes, seed=0, meta=settings.meta)
     mean, std = source.statistics
     names = [spec.name for spec in settings.data.classes]
     network = build_network(
@@ -81,7 +81,7 @@ def share(data: Path, backbone: str, strategy: str, steps: int) -> tuple[float, 
         std=std, meta=settings.meta,
     )  # fmt: skip
     loss = build_loss(settings.loss, source.class_counts)
-    module = SegmentationModule(network, loss, SegmentationMetrics(names), settings)
+    module = TaskModule(network, loss, SegmentationMetrics(names), settings)
     whole = Whole(settings.meta.every_n_steps)
     Clock.seconds.clear()
     fitting.MetaStep = Clock  # type: ignore[misc]

@@ -18,15 +18,18 @@ from transfer import COMMON, Task
 from rsmeta.config import load_settings
 from rsmeta.data import datamodule
 from rsmeta.data.chips import ChipDataset
+from rsmeta.data.images.chips import ChipImages
 from rsmeta.losses import build_loss
-from rsmeta.metrics import SegmentationMetrics
 from rsmeta.models.build import build_network
+from rsmeta.tasks import task_of
 from rsmeta.training.fit import evaluate_part, fit
-from rsmeta.training.module import SegmentationModule
+from rsmeta.training.module import TaskModule
 
 if TYPE_CHECKING:
     from rsmeta.config import Settings
+    from rsmeta.data.images.image_set import Pixels
     from rsmeta.data.sampler import ChipKey
+    from rsmeta.tasks.base import TrainingData
 
 
 class MemoryChips(ChipDataset):
@@ -49,6 +52,17 @@ class MemoryChips(ChipDataset):
         }
 
 
+def _read_once(self: ChipImages, index: int) -> Pixels:
+    """Read a chip of a whole-image task, or return what was read before."""
+    kept = self.__dict__.setdefault("_kept", {})
+    key = tuple(self.places[index].tolist())
+    if key not in kept:
+        kept[key] = _READ(self, index)
+    return kept[key]  # type: ignore[no-any-return]
+
+
+_READ = ChipImages.read
+ChipImages.read = _read_once  # type: ignore[method-assign]
 datamodule.ChipDataset = MemoryChips  # type: ignore[misc]
 
 
@@ -64,7 +78,7 @@ def quick_run(task: Task, seed: int, steps: int, *overrides: str) -> dict[str, A
     given = [*task.overrides, *COMMON, f"trainer.max_steps={steps}", f"seed={seed}", *overrides]
     settings = load_settings(task.config, given)
     seed_everything(seed, workers=True, verbose=False)
-    data = datamodule.SceneDataModule(settings.data, seed=seed, meta=settings.meta)
+    data = task_of(settings).data(settings, meta=settings.meta)
     module = _module(settings, data)
     with tempfile.TemporaryDirectory() as folder:
         started = time.process_time()
@@ -72,15 +86,15 @@ def quick_run(task: Task, seed: int, steps: int, *overrides: str) -> dict[str, A
         seconds = time.process_time() - started
         course = _course(Path(folder) / "gamma_history.csv")
     test = evaluate_part(module, data, part="test").as_dict()
-    names = [spec.name for spec in settings.data.classes]
+    counted = "images" if "images" in test else "pixels"
     return {
         "accuracy": test["accuracy"],
         "classes": {
-            name: {"recall": one["recall"], "f1": one["f1"]}
+            name: {"recall": one.get("recall", one.get("accuracy")), "f1": one["f1"]}
             for name, one in test["classes"].items()
-            if one["pixels"]
+            if one[counted]
         },
-        "counts": dict(zip(names, map(int, data.class_counts), strict=True)),
+        "counts": task_of(settings).label_table(data)["class_counts"],
         "learned": sum(p.numel() for p in module.network.trainable_parameters()),
         "seconds": round(seconds, 3),
         "scales": course[-1] if course else {},
@@ -88,15 +102,14 @@ def quick_run(task: Task, seed: int, steps: int, *overrides: str) -> dict[str, A
     }
 
 
-def _module(settings: Settings, data: datamodule.SceneDataModule) -> SegmentationModule:
-    mean, std = data.statistics
-    names = [spec.name for spec in settings.data.classes]
+def _module(settings: Settings, data: TrainingData) -> TaskModule:
+    task, (mean, std) = task_of(settings), data.statistics
     network = build_network(
-        settings.model, settings.tuner, bands=data.bands, classes=len(names), mean=mean, std=std,
-        meta=settings.meta,
+        settings.model, settings.tuner, bands=data.bands, classes=task.outputs(data), mean=mean,
+        std=std, meta=settings.meta, per_pixel=task.per_pixel,
     )  # fmt: skip
-    loss = build_loss(settings.loss, data.class_counts)
-    return SegmentationModule(network, loss, SegmentationMetrics(names), settings)
+    loss = build_loss(settings.loss, task.loss_statistics(data), task.losses)
+    return TaskModule(network, loss, task.metrics(data), settings)
 
 
 def _course(path: Path) -> list[dict[str, float]]:
