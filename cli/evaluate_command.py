@@ -25,6 +25,18 @@ _FILE = click.Path(path_type=Path)
     show_default=True,
     help="Part of CONFIG's data to compare with.",
 )
+@click.option(
+    "--augment",
+    type=click.Choice(["none", "flips", "all", "five_crop", "ten_crop", "random"]),
+    default="none",
+    show_default=True,
+    help="Views to average: mirrored, turned too; of whole images also parts of them.",
+)
+@click.option(
+    "--zero-shot",
+    is_flag=True,
+    help="Without a bundle: let CLIP, the backbone of CONFIG, tell the classes by their names.",
+)
 @click.option("--map", "map_", type=_FILE, help="Map to compare with --reference.")
 @click.option("--reference", type=_FILE, help="Label raster, polygons or points, in any CRS.")
 @click.option("--class-column", help="Column of the reference polygons or points.")
@@ -42,6 +54,7 @@ def command(config: Path | None, overrides: tuple[str, ...], **given: Any) -> No
 
     \b
         rsmeta evaluate --model RUN/bundle CONFIG.yaml [KEY=VALUE ...] [--split PART]
+        rsmeta evaluate --zero-shot CONFIG.yaml [KEY=VALUE ...] [--split PART]
         rsmeta evaluate --map MAP.tif --reference LABELS [--class-column NAME]
         rsmeta evaluate --map MAP.tif --draw-sample N --output POINTS.gpkg
 
@@ -53,21 +66,12 @@ def command(config: Path | None, overrides: tuple[str, ...], **given: Any) -> No
         _draw(given)
         return
     from rsmeta.geo.writer import check_output
-    from rsmeta.workflows.evaluate import evaluate, evaluate_map
     from rsmeta.workflows.run_folder import write_text
 
     output = given["output"]
     if output is not None:
         check_output(output, overwrite=given["overwrite"])
-    if mode == "model":
-        assert config is not None
-        numbers = evaluate(given["model"], config, overrides, split=given["split"]).as_dict()
-    else:
-        result = evaluate_map(
-            given["map_"], given["reference"],
-            class_column=given["class_column"], ignore=given["ignore"],
-        )  # fmt: skip
-        numbers = result.as_dict()
+    numbers = _compare(mode, config, overrides, given)
     if output is not None:
         write_text(output, json.dumps(numbers, indent=2, ensure_ascii=False) + "\n")
     if given["as_json"]:
@@ -82,22 +86,43 @@ def _mode(config: Path | None, given: dict[str, Any]) -> str:
     """Return what is asked for; anything but one thing is wrong usage."""
     asked = {
         "model": given["model"] is not None and config is not None,
+        "words": given["zero_shot"] and config is not None and given["model"] is None,
         "map": given["map_"] is not None and given["reference"] is not None,
         "sample": given["map_"] is not None and given["draw_sample"] is not None,
     }
     chosen = [mode for mode, is_asked in asked.items() if is_asked]
     if len(chosen) != 1:
         raise click.UsageError(
-            "give --model BUNDLE CONFIG, or --map MAP --reference LABELS, or --map MAP "
-            "--draw-sample N"
+            "give --model BUNDLE CONFIG, or --zero-shot CONFIG, or --map MAP --reference LABELS, "
+            "or --map MAP --draw-sample N"
         )
     if chosen[0] == "sample" and given["output"] is None:
         raise click.UsageError("name the file for the points with --output, e.g. points.gpkg")
     return chosen[0]
 
 
+def _compare(
+    mode: str, config: Path | None, overrides: tuple[str, ...], given: dict[str, Any]
+) -> dict[str, Any]:
+    from rsmeta.workflows.evaluate import evaluate
+    from rsmeta.workflows.evaluate_map import evaluate_map
+
+    if mode == "map":
+        return evaluate_map(
+            given["map_"], given["reference"],
+            class_column=given["class_column"], ignore=given["ignore"],
+        ).as_dict()  # fmt: skip
+    assert config is not None
+    how = {"split": given["split"], "augment": given["augment"]}
+    if mode == "model":
+        return evaluate(given["model"], config, overrides, **how).as_dict()
+    from rsmeta.workflows.zero_shot import zero_shot
+
+    return zero_shot(config, overrides, **how).as_dict()
+
+
 def _draw(given: dict[str, Any]) -> None:
-    from rsmeta.workflows.evaluate import draw_sample
+    from rsmeta.workflows.evaluate_map import draw_sample
 
     drawn = draw_sample(
         given["map_"], given["output"], points=given["draw_sample"], seed=given["seed"],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rsmeta.errors import ScenesFailedError
-from rsmeta_cli.predict_progress import map_progress
+from rsmeta_cli.predict_progress import image_progress, map_progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +30,7 @@ _FILE = click.Path()  # as text: s3://… is no path
     "--probabilities-type", type=click.Choice(["float32", "uint8"]), default="float32",
     show_default=True, help="Numbers of these three; uint8: steps of 0.004, a quarter of the room.",
 )  # fmt: skip
+@click.option("--vector", type=_FILE, help="Also write polygons: .gpkg, .parquet, .fgb, .geojson.")
 @click.option("--quicklook", type=_FILE, help="Also draw the map: legend, scale bar, north arrow.")
 @click.option("--stac", type=_FILE, help="Also write a STAC item of all that is written.")
 @click.option("--summary", type=_FILE, help="Also write what came of it, as JSON.")
@@ -49,11 +50,17 @@ def command(options: dict[str, Any], /, **given: Any) -> None:
     colours and class names, and beside it its styles for QGIS (.qml) and map servers (.sld) and
     its attribute table (.aux.xml). It needs the bundle and the scene, nothing else. For many
     scenes all names are those of folders.
+
+    A model of whole images gives one value per cell, on a coarser grid (--set stride_px=N). With
+    an --output that ends in .csv or .geojson, SCENES are images that it labels one by one.
     """
     from rsmeta.gis.products import Products
     from rsmeta.workflows.predict import predict
 
     scenes, model = list(given.pop("scenes")), given.pop("model")
+    if given["output"].suffix.lower() in (".csv", ".geojson"):
+        _label_images(scenes, model, given, quiet=options["quiet"])
+        return
     wanted = {spec.name: given.pop(spec.name) for spec in fields(Products) if spec.name in given}
     output = Products(given.pop("output"), **wanted)
     try:
@@ -65,12 +72,39 @@ def command(options: dict[str, Any], /, **given: Any) -> None:
     _show(results)
 
 
+def _label_images(images: list[str], model: Path, given: dict[str, Any], *, quiet: bool) -> None:
+    """Label whole images instead of mapping scenes, as a table is asked for."""
+    maps_only = {"resume", "bounds", "summary", "stac", "quicklook", "probabilities",
+                 "confidence", "entropy"}  # fmt: skip
+    asked = [f"--{name}" for name in sorted(maps_only) if given[name]]
+    if asked:
+        raise click.UsageError(f"{asked[0]} goes with a map, not with a table of images")
+    from rsmeta.workflows.predict_images import predict_images
+
+    keys = ("output", "overwrite", "device", "settings")
+    with image_progress(quiet=quiet) as on_progress:
+        done = predict_images(
+            images, model, **{key: given[key] for key in keys}, on_progress=on_progress
+        )
+    places = f", footprints in {done.footprints}" if done.footprints else ""
+    click.echo(f"{done.table}: {len(done.rows)} images{places}")
+
+
 def _show(results: Sequence[PredictResult]) -> None:
     for result in results:
         if result.status == "kept":
             click.echo(f"{result.outputs['map']}: was finished already")
             continue
-        total = max(sum(result.class_pixels.values()), 1)
-        shares = ", ".join(f"{n} {c / total:.1%}" for n, c in result.class_pixels.items())
         skipped = f", {result.skipped} empty tiles skipped" if result.skipped else ""
-        click.echo(f"{result.outputs['map']}: {shares} ({result.seconds:.1f} s{skipped})")
+        told = _told(result)
+        click.echo(f"{result.outputs['map']}: {told} ({result.seconds:.1f} s{skipped})")
+
+
+def _told(result: PredictResult) -> str:
+    numbers = result.statistics
+    if numbers is None:
+        total = max(sum(result.class_pixels.values()), 1)
+        return ", ".join(f"{name} {n / total:.1%}" for name, n in result.class_pixels.items())
+    if not numbers.count:
+        return "no pixel with data"
+    return f"{numbers.low:.4g} to {numbers.high:.4g}, mean {numbers.mean:.4g}"

@@ -38,6 +38,24 @@ def map_progress(*, quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
         yield _Lines()
 
 
+@contextlib.contextmanager
+def image_progress(*, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """Give a function that shows how many images are labelled; none if nothing is to be shown."""
+    if quiet:
+        yield None
+        return
+    with contextlib.ExitStack() as stack:
+        bars: list[Any] = []
+
+        def advance(done: int, total: int) -> None:
+            if not bars:
+                bar = click.progressbar(length=total, label="images", file=sys.stderr)
+                bars.append(stack.enter_context(bar))
+            bars[0].update(done - bars[0].pos)
+
+        yield advance
+
+
 class _Lines:
     """Echoes a line for each tenth of a scene."""
 

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rsmeta.bundle import load_bundle
     from rsmeta.gis.products import Products
-    from rsmeta.workflows.evaluate import evaluate, evaluate_map
+    from rsmeta.gis.vector import vectorise
+    from rsmeta.workflows.evaluate import evaluate
+    from rsmeta.workflows.evaluate_map import evaluate_map
     from rsmeta.workflows.inspect import inspect
     from rsmeta.workflows.mapping import predict
     from rsmeta.workflows.pretrain import pretrain
@@ -26,19 +28,24 @@ except PackageNotFoundError:  # a checkout on the path that was never installed
 
 __all__ = [
     "Products", "__version__", "evaluate", "evaluate_map", "inspect", "load_bundle", "predict",
+<<<<<<< HEAD
     "pretrain", "sweep", "train",
+=======
+    "pretrain", "train", "vectorise",
+>>>>>>> main
 ]  # fmt: skip
 
 _HOME = {
     "Products": "rsmeta.gis.products",
     "evaluate": "rsmeta.workflows.evaluate",
-    "evaluate_map": "rsmeta.workflows.evaluate",
+    "evaluate_map": "rsmeta.workflows.evaluate_map",
     "inspect": "rsmeta.workflows.inspect",
     "load_bundle": "rsmeta.bundle",
     "predict": "rsmeta.workflows.mapping",
     "pretrain": "rsmeta.workflows.pretrain",
     "sweep": "rsmeta.workflows.sweep",
     "train": "rsmeta.workflows.train",
+    "vectorise": "rsmeta.gis.vector",
 }
 
 

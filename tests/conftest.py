@@ -67,6 +67,12 @@ def fixtures_dir() -> Path:
     return _shared("fixtures")
 
 
+@pytest.fixture(scope="session")
+def stac_schemas() -> Path:
+    """Folder of the schemas of STAC extensions; skips where it is absent."""
+    return _shared("schemas")
+
+
 def _shared(name: str) -> Path:
     folder = Path(os.environ.get("RSMETA_SHARED", ROOT.parent / "shared")) / name
     if not folder.is_dir():

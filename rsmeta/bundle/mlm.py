@@ -80,6 +80,8 @@ def model_item(record: BundleRecord, weights: Path, description: Path, item: Pat
                 "title": "Trained tensors: adapters, scales, head, stem",
                 "roles": ["mlm:model", "mlm:weights", "data"],
                 "mlm:artifact_type": "safetensors.torch.save_file",
+                # STAC 1.1 takes bands of an item only if one of its assets has them too.
+                "bands": [{"name": band.name} for band in record.bands],
             },
             "bundle": {
                 **_file(description, item),

@@ -54,6 +54,19 @@ class TargetRecord(Strict):
     std: float = Field(gt=0, description="of the training labels, in the unit")
 
 
+class ImageRecord(Strict):
+    """How images became what a network for whole images sees; prediction does the same."""
+
+    colour: Literal["as_is", "rgb"] = "as_is"
+    resize: Literal["shorter", "squash", "fit", "none"] = "none"
+    resize_px: int | None = None
+    ground_px: int | None = Field(
+        default=None,
+        description="side of the square of an image's own pixels that the network saw; none: "
+        "images of different sizes",
+    )
+
+
 class StemRecord(Strict):
     """How the stem was fitted to the bands; each band's own part stands with the band."""
 
@@ -111,6 +124,9 @@ class BundleRecord(Strict):
     )
     stem: StemRecord
     read: ReadRecord
+    image: ImageRecord | None = Field(
+        default=None, description="how images were sized; none: the model is for pixels"
+    )
     tile_px: int = Field(ge=8)
     gsd_m: tuple[float, float] | None = Field(description="smallest and largest pixel trained on")
     backbone: BackboneIdentity

@@ -17,6 +17,7 @@ FIRST_COLOURS = (
 
 # Levels of red, green and blue that further colours are chosen from.
 _LEVELS = 20
+_MOST = 1024
 # Lightness, 0 to 1, of colours that stand out on white paper and on dark imagery.
 _LIGHTNESS = (0.3, 0.92)
 
@@ -35,7 +36,7 @@ def class_colours(count: int) -> tuple[str, ...]:
     if count <= len(FIRST_COLOURS):
         return FIRST_COLOURS[:count]
     size = 1 << (count - 1).bit_length()  # few sizes, so that few are computed
-    known = _colours(min(size, 4096))
+    known = _colours(min(size, _MOST))
     return tuple(known[i % len(known)] for i in range(count))
 
 

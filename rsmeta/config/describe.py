@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Union, get_args, g
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
+from rsmeta.config.images import ImageFileSettings
 from rsmeta.config.load import PRESET_SECTIONS, preset_names
 from rsmeta.config.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pydantic.fields import FieldInfo
 
 
@@ -25,7 +28,11 @@ class Key(NamedTuple):
 
 
 def describe_keys(settings: type[BaseModel] = Settings) -> list[tuple[str, list[Key]]]:
-    """Return the keys of each section, in the order of the models; '' is the top level."""
+    """Return the keys of each section, in the order of the models; '' is the top level.
+
+    Where keys follow from a section's ``kind``, those of the first kind are the section's; the
+    others follow as sections such as ``data (kind: folder)``, with what they add.
+    """
     top: list[Key] = []
     sections: list[tuple[str, list[Key]]] = [("", top)]
     for name, field in settings.model_fields.items():
@@ -34,7 +41,29 @@ def describe_keys(settings: type[BaseModel] = Settings) -> list[tuple[str, list[
             top.append(_key(name, field))
         else:
             sections.append((name, _keys(model, f"{name}.")))
+            if settings is Settings and name == "data":
+                sections += _image_keys(model)
     return sections
+
+
+def _image_keys(scenes: type[BaseModel]) -> list[tuple[str, list[Key]]]:
+    """Return what kinds of image data add to the keys of scenes: shared keys, then their own."""
+    kinds = data_kinds()[1:]
+    return [
+        ("data (images)", _new_keys(ImageFileSettings, [scenes])),
+        *((f"data (kind: {k})", _new_keys(m, [scenes, ImageFileSettings])) for k, m in kinds),
+    ]
+
+
+def _new_keys(model: type[BaseModel], bases: Sequence[type[BaseModel]]) -> list[Key]:
+    """Return the keys of a model whose help is not that of one of its bases."""
+    known = {
+        (name, field.description) for base in bases for name, field in base.model_fields.items()
+    }
+    new = {
+        name for name, field in model.model_fields.items() if (name, field.description) not in known
+    }
+    return [key for key in _keys(model, "data.") if key.path.split(".")[1] in new]
 
 
 def json_schema() -> str:

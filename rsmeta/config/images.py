@@ -244,6 +244,20 @@ class BoxesSettings(ImageFileSettings):
     )
 
 
+class CifarSettings(ImageFileSettings):
+    """CIFAR-100 in its binary version, which holds no program code as the Python version does."""
+
+    kind: Literal["cifar"] = Field(description="CIFAR-100, binary version")
+    train: str = Field(default="train.bin", description="file of the training images")
+    test: str = Field(default="test.bin", description="file of the test images")
+    validation: Annotated[float, BeforeValidator(_checked_share)] = Field(
+        default=0.0, description="share of every training class"
+    )
+    class_names: str = Field(
+        default="fine_label_names.txt", description="file with a class name per line"
+    )
+
+
 class ChipsSettings(ImageDraws, DataSettings):  # type: ignore[misc]
     """Chips cut out of labelled scenes, each with the class of most of its pixels."""
 
@@ -262,10 +276,24 @@ class ChipsSettings(ImageDraws, DataSettings):  # type: ignore[misc]
 
 
 ImageSettings: TypeAlias = (
-    FolderSettings | IndexSettings | TorchgeoSettings | BoxesSettings | ChipsSettings
+    FolderSettings
+    | IndexSettings
+    | TorchgeoSettings
+    | ChipsSettings
+    | BoxesSettings
+    | CifarSettings
 )
 
-KINDS = ("scenes", "folder", "index", "torchgeo", "chips", "boxes")
+#: The kinds of data with what they are, in a line each.
+KINDS = {
+    "scenes": "rasters with labels from rasters or polygons (data.scenes, data.labels)",
+    "folder": "a folder of images per class",
+    "index": "text files with a path and a label, or several, per line",
+    "torchgeo": "a classification dataset of TorchGeo, by its name (data.dataset)",
+    "chips": "chips cut out of labelled scenes, with the class of most of their pixels",
+    "boxes": "objects cut out of pictures by oriented boxes (DOTA)",
+    "cifar": "CIFAR-100, binary version",
+}
 
 
 def _kind_of(given: Any) -> str:
@@ -290,7 +318,8 @@ Data: TypeAlias = Annotated[
     | Annotated[IndexSettings, Tag("kind=index")]
     | Annotated[TorchgeoSettings, Tag("kind=torchgeo")]
     | Annotated[ChipsSettings, Tag("kind=chips")]
-    | Annotated[BoxesSettings, Tag("kind=boxes")],
+    | Annotated[BoxesSettings, Tag("kind=boxes")]
+    | Annotated[CifarSettings, Tag("kind=cifar")],
     Discriminator(_kind_of),
     BeforeValidator(_known_kind),
 ]

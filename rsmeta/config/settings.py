@@ -12,7 +12,11 @@ from rsmeta.config.images import Data
 from rsmeta.config.loss import LossSpec
 from rsmeta.config.meta import MetaSettings
 from rsmeta.config.model import ModelSpec
+<<<<<<< HEAD
 from rsmeta.config.sweep import SweepSettings
+=======
+from rsmeta.config.polygons import PolygonSettings
+>>>>>>> main
 from rsmeta.config.trainer import TrainerSettings
 from rsmeta.config.tuner import Tuner, TunerSpec
 from rsmeta.errors import ConfigError
@@ -30,7 +34,15 @@ class PredictSettings(Strict):
     """How maps are made; stored in the bundle."""
 
     tile_px: int | None = Field(
-        default=None, ge=8, description="side of a tile; none: the training chip's"
+        default=None,
+        ge=8,
+        description="side of a tile; none: the training chip's, or the ground of a training image",
+    )
+    stride_px: int | None = Field(
+        default=None,
+        ge=1,
+        description="models of whole images: side of the cells that get one value each, in the "
+        "scene's pixels; none: the tile's",
     )
     overlap: float = Field(
         default=0.25, ge=0, lt=0.75, description="share of a tile that its neighbour repeats"
@@ -44,11 +56,16 @@ class PredictSettings(Strict):
     blend: Literal["cosine", "centre", "none"] = Field(
         default="cosine", description="how overlapping tiles are joined"
     )
-    augment: Literal["none", "flips", "all"] = Field(
-        default="none", description="views of a tile to average: mirrored; turned by quarters too"
+    augment: Literal["none", "flips", "all", "five_crop", "ten_crop", "random"] = Field(
+        default="none",
+        description="views of a tile to average: mirrored; turned by quarters too; for models of "
+        "whole images also parts of it enlarged: five, their mirror images too, or random ones",
     )
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32", description="what the network computes with (autocast)"
+    )
+    polygons: PolygonSettings = Field(
+        default=PolygonSettings(), description="how outlines are drawn; for --vector"
     )
 
 
@@ -125,6 +142,8 @@ class Settings(Strict):
             raise ValueError(f"model.head.{key} is for heads of whole images; drop it")
         if self.task == "regression" and head.init != "random":
             raise ValueError(f"model.head.init={head.init} starts from classes; drop it")
+        if head.init == "text" and head.pool != "token":
+            raise ValueError("model.head.init=text needs CLIP's own vector: set pool=token")
         if self.task == "multilabel" and head.init == "linear_probe":
             raise ValueError("model.head.init=linear_probe takes one label each; use class_mean")
         return self

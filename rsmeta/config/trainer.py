@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
@@ -14,6 +15,12 @@ class OptimizerSettings(Strict):
 
     name: Literal["adamw", "sgd"] = Field(default="adamw", description="optimizer")
     lr: float = Field(default=1e-3, gt=0, description="peak learning rate")
+    lr_batch: int | None = Field(
+        default=None,
+        ge=1,
+        description="chips per step that lr is meant for: it is multiplied by the square root of "
+        "how many times as many there are; none: lr as it is",
+    )
     weight_decay: float = Field(
         default=0.05,
         ge=0,
@@ -30,6 +37,13 @@ class OptimizerSettings(Strict):
     stem_lr_scale: float = Field(
         default=1.0, gt=0, description="learning rate of the stem, where it learns, times lr"
     )
+
+    def for_batch(self, chips: int) -> OptimizerSettings:
+        """Return the settings with the rate for so many chips in a step, over all processes."""
+        if self.lr_batch is None:
+            return self
+        rate = self.lr * math.sqrt(chips / self.lr_batch)
+        return self.model_copy(update={"lr": rate, "lr_batch": None})
 
 
 class TrainerSettings(Strict):

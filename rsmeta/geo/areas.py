@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from pyproj import CRS, Transformer
+from pyproj import CRS, Proj, Transformer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from rsmeta.geo.grid import Grid
 
 _WEB_MERCATOR = 3857
+#: Between places as far apart the scale of a projection changes by less than 3e-6 of itself.
+_SCALE_STEP_M = 30_000.0
 
 
 def row_areas_m2(grid: Grid) -> NDArray[np.float64] | None:
@@ -50,3 +52,51 @@ def row_areas_m2(grid: Grid) -> NDArray[np.float64] | None:
     )
     areas = [geod.polygon_area_perimeter(*pixel)[0] for pixel in zip(*corners, strict=True)]
     return np.abs(np.array(areas, dtype=np.float64))
+
+
+def pixel_areas_m2(grid: Grid) -> NDArray[np.float64] | None:
+    """Return the ground under each pixel of a grid, on the ellipsoid; none without a CRS.
+
+    For a projected CRS the area in the projection is divided by its areal scale; where PROJ
+    knows none, and in a CRS that is local to a site, it is that of the projection.
+
+    Returns:
+        In m², broadcastable to (height_px, width_px).
+
+    Source: Snyder 1987, "Map Projections: A Working Manual", chapter 4: areal scale, as PROJ has
+    it.
+    """
+    rows = row_areas_m2(grid)
+    if rows is None or grid.crs is None:
+        return None
+    is_flat = grid.crs.is_projected and grid.crs.to_epsg() != _WEB_MERCATOR
+    if not is_flat:
+        return rows[:, np.newaxis]
+    size = max(grid.pixel_size) * float(grid.crs.linear_units_factor[1])
+    down = _knots(grid.height_px, _SCALE_STEP_M / size)
+    along = _knots(grid.width_px, _SCALE_STEP_M / size)
+    scale = _areal_scale(grid, along, down)
+    by_row = np.stack([_between(row, along, grid.width_px) for row in scale])
+    whole = np.stack([_between(col, down, grid.height_px) for col in by_row.T], axis=1)
+    areas: NDArray[np.float64] = rows[:, np.newaxis] / whole
+    return areas
+
+
+def _knots(count: int, step: float) -> NDArray[np.float64]:
+    """Return places in pixels between which a scale is as good as straight, ends included."""
+    return np.linspace(0, count, 2 + int(count / max(step, 1)))
+
+
+def _between(values: NDArray[np.float64], knots: NDArray[np.float64], count: int) -> Any:
+    return np.interp(np.arange(count) + 0.5, knots, values)
+
+
+def _areal_scale(
+    grid: Grid, cols: NDArray[np.float64], rows: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return how much larger areas are in the projection, (rows, cols)."""
+    crs = CRS.from_wkt(cast("CRS", grid.crs).to_wkt())
+    to_degrees = Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)
+    lon, lat = to_degrees.transform(*grid.xy(*np.meshgrid(cols, rows)))
+    scale = np.asarray(Proj(crs).get_factors(lon, lat).areal_scale, dtype=np.float64)
+    return np.where(np.isfinite(scale) & (scale > 0), scale, 1.0)

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from rsmeta.geo.grid import Grid
 
-# More classes than this get no line of their own in a legend.
-_MOST_LINES = 40
+#: More classes than this are not listed in a legend.
+MOST_LISTED = 39
 # Share of the picture's width that a scale bar takes at most.
 _BAR_SHARE = 0.3
 _OUTLINE = [withStroke(linewidth=2.5, foreground="white")]
@@ -34,15 +34,20 @@ def class_legend(
     """List classes, name and colour as ``#rrggbb``, below a picture."""
     handles = [
         Patch(facecolor=colour, edgecolor="0.6", label=name)
-        for name, colour in classes[:_MOST_LINES]
+        for name, colour in classes[:MOST_LISTED]
     ]
-    if len(classes) > _MOST_LINES:
-        rest = len(classes) - _MOST_LINES
+    if len(classes) > MOST_LISTED:
+        rest = len(classes) - MOST_LISTED
         handles.append(Patch(facecolor="none", edgecolor="none", label=f"and {rest} more"))
     figure.legend(
         handles=handles, loc="outside lower center", ncols=max(1, min(columns, len(handles))),
         frameon=False, fontsize="small",
     )  # fmt: skip
+
+
+def legend_height_in(classes: int, *, columns: int) -> float:
+    """Return how high the legend of so many classes is, in inches."""
+    return 0.2 * -(-min(classes, MOST_LISTED + 1) // columns) + 0.2
 
 
 def ramp_legend(
@@ -89,6 +94,24 @@ def ground_width_m(grid: Grid) -> float:
     return float(_geod(grid).line_length(lons, lats))
 
 
+def pixel_ratio(grid: Grid) -> float:
+    """Return height over width of a pixel on the ground, at the centre.
+
+    In degrees they are not the same, though the numbers may be.
+    """
+    width, height = grid.pixel_size
+    if grid.crs is None or not grid.crs.is_geographic:
+        return height / width
+    col, row = grid.width_px / 2, grid.height_px / 2
+    (lon, lat), (east, _), (_, south) = (
+        _lonlat(grid, col + right, row + down) for right, down in ((0, 0), (1, 0), (0, 1))
+    )
+    geod = _geod(grid)
+    return float(
+        geod.line_length([lon, lon], [lat, south]) / geod.line_length([lon, east], [lat] * 2)
+    )
+
+
 def _geod(grid: Grid) -> Geod:
     crs = None if grid.crs is None else CRS.from_wkt(grid.crs.to_wkt())
     return (crs and crs.get_geod()) or Geod(ellps="WGS84")
@@ -118,7 +141,8 @@ def _scale_bar(axis: Axes, grid: Grid) -> None:
 def north_deg(grid: Grid) -> float:
     """Return the direction of true north at the centre, in degrees clockwise from up.
 
-    It differs from 0 where the grid is turned, and by the convergence of the meridians.
+    It differs from 0 where the grid is turned, and by the convergence of the meridians. Pixels
+    are taken to be drawn with the sides that they have on the ground.
     """
     col, row = grid.width_px / 2, grid.height_px / 2
     lon, lat = _lonlat(grid, col, row)
@@ -126,7 +150,7 @@ def north_deg(grid: Grid) -> float:
     step = 1e-4 if lat < 89 else -1e-4
     x, y = from_degrees.transform(lon, lat + step)
     to_col, to_row = apply(~grid.transform, x, y)
-    turned = math.degrees(math.atan2(to_col - col, row - to_row))
+    turned = math.degrees(math.atan2(to_col - col, (row - to_row) * pixel_ratio(grid)))
     return turned if step > 0 else turned + 180
 
 

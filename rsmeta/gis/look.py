@@ -34,7 +34,7 @@ class Look:
     Attributes:
         output: What the values of the map mean.
         classes: Values, names and colours; none where the map holds numbers.
-        tags: Metadata of every file; the classes are added.
+        tags: Metadata of every file; the classes are added where they matter.
         shares: Type of the numbers that tell probabilities, confidence and entropy.
     """
 
@@ -81,18 +81,19 @@ def kinds_of(grid: Grid, look: Look) -> dict[str, Kind]:
     listed = [{"value": s.value, "name": s.name, "colour": s.colour} for s in look.classes]
     tags = {**look.tags, CLASSES_TAG: json.dumps(listed, ensure_ascii=False)}
     names = [spec.name for spec in look.classes]
-    shares = partial(_shares, grid, look.shares, tags)
+    shares = partial(_shares, grid, look.shares)
     bands = {"probabilities": names, "confidence": ["confidence"], "entropy": ["entropy"]}
+    told = {"probabilities": tags, "confidence": look.tags, "entropy": look.tags}
     return {
         "map": _classes(grid, look, tags),
-        **{name: shares(bands[name], Ramp(_RAMPS[name], 0.0, 1.0)) for name in SHARES},
+        **{name: shares(told[name], bands[name], Ramp(_RAMPS[name], 0.0, 1.0)) for name in SHARES},
     }
 
 
 def _classes(grid: Grid, look: Look, tags: Mapping[str, str]) -> Kind:
     output = look.output
     colours = None
-    if output.dtype == "uint8":  # wider palettes make a file's head heavier than its pixels
+    if output.dtype == "uint8":  # in uint16 a palette takes 400 kB, once for each overview
         colours = {s.value: (*s.rgb, 255) for s in look.classes}
         colours |= {} if output.nodata is None else {int(output.nodata): (0, 0, 0, 0)}
     raster = RasterLook(grid, 1, output.dtype, output.nodata, colours, ["class"], tags)

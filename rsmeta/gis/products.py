@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 CLASSES_TAG = "RSMETA_CLASSES"
 
 _TIFF = (".tif", ".tiff")
+#: Formats of polygons.
+POLYGON_ENDINGS = (".gpkg", ".parquet", ".fgb", ".geojson")
 #: Products that are rasters of shares, 0 to 1, of a model that tells classes.
 SHARES = ("probabilities", "confidence", "entropy")
 #: Products that are rasters; each has its styles and statistics beside it.
@@ -51,6 +53,7 @@ class Products:
         confidence: The largest probability.
         entropy: How undecided the probabilities are: 0 where one class has all, 1 where all
             have the same.
+        vector: Polygons of the regions of the map.
         quicklook: A picture of the map with legend, scale bar and north arrow.
         stac: An item that describes the map, and whatever else is written, to catalogues.
         probabilities_type: Numbers in which probabilities, confidence and entropy are written:
@@ -64,6 +67,7 @@ class Products:
     probabilities: Path | None = field(default=None, metadata=_file("probabilities.tif", *_TIFF))
     confidence: Path | None = field(default=None, metadata=_file("confidence.tif", *_TIFF))
     entropy: Path | None = field(default=None, metadata=_file("entropy.tif", *_TIFF))
+    vector: Path | None = field(default=None, metadata=_file("map.gpkg", *POLYGON_ENDINGS))
     quicklook: Path | None = field(default=None, metadata=_file("map.png", ".png"))
     stac: Path | None = field(default=None, metadata=_file("map.json", ".json", ".geojson"))
     probabilities_type: Literal["float32", "uint8"] = "float32"
@@ -177,13 +181,14 @@ def check_possible(products: Products, output: OutputSpec) -> None:
     """Refuse products that a model cannot give.
 
     Raises:
-        OutputError: Probabilities are asked of a model of numbers.
+        OutputError: Probabilities or polygons are asked of a model of numbers.
     """
-    asked = [name for name in SHARES if name in products.files]
+    asked = [name for name in (*SHARES, "vector") if name in products.files]
     if asked and output.continuous:
+        none = "polygons" if asked[0] == "vector" else "probabilities"
         raise OutputError(
-            f"{_option(asked[0])}: the model maps {output.name}, a number, and gives no "
-            f"probabilities; leave {_option(asked[0])} away"
+            f"{_option(asked[0])}: the model maps {output.name}, a number, and gives no {none}; "
+            f"leave {_option(asked[0])} away"
         )
 
 

@@ -11,7 +11,13 @@ from rasterio.enums import Resampling
 
 from rsmeta.geo.handles import open_quietly
 from rsmeta.geo.render import colour_classes, stretch_rgb
-from rsmeta.gis.furniture import class_legend, place_marks, ramp_legend
+from rsmeta.gis.furniture import (
+    class_legend,
+    legend_height_in,
+    pixel_ratio,
+    place_marks,
+    ramp_legend,
+)
 from rsmeta.gis.look import Ramp
 from rsmeta.gis.styles import range_of
 
@@ -33,6 +39,9 @@ mpl.use("Agg")
 _LONGEST_PX = 900
 _DPI = 110
 _SIDE_IN = 6.0
+_NARROWEST_IN = 3.0
+_TITLE_IN = 0.4
+_RAMP_IN = 0.8
 # A raster that is longer than this many times its width is drawn squeezed.
 _LONGEST_RATIO = 5.0
 
@@ -48,10 +57,15 @@ def map_picture(picture: Path, raster: Finished, tally: Tally, *, title: str) ->
     """
     kind, grid = raster.kind, raster.kind.raster.grid
     values = _thinned(raster.hidden)
-    ratio = grid.height_px / grid.width_px
+    pixel = pixel_ratio(grid)
+    ratio = grid.height_px / grid.width_px * pixel
     drawn = min(max(ratio, 1 / _LONGEST_RATIO), _LONGEST_RATIO)
-    width, height = _SIDE_IN / max(drawn, 1), _SIDE_IN * min(drawn, 1)
-    figure = Figure(figsize=(max(width, 3.0), height + 1.1), dpi=_DPI, layout="constrained")
+    listed = _listed(kind, tally)
+    width = max(_SIDE_IN / max(drawn, 1), _NARROWEST_IN)
+    columns = max(2, int(width // 1.4))
+    below = legend_height_in(len(listed), columns=columns) if listed else _RAMP_IN
+    size = (width, _SIDE_IN * min(drawn, 1) + _TITLE_IN + below)
+    figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
     axis = figure.subplots()
     if isinstance(kind.drawn, Ramp):
         ends = range_of(kind.drawn, tally)
@@ -61,9 +75,8 @@ def map_picture(picture: Path, raster: Finished, tally: Tally, *, title: str) ->
         ramp_legend(figure, axis, kind.drawn.name, ends, f"{name} [{unit}]" if unit else name)
     else:
         _show(axis, _coloured(values, kind.drawn), title)
-        columns = max(2, int(max(width, 3.0) // 1.4))
-        class_legend(figure, _listed(kind, tally), columns=columns)
-    axis.set_aspect("equal" if drawn == ratio else "auto")
+        class_legend(figure, listed, columns=columns)
+    axis.set_aspect(pixel if drawn == ratio else "auto")
     place_marks(axis, grid)
     figure.savefig(picture)
 
@@ -84,12 +97,13 @@ def quicklook(
     """
     panels = [("scene", _scene_picture(scene))]
     panels += [(title, _coloured(_thinned(path), classes)) for title, path in rasters]
-    height, width = panels[0][1].shape[:2]
-    size = (4.2 * len(panels), 4.2 * height / width + 1.2)
+    pixel = pixel_ratio(scene.grid)
+    size = (4.2 * len(panels), 4.2 * scene.grid.height_px / scene.grid.width_px * pixel + 1.2)
     figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
     axes = figure.subplots(1, len(panels))
     for axis, (title, image) in zip(axes, panels, strict=True):
         _show(axis, image, title)
+        axis.set_aspect(pixel)
     place_marks(axes[0], scene.grid)
     class_legend(figure, [(spec.name, spec.colour) for spec in classes], columns=5)
     figure.savefig(picture)

@@ -79,15 +79,35 @@ def _places(views: ImageViews, down: int, right: int, seed: int) -> Iterator[tup
             yield row, col, mirrored
 
 
+def of_size(model: Model, side_px: int) -> Model:
+    """Return a model that takes images of any size, and brings them to the side it was made for."""
+
+    def sized(image: Tensor, valid: Tensor) -> Tensor:
+        return model(*_scaled(image, valid, (side_px, side_px)))
+
+    return sized
+
+
 def _enlarged(image: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """Enlarge images; where a valid and an invalid pixel meet, only the valid ones count."""
-    size = [max(side + 2, round(side * _ENLARGED)) for side in image.shape[-2:]]
-    seen = valid[:, None].to(image.dtype)
+    height, width = (max(side + 2, round(side * _ENLARGED)) for side in image.shape[-2:])
+    return _scaled(image, valid, (height, width))
+
+
+def _scaled(image: Tensor, valid: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Resize images as training did, over their valid pixels only."""
+    if tuple(image.shape[-2:]) == size:
+        return image, valid
     known = torch.where(valid[:, None], image, 0.0)
-    weight = functional.interpolate(seen, size, mode="bilinear", align_corners=False)
-    total = functional.interpolate(known, size, mode="bilinear", align_corners=False)
-    here = functional.interpolate(seen, size, mode="nearest") > 0.5
-    return torch.where(here, total / weight.clamp_min(1e-6), 0.0), here[:, 0]
+    weight = _interpolated(valid[:, None].to(image.dtype), size)
+    values = _interpolated(known, size) / weight.clamp_min(1e-6)
+    now_valid = weight >= 0.5
+    return torch.where(now_valid, values, 0.0), now_valid[:, 0]
+
+
+def _interpolated(image: Tensor, size: tuple[int, int]) -> Tensor:
+    return functional.interpolate(
+        image, size=size, mode="bilinear", align_corners=False, antialias=True
+    )
 
 
 def _turned(image: Tensor, turns: int, mirrored: bool) -> Tensor:

@@ -147,7 +147,9 @@ class TaskModule(LightningModule):
     def configure_optimizers(self) -> Any:
         """Return optimizer and learning-rate schedule of the settings."""
         steps = int(self.trainer.estimated_stepping_batches)
-        meta, optimizer = self.settings.meta, self.settings.trainer.optimizer
+        meta, trainer = self.settings.meta, self.settings.trainer
+        chips = self.settings.data.batch_size * trainer.accumulate_grad_batches
+        optimizer = trainer.optimizer.for_batch(chips * self.trainer.world_size)
         groups = parameter_groups(self.network, optimizer)
         if meta.strategy == "joint":  # else this optimizer never holds the scales
             scales = self.network.scale_parameters()

@@ -100,5 +100,7 @@ class PretrainModule(LightningModule):
     def configure_optimizers(self) -> Any:
         """Return optimizer and learning-rate schedule of the settings."""
         steps = int(self.trainer.estimated_stepping_batches)
-        optimizer = self.settings.trainer.optimizer
+        trainer = self.settings.trainer
+        chips = self.settings.data.batch_size * trainer.accumulate_grad_batches
+        optimizer = trainer.optimizer.for_batch(chips * self.trainer.world_size)
         return build_optimizer(plain_groups(self.autoencoder, optimizer), optimizer, steps)

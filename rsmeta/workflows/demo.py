@@ -12,7 +12,7 @@ from rsmeta.config.resources import config_dir
 from rsmeta.errors import OutputError, one_line
 from rsmeta.gis.quicklook import quicklook
 from rsmeta.sample_data import make_landscape
-from rsmeta.workflows.evaluate import evaluate_map
+from rsmeta.workflows.evaluate_map import evaluate_map
 from rsmeta.workflows.predict import open_for, predict
 from rsmeta.workflows.train import train
 

@@ -54,8 +54,10 @@ def dry_run(
         mean=[0.0] * count, std=[1.0] * count, meta=settings.meta, per_pixel=task.per_pixel,
     )  # fmt: skip
     tell(network)
+    trainer = settings.trainer
+    chips = settings.data.batch_size * trainer.accumulate_grad_batches  # of one process
     return DryRun(
-        rows=learning_table(network, settings.trainer.optimizer),
+        rows=learning_table(network, trainer.optimizer.for_batch(chips)),
         trained=sum(p.numel() for p in network.trainable_parameters()),
         total=sum(p.numel() for p in network.parameters()),
     )

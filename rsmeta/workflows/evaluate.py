@@ -1,24 +1,16 @@
-"""Compare predictions with reference labels: a bundle on a test part, or a map on a reference."""
+"""Compare the predictions of a bundle with the labels of a part of a configuration's data."""
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from rsmeta.bundle import load_bundle
 from rsmeta.config import load_settings
-from rsmeta.data.labels import LabelRules, PolygonLabels, open_labels
-from rsmeta.data.points import holds_points, read_points
-from rsmeta.errors import ConfigError, LabelsError, SceneError
-from rsmeta.gis.class_map import open_class_map
-from rsmeta.gis.sampling import allocate, check_points_output, draw, write_points
+from rsmeta.errors import ConfigError
+from rsmeta.inference.augment import augmented
+from rsmeta.inference.views import averaged
 from rsmeta.losses import build_loss
-from rsmeta.metrics import SegmentationMetrics
-from rsmeta.metrics.map_accuracy import MapAccuracy
-from rsmeta.metrics.sample import estimates_from_sample
 from rsmeta.tasks import task_of
 from rsmeta.training.fit import evaluate_part
 from rsmeta.training.module import TaskModule
@@ -29,21 +21,19 @@ if TYPE_CHECKING:
     from rsmeta.bundle import BundleRecord
     from rsmeta.config import Settings
     from rsmeta.data.splits import Part
-    from rsmeta.gis.class_map import ClassMap, Cover
+    from rsmeta.inference.augment import Augment
+    from rsmeta.inference.views import ImageViews
     from rsmeta.metrics import (
         ClassificationResult,
         MultilabelResult,
         RegressionResult,
         SegmentationResult,
     )
-    from rsmeta.metrics.map_accuracy import ReferenceKind
-    from rsmeta.metrics.sample import SampleEstimates
+    from rsmeta.tasks.base import TrainingData
 
     Scores: TypeAlias = (
         SegmentationResult | ClassificationResult | MultilabelResult | RegressionResult
     )
-
-logger = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -52,6 +42,7 @@ def evaluate(
     overrides: Sequence[str] = (),
     *,
     split: Part = "test",
+    augment: ImageViews = "none",
 ) -> Scores:
     """Evaluate a bundle on a part of a configuration's data.
 
@@ -60,6 +51,7 @@ def evaluate(
         config: YAML file or mapping; its ``data`` section names the part.
         overrides: ``KEY=VALUE`` strings over the configuration.
         split: ``train``, ``validation`` or ``test``.
+        augment: Views of a chip or image to average, as ``predict.augment`` has them.
 
     Returns:
         Scores of the task, overall and per class, and the confusion matrix where there is one.
@@ -78,6 +70,26 @@ def evaluate(
     loss = build_loss(settings.loss, task.loss_statistics(data), task.losses)
     metrics = task.metrics(data, loaded.record.training.get("class_counts"))
     module = TaskModule(loaded.network, loss, metrics, settings)
+    return scores_of(module, data, split=split, augment=augment)
+
+
+def scores_of(
+    module: TaskModule, data: TrainingData, *, split: Part, augment: ImageViews
+) -> Scores:
+    """Return the scores of a part, each chip or image seen in several views.
+
+    Raises:
+        ConfigError: The views are for whole images, and pixels have labels.
+        SplitError: There is no such part.
+    """
+    task, score = module.task, module.score
+    if not task.per_pixel:
+        module.score = averaged(score, augment, seed=module.settings.seed)
+    elif augment not in ("none", "flips", "all"):
+        raise ConfigError(f"augment={augment} is for labels of whole images; use flips or all")
+    elif augment != "none":
+        turned = augmented(lambda *batch: task.activate(score(*batch)), cast("Augment", augment))
+        module.score = lambda *batch: task.deactivate(turned(*batch))
     result: Scores = evaluate_part(module, data, part=split)
     return result
 
@@ -103,118 +115,3 @@ def _check_same_classes(record: BundleRecord, named: Sequence[str]) -> None:
     trained = [spec.name for spec in record.classes]
     if trained != list(named):
         raise ConfigError(f"the bundle's classes are {trained}, data.classes are {list(named)}")
-
-
-def evaluate_map(
-    path: str | Path,
-    reference: str | Path,
-    *,
-    class_column: str | None = None,
-    ignore: Sequence[int] = (),
-) -> MapAccuracy:
-    """Compare a map that rsmeta wrote with a reference.
-
-    Args:
-        path: The map; its tags name the classes.
-        reference: Label raster, polygons, or points of a stratified random sample; in any CRS.
-        class_column: Column of polygons or points that holds class name or value.
-        ignore: Values of the reference that mean "no label".
-
-    Returns:
-        Accuracy, mIoU, macro-F1, kappa, scores per class and the confusion matrix, over pixels
-        (or points) that map and reference both know; and for points what they tell of the whole
-        map: accuracy and areas with standard errors.
-
-    Raises:
-        SceneError: The map cannot be read, or does not say its classes.
-        LabelsError: The reference cannot be read, or shares no pixel with the map.
-    """
-    class_map = open_class_map(path)
-    rules = LabelRules(class_map.classes, tuple(ignore), class_column)
-    names = [spec.name for spec in class_map.classes]
-    metrics = SegmentationMetrics(names)
-    kind, left_out = _compare(class_map, Path(reference), rules, metrics)
-    result = metrics.compute()
-    if not result.pixels:
-        raise LabelsError(f"{path} and {reference} share no labelled pixel; nothing to compare")
-    cover = class_map.cover()
-    return MapAccuracy(
-        **vars(result), reference=kind, left_out=left_out,
-        mapped_pixels=cover.pixels, mapped_areas_m2=cover.areas_m2,
-        estimates=_estimates(result, cover, names) if kind == "points" else None,
-    )  # fmt: skip
-
-
-def _compare(
-    class_map: ClassMap, reference: Path, rules: LabelRules, metrics: SegmentationMetrics
-) -> tuple[ReferenceKind, int]:
-    """Count agreement; return what the reference is, and how many points were left out."""
-    if holds_points(reference):
-        points = read_points(reference, class_map.grid, rules)
-        mapped = class_map.at(points.cols, points.rows)
-        metrics.update(mapped, points.classes)
-        beside = int((mapped < 0).sum())
-        if beside:
-            logger.warning("%s: %d of %d points are not on mapped ground and are left out",
-                           reference, beside, len(mapped))  # fmt: skip
-        return "points", beside + points.unlabelled
-    labels = open_labels(reference, class_map.grid, rules)
-    for window in class_map.windows():
-        wanted = labels.read(class_map.grid.crop(window))
-        if (wanted >= 0).any():
-            metrics.update(class_map.read(window), wanted)
-    return "polygons" if isinstance(labels, PolygonLabels) else "raster", 0
-
-
-def _estimates(
-    result: SegmentationResult, cover: Cover, names: Sequence[str]
-) -> SampleEstimates | None:
-    areas = cover.areas_m2
-    if areas is None:  # shares of pixels are all that can be said
-        areas = tuple(pixels / sum(cover.pixels) for pixels in cover.pixels)
-    try:
-        return estimates_from_sample(np.array(result.confusion), areas, names)
-    except ValueError as error:
-        logger.warning("nothing can be estimated for the whole map: %s; draw points there", error)
-        return None
-
-
-def draw_sample(
-    path: str | Path,
-    output: str | Path,
-    *,
-    points: int,
-    seed: int = 0,
-    overwrite: bool = False,
-) -> dict[str, int]:
-    """Draw a stratified random sample of a map, to be interpreted and given to ``evaluate_map``.
-
-    The file's column ``class`` is empty: who looks at the places should not know the map.
-
-    Args:
-        path: The map; its classes are the strata.
-        output: Vector file to write: .gpkg, .geojson or .fgb.
-        points: Points in all.
-        seed: The same gives the same places.
-        overwrite: Replace a file that exists.
-
-    Returns:
-        Points that lie in each class of the map.
-
-    Raises:
-        SceneError: The map cannot be read, or does not say its classes.
-        OutputError: The file exists, cannot be written, or has no suffix of a vector file.
-        ConfigError: ``points`` is not positive.
-    """
-    if points < 1:
-        raise ConfigError(f"{points} points are no sample; ask for 1 or more")
-    output = Path(output)
-    check_points_output(output, overwrite=overwrite)
-    class_map = open_class_map(path)
-    cover = class_map.cover()
-    if not any(cover.pixels):
-        raise SceneError(f"{path} holds no mapped pixel; there is nothing to draw from")
-    drawn = draw(class_map, allocate(cover, points), seed=seed)
-    write_points(output, class_map.grid, drawn)
-    names = [spec.name for spec in class_map.classes]
-    return dict(zip(names, drawn.by_class, strict=True))

@@ -51,17 +51,23 @@ def _tuners() -> list[tuple[str, str]]:
 
 
 def _heads() -> list[tuple[str, str]]:
-    from rsmeta.heads import HEADS
+    from rsmeta.heads import CLASSIFIERS, HEADS
 
-    return [(name, _first_line(thing)) for name, thing in HEADS.items()]
+    return [
+        (name, of + _first_line(thing) + _options(thing.Options.model_fields))
+        for of, registry in (("pixels: ", HEADS), ("images: ", CLASSIFIERS))
+        for name, thing in registry.items()
+    ]
 
 
 def _losses() -> list[tuple[str, str]]:
-    from rsmeta.losses import LOSSES
+    from rsmeta.losses import LOSSES, MULTILABEL_LOSSES, REGRESSION_LOSSES
 
+    kinds = (("", LOSSES), ("multilabel: ", MULTILABEL_LOSSES), ("regression: ", REGRESSION_LOSSES))
     return [
-        (name, _first_line(thing) + _options(thing.Options.model_fields))
-        for name, thing in LOSSES.items()
+        (name, task + _first_line(thing) + _options(thing.Options.model_fields))
+        for task, registry in kinds
+        for name, thing in registry.items()
     ]
 
 
@@ -73,7 +79,11 @@ def _sensors() -> list[tuple[str, str]]:
 
 
 def _datasets() -> list[tuple[str, str]]:
-    return [("scenes", "rasters with labels from rasters or polygons (data.scenes, data.labels)")]
+    from rsmeta.config.images import KINDS as OF_DATA
+    from rsmeta.config.torchgeo import KNOWN_DATASETS
+
+    named = [(f"torchgeo: {known.name}", known.title) for known in KNOWN_DATASETS.values()]
+    return [*OF_DATA.items(), *named]
 
 
 def _presets() -> list[tuple[str, str]]:

@@ -45,12 +45,27 @@ def write_rest(job: Job, writer: ProductWriter, made: datetime) -> None:
     assets = {
         name: raster_asset(name, raster, writer.tally, job.grid) for name, raster in rasters.items()
     }
+    if job.products.vector is not None:
+        assets["polygons"] = _polygons(job, writer, rasters, job.products.vector)
     if job.products.quicklook is not None:
         assets["thumbnail"] = _picture(job, writer, rasters, job.products.quicklook)
     if job.products.stac is not None:  # last: it holds the checksums of all the others
         with writer.beside(job.products.stac) as hidden:
             text = item_text(job.products.stac, assets, job.grid, _origin(job, made))
             hidden.write_text(text, encoding="utf-8")
+
+
+def _polygons(
+    job: Job, writer: ProductWriter, rasters: Mapping[str, Finished], path: Path
+) -> Asset:
+    from rsmeta.gis import vector  # so late because scipy and pyarrow take their time
+
+    sure = rasters.get("confidence")
+    source = vector.open_map(rasters["map"].hidden, None if sure is None else sure.hidden)
+    with writer.beside(path) as hidden:
+        vector.write(source, hidden, job.record.predict.polygons)
+    media_type = vector.FORMATS[path.suffix.lower()].media_type
+    return Asset(path, hidden, media_type, ["data"], "The map as polygons", {})
 
 
 def _picture(job: Job, writer: ProductWriter, rasters: Mapping[str, Finished], path: Path) -> Asset:

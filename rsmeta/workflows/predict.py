@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 
@@ -22,6 +22,7 @@ from rsmeta.geo.sources import expand_sources, read_lists, scene_stem
 from rsmeta.gis.delivery import deliver, forget
 from rsmeta.gis.products import Products, check_possible, check_products
 from rsmeta.inference.augment import augmented
+from rsmeta.inference.views import averaged, of_size
 from rsmeta.peft import is_merged, merge, unmerge
 from rsmeta.workflows.scene_map import (
     Job,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from rsmeta.bundle import BundleRecord
+    from rsmeta.inference.augment import Augment
     from rsmeta.inference.scoring import Model
 
 __all__ = ["PredictResult", "Progress", "choose_device", "open_for", "predict"]
@@ -88,6 +90,11 @@ def predict(
     where = choose_device(device)
     loaded = bundle if isinstance(bundle, ModelBundle) else load_bundle(bundle)
     record = with_settings(loaded.record, settings)
+    if record.task == "multilabel":
+        raise ConfigError(
+            "a multilabel model gives any number of labels to a place, and a map holds one; label "
+            "images with it: --output LABELS.csv"
+        )
     check_possible(wanted, record.output)
     jobs = []
     for source, products in zip(sources, names, strict=True):  # all of them before any work
@@ -143,6 +150,13 @@ def _failing(source: str | Path, failed: dict[str, RsmetaError], *, stop: bool) 
 def with_settings(record: BundleRecord, settings: Sequence[str]) -> BundleRecord:
     """Return the record with some of its settings overruled."""
     chosen = overruled(record.predict, settings)
+    if record.per == "image":
+        return record.model_copy(update={"predict": chosen})
+    if chosen.augment not in ("none", "flips", "all") or chosen.stride_px is not None:
+        raise ConfigError(
+            f"augment={chosen.augment}, stride_px={chosen.stride_px}: parts of a tile and cells "
+            f"are for models of whole images; use augment=flips or all, and no stride_px"
+        )
     if chosen.tile_px != record.predict.tile_px:
         raise ConfigError(
             f"tile_px={chosen.tile_px}: the model was trained for tiles of {record.tile_px} px; "
@@ -166,8 +180,12 @@ def ready(bundle: ModelBundle, record: BundleRecord, device: torch.device) -> It
     fresh = not is_merged(network)
     if fresh and (left := merge(network).left):
         logger.info("%d adapters run as they are: %s", len(left), enumerate_names(left, 3))
+    views = record.predict.augment
     try:
-        yield augmented(probabilities, record.predict.augment)
+        if record.per == "image":
+            yield averaged(of_size(probabilities, record.tile_px), views)
+        else:
+            yield augmented(probabilities, cast("Augment", views))
     finally:
         if fresh:
             unmerge(network)

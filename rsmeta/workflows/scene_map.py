@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import math
 import re
 import time
 from dataclasses import asdict, dataclass, field, replace
@@ -22,6 +23,7 @@ from rsmeta.errors import (
     OutputError,
     SceneError,
 )
+from rsmeta.geo.cells import CellPlan
 from rsmeta.geo.handles import local_files, open_raster
 from rsmeta.geo.journal import read_begun_with
 from rsmeta.geo.remote import without_query
@@ -32,12 +34,13 @@ from rsmeta.gis.delivery import final_place, is_there
 from rsmeta.gis.look import Look
 from rsmeta.gis.rasters import journal_file, writing
 from rsmeta.inference import sizing
+from rsmeta.inference.cells import run_cells
 from rsmeta.inference.engine import run_blocks
 from rsmeta.inference.flow import Flow
 from rsmeta.workflows.map_files import MODEL_TAG, tags_of, write_rest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import torch
@@ -47,7 +50,7 @@ if TYPE_CHECKING:
     from rsmeta.geo.scene import Scene
     from rsmeta.gis.products import Products
     from rsmeta.gis.rasters import ProductWriter
-    from rsmeta.gis.tally import Tally
+    from rsmeta.gis.tally import Statistics, Tally
     from rsmeta.inference.engine import Block
     from rsmeta.inference.scoring import Model
 
@@ -98,6 +101,7 @@ class PredictResult:
         skipped: Tiles without a valid pixel.
         class_pixels: Mapped pixels per class name.
         class_areas_m2: Their area likewise; empty for a scene without CRS.
+        statistics: Of the numbers, where the model gives numbers.
         seconds: Wall time.
         stages: Seconds of work per stage; ``waiting`` is what writing waited for the others.
         block_px: Side of a block.
@@ -112,6 +116,7 @@ class PredictResult:
     skipped: int = 0
     class_pixels: dict[str, int] = field(default_factory=dict)
     class_areas_m2: dict[str, float] = field(default_factory=dict)
+    statistics: Statistics | None = None
     seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
     block_px: int | None = None
@@ -202,8 +207,24 @@ class Job:
 
     @property
     def grid(self) -> Grid:
-        """The grid of the map."""
-        return self.scene.grid.crop(self.extent)
+        """The grid of the map: the scene's own, or a coarser one of one value per cell."""
+        own = self.scene.grid.crop(self.extent)
+        return own if self.record.per == "pixel" else own.coarser(self.cells(0).stride_px)
+
+    def cells(self, block_px: int) -> CellPlan:
+        """Return the cells that a model of whole images maps, in blocks of at most ``block_px``.
+
+        Raises:
+            ConfigError: It is not known how much ground an image covers.
+        """
+        image, asked = self.record.image, self.record.predict
+        tile_px = asked.tile_px or (image.ground_px if image else self.record.tile_px)
+        if tile_px is None:
+            raise ConfigError(
+                "the model was trained on images of different sizes; say how many of the scene's "
+                "pixels one image covers, with --set tile_px=N"
+            )
+        return CellPlan(self.extent, tile_px, asked.stride_px or tile_px, block_px)
 
     @property
     def is_done(self) -> bool:
@@ -311,30 +332,42 @@ def _write_blocks(
     on_progress: Callable[[Progress], None] | None,
 ) -> dict[str, float]:
     """Write what is not finished; return the seconds of each stage."""
-    classes = job.record.output.scores
-    strips = plan.strips(job.extent, strip_blocks=sizing.choose_strip_blocks(plan, classes))
     watch = _Watch(job, writer)
     with Flow() as flow:
-        blocks = run_blocks(
-            model, job.scene, plan, flow=flow, strips=strips,
-            finished={_shifted(window, job.extent, 1) for window in writer.finished},
-            blend=job.record.predict.blend, batch_size=_batch_size(job), device=job.device,
-            blend_on=sizing.choose_blending(plan, classes, job.device),
-            keep_in=partial_folder(job.products.map),
+        blocks = (
+            _pixels(model, job, plan, writer, flow)
+            if job.record.per == "pixel"
+            else run_cells(
+                model, job.scene, job.cells(plan.block_px), flow=flow, finished=writer.finished,
+                batch_size=_batch_size(job), device=job.device,
+            )
         )  # fmt: skip
         writing_s = 0.0
         for block in blocks:
             started = time.perf_counter()
-            _write(writer, block, job.extent)
+            writer.write(
+                block.scores, block.valid, block.window, tiles=block.tiles, skipped=block.skipped
+            )
             writing_s += time.perf_counter() - started
             if on_progress:
                 on_progress(watch.progress())
         return {**flow.seconds, "writing": writing_s, "waiting": flow.waited_s}
 
 
-def _write(writer: ProductWriter, block: Block, extent: Window) -> None:
-    window = _shifted(block.window, extent, -1)
-    writer.write(block.scores, block.valid, window, tiles=block.tiles, skipped=block.skipped)
+def _pixels(
+    model: Model, job: Job, plan: TilePlan, writer: ProductWriter, flow: Flow
+) -> Iterator[Block]:
+    """Yield blocks of pixels, in places of the map."""
+    classes = job.record.output.scores
+    for block in run_blocks(
+        model, job.scene, plan, flow=flow,
+        strips=plan.strips(job.extent, strip_blocks=sizing.choose_strip_blocks(plan, classes)),
+        finished={_shifted(window, job.extent, 1) for window in writer.finished},
+        blend=job.record.predict.blend, batch_size=_batch_size(job), device=job.device,
+        blend_on=sizing.choose_blending(plan, classes, job.device),
+        keep_in=partial_folder(job.products.map),
+    ):  # fmt: skip
+        yield replace(block, window=_shifted(block.window, job.extent, -1))
 
 
 class _Watch:
@@ -350,7 +383,7 @@ class _Watch:
         done, tally = self._done_px(), self._writer.tally
         seconds = max(time.monotonic() - self._started, 1e-9)
         rate = (done - self._before_px) / seconds
-        total = int(self._job.extent.width * self._job.extent.height)
+        total = math.prod(self._job.grid.shape)
         return Progress(self._job.scene.name, done, total, tally.tiles, tally.skipped, rate)
 
     def _done_px(self) -> int:
@@ -370,6 +403,7 @@ def _result(
         skipped=tally.skipped,
         class_pixels=dict(zip(names, tally.pixels, strict=True)),
         class_areas_m2=dict(zip(names, areas, strict=False)),
+        statistics=tally.numbers if job.record.output.continuous else None,
         seconds=seconds,
         stages=stages,
         block_px=block_px,
@@ -391,6 +425,8 @@ def _begun_with(job: Job, block_px: int) -> dict[str, Any]:
         key: value for key, value in asdict(scene).items() if key not in {"grid", "acquired"}
     }
     chosen = settings.model_dump(include={"overlap", "blend", "augment", "precision"})
+    if record.per == "image":
+        chosen |= {"cells": [job.cells(block_px).tile_px, job.cells(block_px).stride_px]}
     return {
         "version of rsmeta": rsmeta.__version__,
         "model": model.hexdigest(),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from rsmeta.bundle import BundleRecord
     from rsmeta.geo.grid import Grid
+    from rsmeta.gis.tally import Statistics
     from rsmeta.workflows.scene_map import PredictResult
 
 
@@ -79,6 +80,8 @@ def _scene(result: PredictResult, record: BundleRecord) -> dict[str, Any]:
         }
         for spec in record.classes
     ]
+    if result.statistics is not None:
+        told["quantity"] = _quantity(result.statistics, record)
     seconds = {"total": result.seconds, **result.stages}
     return told | {
         "classes": classes,
@@ -86,6 +89,19 @@ def _scene(result: PredictResult, record: BundleRecord) -> dict[str, Any]:
         "block_px": result.block_px,
         "batch_size": result.batch_size,
         "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
+    }
+
+
+def _quantity(statistics: Statistics, record: BundleRecord) -> dict[str, Any]:
+    known = {
+        "minimum": statistics.low, "maximum": statistics.high, "mean": statistics.mean,
+        "stddev": statistics.deviation,
+    }  # fmt: skip
+    return {
+        "name": record.output.name,
+        "unit": record.output.unit,
+        "pixels": statistics.count,
+        **(known if statistics.count else dict.fromkeys(known)),
     }
 
 

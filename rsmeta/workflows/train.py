@@ -27,17 +27,20 @@ from rsmeta.bundle.record import (
     TargetRecord,
 )
 from rsmeta.config import Settings, load_settings
+from rsmeta.data.images.datamodule import ImageDataModule
 from rsmeta.errors import ConfigError, TrainingError, enumerate_names
 from rsmeta.losses import build_loss, check_loss
 from rsmeta.models.build import build_network, tell
 from rsmeta.models.weights import is_local
 from rsmeta.peft import fixed_sites, scales_of, site_modulators
 from rsmeta.tasks import task_of
-from rsmeta.training.fit import FitResult, evaluate_part, fit
+from rsmeta.training.fit import LAST, FitResult, evaluate_part, fit
+from rsmeta.training.head_start import start_head
 from rsmeta.training.meta import check_strategy
 from rsmeta.training.module import TaskModule
 from rsmeta.training.plots import plot_run
 from rsmeta.training.scale_plot import plot_scales
+from rsmeta.workflows.image_record import image_record
 from rsmeta.workflows.run_folder import METRICS_FILE, begun, check_run, write_text
 
 if TYPE_CHECKING:
@@ -113,6 +116,8 @@ def train(
     _tell_parameters(network)
     loss = build_loss(settings.loss, task.loss_statistics(data), task.losses)
     module = TaskModule(network, loss, task.metrics(data), settings)
+    if not (resume and (output / "checkpoints" / LAST).exists()):
+        start_head(network, data, settings)
     with begun(output, settings) if leads else contextlib.nullcontext():
         result = fit(module, data, output=output, resume=resume, progress=progress)
     if not leads:
@@ -160,7 +165,8 @@ def describe(
         read=ReadRecord(
             **{key: getattr(settings.data, key) for key in ReadRecord.model_fields},
         ),
-        tile_px=settings.predict.tile_px or settings.data.chip_px,
+        image=image_record(data),
+        tile_px=_tile_px(settings),
         gsd_m=data.gsd_range_m,
         backbone=_identity(network),
         model=settings.model,
@@ -171,6 +177,12 @@ def describe(
         training={"seed": settings.seed, **metrics},
         weights_sha256="",
     )
+
+
+def _tile_px(settings: Settings) -> int:
+    """Return the side of what the network sees at once."""
+    asked = settings.predict.tile_px if settings.per_pixel else None
+    return asked or settings.data.chip_px
 
 
 def _target(settings: Settings, network: Network) -> TargetRecord | None:
@@ -229,6 +241,8 @@ def _final_metrics(
         "bands": [band.name for band in data.bands],
         **module.task.label_table(data),
     }
+    if isinstance(data, ImageDataModule) and data.skipped:
+        metrics["unreadable_images"] = {part: len(names) for part, names in data.skipped.items()}
     parts: tuple[Part, Part] = ("test", "validation")
     for part in parts:  # validation last: its confusion matrix is plotted
         if data.parts[part]:

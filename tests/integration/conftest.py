@@ -17,6 +17,7 @@ import torch
 from affine import Affine
 
 from rsmeta_cli.main import main
+from tests.integration.image_data import FOLDER, write_images
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -193,3 +194,16 @@ def make_polygons() -> MakePolygons:
         return path
 
     return make
+
+
+@pytest.fixture(scope="session")
+def image_run(
+    tmp_path_factory: pytest.TempPathFactory, make_scene: MakeScene, run_to_end: RunToEnd
+) -> Path:
+    """Train a tiny classifier of images, once; return ``data``, ``config.yaml`` and ``run``."""
+    folder = tmp_path_factory.mktemp("images")
+    write_images(folder / "data", make_scene)
+    (folder / "config.yaml").write_text(FOLDER, encoding="utf-8")
+    run_to_end("train", folder / "config.yaml", f"data.root={folder / 'data'}",
+               "--output", folder / "run")  # fmt: skip
+    return folder

@@ -17,6 +17,7 @@ from rio_cogeo.cogeo import cog_validate
 from rsmeta.bundle import load_bundle
 from rsmeta.config import load_settings
 from rsmeta.workflows.listing import KINDS, listing
+from tests.stac_items import check_item
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Rsmeta, TinyRun
@@ -100,6 +101,41 @@ def test_resume_of_nothing_is_a_start(rsmeta: Rsmeta, tiny_run: TinyRun, tmp_pat
     assert ended.status == 0, ended.err
     assert "nothing to resume" in ended.err
     assert f"--model {tmp_path / 'run' / 'bundle'}" in ended.out
+
+
+def test_the_bundle_describes_its_model_to_catalogues(
+    tiny_run: TinyRun, stac_schemas: Path
+) -> None:
+    record = load_bundle(tiny_run.bundle).record
+    item = check_item(tiny_run.bundle / "mlm.json", stac_schemas)["properties"]
+    assert item["mlm:tasks"] == ["semantic-segmentation"]
+    (given,), (made,) = item["mlm:input"], item["mlm:output"]
+    assert given["bands"] == ["green", "red", "nir"]
+    assert given["input"]["shape"] == [-1, 3, 32, 32]
+    assert [one["mean"] for one in given["value_scaling"]] == [b.mean for b in record.bands]
+    assert made["result"]["shape"] == [-1, 2, 32, 32]
+    assert [entry["description"] for entry in made["classification:classes"]] == ["bare", "meadow"]
+    assert item["mlm:total_parameters"] == record.training["parameters"]
+
+
+def test_the_items_of_map_and_model_lead_to_one_another(
+    rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path, stac_schemas: Path
+) -> None:
+    ended = rsmeta(
+        "predict", tiny_run.data / "[ew]*st.tif", "--model", tiny_run.bundle,
+        "--output", tmp_path / "maps", "--stac", tmp_path / "items",
+        "--quicklook", tmp_path / "maps", "--entropy", tmp_path / "unsure",
+        "--probabilities-type", "uint8",
+    )  # fmt: skip
+    assert ended.status == 0, ended.err
+    for name in ("west", "east"):
+        item = check_item(tmp_path / "items" / f"{name}_map.json", stac_schemas)
+        scene, model = (tmp_path / "items" / link["href"] for link in item["links"])
+        assert scene.resolve() == (tiny_run.data / f"{name}.tif").resolve()
+        assert model.resolve() == (tiny_run.bundle / "mlm.json").resolve()
+        assert {asset["href"] for asset in item["assets"].values()} == {
+            f"../maps/{name}_map.tif", f"../maps/{name}_map.png", f"../unsure/{name}_entropy.tif",
+        }  # fmt: skip
 
 
 # -- predict ---------------------------------------------------------------------------------

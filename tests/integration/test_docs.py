@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import shapely
 import yaml
+from PIL import Image
 
 from rsmeta.config import load_settings
 from rsmeta.config.load import read_settings
@@ -66,12 +67,17 @@ def commands(page: Path) -> list[list[str]]:
 
 def configurations(page: Path) -> list[dict[str, Any]]:
     """Return the training configurations on a page."""
-    return [tree for tree in _with_data(page) if "labels" in tree["data"]]
+    return [tree for tree in _with_data(page) if _trains(tree["data"])]
 
 
 def pretrainings(page: Path) -> list[dict[str, Any]]:
     """Return the configurations of pretraining on a page."""
-    return [tree for tree in _with_data(page) if "labels" not in tree["data"]]
+    return [tree for tree in _with_data(page) if not _trains(tree["data"])]
+
+
+def _trains(data: Any) -> bool:
+    """Whether a ``data`` section has labels: a preset, a kind of images, or labelled scenes."""
+    return isinstance(data, str) or not {"labels", "kind", "preset"}.isdisjoint(data)
 
 
 def _with_data(page: Path) -> list[dict[str, Any]]:
@@ -98,6 +104,11 @@ def workplace(
     make_scene(folder / "scenes" / "one.tif", image, descriptions=names)
     make_scene(folder / "scenes" / "two.tif", image, descriptions=names)
     make_scene(folder / "labels.tif", labels)
+    for i, name in enumerate(CLASSES):
+        (folder / "pictures" / name).mkdir(parents=True)
+        for j in range(6):
+            picture = rng.normal(60 * (i + 1), 5, (40, 40, 3)).astype(np.uint8)
+            Image.fromarray(picture).save(folder / "pictures" / name / f"{j}.png")
     squares = [
         shapely.box(500_000 + 120 * i, 5_149_880 - 120 * j, 500_120 + 120 * i, 5_150_000 - 120 * j)
         for i in range(8)
@@ -133,7 +144,7 @@ def here(
 
 
 def named_outputs(words: list[str]) -> list[Path]:
-    options = ("--output", "--probabilities", "--confidence")
+    options = ("--output", "--probabilities", "--confidence", "--entropy", "--quicklook", "--stac")
     return [Path(words[i + 1]) for i, word in enumerate(words) if word in options]
 
 
@@ -167,12 +178,12 @@ def test_yaml_on_the_page_loads(page: Path) -> None:
         elif tree in pretrainings(page):
             assert read_settings(PretrainSettings, tree).data.scenes
         else:
-            assert load_settings(tree).data.scenes
+            assert load_settings(tree).data.kind
 
 
 def test_the_pages_are_there() -> None:
     names = {page.stem for page in PAGES_WITH_COMMANDS}
-    assert names >= {"README", "evaluate", "pretrain", "train", "predict", "sensors"}
+    assert names >= {"README", "datasets", "evaluate", "pretrain", "train", "predict", "sensors"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

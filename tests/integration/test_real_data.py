@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from rsmeta.workflows.evaluate import evaluate_map
+from rsmeta.workflows.evaluate_map import evaluate_map
 from rsmeta.workflows.predict import predict
 from rsmeta.workflows.train import TrainResult, train
 from tests.conftest import ROOT

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import rasterio
 import yaml
 from affine import Affine
 
 from rsmeta.bundle import load_bundle
+from tests.stac_items import check_item
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -132,3 +134,36 @@ def test_other_losses_and_learned_scales(
                    "--output", tmp_path / "run")  # fmt: skip
     assert ended.status == 0, ended.err
     assert len((tmp_path / "run/gamma_history.csv").read_text().splitlines()) > 2
+
+
+def test_a_map_of_numbers_has_unit_statistics_and_style(
+    biomass: Path, rsmeta: Rsmeta, tmp_path: Path, stac_schemas: Path
+) -> None:
+    words = (
+        "predict", biomass / "data/west.tif", "--model", biomass / "run/bundle", "--output",
+        tmp_path / "m.tif",
+    )  # fmt: skip
+    ended = rsmeta(*words, "--stac", tmp_path / "m.json", "--summary", tmp_path / "s.json")
+    assert ended.status == 0, ended.err
+    with (
+        rasterio.open(tmp_path / "m.tif") as raster,
+        rasterio.open(biomass / "data/west_biomass.tif") as truth,
+    ):
+        assert raster.units == ("t/ha",)
+        assert raster.descriptions == ("biomass",)
+        mapped, wanted = raster.read(1), truth.read(1) * 0.1
+    assert np.isnan(mapped[:6, :9]).all()
+    known = np.isfinite(mapped) & (wanted > 0)
+    assert np.abs(mapped - wanted)[known].mean() < 0.5 * wanted[known].std()
+    told = json.loads((tmp_path / "s.json").read_text())["scenes"][0]["quantity"]
+    assert (told["name"], told["unit"]) == ("biomass", "t/ha")
+    assert told["pixels"] == np.isfinite(mapped).sum()
+    assert told["mean"] == pytest.approx(np.nanmean(mapped), rel=1e-5)
+    assert f"mean {told['mean']:.4g}" in ended.out
+    assert " t/ha" in (tmp_path / "m.qml").read_text()
+    item = check_item(tmp_path / "m.json", stac_schemas)
+    assert item["assets"]["map"]["bands"][0]["unit"] == "t/ha"
+    check_item(biomass / "run/bundle/mlm.json", stac_schemas)
+    ended = rsmeta(*words, "--overwrite", "--confidence", tmp_path / "c.tif")
+    assert ended.status == 1
+    assert "leave --confidence away" in ended.complaint

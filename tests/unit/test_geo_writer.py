@@ -21,7 +21,7 @@ from rio_cogeo.cogeo import cog_validate
 
 from rsmeta.errors import OutputError
 from rsmeta.geo.grid import Grid
-from rsmeta.geo.mosaic import RasterLook
+from rsmeta.geo.mosaic import RasterLook, write_mosaic
 from rsmeta.geo.writer import RasterWriter, check_output
 from rsmeta.gis.cog import publish_cog
 
@@ -60,6 +60,17 @@ def write_map(path: Path, pixels: np.ndarray, **options: object) -> Grid:
 
 def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("side", "head"), [(1_000, b"II*\0"), (17_000, b"II+\0")])
+def test_files_that_may_pass_4_gb_are_bigtiffs(tmp_path: Path, side: int, head: bytes) -> None:
+    """2.3 GB of numbers, all of them nodata: how far they can be compressed is not foreseen."""
+    look = RasterLook(Grid(None, Affine.identity(), side, side), 1, "float64", 0)
+    write_mosaic(tmp_path / "m.vrt", look, [])
+    publish_cog(tmp_path / "m.vrt", tmp_path / "m.tif", overviews="nearest")
+    assert (tmp_path / "m.tif").read_bytes()[:4] == head
+    assert (tmp_path / "m.tif").stat().st_size < 1e6
 
 
 def test_the_name_appears_when_the_file_is_complete(tmp_path: Path) -> None:
@@ -214,7 +225,7 @@ from affine import Affine
 from rasterio.windows import Window
 from rsmeta.errors import OutputError
 from rsmeta.geo.grid import Grid
-from rsmeta.geo.mosaic import RasterLook
+from rsmeta.geo.mosaic import RasterLook, write_mosaic
 from rsmeta.geo.writer import RasterWriter
 from rsmeta.gis.cog import publish_cog
 step, limit = int(sys.argv[2]), int(sys.argv[3])

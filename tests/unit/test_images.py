@@ -12,6 +12,7 @@ from PIL import Image
 
 from rsmeta.config.load import load_settings
 from rsmeta.config.meta import MetaSettings
+from rsmeta.config.resources import config_dir
 from rsmeta.data.images import ImageDataModule
 from rsmeta.data.splits import PARTS
 from rsmeta.errors import ConfigError, ImagesError
@@ -325,3 +326,16 @@ def test_chips_of_two_parts_share_no_pixel(tmp_path: Path, make_scene: MakeScene
             ground[row : row + 16, col : col + 16] = True
         seen.append(ground)
     assert not (seen[0] & seen[1]).any()
+
+
+def test_the_long_tail_of_cloudmask_is_cut_from_its_scenes(shared_data: Path) -> None:
+    path = config_dir() / "experiments" / "cloudmask_chips.yaml"
+    loaded = load_settings(path, [f"data.root={shared_data / 'cloudmask'}"])
+    data = ImageDataModule(loaded.data, seed=0)
+    assert [spec.name for spec in data.classes] == ["shadow", "water", "land", "cloud"]
+    assert data.class_counts.tolist() == [118, 4, 1267, 930]
+    assert data.parts["validation"] is None
+    test = data.parts["test"]
+    assert test is not None
+    assert np.bincount(test.labels, minlength=4).tolist() == [6, 0, 1838, 136]
+    assert len(data.bands) == 6

@@ -91,3 +91,10 @@ def test_rates_of_a_method_in_place_and_schedule() -> None:
 def test_automatic_rank_goes_by_classes_and_depth() -> None:
     network = _network({"rank": "auto", "alpha": "rank"})
     assert {place.rank for place in network.tuned.places} == {16}  # 200 / (2 · 4) = 25
+
+
+def test_the_rate_grows_with_the_square_root_of_the_chips_in_a_step() -> None:
+    settings = OptimizerSettings(lr=0.01, lr_batch=128)
+    assert settings.for_batch(128).lr == pytest.approx(0.01)
+    assert settings.for_batch(32).lr == pytest.approx(0.005)
+    assert OptimizerSettings(lr=0.01).for_batch(32).lr == 0.01

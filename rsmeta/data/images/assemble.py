@@ -12,12 +12,14 @@ from rsmeta.config.data import class_specs
 from rsmeta.config.images import (
     BoxesSettings,
     ChipsSettings,
+    CifarSettings,
     FolderSettings,
     IndexSettings,
 )
 from rsmeta.data.images.boxes import find_boxes
 from rsmeta.data.images.check import check_band_counts, without_corrupt
 from rsmeta.data.images.chips import find_chips
+from rsmeta.data.images.cifar import find_cifar
 from rsmeta.data.images.folder import find_in_folders
 from rsmeta.data.images.index import find_in_indexes
 from rsmeta.data.images.sampler import class_counts
@@ -99,6 +101,8 @@ def _find(settings: ImageSettings, wanted: Wanted) -> Found:
         return find_chips(settings, wanted)
     if isinstance(settings, BoxesSettings):
         return find_boxes(settings, wanted)
+    if isinstance(settings, CifarSettings):
+        return find_cifar(settings, wanted)
     return find_in_torchgeo(settings, wanted)
 
 

@@ -18,9 +18,9 @@ import torch
 from rasterio.windows import Window
 from torch.nn import functional
 
+from rsmeta.data.images.class_names import read_lines
 from rsmeta.data.images.files import ImageReader, is_image
 from rsmeta.data.images.image_set import Found, ImageSet, Pixels
-from rsmeta.data.images.index import read_lines
 from rsmeta.data.opening import whence
 from rsmeta.errors import ImagesError, did_you_mean, enumerate_names
 

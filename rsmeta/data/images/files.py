@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
 from rsmeta.data.images.image_set import ImageSet, Pixels
 from rsmeta.data.opening import read_rules, wanted_bands
 from rsmeta.errors import SceneUnreadableError
-from rsmeta.geo.handles import reading
+from rsmeta.geo.handles import open_raster, reading
 from rsmeta.geo.scene import open_scene
 from rsmeta.geo.sensors import load_sensor
 
@@ -97,7 +98,7 @@ class ImageReader:
         Raises:
             SceneError: It cannot be read, or lacks a band.
         """
-        if self.as_rgb:
+        if self.as_rgb and not _has_plain_colours(path):
             return self._read_colours(path, window)
         chip = self.open(path).read(window)
         return Pixels(chip.data, chip.valid)
@@ -123,6 +124,13 @@ class ImageReader:
             (rows >= 0) & (rows < whole[3]), (cols >= 0) & (cols < whole[2])
         )
         return Pixels(np.where(valid, data, np.float32(0)), valid)
+
+
+def _has_plain_colours(path: str) -> bool:
+    """Whether a file holds red, green and blue as they are, so that a part of it can be read."""
+    file = open_raster(path)
+    colours = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+    return file.colorinterp == colours and set(file.dtypes) == {"uint8"}
 
 
 def _box(window: Window) -> tuple[int, int, int, int]:

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from rsmeta.data.images.class_names import read_class_names, read_lines
 from rsmeta.data.images.files import FileImages, ImageReader
 from rsmeta.data.images.image_set import Found
 from rsmeta.data.opening import whence
-from rsmeta.errors import ImagesError, did_you_mean, enumerate_names, one_line
+from rsmeta.errors import ImagesError, did_you_mean, enumerate_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from rsmeta.config.images import IndexSettings
     from rsmeta.data.images.image_set import ImageTask, Wanted
     from rsmeta.data.splits import Part
-
-#: Forms of a line of a file of class names: number and name, name and number, WordNet's key and
-#: name. Else a line is a name.
-_NUMBER_FIRST = re.compile(r"(?P<number>\d+)[\s,:;]+(?P<name>\S.*)")
-_NUMBER_LAST = re.compile(r"(?P<name>\S.*?)[\s,:;]+(?P<number>\d+)")
-_WORDNET = re.compile(r"n\d{8}\s+(?P<name>\S.*)")
 
 
 class _Line(NamedTuple):
@@ -65,7 +58,12 @@ def find_in_indexes(settings: IndexSettings, wanted: Wanted) -> Found:
         elif given is not None:
             shares[part] = given
     names = _class_names(settings, indexes) if task != "regression" else ()
+    if task == "regression":
+        indexes = {part: _known(index, settings) for part, index in indexes.items()}
     labels = {part: _labels(index, names, task) for part, index in indexes.items()}
+    if settings.target is not None:
+        target = settings.target
+        labels = {part: one * target.scale + target.offset for part, one in labels.items()}
     folder = settings.root / settings.images
     paths = {part: _paths(index, folder, settings) for part, index in indexes.items()}
     reader = ImageReader.of(
@@ -73,21 +71,6 @@ def find_in_indexes(settings: IndexSettings, wanted: Wanted) -> Found:
     )
     sets = {part: FileImages(paths[part], labels[part], reader) for part in indexes}
     return Found(names, dict(sets), shares)
-
-
-def read_lines(path: Path, what: str, hint: str = "") -> Iterator[tuple[int, str]]:
-    """Yield number, from 1, and text of the lines of a file that are not empty.
-
-    Raises:
-        ImagesError: There is no such file, or it is no text.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise ImagesError(f"no {what} at {path}; check data.root{hint}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ImagesError(f"cannot read the {what} {path} ({one_line(error)})") from error
-    return ((i, line.strip()) for i, line in enumerate(lines, 1) if line.strip())
 
 
 def _read(settings: IndexSettings, name: str, task: ImageTask) -> _Index:
@@ -124,38 +107,6 @@ def _class_names(settings: IndexSettings, indexes: dict[Part, _Index]) -> tuple[
     if all(label.isdecimal() for label in found):
         return tuple(map(str, range(max(map(int, found)) + 1)))
     return tuple(sorted(found))
-
-
-def read_class_names(path: Path, hint: str = "") -> tuple[str, ...]:
-    """Read a file of class names, in the order of their numbers.
-
-    A line is a name; or a number and a name; or a name and a number; or a key of WordNet and a
-    name. All lines have one form, and numbers run from 0.
-
-    Raises:
-        ImagesError: The file is missing, or a name stands twice.
-    """
-    lines = [text for _, text in read_lines(path, "file of class names", hint)]
-    names = lines
-    for form in (_NUMBER_FIRST, _NUMBER_LAST):
-        found = [form.fullmatch(line) for line in lines]
-        by_number = {int(m["number"]): m["name"] for m in found if m is not None}
-        if sorted(by_number) == list(range(len(lines))):
-            names = [by_number[i] for i in range(len(lines))]
-            break
-    else:
-        keyed = [_WORDNET.fullmatch(line) for line in lines]
-        if all(keyed):
-            names = [match["name"] for match in keyed if match is not None]
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if len(lines) < 2:
-        raise ImagesError(f"{path} holds {len(lines)} class name(s); give two or more")
-    if twice and all(map(_WORDNET.fullmatch, lines)):  # two senses of a word: the key tells them
-        names = [f"{name} ({line.split()[0]})" if name in twice else name
-                 for name, line in zip(names, lines, strict=True)]  # fmt: skip
-    elif twice:
-        raise ImagesError(f"{path} names the class {twice[0]!r} twice; give each its own name")
-    return tuple(names)
 
 
 def _labels(index: _Index, names: Sequence[str], task: ImageTask) -> np.ndarray:
@@ -200,6 +151,15 @@ def _value(index: _Index, line: _Line) -> float:
             f"task=regression needs one per image"
         )
     return value
+
+
+def _known(index: _Index, settings: IndexSettings) -> _Index:
+    """Leave out the lines whose number means that it is not known."""
+    nodata = None if settings.target is None else settings.target.nodata
+    known = [line for line in index.lines if _value(index, line) != nodata]
+    if not known:
+        raise ImagesError(f"no line of {index.file} has a known number; check data.target.nodata")
+    return _Index(index.file, known)
 
 
 def _paths(index: _Index, folder: Path, settings: IndexSettings) -> list[str]:

@@ -105,7 +105,7 @@ def in_order(following: Ints) -> Chains:
 
 
 def spans(start: Ints, length: Ints) -> Ints:
-    """Return the numbers of many stretches one after the other: start, start + 1, …
+    """Return the numbers of many stretches, one after the other.
 
     Args:
         start: First number of each, (S,).

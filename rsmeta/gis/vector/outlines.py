@@ -1,9 +1,9 @@
 """Trace where the regions of a strip meet, as lines that neighbours share.
 
 A *corner* is a corner of pixels. Lines run along sides of pixels from node to node; a node is a
-corner where more than two sides meet that part regions. A line that closes on itself starts at
-its first corner. A strip is cut from its neighbours through the middle of a row of pixels, so
-that only upright sides are cut.
+corner where more than two sides meet that part regions, or a corner of the map. A line that
+closes on itself starts at its first corner. A strip is cut from its neighbours through the
+middle of a row of pixels, so that only upright sides are cut.
 
 Directions are 0 east, 1 south, 2 west, 3 north; rows count southwards.
 """
@@ -151,13 +151,14 @@ class _Sides:
         return (rows == 0) | (rows == self.labels.shape[0])
 
 
-def trace(labels: Ints, top: int) -> tuple[Lines, Pieces]:
+def trace(labels: Ints, top: int, height: int) -> tuple[Lines, Pieces]:
     """Trace the lines of one strip.
 
     Args:
         labels: Regions of its pixel rows, the last of which is the first of the next strip,
             (n + 1, W); ``NOWHERE`` where there is none, and all along a row outside the map.
         top: Row of the map of its first pixels.
+        height: Rows of the map.
 
     Returns:
         The lines, and each from the sides of its two regions.
@@ -167,7 +168,8 @@ def trace(labels: Ints, top: int) -> tuple[Lines, Pieces]:
     ends = sides.end(everything)
     onwards = _OTHER_SIDE[sides.code[ends], sides.direction]
     following = np.where(onwards < 0, -1, sides.leaving(ends, np.maximum(onwards, 0)))
-    chains = in_order(break_cycles(following))
+    parted = np.where(_is_map_corner(sides, ends, height), -1, following)
+    chains = in_order(break_cycles(parted))
     tails = chains.tails
     twin = chains.chain_of[sides.reverse(tails)]  # the same line the other way round
     own = np.arange(len(tails))
@@ -182,6 +184,14 @@ def trace(labels: Ints, top: int) -> tuple[Lines, Pieces]:
         area_px=_areas(sides, chains)[shown],
     )  # fmt: skip
     return _lines(sides, chains, kept), pieces
+
+
+def _is_map_corner(sides: _Sides, corners: Ints, height: int) -> NDArray[np.bool_]:
+    """Return whether corners are those of the map, where lines end so that its frame stays."""
+    row, col = np.divmod(corners, sides.width)
+    at_end = np.isin(row + sides.top, (0, height)) & np.isin(col, (0, sides.width - 1))
+    is_corner: NDArray[np.bool_] = at_end & ~sides.is_cut(corners)
+    return is_corner
 
 
 def _find_sides(inner: Ints, top: int) -> _Sides:
@@ -217,7 +227,7 @@ def _next_keys(sides: _Sides, chains: Chains, following: Ints) -> Ints:
     tails = chains.tails
     ends = sides.end(tails)
     keys = sides.names(tails) + 1  # across a cut: the other half of the same side
-    bend = following[tails] >= 0  # a line that was closed
+    bend = following[tails] >= 0  # a line that was closed, or a corner of the map
     keys[bend] = sides.names(following[tails[bend]])
     node = ~bend & ~sides.is_cut(ends)
     came = sides.direction[tails[node]].astype(np.int64)

@@ -7,14 +7,14 @@ is a few numbers per region and strip.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from rsmeta.gis.vector.chains import components
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 NOWHERE = -1
 
 
-def label_regions(values: NDArray[np.integer], valid: NDArray[np.bool_]) -> tuple[int, NDArray]:
+def label_regions(
+    values: NDArray[np.integer], valid: NDArray[np.bool_]
+) -> tuple[int, NDArray[np.int32]]:
     """Number the regions of one strip.
 
     Args:
@@ -45,6 +47,12 @@ def label_regions(values: NDArray[np.integer], valid: NDArray[np.bool_]) -> tupl
     return count, of_run[run]
 
 
+def sums_by(group: NDArray[np.integer], numbers: NDArray[Any], count: int) -> NDArray[np.float64]:
+    """Return the sum of the numbers of each of ``count`` groups, (count,)."""
+    sums = np.bincount(group, weights=numbers, minlength=count)
+    return sums.astype(np.float64, copy=False)
+
+
 class Strip(NamedTuple):
     """What a strip tells of the map.
 
@@ -53,7 +61,7 @@ class Strip(NamedTuple):
         valid: Pixels that count, (h, W).
         areas_m2: Ground under each pixel, broadcastable to (h, W).
         confidence: How sure each pixel is, (h, W); none where that is not known.
-        fresh: Number of its first rows that an earlier strip has shown: 0 or 1.
+        shown: Number of its first rows that an earlier strip has shown: 0 or 1.
     """
 
     values: NDArray[np.integer]
@@ -87,6 +95,8 @@ class Regions:
 
     def of(self, strip: int, labels: NDArray[np.int32]) -> NDArray[np.int32]:
         """Return labels of a strip as regions of the map; ``NOWHERE`` stays."""
+        if not len(self.region_of):
+            return labels
         regions = self.region_of[self.offset[strip] + np.maximum(labels, 0)]
         return np.where(labels < 0, np.int32(NOWHERE), regions)
 
@@ -118,7 +128,7 @@ def find_regions(strips: Iterable[Strip]) -> Regions:
         above = np.where(labels[-1] < 0, NOWHERE, offset[-1] + labels[-1].astype(np.int64))
         offset.append(offset[-1] + count)
     pairs = np.concatenate(seams, axis=1) if seams else np.zeros((2, 0), dtype=np.int64)
-    count, region_of = components(*pairs, offset[-1])
+    count, region_of = components(pairs[0], pairs[1], offset[-1])
     return _joined(np.array(offset), sums, count, region_of.astype(np.int32))
 
 
@@ -130,11 +140,11 @@ def _sums(strip: Strip, labels: NDArray[np.int32], count: int) -> _Sums:
     own = labels[rows][inside]
     areas = np.broadcast_to(strip.areas_m2, strip.values.shape)[rows][inside]
     pixels = np.bincount(own, minlength=count).astype(np.int32)
-    area_m2 = np.bincount(own, weights=areas, minlength=count)
+    area_m2 = sums_by(own, areas, count)
     if strip.confidence is None:
         return _Sums(value, pixels, area_m2, None)
     sure = strip.confidence[rows][inside]
-    return _Sums(value, pixels, area_m2, np.bincount(own, weights=sure, minlength=count))
+    return _Sums(value, pixels, area_m2, sums_by(own, sure, count))
 
 
 def _joined(
@@ -142,9 +152,8 @@ def _joined(
 ) -> Regions:
     """Sum up the labels of each region."""
 
-    def total(parts: list[NDArray]) -> NDArray[np.float64]:
-        joined = np.concatenate([*parts, np.zeros(0)])
-        return np.bincount(region_of, weights=joined, minlength=count)
+    def total(parts: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
+        return sums_by(region_of, np.concatenate([*parts, np.zeros(0)]), count)
 
     pixels = np.rint(total([one.pixels for one in sums])).astype(np.int64)
     sure = [one.confidence for one in sums if one.confidence is not None]

@@ -63,10 +63,10 @@ def simplify(lines: Lines, tolerance_px: float, cuts: NDArray[np.float64]) -> Li
 
     Source: Douglas and Peucker 1973, bounded by topology as GEOS has it.
     """
-    points, start = lines
-    count = len(start) - 1
+    count = len(lines.start) - 1
     if count == 0:
         return lines
+    points, start = _with_middles(lines)
     index = np.repeat(np.arange(count), np.diff(start))
     closed = np.all(points[start[:-1]] == points[start[1:] - 1], axis=1)
     shapes = np.empty(count, dtype=object)
@@ -79,6 +79,19 @@ def simplify(lines: Lines, tolerance_px: float, cuts: NDArray[np.float64]) -> Li
     simple, index = shapely.get_coordinates(parts[:count], return_index=True)
     counts = np.bincount(index, minlength=count)
     return Lines(simple, np.concatenate([[0], np.cumsum(counts)]))
+
+
+def _with_middles(lines: Lines) -> Lines:
+    """Return lines, the straight ones among them with a point in the middle.
+
+    GEOS sees by the second point of a line whether another line comes to skip it, and would not
+    see so where that is an end which both lines share.
+    """
+    points, start = lines
+    straight = start[:-1][np.diff(start) == 2]
+    middles = (points[straight] + points[straight + 1]) / 2
+    more = np.concatenate([[0], np.cumsum(np.diff(start) == 2)])
+    return Lines(np.insert(points, straight + 1, middles, axis=0), start + more)
 
 
 def _renumbered(index: NDArray[np.int64]) -> NDArray[np.int64]:

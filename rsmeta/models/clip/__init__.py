@@ -8,6 +8,7 @@ from __future__ import annotations
 from rsmeta.models.clip.names import ClipName, clip_name
 from rsmeta.models.clip.prompts import TEMPLATES, fill
 from rsmeta.models.clip.towers import Clip, ImageProjection, TextTower, load_clip, load_text_tower
+from rsmeta.models.clip.zero_shot import ZeroShotHead
 
 __all__ = [
     "TEMPLATES",
@@ -15,6 +16,7 @@ __all__ = [
     "ClipName",
     "ImageProjection",
     "TextTower",
+    "ZeroShotHead",
     "clip_name",
     "fill",
     "load_clip",

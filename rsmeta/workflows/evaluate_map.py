@@ -1,0 +1,143 @@
+"""Compare a map with a reference, and draw the sample that a reference is made from."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rsmeta.data.labels import LabelRules, PolygonLabels, open_labels
+from rsmeta.data.points import holds_points, read_points
+from rsmeta.errors import ConfigError, LabelsError, SceneError
+from rsmeta.gis.class_map import open_class_map
+from rsmeta.gis.sampling import allocate, check_points_output, draw, write_points
+from rsmeta.metrics import SegmentationMetrics
+from rsmeta.metrics.map_accuracy import MapAccuracy
+from rsmeta.metrics.sample import estimates_from_sample
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rsmeta.gis.class_map import ClassMap, Cover
+    from rsmeta.metrics import SegmentationResult
+    from rsmeta.metrics.map_accuracy import ReferenceKind
+    from rsmeta.metrics.sample import SampleEstimates
+
+logger = logging.getLogger(__name__)
+
+
+def evaluate_map(
+    path: str | Path,
+    reference: str | Path,
+    *,
+    class_column: str | None = None,
+    ignore: Sequence[int] = (),
+) -> MapAccuracy:
+    """Compare a map that rsmeta wrote with a reference.
+
+    Args:
+        path: The map; its tags name the classes.
+        reference: Label raster, polygons, or points of a stratified random sample; in any CRS.
+        class_column: Column of polygons or points that holds class name or value.
+        ignore: Values of the reference that mean "no label".
+
+    Returns:
+        Accuracy, mIoU, macro-F1, kappa, scores per class and the confusion matrix, over pixels
+        (or points) that map and reference both know; and for points what they tell of the whole
+        map: accuracy and areas with standard errors.
+
+    Raises:
+        SceneError: The map cannot be read, or does not say its classes.
+        LabelsError: The reference cannot be read, or shares no pixel with the map.
+    """
+    class_map = open_class_map(path)
+    rules = LabelRules(class_map.classes, tuple(ignore), class_column)
+    names = [spec.name for spec in class_map.classes]
+    metrics = SegmentationMetrics(names)
+    kind, left_out = _compare(class_map, Path(reference), rules, metrics)
+    result = metrics.compute()
+    if not result.pixels:
+        raise LabelsError(f"{path} and {reference} share no labelled pixel; nothing to compare")
+    cover = class_map.cover()
+    return MapAccuracy(
+        **vars(result), reference=kind, left_out=left_out,
+        mapped_pixels=cover.pixels, mapped_areas_m2=cover.areas_m2,
+        estimates=_estimates(result, cover, names) if kind == "points" else None,
+    )  # fmt: skip
+
+
+def _compare(
+    class_map: ClassMap, reference: Path, rules: LabelRules, metrics: SegmentationMetrics
+) -> tuple[ReferenceKind, int]:
+    """Count agreement; return what the reference is, and how many points were left out."""
+    if holds_points(reference):
+        points = read_points(reference, class_map.grid, rules)
+        mapped = class_map.at(points.cols, points.rows)
+        metrics.update(mapped, points.classes)
+        beside = int((mapped < 0).sum())
+        if beside:
+            logger.warning("%s: %d of %d points are not on mapped ground and are left out",
+                           reference, beside, len(mapped))  # fmt: skip
+        return "points", beside + points.unlabelled
+    labels = open_labels(reference, class_map.grid, rules)
+    for window in class_map.windows():
+        wanted = labels.read(class_map.grid.crop(window))
+        if (wanted >= 0).any():
+            metrics.update(class_map.read(window), wanted)
+    return "polygons" if isinstance(labels, PolygonLabels) else "raster", 0
+
+
+def _estimates(
+    result: SegmentationResult, cover: Cover, names: Sequence[str]
+) -> SampleEstimates | None:
+    areas = cover.areas_m2
+    if areas is None:  # shares of pixels are all that can be said
+        areas = tuple(pixels / sum(cover.pixels) for pixels in cover.pixels)
+    try:
+        return estimates_from_sample(np.array(result.confusion), areas, names)
+    except ValueError as error:
+        logger.warning("nothing can be estimated for the whole map: %s; draw points there", error)
+        return None
+
+
+def draw_sample(
+    path: str | Path,
+    output: str | Path,
+    *,
+    points: int,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> dict[str, int]:
+    """Draw a stratified random sample of a map, to be interpreted and given to ``evaluate_map``.
+
+    The file's column ``class`` is empty: who looks at the places should not know the map.
+
+    Args:
+        path: The map; its classes are the strata.
+        output: Vector file to write: .gpkg, .geojson or .fgb.
+        points: Points in all.
+        seed: The same gives the same places.
+        overwrite: Replace a file that exists.
+
+    Returns:
+        Points that lie in each class of the map.
+
+    Raises:
+        SceneError: The map cannot be read, or does not say its classes.
+        OutputError: The file exists, cannot be written, or has no suffix of a vector file.
+        ConfigError: ``points`` is not positive.
+    """
+    if points < 1:
+        raise ConfigError(f"{points} points are no sample; ask for 1 or more")
+    output = Path(output)
+    check_points_output(output, overwrite=overwrite)
+    class_map = open_class_map(path)
+    cover = class_map.cover()
+    if not any(cover.pixels):
+        raise SceneError(f"{path} holds no mapped pixel; there is nothing to draw from")
+    drawn = draw(class_map, allocate(cover, points), seed=seed)
+    write_points(output, class_map.grid, drawn)
+    names = [spec.name for spec in class_map.classes]
+    return dict(zip(names, drawn.by_class, strict=True))
