@@ -28,11 +28,7 @@ except PackageNotFoundError:  # a checkout on the path that was never installed
 
 __all__ = [
     "Products", "__version__", "evaluate", "evaluate_map", "inspect", "load_bundle", "predict",
-<<<<<<< HEAD
-    "pretrain", "sweep", "train",
-=======
-    "pretrain", "train", "vectorise",
->>>>>>> main
+    "pretrain", "sweep", "train", "vectorise",
 ]  # fmt: skip
 
 _HOME = {

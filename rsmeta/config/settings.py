@@ -12,11 +12,8 @@ from rsmeta.config.images import Data
 from rsmeta.config.loss import LossSpec
 from rsmeta.config.meta import MetaSettings
 from rsmeta.config.model import ModelSpec
-<<<<<<< HEAD
-from rsmeta.config.sweep import SweepSettings
-=======
 from rsmeta.config.polygons import PolygonSettings
->>>>>>> main
+from rsmeta.config.sweep import SweepSettings
 from rsmeta.config.trainer import TrainerSettings
 from rsmeta.config.tuner import Tuner, TunerSpec
 from rsmeta.errors import ConfigError
