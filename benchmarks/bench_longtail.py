@@ -5,7 +5,7 @@ Water is left out: no two sensors have such a chip of it, so that it cannot be t
 Results are kept line by line, as in ``bench_metapeft.py``:
 
     python benchmarks/bench_longtail.py RESULTS.jsonl DATA_FOLDER [SEEDS] [STEPS]
-    python benchmarks/bench_longtail.py --table RESULTS.jsonl
+    python benchmarks/bench_longtail.py --table RESULTS.jsonl ...
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SET = (
 def run_all(results: Path, data: Path, seeds: int, steps: int) -> None:
     """Run what is missing in the file, and append it there as it comes."""
     logging.getLogger("rsmeta").setLevel(logging.ERROR)
-    done = {(run["seed"], run["loss"], run["scales"]) for run in read(results)}
+    done = {(run["seed"], run["loss"], run["way"]) for run in read(results)}
     config = ROOT / "configs" / "experiments" / "cloudmask_chips.yaml"
     task = Task(config, (f"data.root={data / 'cloudmask'}", *SET))
     keys = [(seed, loss, way) for seed in range(seeds) for loss in LOSSES for way in SCALES]
@@ -52,7 +52,7 @@ def run_all(results: Path, data: Path, seeds: int, steps: int) -> None:
             if (seed, loss, way) in done:
                 continue
             found = quick_run(task, seed, steps, f"loss={loss}", SCALES[way])
-            line = {"seed": seed, "loss": loss, "scales": way, "steps": steps}
+            line = {"seed": seed, "loss": loss, "way": way, "steps": steps}
             file.write(json.dumps({**line, "machine": machine(), **found}) + "\n")
             file.flush()
             print(*line.values(), f"{found['accuracy']:.3f}", f"{found['seconds']} s", flush=True)
@@ -87,12 +87,12 @@ def print_table(runs: list[Run]) -> None:
     print("|---" * (len(SCORES) + 4) + "|")
     for loss in LOSSES:
         for way in SCALES:
-            own = [run for run in runs if (run["loss"], run["scales"]) == (loss, way)]
+            own = [run for run in runs if (run["loss"], run["way"]) == (loss, way)]
             if own:
                 cells = " | ".join(cell(own, score) for score in SCORES.values())
                 seconds = statistics.mean(run["seconds"] for run in own)
                 print(f"| `{loss}` | {way} | {len(own)} | {cells} | {seconds:.1f} |")
-    by_key = {(run["seed"], run["loss"], run["scales"]): run for run in runs}
+    by_key = {(run["seed"], run["loss"], run["way"]): run for run in runs}
     pairs = [
         (by_key[seed, loss, "MetaPEFT"], run)
         for (seed, loss, way), run in by_key.items()
@@ -109,7 +109,7 @@ def main() -> None:
     """Run, or print the table of what was run."""
     words = sys.argv[1:]
     if words[:1] == ["--table"]:
-        print_table(read(Path(words[1])))
+        print_table([run for word in words[1:] for run in read(Path(word))])
         return
     if len(words) < 2:
         sys.exit(__doc__)
