@@ -80,6 +80,7 @@ SCORES: dict[str, Callable[[Run], float]] = {
 
 def print_table(runs: list[Run]) -> None:
     """Print a row for each loss and way of having scales, then what the scales change in all."""
+    runs = list({(run["seed"], run["loss"], run["way"]): run for run in runs}.values())
     counts = ", ".join(f"{name} {count}" for name, count in runs[0]["counts"].items())
     print(f"{runs[0]['machine']}; {runs[0]['steps']} steps of 8 chips; trained on {counts}; learns "
           f"{runs[0]['learned']:,}\n")  # fmt: skip

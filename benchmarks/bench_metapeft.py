@@ -31,8 +31,14 @@ STRATEGIES = (
     "joint", "first_order", "unrolled", "finite_difference", "evolution",
 )  # fmt: skip
 
-#: Those that cost most.
-LATE = STRATEGIES[2:]
+#: Other outer steps, tried with LoRA: a steadier gradient, and the defaults.
+OTHER = {
+    "first_order, 4 batches": "every_n_steps: 5, lr: 0.1, batches: 4",
+    "first_order, defaults": "every_n_steps: 8, lr: 0.02",
+}
+
+#: Those that cost most, or are asked last.
+LATE = (*STRATEGIES[2:], *OTHER)
 
 #: The head sees the backbone's last map alone, and the stem stays: what adapts are adapters.
 COMMON = (
@@ -60,6 +66,8 @@ def variants(tuner: str) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield f"fixed at {scale:g}", (f"tuner={{preset: {tuner}, scale: {scale:g}}}",)
     for strategy in STRATEGIES:
         yield strategy, (f"tuner={tuner}", f"meta={{preset: {strategy}, {OUTER}}}")
+    for name, keys in OTHER.items() if tuner == "lora" else ():
+        yield name, (f"tuner={tuner}", f"meta={{preset: first_order, {keys}}}")
 
 
 def jobs(tasks: dict[str, Task], seeds: int) -> Iterator[tuple[Key, tuple[str, ...]]]:
