@@ -14,6 +14,7 @@ from rsmeta_cli.scores import scores
 
 if TYPE_CHECKING:
     from rsmeta.config import Settings
+    from rsmeta.workflows.sweep import SweepResult
 
 
 @click.command(cls=CommandWithKeys)
@@ -36,6 +37,9 @@ def command(
 
     Leaves in the run folder: bundle/ (what predict needs), checkpoints/, metrics.json,
     history.csv, config.yaml (fully resolved), plots/ and tensorboard/.
+
+    With a section sweep, trains every point of its grid with every seed, and leaves table.md,
+    table.csv, runs.csv and the run folders in runs/.
     """
     from rsmeta.config import load_settings
 
@@ -43,7 +47,12 @@ def command(
         raise click.UsageError("Missing option '--output': the run folder (or use --dry-run).")
     settings = load_settings(config, overrides)  # a typo is said before torch is imported
     if output is None or dry_run:
+        if settings.sweep is not None:
+            _tell_runs(config, overrides)
         _tell_what_would_learn(settings)
+        return
+    if settings.sweep is not None:
+        _sweep(config, overrides, output, resume=resume)
         return
     from rsmeta.workflows.train import train
 
@@ -65,6 +74,37 @@ def command(
         click.echo(
             f"map a scene: rsmeta predict SCENE --model {output / 'bundle'} --output MAP.tif"
         )
+
+
+def _sweep(config: Path, overrides: tuple[str, ...], output: Path, *, resume: bool) -> None:
+    from rsmeta.errors import RunsFailedError
+    from rsmeta.workflows.sweep import sweep
+
+    try:
+        result = sweep(config, overrides, output=output, resume=resume)
+    except RunsFailedError as error:
+        _show_table(error.result)
+        raise
+    _show_table(result)
+
+
+def _show_table(result: SweepResult) -> None:
+    from rsmeta.workflows.sweep_table import shown
+
+    header, rows = shown(result.rows)
+    click.echo()
+    show.table(rows, header)
+    click.echo(f"\ntables: {result.output / 'table.md'}, table.csv, runs.csv; models in runs/")
+
+
+def _tell_runs(config: Path, overrides: tuple[str, ...]) -> None:
+    from rsmeta.config.sweep_runs import read_sweep
+
+    _, runs = read_sweep(config, overrides)
+    click.echo(f"a sweep of {len(runs)} runs:")
+    for run in runs:
+        click.echo(f"  {run.label}")
+    click.echo("without the grid:")
 
 
 def _tell_what_would_learn(settings: Settings) -> None:

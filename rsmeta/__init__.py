@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rsmeta.workflows.mapping import predict
     from rsmeta.workflows.pretrain import pretrain
     from rsmeta.workflows.report import MapSources, report
+    from rsmeta.workflows.sweep import sweep
     from rsmeta.workflows.train import train
 
 try:
@@ -29,7 +30,7 @@ except PackageNotFoundError:  # a checkout on the path that was never installed
 
 __all__ = [
     "MapSources", "Products", "Refinement", "__version__", "evaluate", "evaluate_map", "inspect",
-    "load_bundle", "predict", "pretrain", "report", "train", "vectorise",
+    "load_bundle", "predict", "pretrain", "report", "sweep", "train", "vectorise",
 ]  # fmt: skip
 
 _HOME = {
@@ -43,6 +44,7 @@ _HOME = {
     "predict": "rsmeta.workflows.mapping",
     "pretrain": "rsmeta.workflows.pretrain",
     "report": "rsmeta.workflows.report",
+    "sweep": "rsmeta.workflows.sweep",
     "train": "rsmeta.workflows.train",
     "vectorise": "rsmeta.gis.vector",
 }

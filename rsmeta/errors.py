@@ -13,6 +13,7 @@
     │   └── GridMismatchError
     ├── ScenesFailedError       some of several scenes that could not be mapped
     ├── AreaError               polygons that cannot be used as a mask
+    ├── RunsFailedError         some runs of a sweep that did not end; the others are kept
     ├── LabelsError             labels that do not fit the scenes or the class list
     ├── ImagesError             images with one label each, or their index, that cannot be used
     ├── SplitError              a train/validation/test split that leaves a part empty
@@ -136,6 +137,25 @@ class ScenesFailedError(RsmetaError):
 
 class AreaError(RsmetaError):
     """Polygons that cannot be used as a mask."""
+
+
+class RunsFailedError(RsmetaError):
+    """Some runs of a sweep that did not end; what the others reached is in its table.
+
+    Attributes:
+        failed: Run -> why.
+        result: What came of the sweep.
+    """
+
+    def __init__(self, failed: Mapping[str, str], result: Any, count: int) -> None:
+        self.failed = dict(failed)
+        self.result = result
+        first, reason = next(iter(failed.items()))
+        more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+        super().__init__(
+            f"{len(failed)} of {count} runs failed: {first}: {reason}{more}; the others are kept: "
+            f"mend the cause and go on with --resume"
+        )
 
 
 class LabelsError(RsmetaError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -12,6 +13,8 @@ from pydantic import BaseModel, ValidationError
 from rsmeta.config.resources import config_dir
 from rsmeta.config.settings import Settings
 from rsmeta.errors import ConfigError, UnknownNameError, did_you_mean, one_line
+
+logger = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -55,20 +58,52 @@ def read_settings(
     model: type[M], config: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()
 ) -> M:
     """Read and check a configuration of any kind; see ``load_settings``."""
+    source = "the configuration" if isinstance(config, Mapping) else str(config)
+    return validate(model, expand_presets(read_tree(config, overrides), tell=True), source)
+
+
+def read_tree(
+    config: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return what a configuration holds under its overrides, presets by name, nothing checked.
+
+    Raises:
+        ConfigError: The file is missing or no mapping, or an override cannot be read.
+    """
     tree = _plain(config) if isinstance(config, Mapping) else read_yaml(Path(config))
     for override in overrides:
         _apply_override(tree, override)
+    return tree
+
+
+def expand_presets(tree: Mapping[str, Any], *, tell: bool = False) -> dict[str, Any]:
+    """Return a tree of settings with what its presets hold in their place.
+
+    Args:
+        tree: What ``read_tree`` returned.
+        tell: Log what a preset says of another section.
+
+    Raises:
+        UnknownNameError: There is no such preset.
+        ConfigError: Several tuner presets want ``meta`` otherwise.
+    """
+    whole = {**tree}
+    wanted = _companions(tree.get("tuner"))
+    if wanted and not _chosen(tree.get("meta")):
+        whole["meta"] = _with_companion(wanted, tree.get("meta"))
+        if tell:
+            logger.info("meta=%s comes with tuner=%s; choose another with meta=...",
+                        whole["meta"]["preset"], next(iter(wanted)))  # fmt: skip
     for section in PRESET_SECTIONS:
-        if section in tree:
-            given = tree[section]
+        if section in whole:
+            given = whole[section]
             several = section == "tuner" and isinstance(given, list)
-            tree[section] = (
+            whole[section] = (
                 [_expand_preset(section, one) for one in given]
                 if several
                 else _expand_preset(section, given)
             )
-    source = "the configuration" if isinstance(config, Mapping) else str(config)
-    return validate(model, tree, source)
+    return whole
 
 
 def validate(model: type[M], tree: Any, source: str) -> M:
@@ -129,13 +164,22 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
         value = text if text.startswith(_PLAIN) else yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"{override!r}: the value is no YAML ({one_line(error)})") from error
+    set_key(tree, key, value)
+
+
+def set_key(tree: dict[str, Any], key: str, value: Any) -> None:
+    """Set a key by its dotted path; mappings on the way are made, and presets kept as such.
+
+    Raises:
+        ConfigError: The path leads into a list.
+    """
     *parents, leaf = key.split(".")
     node = tree
     for name in parents:
         below = node.get(name)
         if isinstance(below, list):
             raise ConfigError(
-                f"{override!r} reaches into the list {name}; give the whole list, as "
+                f"{key} reaches into the list {name}; give the whole list, as "
                 f"{name}='[lora, {{preset: ln, lr_scale: 2}}]'"
             )
         if isinstance(below, str):  # a preset's name: keep it, and override its keys
@@ -151,10 +195,46 @@ def _expand_preset(section: str, given: Any) -> Any:
         return given
     keys = dict(given)
     name = str(keys.pop("preset"))
-    path = config_dir() / section / f"{name}.yaml"
+    return _merged(_preset(section, name)[0], keys)
+
+
+def _preset(section: str, name: str) -> tuple[dict[str, Any], str | None]:
+    """Return the keys of a preset, and the ``meta`` preset that it names as its companion."""
     if name not in preset_names(section):
         raise UnknownNameError(f"{section} preset", name, preset_names(section))
-    return _merged(read_yaml(path), keys)
+    keys = read_yaml(config_dir() / section / f"{name}.yaml")
+    return keys, keys.pop("meta", None) if section == "tuner" else None
+
+
+def preset_companion(section: str, name: str) -> str | None:
+    """Return the ``meta`` preset that goes with a tuner preset where none is chosen; or none."""
+    return _preset(section, name)[1]
+
+
+def _companions(tuner: Any) -> dict[str, str]:
+    """Return the companions that the presets of a ``tuner`` section name, by preset."""
+    found = {}
+    for given in tuner if isinstance(tuner, list) else [tuner]:
+        name = given.get("preset") if isinstance(given, Mapping) else given
+        companion = _preset("tuner", name)[1] if isinstance(name, str) else None
+        if isinstance(name, str) and companion is not None:
+            found[name] = companion
+    return found
+
+
+def _chosen(meta: Any) -> bool:
+    """Whether a ``meta`` section says itself how scales come about."""
+    return meta is not None and not (
+        isinstance(meta, Mapping) and meta.keys().isdisjoint({"preset", "strategy"})
+    )
+
+
+def _with_companion(wanted: Mapping[str, str], meta: Any) -> dict[str, Any]:
+    """Return the companion that tuner presets want, with the keys that are given for it."""
+    if len(set(wanted.values())) > 1:
+        pairs = ", ".join(f"{name}: {companion}" for name, companion in wanted.items())
+        raise ConfigError(f"tuner presets want meta otherwise ({pairs}); choose with meta=...")
+    return {"preset": next(iter(wanted.values())), **(meta or {})}
 
 
 def _merged(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from rsmeta.config.loss import LossSpec
 from rsmeta.config.meta import MetaSettings
 from rsmeta.config.model import ModelSpec
 from rsmeta.config.polygons import PolygonSettings
+from rsmeta.config.sweep import SweepSettings
 from rsmeta.config.trainer import TrainerSettings
 from rsmeta.config.tuner import Tuner, TunerSpec
 from rsmeta.errors import ConfigError
@@ -91,6 +92,9 @@ class Settings(Strict):
         default=TrainerSettings(), description="Lightning's trainer and the optimizer"
     )
     predict: PredictSettings = Field(default=PredictSettings(), description="how maps are made")
+    sweep: SweepSettings | None = Field(
+        default=None, description="train over seeds and a grid, for one table of them all"
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -87,13 +87,21 @@ def _datasets() -> list[tuple[str, str]]:
 
 
 def _presets() -> list[tuple[str, str]]:
-    from rsmeta.config.load import PRESET_SECTIONS, preset_comment, preset_names
+    from rsmeta.config.load import PRESET_SECTIONS, preset_names
 
     return [
-        (f"{section}: {name}", preset_comment(section, name))
+        (f"{section}: {name}", _preset_line(section, name))
         for section in PRESET_SECTIONS
         for name in preset_names(section)
     ]
+
+
+def _preset_line(section: str, name: str) -> str:
+    from rsmeta.config.load import preset_comment, preset_companion
+
+    companion = preset_companion(section, name)
+    brings = f"; with meta: {companion} unless meta is given" if companion else ""
+    return preset_comment(section, name) + brings
 
 
 _LISTERS = {

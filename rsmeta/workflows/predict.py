@@ -239,13 +239,11 @@ def with_settings(record: BundleRecord, settings: Sequence[str]) -> BundleRecord
 def _in_shares(record: BundleRecord, workers: int) -> BundleRecord:
     """Return the record with blocks of a size that several processes can have in memory at once."""
     settings = record.predict
-    fitting_px = sizing.choose_block_px(
+    side_px = sizing.choose_block_px(
         bands=len(record.bands), classes=record.output.scores, tile_px=record.tile_px,
         free_bytes=sizing.free_memory_bytes() // workers,
     )  # fmt: skip
-    chosen = settings.model_copy(
-        update={"block_px": settings.block_px or min(fitting_px, _TASK_PX)}
-    )
+    chosen = settings.model_copy(update={"block_px": settings.block_px or min(side_px, _TASK_PX)})
     return record.model_copy(update={"predict": chosen})
 
 

@@ -28,7 +28,7 @@ from rsmeta.bundle.record import (
 )
 from rsmeta.config import Settings, load_settings
 from rsmeta.data.images.datamodule import ImageDataModule
-from rsmeta.errors import TrainingError, enumerate_names
+from rsmeta.errors import ConfigError, TrainingError, enumerate_names
 from rsmeta.losses import build_loss, check_loss
 from rsmeta.models.build import build_network, tell
 from rsmeta.models.weights import is_local
@@ -92,6 +92,8 @@ def train(
         RsmetaError: Anything a user can mend: settings, scenes, labels, output, NaN.
     """
     settings = config if isinstance(config, Settings) else load_settings(config, overrides)
+    if settings.sweep is not None:
+        raise ConfigError("the configuration has a section sweep; call rsmeta.sweep, or drop it")
     task = task_of(settings)
     check_loss(
         settings.loss, task.losses

@@ -1,0 +1,152 @@
+"""One run of a sweep in a process of its own, on a device of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import queue
+import sys
+import threading
+import traceback
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from rsmeta.errors import OutputError, RsmetaError, one_line
+from rsmeta.workflows.run_folder import CONFIG_FILE
+from rsmeta.workflows.train import train
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from multiprocessing.context import BaseContext
+    from pathlib import Path
+
+    from rsmeta.config import Settings
+
+#: What a run says, beside what it leaves.
+LOG_FILE = "log.txt"
+
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+
+class Place(NamedTuple):
+    """Where a run computes: a GPU by what names it to CUDA, none on a CPU; and its threads."""
+
+    gpu: str | None
+    threads: int
+
+
+class Places:
+    """As many places as runs may compute at once; each is taken by one run at a time.
+
+    Args:
+        gpus: GPUs, as CUDA names them; none: all compute on the CPU.
+        parallel: Places wanted; none: one for each GPU, or one.
+    """
+
+    def __init__(self, gpus: list[str], parallel: int | None) -> None:
+        self.count = parallel or max(len(gpus), 1)
+        self.gpus = gpus
+        self.threads = max(torch.get_num_threads() // self.count, 1)
+        self._free: queue.SimpleQueue[Place] = queue.SimpleQueue()
+        for i in range(self.count):
+            self._free.put(Place(gpus[i % len(gpus)] if gpus else None, self.threads))
+
+    @classmethod
+    def of(cls, accelerator: str, parallel: int | None) -> Places:
+        """Return the places for a ``trainer.accelerator``."""
+        gpus = _gpus() if accelerator in ("auto", "gpu", "cuda") else []
+        return cls(gpus, parallel)
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[Place]:
+        """Take a place, as soon as one is free."""
+        place = self._free.get()
+        try:
+            yield place
+        finally:
+            self._free.put(place)
+
+    def __str__(self) -> str:
+        on = f"{len(self.gpus)} GPU(s)" if self.gpus else f"the CPU, {self.threads} thread(s) each"
+        return f"{self.count} at once on {on}"
+
+
+def _gpus() -> list[str]:
+    if not torch.cuda.is_available():
+        return []
+    named = os.environ.get(_VISIBLE)
+    return named.split(",") if named else [str(i) for i in range(torch.cuda.device_count())]
+
+
+def train_apart(settings: Settings, folder: Path, places: Places) -> str | None:
+    """Train in a new process; go on with what is in the folder.
+
+    Args:
+        settings: The run's.
+        folder: Its run folder; what it says goes to ``log.txt`` there.
+        places: Where it may compute.
+
+    Returns:
+        Why it failed, in one line; none: it ended.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (
+            places.one() as place,
+            ProcessPoolExecutor(
+                1, mp_context=_context(), initializer=_settle, initargs=(folder / LOG_FILE, place)
+            ) as process,
+        ):
+            return process.submit(_train, settings, folder).result()
+    except BrokenProcessPool:
+        return f"its process ended abruptly (out of memory?); see {folder / LOG_FILE}"
+    except OSError as error:
+        return str(OutputError(f"cannot write {folder} ({one_line(error)})"))
+
+
+def _context() -> BaseContext:
+    """Return how processes start: from one that has imported training already, where there is."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
+
+
+def _settle(log: Path, place: Place) -> None:
+    """Prepare a process for its run: output, device, threads, and an end with its parent."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with log.open("a", encoding="utf-8") as file:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+            os.dup2(file.fileno(), stream.fileno())
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
+    logging.getLogger("rsmeta").setLevel(logging.INFO)
+    if place.gpu is not None:
+        os.environ[_VISIBLE] = place.gpu
+    torch.set_num_threads(place.threads)
+
+
+def _end_with_parent() -> None:
+    """End this process when that of the sweep is gone, even if it was killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _train(settings: Settings, folder: Path) -> str | None:
+    """Train, and return in one line what went wrong; the rest is in the log."""
+    try:
+        train(settings, output=folder, resume=(folder / CONFIG_FILE).exists())
+    except RsmetaError as error:
+        return one_line(error)
+    except Exception as error:  # a defect: the other runs must not be lost by it
+        traceback.print_exc()
+        return f"{type(error).__name__}: {one_line(error)}; see {folder / LOG_FILE}"
+    return None

@@ -1,0 +1,208 @@
+"""What the runs of a sweep reached: scores of one run, and mean ± deviation of each point."""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rsmeta.config.sweep_runs import cells
+from rsmeta.workflows.run_folder import write_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from rsmeta.config.sweep_runs import SweepRun
+
+PARTS = ("validation", "test")
+
+#: Scores that a table for people has, where there are such; a CSV has them all.
+_SHOWN = ("accuracy", "mean_class_accuracy", "macro_f1", "tail_f1")
+
+
+class Outcome(NamedTuple):
+    """What came of one run.
+
+    Attributes:
+        run: The run.
+        metrics: What its ``metrics.json`` holds; none: it has not ended.
+        error: Why it failed; none: it did not.
+    """
+
+    run: SweepRun
+    metrics: Mapping[str, Any] | None = None
+    error: str | None = None
+
+    @property
+    def status(self) -> str:
+        """Finished, failed or waiting."""
+        if self.error is not None:
+            return "failed"
+        return "waiting" if self.metrics is None else "finished"
+
+
+class Spread(NamedTuple):
+    """Mean and sample deviation over seeds; no deviation of a single one."""
+
+    mean: float
+    deviation: float | None
+
+
+class Row(NamedTuple):
+    """One point of the grid.
+
+    Attributes:
+        point: Its values, as text.
+        finished: Runs that ended.
+        runs: Runs in all.
+        failed: Runs that failed.
+        scores: By name, as ``test_accuracy``; of finished runs.
+        parameters: Numbers that learned; none where no run ended.
+        seconds: Mean time of a run; likewise.
+    """
+
+    point: dict[str, str]
+    finished: int
+    runs: int
+    failed: int
+    scores: dict[str, Spread]
+    parameters: int | None
+    seconds: float | None
+
+
+def scores_of(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Return every score of a run, as ``test_accuracy``, with the tail's.
+
+    The tail is the rarest third of the classes, by training labels, at least one; its score is
+    the mean F1 of those of them that occur in the part.
+    """
+    found: dict[str, float] = {}
+    for part in PARTS:
+        scores = metrics.get(part) or {}
+        for kind in (scores, scores.get("groups") or {}):
+            found |= {f"{part}_{k}": v for k, v in kind.items() if isinstance(v, float)}
+        tail = _tail_f1(metrics.get("class_counts") or {}, scores.get("classes") or {})
+        if tail is not None:
+            found[f"{part}_tail_f1"] = tail
+    return found
+
+
+def _tail_f1(counts: Mapping[str, int], classes: Mapping[str, Mapping[str, Any]]) -> float | None:
+    rarest = sorted(counts, key=lambda name: (counts[name], name))[: max(len(counts) // 3, 1)]
+    found = [classes.get(name, {}).get("f1") for name in rarest]
+    known = [f1 for f1 in found if f1 is not None]
+    return statistics.mean(known) if known else None
+
+
+def summarise(outcomes: Sequence[Outcome]) -> list[Row]:
+    """Return a row for each point, in the order of the runs."""
+    points: dict[tuple[tuple[str, str], ...], list[Outcome]] = {}
+    for outcome in outcomes:
+        points.setdefault(tuple(cells(outcome.run.point).items()), []).append(outcome)
+    return [_row(dict(point), found) for point, found in points.items()]
+
+
+def _row(point: dict[str, str], outcomes: Sequence[Outcome]) -> Row:
+    ended = [one.metrics for one in outcomes if one.metrics is not None]
+    runs = [scores_of(metrics) for metrics in ended]
+    names = dict.fromkeys(name for run in runs for name in run)
+    seconds = [metrics["seconds"] for metrics in ended]
+    return Row(
+        point=point,
+        finished=len(ended),
+        runs=len(outcomes),
+        failed=sum(one.error is not None for one in outcomes),
+        scores={name: _spread([run[name] for run in runs if name in run]) for name in names},
+        parameters=ended[0]["trained_parameters"] if ended else None,
+        seconds=statistics.mean(seconds) if ended else None,
+    )
+
+
+def _spread(values: Sequence[float]) -> Spread:
+    return Spread(statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None)
+
+
+def shown(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Return header and cells of the table for people: ``0.712 ± 0.004``, n/a where unknown."""
+    every = list(dict.fromkeys(name for row in rows for name in row.scores))
+    usual = [f"{part}_{name}" for part in PARTS for name in _SHOWN]
+    names = [name for name in usual if name in every] or every
+    keys = list(rows[0].point)
+    header = [*keys, "runs", *(name.replace("_", " ", 1) for name in names), "learns", "seconds"]
+    return header, [
+        [
+            *row.point.values(),
+            f"{row.finished} of {row.runs}" + (f", {row.failed} failed" if row.failed else ""),
+            *(_score(row.scores.get(name)) for name in names),
+            "n/a" if row.parameters is None else f"{row.parameters:,}",
+            "n/a" if row.seconds is None else f"{row.seconds:.0f}",
+        ]
+        for row in rows
+    ]
+
+
+def _score(spread: Spread | None) -> str:
+    if spread is None:
+        return "n/a"
+    deviation = "" if spread.deviation is None else f" ± {spread.deviation:.3f}"
+    return f"{spread.mean:.3f}{deviation}"
+
+
+def write_tables(folder: Path, outcomes: Sequence[Outcome]) -> list[Row]:
+    """Write ``runs.csv``, ``table.csv`` and ``table.md``; return the table's rows.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    rows = summarise(outcomes)
+    write_text(folder / "runs.csv", _as_csv([_of_run(one) for one in outcomes]))
+    write_text(folder / "table.csv", _as_csv([_of_point(row) for row in rows]))
+    header, lines = shown(rows)
+    text = [header, ["---"] * len(header), *lines]
+    markdown = "".join(f"| {' | '.join(_no_bars(line))} |\n" for line in text)
+    failed = [f"- {one.run.label}: {one.error}\n" for one in outcomes if one.error is not None]
+    if failed:
+        markdown += "\nFailed:\n\n" + "".join(failed)
+    write_text(folder / "table.md", markdown)
+    return rows
+
+
+def _no_bars(line: Sequence[str]) -> list[str]:
+    return [cell.replace("|", "\\|") for cell in line]
+
+
+def _of_run(outcome: Outcome) -> dict[str, Any]:
+    metrics = outcome.metrics or {}
+    return {
+        **cells(outcome.run.point),
+        "seed": outcome.run.seed,
+        "folder": f"runs/{outcome.run.folder}",
+        "status": outcome.status,
+        "error": outcome.error,
+        "parameters": metrics.get("trained_parameters"),
+        "seconds": metrics.get("seconds"),
+        **scores_of(metrics),
+    }
+
+
+def _of_point(row: Row) -> dict[str, Any]:
+    scores = {
+        f"{name}_{kind}": value
+        for name, spread in row.scores.items()
+        for kind, value in (("mean", spread.mean), ("std", spread.deviation))
+    }
+    counts = {"runs": row.runs, "finished": row.finished, "failed": row.failed}
+    return {
+        **row.point, **counts, "parameters": row.parameters, "seconds": row.seconds, **scores,
+    }  # fmt: skip
+
+
+def _as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
