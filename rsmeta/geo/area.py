@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import geopandas
 import numpy as np
 import pyproj
 import rasterio.features
@@ -18,6 +17,8 @@ import shapely
 from rsmeta.errors import AreaError, one_line
 
 if TYPE_CHECKING:
+    import geopandas
+
     from rsmeta.geo.grid import Grid
 
 logger = logging.getLogger(__name__)
@@ -102,6 +103,8 @@ def read_area(path: str | Path, grid: Grid, *, may_miss: bool = False) -> Area:
 def _polygons(path: Path) -> geopandas.GeoDataFrame:
     if not path.exists():
         raise AreaError(f"no polygons at {path}; check the path")
+    import geopandas  # takes its time, and few maps have a mask
+
     try:
         read = geopandas.read_parquet if path.suffix.lower() == ".parquet" else None
         frame = geopandas.read_file(path) if read is None else read(path)
