@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -35,7 +36,29 @@ _FILE = click.Path()  # as text: s3://… is no path
 @click.option("--stac", type=_FILE, help="Also write a STAC item of all that is written.")
 @click.option("--summary", type=_FILE, help="Also write what came of it, as JSON.")
 @click.option("--bounds", nargs=4, type=float, metavar="W S E N", help="Map this part; degrees.")
+@click.option("--mask", type=_FILE, help="Map inside these polygons only; any CRS.")
+# Options that are called like a field of rsmeta.Refinement are given to it.
+@click.option(
+    "--mosaic", type=click.Choice(["order", "confidence", "mean"]),
+    help="Make one map of all SCENES; where they overlap take the first, the surest, the mean.",
+)  # fmt: skip
+@click.option("--crs", metavar="EPSG:N", help="Project the map; classes by the nearest pixel.")
+@click.option("--like", type=_FILE, help="Put the map on the grid of this raster.")
+@click.option(
+    "--majority", "majority_px", type=int, metavar="PX",
+    help="Give each pixel the most frequent class of PX by PX pixels around it.",
+)  # fmt: skip
+@click.option(
+    "--sieve", "sieve_px", type=int, metavar="PX",
+    help="Join regions of less than PX pixels to their largest neighbour.",
+)  # fmt: skip
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option(
+    "--optimize", type=click.IntRange(0, 2),
+    help="Speed for exactness. 1: bfloat16 where the device has it; 2: compiled too.",
+)  # fmt: skip
+@click.option("--workers", type=click.IntRange(1), help="Compute in N processes, one per GPU.")
+@click.option("--dask", metavar="ADDRESS", help="Compute on Dask's workers: tcp://scheduler:port.")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @click.option("--resume", is_flag=True, help="Go on where an earlier run was interrupted.")
 @click.option(
@@ -55,17 +78,24 @@ def command(options: dict[str, Any], /, **given: Any) -> None:
     an --output that ends in .csv or .geojson, SCENES are images that it labels one by one.
     """
     from rsmeta.gis.products import Products
+    from rsmeta.gis.refinement import Refinement
     from rsmeta.workflows.predict import predict
 
     scenes, model = list(given.pop("scenes")), given.pop("model")
-    if given["output"].suffix.lower() in (".csv", ".geojson"):
-        _label_images(scenes, model, given, quiet=options["quiet"])
+    level = given.pop("optimize")
+    if level is not None:
+        given["settings"] = (*given["settings"], f"optimize={level}")
+    if given["output"].lower().endswith((".csv", ".geojson")):
+        _label_images(scenes, Path(model), given, quiet=options["quiet"])
         return
     wanted = {spec.name: given.pop(spec.name) for spec in fields(Products) if spec.name in given}
     output = Products(given.pop("output"), **wanted)
+    refine = Refinement(**{spec.name: given.pop(spec.name) for spec in fields(Refinement)})
     try:
         with map_progress(quiet=options["quiet"]) as on_progress:
-            results = predict(scenes, model, output=output, on_progress=on_progress, **given)
+            results = predict(
+                scenes, model, output=output, refine=refine, on_progress=on_progress, **given
+            )  # fmt: skip
     except ScenesFailedError as error:
         _show(error.results)
         raise
@@ -75,12 +105,13 @@ def command(options: dict[str, Any], /, **given: Any) -> None:
 def _label_images(images: list[str], model: Path, given: dict[str, Any], *, quiet: bool) -> None:
     """Label whole images instead of mapping scenes, as a table is asked for."""
     maps_only = {"resume", "bounds", "summary", "stac", "quicklook", "probabilities",
-                 "confidence", "entropy"}  # fmt: skip
-    asked = [f"--{name}" for name in sorted(maps_only) if given[name]]
+                 "confidence", "entropy", "workers", "dask"}  # fmt: skip
+    asked = [f"--{name}" for name in sorted(maps_only) if given.get(name)]
     if asked:
         raise click.UsageError(f"{asked[0]} goes with a map, not with a table of images")
     from rsmeta.workflows.predict_images import predict_images
 
+    given["output"] = Path(given["output"])
     keys = ("output", "overwrite", "device", "settings")
     with image_progress(quiet=quiet) as on_progress:
         done = predict_images(

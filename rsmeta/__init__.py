@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rsmeta.bundle import load_bundle
     from rsmeta.gis.products import Products
+    from rsmeta.gis.refinement import Refinement
     from rsmeta.gis.vector import vectorise
     from rsmeta.workflows.evaluate import evaluate
     from rsmeta.workflows.evaluate_map import evaluate_map
     from rsmeta.workflows.inspect import inspect
     from rsmeta.workflows.mapping import predict
     from rsmeta.workflows.pretrain import pretrain
+    from rsmeta.workflows.report import MapSources, report
     from rsmeta.workflows.sweep import sweep
     from rsmeta.workflows.train import train
 
@@ -27,18 +29,21 @@ except PackageNotFoundError:  # a checkout on the path that was never installed
     __version__ = "0+unknown"
 
 __all__ = [
-    "Products", "__version__", "evaluate", "evaluate_map", "inspect", "load_bundle", "predict",
-    "pretrain", "sweep", "train", "vectorise",
+    "MapSources", "Products", "Refinement", "__version__", "evaluate", "evaluate_map", "inspect",
+    "load_bundle", "predict", "pretrain", "report", "sweep", "train", "vectorise",
 ]  # fmt: skip
 
 _HOME = {
+    "MapSources": "rsmeta.workflows.report",
     "Products": "rsmeta.gis.products",
+    "Refinement": "rsmeta.gis.refinement",
     "evaluate": "rsmeta.workflows.evaluate",
     "evaluate_map": "rsmeta.workflows.evaluate_map",
     "inspect": "rsmeta.workflows.inspect",
     "load_bundle": "rsmeta.bundle",
     "predict": "rsmeta.workflows.mapping",
     "pretrain": "rsmeta.workflows.pretrain",
+    "report": "rsmeta.workflows.report",
     "sweep": "rsmeta.workflows.sweep",
     "train": "rsmeta.workflows.train",
     "vectorise": "rsmeta.gis.vector",

@@ -12,6 +12,7 @@
     │   ├── BandsMissingError
     │   └── GridMismatchError
     ├── ScenesFailedError       some of several scenes that could not be mapped
+    ├── AreaError               polygons that cannot be used as a mask
     ├── RunsFailedError         some runs of a sweep that did not end; the others are kept
     ├── LabelsError             labels that do not fit the scenes or the class list
     ├── ImagesError             images with one label each, or their index, that cannot be used
@@ -132,6 +133,10 @@ class ScenesFailedError(RsmetaError):
         reasons = "; ".join(str(error) for error in failed.values())
         count = len(failed) + len(results)
         super().__init__(f"{len(failed)} of {count} scenes could not be mapped: {reasons}")
+
+
+class AreaError(RsmetaError):
+    """Polygons that cannot be used as a mask."""
 
 
 class RunsFailedError(RsmetaError):

@@ -18,6 +18,7 @@ from rsmeta.data.quantities import open_quantity
 from rsmeta.data.splits import PARTS, Block, BlockLattice, Part, Region, choose_blocks, regions_of
 from rsmeta.data.survey import LabelIndex, count_by_block, index_labels
 from rsmeta.errors import LabelsError, SplitError
+from rsmeta.geo.sources import scene_stem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -91,7 +92,7 @@ def _warn_of_shared_ground(
         if len(same_place(grids)[0]) > 1:
             logger.warning(
                 "the %s scene %s lies on training ground (by its georeferencing): its scores say "
-                "little about other places", part, pair.scene.source,
+                "little about other places", part, pair.scene.name,
             )  # fmt: skip
 
 
@@ -231,7 +232,7 @@ def block_px(settings: DataSettings, grid: Grid) -> int:
 
 
 def _with_labels(settings: DataSettings, scene: Scene) -> LabelledScene:
-    name = settings.labels.replace("{stem}", Path(str(scene.source)).stem)
+    name = settings.labels.replace("{stem}", scene_stem(scene.name))
     path = settings.root / name
     if settings.target is not None:
         labels = open_quantity(path, scene.grid, settings.target, settings.ignore)

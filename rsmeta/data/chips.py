@@ -38,7 +38,7 @@ class LabelledScene:
     ) -> None:
         if scene.grid.transform.b or scene.grid.transform.d:
             raise SceneError(
-                f"{scene.source} is rotated against its CRS; training needs a north-up scene: "
+                f"{scene.name} is rotated against its CRS; training needs a north-up scene: "
                 f"warp it first, e.g. with gdalwarp"
             )
         self.scene = scene

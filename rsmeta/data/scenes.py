@@ -28,13 +28,13 @@ class SceneDataset(RasterDataset):
     is_image = True
 
     def __init__(self, scene: Scene, region: Region | None = None) -> None:
-        self.paths = str(scene.source)
+        self.paths = scene.name
         self.scene = scene
         self.region = region
         self.bands = tuple(band.name for band in scene.bands)
         self.transforms = None
         self._res = scene.grid.pixel_size
-        self.index = footprint_index(scene.grid, scene.acquired, str(scene.source))
+        self.index = footprint_index(scene.grid, scene.acquired, scene.name)
 
     def __getitem__(self, query: GeoSlice) -> dict[str, Any]:
         """Return the sample of a TorchGeo query, on the nearest whole pixels."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 import rasterio
-from rasterio.env import getenv, hasenv
+from rasterio.env import get_gdal_config
 
 from rsmeta.errors import SceneNotFoundError, SceneUnreachableError
 
@@ -121,15 +121,14 @@ def remote_error(source: str, said: str) -> SceneError:
 
 
 def _missing(options: dict[str, str]) -> dict[str, Any]:
-    """Return the options that the user has set neither in the environment nor in rasterio."""
-    set_in_code = getenv() if hasenv() else {}
-    return {k: v for k, v in options.items() if k not in os.environ and k not in set_in_code}
+    """Return the options that the user has set neither in the environment nor in the program."""
+    return {k: v for k, v in options.items() if get_gdal_config(k) is None}
 
 
 def _endpoint() -> dict[str, str]:
     """Return GDAL's words for the endpoint that AWS's own tools are told of."""
     url = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    if not url or "AWS_S3_ENDPOINT" in os.environ:
+    if not url or get_gdal_config("AWS_S3_ENDPOINT") is not None:
         return {}
     parts = urlsplit(url)
     secure = "NO" if parts.scheme == "http" else "YES"

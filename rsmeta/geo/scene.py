@@ -92,6 +92,16 @@ class Scene:
             nodata=tuple(self.nodata[i] for i in picked),
         )
 
+    @property
+    def file_tile_px(self) -> tuple[int, int]:
+        """Height and width of the pieces in which the file is stored.
+
+        Raises:
+            SceneUnreadableError: The file has gone.
+        """
+        height, width = open_raster(self.source).block_shapes[self.band_indexes[0] - 1]
+        return height, width
+
     def read(self, window: Window) -> Chip:
         """Read a window, which may reach over the edges; pixels out there are invalid and 0.
 

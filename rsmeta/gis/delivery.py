@@ -104,7 +104,7 @@ def deliver(files: Mapping[str, Path]) -> None:
     Raises:
         OutputError: A place does not take them; here they are kept.
     """
-    for name, path in reversed(files.items()):
+    for name, path in reversed(list(files.items())):
         if not (is_brought(path) and path.is_file()):
             continue
         place = final_place(path)

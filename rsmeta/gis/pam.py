@@ -1,6 +1,7 @@
-"""The ``.aux.xml`` beside a raster: categories, attribute table, statistics, large palettes.
+"""The ``.aux.xml`` beside a raster: categories, attribute table, statistics.
 
-GDAL and all that build on it read them from there: a GeoTIFF itself has no place for them.
+GDAL and all that build on it read them from there: a GeoTIFF itself has no place for them. A map in
+uint16 gets no colour table here either: GDAL could then not make a PNG of it.
 
 Source: GDAL, "Persistent Auxiliary Metadata", and its enumeration GDALRATFieldUsage.
 """
@@ -39,8 +40,6 @@ def pam_text(kind: Kind, tally: Tally) -> str | None:
     root = Element("PAMDataset")
     band = SubElement(root, "PAMRasterBand", band="1")
     if not isinstance(kind.drawn, Ramp):
-        if kind.raster.colormap is None:
-            _palette(band, kind.drawn)
         _categories(band, kind.drawn)
         _table(band, kind.drawn, tally)
     elif tally.numbers.count:
@@ -49,15 +48,6 @@ def pam_text(kind: Kind, tally: Tally) -> str | None:
         return None
     indent(root)
     return tostring(root, encoding="unicode") + "\n"
-
-
-def _palette(band: Element, classes: Sequence[ClassSpec]) -> None:
-    """Colour every value up to the largest; what is no class is transparent."""
-    colours = {spec.value: (*spec.rgb, 255) for spec in classes}
-    listed = SubElement(band, "ColorTable")
-    for value in range(max(colours) + 1):
-        parts = colours.get(value, (0, 0, 0, 0))
-        SubElement(listed, "Entry", {f"c{i}": str(part) for i, part in enumerate(parts, 1)})
 
 
 def _categories(band: Element, classes: Sequence[ClassSpec]) -> None:

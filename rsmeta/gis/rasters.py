@@ -47,10 +47,108 @@ class Finished:
     hidden: Path
 
 
+@dataclass(frozen=True)
+class MadeBlock:
+    """What a block gives to each raster, wherever it was made.
+
+    Attributes:
+        window: Its place in the rasters.
+        arrays: (bands, h, w) in its type, by the name of the raster; none: nothing is valid.
+        tally: What it came to.
+    """
+
+    window: Window
+    arrays: Mapping[str, np.ndarray] | None
+    tally: Tally
+
+
+@dataclass(frozen=True)
+class BlockMaker:
+    """Makes what the rasters of one map hold out of scores; can be pickled.
+
+    Attributes:
+        look: What they hold.
+        grid: Their grid.
+        names: Which rasters are asked for.
+    """
+
+    look: Look
+    grid: Grid
+    names: tuple[str, ...]
+
+    def made(
+        self,
+        scores: np.ndarray | None,
+        valid: np.ndarray | None,
+        window: Window,
+        *,
+        tiles: int = 0,
+        skipped: int = 0,
+        classes: np.ndarray | None = None,
+    ) -> MadeBlock:
+        """Return what a block gives.
+
+        Args:
+            scores: Probabilities, (K, h, w), or numbers, (1, h, w), float32; none where nothing
+                is valid.
+            valid: (h, w) bool, elsewhere is nodata; none likewise.
+            window: Place of the block in the rasters.
+            tiles: How many went through the network for it.
+            skipped: How many had no valid pixel.
+            classes: Class indices, (h, w), that were chosen otherwise than by the largest score;
+                scores may then be none, if no raster of shares is made.
+        """
+        computed, arrays = None, None
+        if valid is not None and (scores is not None or classes is not None):
+            best = classes
+            if best is None and scores is not None and not self.look.output.continuous:
+                best = largest(scores)
+            computed = scores, best, valid
+            arrays = {name: self._array(name, *computed) for name in self.names}
+        tally = replace(self._tally(computed, window), tiles=tiles, skipped=skipped)
+        return MadeBlock(window, arrays, tally)
+
+    def _array(
+        self, name: str, scores: np.ndarray | None, best: np.ndarray | None, valid: np.ndarray
+    ) -> np.ndarray:
+        """Return what a raster gets, (bands, h, w) in its type."""
+        if name == "map":
+            return map_values(self.look.output, scores, valid, best)
+        if scores is None:
+            raise ValueError(f"{name} needs scores")
+        shares = _SHARES[name](scores)
+        if self.look.shares == "uint8":
+            steps = np.rint(np.clip(shares, 0, 1) / SHARE_STEP)
+            return np.where(valid, steps, SHARE_NODATA).astype(np.uint8)
+        return np.where(valid, shares, np.float32(np.nan))
+
+    def _tally(
+        self,
+        computed: tuple[np.ndarray | None, np.ndarray | None, np.ndarray] | None,
+        window: Window,
+    ) -> Tally:
+        """Count what was computed: scores, index of the largest, and what of it is valid."""
+        classes = len(self.look.output.values)
+        counts = np.zeros((int(window.height), classes), dtype=np.int64)
+        numbers = Statistics()
+        if computed is not None:
+            scores, best, valid = computed
+            if best is None and scores is not None:
+                numbers = Statistics.of(scores[0][valid])
+            elif best is not None:
+                rows = np.broadcast_to(np.arange(len(valid))[:, None], valid.shape)
+                places = rows[valid] * classes + best[valid]
+                counts = np.bincount(places, minlength=counts.size).reshape(counts.shape)
+        areas = row_areas_m2(self.grid.crop(window))
+        areas_m2 = None if areas is None else tuple((areas @ counts).tolist())
+        return Tally(tuple(counts.sum(0).tolist()), areas_m2, numbers=numbers)
+
+
 class ProductWriter:
     """Writes the products of one scene block by block; used inside ``writing``.
 
     Attributes:
+        maker: Makes what ``write`` takes.
         finished: Blocks that need not be computed, in this run or an earlier one.
     """
 
@@ -61,10 +159,8 @@ class ProductWriter:
         journal: Journal,
         writers: Mapping[str, RasterWriter],
     ) -> None:
-        self._output = look.output
-        self._look = look
+        self.maker = BlockMaker(look, grid, tuple(writers))
         self._kinds = kinds_of(grid, look)
-        self._grid = grid
         self._journal = journal
         self._writers = writers
         self.finished: dict[Window, Tally] = {}
@@ -76,77 +172,26 @@ class ProductWriter:
     @property
     def tally(self) -> Tally:
         """What all finished blocks came to."""
-        none = (0,) * len(self._output.values)
-        areas = None if self._grid.crs is None else (0.0,) * len(none)
+        none = (0,) * len(self.maker.look.output.values)
+        areas = None if self.maker.grid.crs is None else (0.0,) * len(none)
         return sum(self.finished.values(), Tally(none, areas))
 
-    def write(
-        self,
-        scores: np.ndarray | None,
-        valid: np.ndarray | None,
-        window: Window,
-        *,
-        tiles: int,
-        skipped: int,
-    ) -> None:
+    def write(self, block: MadeBlock) -> None:
         """Write one block into every raster, and then note it as finished.
-
-        Args:
-            scores: Probabilities, (K, h, w), or numbers, (1, h, w), float32; none where nothing
-                is valid.
-            valid: (h, w) bool, elsewhere nodata is written; none likewise.
-            window: Place of the block in the rasters.
-            tiles: How many went through the network for it.
-            skipped: How many had no valid pixel.
 
         Raises:
             OutputError: The disk does not take it.
         """
-        computed = None
-        if scores is not None and valid is not None:
-            best = None if self._output.continuous else largest(scores)
-            computed = scores, best, valid
-            for name, writer in self._writers.items():
-                writer.write(self._array(name, *computed), window)
-        tally = replace(self._tally(computed, window), tiles=tiles, skipped=skipped)
+        window = block.window
+        for name, array in (block.arrays or {}).items():
+            self._writers[name].write(array, window)
         place = (window.col_off, window.row_off, window.width, window.height)
-        entry = {"window": place, "empty": scores is None, "tally": tally.as_json()}
+        entry = {"window": place, "empty": block.arrays is None, "tally": block.tally.as_json()}
         try:
             self._journal.add(entry)
         except OSError as error:
             raise OutputError(f"cannot write in {self._journal.path.parent} ({error})") from error
-        self.finished[window] = tally
-
-    def _array(
-        self, name: str, scores: np.ndarray, best: np.ndarray | None, valid: np.ndarray
-    ) -> np.ndarray:
-        """Return what a raster gets, (bands, h, w) in its type."""
-        if name == "map":
-            return map_values(self._output, scores, valid, best)
-        shares = _SHARES[name](scores)
-        if self._look.shares == "uint8":
-            steps = np.rint(np.clip(shares, 0, 1) / SHARE_STEP)
-            return np.where(valid, steps, SHARE_NODATA).astype(np.uint8)
-        return np.where(valid, shares, np.float32(np.nan))
-
-    def _tally(
-        self, computed: tuple[np.ndarray, np.ndarray | None, np.ndarray] | None, window: Window
-    ) -> Tally:
-        """Count what was computed: scores, index of the largest, and what of it is valid."""
-        classes = len(self._output.values)
-        counts = np.zeros((int(window.height), classes), dtype=np.int64)
-        numbers = Statistics()
-        if computed is not None:
-            scores, best, valid = computed
-            if best is None:
-                numbers = Statistics.of(scores[0][valid])
-            else:
-                rows = np.broadcast_to(np.arange(len(valid))[:, None], valid.shape)
-                places = rows[valid] * classes + best[valid]
-                counts = np.bincount(places, minlength=counts.size).reshape(counts.shape)
-        areas = row_areas_m2(self._grid.crop(window))
-        areas_m2 = None if areas is None else tuple((areas @ counts).tolist())
-        return Tally(tuple(counts.sum(0).tolist()), areas_m2, numbers=numbers)
+        self.finished[window] = block.tally
 
     def complete(self) -> dict[str, Finished]:
         """Make the rasters and what belongs beside them, none of it under its name yet.
@@ -180,21 +225,27 @@ class ProductWriter:
 
 
 def map_values(
-    output: OutputSpec, scores: np.ndarray, valid: np.ndarray, best: np.ndarray | None = None
+    output: OutputSpec,
+    scores: np.ndarray | None,
+    valid: np.ndarray,
+    best: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return the values of a map, (1, h, w).
 
     Args:
         output: What they mean.
-        scores: Probabilities, (K, h, w), or numbers, (1, h, w).
+        scores: Probabilities, (K, h, w), or numbers, (1, h, w); none if ``best`` is known.
         valid: (h, w) bool, elsewhere is nodata.
         best: Index of the largest probability, (h, w), if it is known.
     """
+    nodata = np.array(output.nodata, output.dtype)
+    if best is not None:
+        return np.where(valid, np.array(output.values, output.dtype)[best], nodata)[None]
+    if scores is None:
+        raise ValueError("a map needs scores, or the classes chosen by them")
     if output.continuous:
-        return np.where(valid, scores, np.float64(output.nodata)).astype(output.dtype)
-    values = np.array(output.values, dtype=output.dtype)
-    chosen = values[largest(scores) if best is None else best]
-    return np.where(valid, chosen, np.array(output.nodata, output.dtype))[None]
+        return np.where(valid, scores, nodata).astype(output.dtype)
+    return map_values(output, None, valid, largest(scores))
 
 
 def largest(scores: np.ndarray) -> np.ndarray:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from rasterio.windows import Window
 
+    from rsmeta.geo.area import Area
     from rsmeta.geo.scene import Scene
     from rsmeta.geo.tiling import Blend, Strip, TilePlan
     from rsmeta.inference.flow import Flow
@@ -38,6 +39,7 @@ def run_blocks(
     flow: Flow,
     strips: Iterable[Strip],
     finished: Container[Window] = (),
+    area: Area | None = None,
     blend: Blend = "cosine",
     batch_size: int = 8,
     device: torch.device | str = "cpu",
@@ -53,6 +55,7 @@ def run_blocks(
         flow: Runs the threads, and ends them with its context.
         strips: Blocks to compute, of ``plan``.
         finished: Blocks to leave out.
+        area: Pixels outside are not mapped, and tiles without one inside not computed.
         blend: How overlapping tiles are joined: ``cosine``, ``centre`` or ``none``.
         batch_size: Tiles through the model at once.
         device: Where the model is.
@@ -66,7 +69,7 @@ def run_blocks(
         RsmetaError: The device has not enough memory for one tile.
     """
     scorer = Scorer(model, torch.device(device), batch_size)
-    read = flow.ahead("reading", read_blocks(scene, plan, strips, finished=finished), 1)
+    read = flow.ahead("reading", read_blocks(scene, plan, strips, finished=finished, area=area), 1)
     scored = flow.ahead("computing", score_tiles(read, scorer), 2)
     blended = blend_tiles(scored, plan, blend, where=torch.device(blend_on), keep_in=keep_in)
     yield from flow.ahead("blending", blended, 1)

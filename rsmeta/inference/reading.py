@@ -18,11 +18,14 @@ from rsmeta.inference.arrays import large_array
 if TYPE_CHECKING:
     from collections.abc import Container, Generator, Iterable
 
+    from rsmeta.geo.area import Area
     from rsmeta.geo.scene import Scene
     from rsmeta.geo.tiling import Strip, TilePlan
 
-#: Rows that one thread reads at once: a row of the tiles that most files have.
-_ROWS_PX = 512
+#: Columns, or rows, that one thread reads at once: those of a tile that most files have.
+_PART_PX = 512
+#: A file with longer tiles than this is taken for one that is stored row by row.
+_LONGEST_TILE_PX = 2048
 #: Threads that decode a file side by side; more wait for the disk.
 READERS = min(4, os.cpu_count() or 1)
 
@@ -40,7 +43,9 @@ class ReadBlock:
         origin: Place of ``data``: of all tiles together.
         data: Physical values, (C, h, w) float32; none where the block has no valid pixel.
         valid: (h, w) bool; none likewise.
-        tiles: Tiles with a valid pixel that touch it, row by row.
+        wanted: Of the block alone, which pixels are to be mapped: valid ones inside the area of
+            interest; none likewise.
+        tiles: Tiles with a wanted pixel that touch it, row by row.
         skipped: Tiles without one that count with this block.
     """
 
@@ -49,18 +54,27 @@ class ReadBlock:
     origin: Window
     data: np.ndarray | None
     valid: np.ndarray | None
+    wanted: np.ndarray | None
     tiles: tuple[Window, ...]
     skipped: int
 
     def without_pixels(self) -> ReadBlock:
         """Return where it lies and what it needs, alone."""
-        return replace(self, data=None, valid=None)
+        return replace(self, data=None, valid=None, wanted=None)
 
 
 def read_blocks(
-    scene: Scene, plan: TilePlan, strips: Iterable[Strip], *, finished: Container[Window] = ()
+    scene: Scene,
+    plan: TilePlan,
+    strips: Iterable[Strip],
+    *,
+    finished: Container[Window] = (),
+    area: Area | None = None,
 ) -> Generator[ReadBlock, None, None]:
     """Yield the blocks of strips in order, but those that are finished.
+
+    Tiles without a pixel in ``area`` are left out; of the others the network sees all pixels, so
+    that the area's own come out as they would without it.
 
     Raises:
         SceneUnreadableError: The scene cannot be read to its end.
@@ -69,7 +83,7 @@ def read_blocks(
         for strip in strips:
             for block in strip.blocks():
                 if block not in finished:
-                    yield _read_block(pool, scene, plan, strip, block)
+                    yield _read_block(pool, _Ground(scene, area), plan, strip, block)
 
 
 def within(window: Window, origin: Window) -> Place:
@@ -78,40 +92,84 @@ def within(window: Window, origin: Window) -> Place:
     return np.s_[row : row + int(window.height), col : col + int(window.width)]
 
 
+@dataclass(frozen=True)
+class _Ground:
+    """A scene, and what of it is to be mapped."""
+
+    scene: Scene
+    area: Area | None
+
+    def may_be_wanted(self, window: Window) -> bool:
+        """Return false only where a window certainly holds no pixel to map."""
+        meets = self.area is None or self.area.meets(self.scene.grid.crop(window))
+        return meets and may_hold_data(self.scene, window)
+
+    def wanted(self, valid: np.ndarray, window: Window) -> np.ndarray:
+        """Return which pixels of a window are to be mapped, (h, w) bool."""
+        if self.area is None or not valid.any():
+            return valid
+        inside: np.ndarray = valid & self.area.inside(self.scene.grid.crop(window))
+        return inside
+
+    def holds_wanted(self, window: Window) -> bool:
+        """Return whether there is a pixel to map in a window, which is read for that."""
+        if not self.may_be_wanted(window):
+            return False
+        return bool(self.wanted(self.scene.read(window).valid, window).any())
+
+
 def _read_block(
-    pool: ThreadPoolExecutor, scene: Scene, plan: TilePlan, strip: Strip, block: Window
+    pool: ThreadPoolExecutor, ground: _Ground, plan: TilePlan, strip: Strip, block: Window
 ) -> ReadBlock:
     origin, tiles = plan.extent(block), plan.tiles(block)
     homely = [tile for tile in tiles if strip.is_home(tile, block)]
-    if not may_hold_data(scene, block):
+    if not ground.may_be_wanted(block):
         skipped = len(homely)
-        if may_hold_data(scene, origin):
-            skipped -= sum(_has_valid(scene, tile) for tile in homely)
-        return ReadBlock(strip, block, origin, None, None, (), skipped)
-    data, valid = _read(pool, scene, origin)
-    full = tuple(tile for tile in tiles if valid[within(tile, origin)].any())
+        if ground.may_be_wanted(origin):
+            skipped -= sum(ground.holds_wanted(tile) for tile in homely)
+        return ReadBlock(strip, block, origin, None, None, None, (), skipped)
+    data, valid = _read(pool, ground.scene, origin)
+    wanted = ground.wanted(valid, origin)
+    full = tuple(tile for tile in tiles if wanted[within(tile, origin)].any())
     skipped = len(homely) - sum(strip.is_home(tile, block) for tile in full)
-    if not valid[within(block, origin)].any():
-        return ReadBlock(strip, block, origin, None, None, (), skipped)
-    return ReadBlock(strip, block, origin, data, valid, full, skipped)
-
-
-def _has_valid(scene: Scene, tile: Window) -> bool:
-    return may_hold_data(scene, tile) and bool(scene.read(tile).valid.any())
+    of_block = wanted[within(block, origin)].copy()
+    if not of_block.any():
+        return ReadBlock(strip, block, origin, None, None, None, (), skipped)
+    return ReadBlock(strip, block, origin, data, valid, of_block, full, skipped)
 
 
 def _read(pool: ThreadPoolExecutor, scene: Scene, window: Window) -> tuple[np.ndarray, np.ndarray]:
-    """Read a window with several threads, each some rows of the file's tiles."""
-    top, left, height, width = whole_pixels(window)
+    """Read a window with several threads, each some columns, or rows, of the file's tiles."""
+    _, _, height, width = whole_pixels(window)
     data = large_array((len(scene.bands), height, width), np.float32)
     valid = large_array((height, width), np.bool_)
 
-    def read_rows(first: int, end: int) -> None:
-        rows = slice(first - top, end - top)
-        scene.read_into(Window(left, first, width, end - first), data[:, rows], valid[rows])
+    def read_part(part: Window) -> None:
+        place = within(part, window)
+        scene.read_into(part, data[:, *place], valid[place])
 
-    inner = range((top // _ROWS_PX + 1) * _ROWS_PX, top + height, _ROWS_PX)
-    rows = pairwise([top, *inner, top + height])
-    for done in [pool.submit(read_rows, first, end) for first, end in rows]:
+    parts = _parts(window, *scene.file_tile_px)
+    for done in [pool.submit(read_part, part) for part in parts]:
         done.result()
     return data, valid
+
+
+def _parts(window: Window, tile_height_px: int, tile_width_px: int) -> list[Window]:
+    """Return parts of a window that share no tile of the file.
+
+    The last one touches the block to the right: what GDAL has decoded for it, and not yet
+    dropped, is what that block begins with.
+    """
+    top, left, height, width = whole_pixels(window)
+    if tile_width_px > _LONGEST_TILE_PX:  # rows across the whole file
+        rows = _cuts(top, height, tile_height_px)
+        return [Window(left, row, width, end - row) for row, end in rows]
+    cols = _cuts(left, width, tile_width_px)
+    return [Window(col, top, end - col, height) for col, end in cols]
+
+
+def _cuts(start: int, length: int, tile_px: int) -> Iterable[tuple[int, int]]:
+    """Cut a range where tiles of the file begin, about ``_PART_PX`` apart."""
+    step = max(_PART_PX // tile_px, 1) * tile_px
+    inner = range((start // step + 1) * step, start + length, step)
+    return pairwise([start, *inner, start + length])

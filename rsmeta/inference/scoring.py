@@ -34,7 +34,7 @@ class OpenedBlock:
 
     Attributes:
         block: As it was read, without its pixels.
-        valid: Of the block alone, (h, w) bool; none where nothing is valid.
+        valid: Which pixels of the block are to be mapped, (h, w) bool; none where none is.
         computed: Tiles that go through the network for its sake.
     """
 
@@ -140,10 +140,7 @@ def score_tiles(
 
 
 def _opened(block: ReadBlock, computed: int) -> OpenedBlock:
-    valid = None
-    if block.valid is not None:
-        valid = block.valid[within(block.window, block.origin)].copy()
-    return OpenedBlock(block.without_pixels(), valid, computed)
+    return OpenedBlock(block.without_pixels(), block.wanted, computed)
 
 
 class _Batch:

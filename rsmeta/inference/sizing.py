@@ -23,27 +23,21 @@ _FLOAT = 4
 _BLOCKS_READ, _BLOCKS_BLENDED = 3, 3
 
 
-def choose_block_px(
-    *, bands: int, classes: int, tile_px: int, free_bytes: int, longer_px: int
-) -> int:
+def choose_block_px(*, bands: int, classes: int, tile_px: int, free_bytes: int) -> int:
     """Return the side of the largest block that fits into a part of the free memory.
-
-    Where a scene has a single block nothing overlaps in time; so there are two at least.
 
     Args:
         bands: Bands of a scene, as the model wants them.
         classes: Scores per pixel.
         tile_px: Side of a tile; on average a block is read with half a tile around it.
         free_bytes: Memory that is free.
-        longer_px: Longer side of what is to be mapped.
     """
 
     def needs(side: int) -> int:
         read = _BLOCKS_READ * bands * (side + tile_px) ** 2
         return _FLOAT * (read + _BLOCKS_BLENDED * classes * side * (side + tile_px))
 
-    several = (side for side in BLOCKS_PX if side < longer_px)
-    fitting = (side for side in several if needs(side) <= _SHARE * free_bytes)
+    fitting = (side for side in BLOCKS_PX if needs(side) <= _SHARE * free_bytes)
     return next(fitting, BLOCKS_PX[-1])
 
 

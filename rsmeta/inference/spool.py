@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -73,7 +73,7 @@ class Spool:
         with self._errors_said():
             file = self._opened()
             file.seek(start)
-            left = memoryview(raw).cast("B")
+            left = raw.data.cast("B")
             while left:
                 left = left[file.write(left) :]
         self._end = max(self._end, start + self._slot_bytes)
@@ -85,7 +85,7 @@ class Spool:
         with self._errors_said():
             file = self._opened()
             file.seek(slot.start)
-            left = memoryview(values.numpy()).cast("B")
+            left = values.numpy().data.cast("B")
             while left:
                 count = file.readinto(left)
                 if not count:
@@ -101,8 +101,7 @@ class Spool:
     def _opened(self) -> FileIO:
         if self._file is None:
             # Without a buffer a full disk is told at once, and nothing is left to write later.
-            file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115
-            self._file = cast("FileIO", file)
+            self._file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115
         return self._file
 
     @contextmanager
@@ -112,6 +111,6 @@ class Spool:
         except OSError as error:
             where = self._folder or tempfile.gettempdir()
             raise OutputError(
-                f"cannot keep sums of tiles in {where} ({one_line(error)}); make room there; "
-                f"what is finished is kept for --resume"
+                f"cannot keep sums of tiles in {where} ({one_line(error)}); make room there "
+                f"and repeat it with --resume"
             ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from rsmeta.bundle import load_bundle
@@ -17,6 +16,7 @@ from rsmeta.training.module import TaskModule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from rsmeta.bundle import BundleRecord
     from rsmeta.config import Settings

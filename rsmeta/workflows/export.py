@@ -16,6 +16,7 @@ from rsmeta.config.tuner import TunerSpec, tuner_specs
 from rsmeta.errors import BundleError, ExportError, OutputError, one_line
 from rsmeta.peft import AdaptedModule, merge, scales_of, strip_merged
 from rsmeta.peft.lora import LoRAOnOutput, lora_parts, low_rank_pair
+from rsmeta.workflows.export_onnx import export_onnx
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,13 +40,13 @@ def export(
 
     Args:
         bundle: A bundle, or its folder.
-        output: The folder to write.
-        form: ``merged`` (one bundle with all weights, which needs no other file) or ``peft``
-            (LoRA as HF peft reads it).
+        output: The folder to write; for ``onnx`` a file.
+        form: ``merged`` (one bundle with all weights, which needs no other file), ``peft``
+            (LoRA as HF peft reads it) or ``onnx`` (one file for QGIS's plugin Deepness).
         overwrite: Replace what is there.
 
     Returns:
-        The folder.
+        The folder or file.
 
     Raises:
         ExportError: The model cannot take that form.
@@ -56,7 +57,9 @@ def export(
         raise ExportError(f"no form is called {form!r}; use {' or '.join(FORMS)}")
     folder = Path(output)
     if folder.exists() and not overwrite:
-        raise OutputError(f"{folder} exists; name another folder, or use --overwrite")
+        raise OutputError(f"{folder} exists; choose another name, or use --overwrite")
+    if form == "onnx" and (folder.suffix.lower() != ".onnx" or folder.is_dir()):
+        raise OutputError(f"{folder}: a model in this form is one file that ends in .onnx")
     loaded = bundle if isinstance(bundle, ModelBundle) else load_bundle(bundle)
     FORMS[form](loaded, folder)
     return folder
@@ -230,4 +233,5 @@ def _write_folder(folder: Path, files: dict[str, bytes]) -> None:
 FORMS: dict[str, Callable[[ModelBundle, Path], None]] = {
     "merged": _export_merged,
     "peft": _export_peft,
+    "onnx": export_onnx,
 }

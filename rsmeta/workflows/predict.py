@@ -5,25 +5,28 @@ from __future__ import annotations
 import contextlib
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 
 from rsmeta.bundle import ModelBundle, load_bundle
 from rsmeta.config.load import overruled
 from rsmeta.errors import (
+    BundleError,
     ConfigError,
     RsmetaError,
     ScenesFailedError,
-    enumerate_names,
 )
+from rsmeta.geo.area import read_area
 from rsmeta.geo.handles import bounded_cache
 from rsmeta.geo.sources import expand_sources, read_lists, scene_stem
-from rsmeta.gis.delivery import deliver, forget
+from rsmeta.gis.delivery import deliver, forget, local_place
 from rsmeta.gis.products import Products, check_possible, check_products
-from rsmeta.inference.augment import augmented
-from rsmeta.inference.views import averaged, of_size
-from rsmeta.peft import is_merged, merge, unmerge
+from rsmeta.gis.refinement import Refinement
+from rsmeta.inference import sizing
+from rsmeta.workflows.cluster import connected, processes
+from rsmeta.workflows.ready_model import choose_device, ready
+from rsmeta.workflows.refined_map import check_refinement, map_refined
 from rsmeta.workflows.scene_map import (
     Job,
     PredictResult,
@@ -33,18 +36,22 @@ from rsmeta.workflows.scene_map import (
     map_scene,
     open_for,
 )
+from rsmeta.workflows.single_block import ModelReference
 from rsmeta.workflows.summary import write_summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from rsmeta.bundle import BundleRecord
-    from rsmeta.inference.augment import Augment
     from rsmeta.inference.scoring import Model
+    from rsmeta.workflows.cluster import Cluster
 
 __all__ = ["PredictResult", "Progress", "choose_device", "open_for", "predict"]
 
 logger = logging.getLogger(__name__)
+
+#: Side of the blocks that are tasks of Dask: small enough to share out evenly and to do again.
+_TASK_PX = 1024
 
 
 def predict(
@@ -56,7 +63,11 @@ def predict(
     overwrite: bool = False,
     resume: bool = False,
     bounds: tuple[float, float, float, float] | None = None,
+    mask: str | Path | None = None,
+    refine: Refinement | None = None,
     device: str = "auto",
+    workers: int | None = None,
+    dask: str | None = None,
     settings: Sequence[str] = (),
     on_progress: Callable[[Progress], None] | None = None,
 ) -> list[PredictResult]:
@@ -71,7 +82,12 @@ def predict(
         overwrite: Replace files that exist.
         resume: Go on where an earlier call was interrupted; leave alone what it has finished.
         bounds: West, south, east, north in degrees (WGS 84): map this part only.
+        mask: Polygons of any CRS: outside is nodata, and tiles without a pixel inside cost nothing.
+        refine: What is made of the maps: a mosaic, another grid, majority, sieve.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        workers: Compute in so many processes of this machine; with GPUs, each on one of them.
+        dask: Compute on the workers of the scheduler at this address; they find bundle and scenes
+            under the same paths.
         settings: ``KEY=VALUE`` strings that overrule the bundle's ``predict`` settings.
         on_progress: Called after each block.
 
@@ -84,38 +100,42 @@ def predict(
         RsmetaError: Anything a user can mend: scene, bands, pixel size, bundle, output.
     """
     sources, failed = _sources([scenes] if isinstance(scenes, str | Path) else list(scenes))
-    single = len(sources) + len(failed) == 1
-    wanted = output if isinstance(output, Products) else Products(output)
-    names = [wanted.of_scene(scene_stem(s), scenes=len(sources) + len(failed)) for s in sources]
-    where = choose_device(device)
+    refine = refine or Refinement()
+    joint = refine.mosaic is not None
+    alone = joint or len(sources) + len(failed) == 1
+    names = _names(output, sources, count=len(sources) + len(failed), joint=joint)
+    where = choose_device(device if dask is None else "cpu")  # elsewhere are other devices
     loaded = bundle if isinstance(bundle, ModelBundle) else load_bundle(bundle)
     record = with_settings(loaded.record, settings)
-    if record.task == "multilabel":
-        raise ConfigError(
-            "a multilabel model gives any number of labels to a place, and a map holds one; label "
-            "images with it: --output LABELS.csv"
-        )
-    check_possible(wanted, record.output)
-    jobs = []
+    _check_task(record, names, mask=mask, refine=refine, elsewhere=bool(workers or dask))
+    if workers or dask:
+        record = _in_shares(record, workers or 1)
+    jobs: list[Job] = []
     for source, products in zip(sources, names, strict=True):  # all of them before any work
-        with _failing(source, failed, stop=single):
+        with _failing(source, failed, stop=alone):
             scene = open_for(source, record)
             check_scene(scene, record)
             extent = extent_of(scene.grid, bounds)
-            jobs.append(Job(scene, record, products, where, extent, overwrite, resume, loaded.path))
-    for path in (
-        ()
-        if resume
-        else (path for job in jobs for path in (*job.products.paths, *job.products.beside))
-    ):
-        forget(path)
-    check_products([job.products for job in jobs], overwrite=overwrite or resume)
+            area = read_area(mask, scene.grid.crop(extent), may_miss=joint) if mask else None
+            job = Job(
+                scene, record, products, where, extent, overwrite, resume, loaded.path, area
+            )  # fmt: skip
+            if refine:
+                check_refinement([*jobs, job] if joint else [job], refine)
+            jobs.append(job)
+    tasks = [jobs] if joint else [[job] for job in jobs]
+    _check_outputs([task[0].products for task in tasks], overwrite=overwrite, resume=resume)
     results = []
-    with bounded_cache(), ready(loaded, record, where) as model:
-        for job in jobs:
-            with _failing(job.scene.name, failed, stop=single):
-                results.append(map_scene(model, job, on_progress))
-                deliver(job.products.files)
+    with bounded_cache(), _computing(loaded, record, device, workers, dask) as model:
+        for task in tasks:
+            with _failing(task[0].scene.name, failed, stop=alone):
+                made = (
+                    map_refined(model, task, refine, on_progress)
+                    if refine
+                    else map_scene(model, task[0], on_progress)
+                )
+                deliver(made.products.files)
+                results.append(made)
     if summary is not None:
         write_summary(Path(summary), record, where, results, failed)
     if failed:
@@ -133,6 +153,57 @@ def _sources(given: Sequence[str | Path]) -> tuple[list[str | Path], dict[str, R
             for source in expand_sources([pattern]):
                 found.setdefault(str(source), source)
     return list(found.values()), failed
+
+
+def _names(
+    output: str | Path | Products, sources: Sequence[str | Path], *, count: int, joint: bool
+) -> list[Products]:
+    """Return the files of each scene; a mosaic has one set of them."""
+    wanted = output if isinstance(output, Products) else Products(local_place(output))
+    if joint:
+        return [wanted.of_scene("mosaic", scenes=1)] * len(sources)
+    return [wanted.of_scene(scene_stem(source), scenes=count) for source in sources]
+
+
+def _check_task(
+    record: BundleRecord,
+    names: Sequence[Products],
+    *,
+    mask: str | Path | None,
+    refine: Refinement,
+    elsewhere: bool,
+) -> None:
+    """Refuse what a model of this kind cannot give.
+
+    Raises:
+        ConfigError: It gives no map, or not on pixels, as is asked for.
+        OutputError: It gives no probabilities, and they are asked for.
+    """
+    if record.task == "multilabel":
+        raise ConfigError(
+            "a multilabel model gives any number of labels to a place, and a map holds one; label "
+            "images with it: --output LABELS.csv"
+        )
+    asked = {
+        "--mask": mask is not None,
+        "--mosaic, --crs, --like, --majority, --sieve": bool(refine),
+        "--workers, --dask": elsewhere,
+    }
+    for options in (options for options, given in asked.items() if given):
+        if record.per == "image":
+            raise ConfigError(
+                f"{options}: for models of pixels; this one maps cells of many; leave it away"
+            )
+    for products in names:
+        check_possible(products, record.output)
+
+
+def _check_outputs(products: Sequence[Products], *, overwrite: bool, resume: bool) -> None:
+    """Refuse outputs that cannot be written; forget what an earlier run left and did not bring."""
+    if not resume:
+        for path in (path for one in products for path in (*one.paths, *one.beside)):
+            forget(path)
+    check_products(products, overwrite=overwrite or resume)
 
 
 @contextlib.contextmanager
@@ -165,47 +236,35 @@ def with_settings(record: BundleRecord, settings: Sequence[str]) -> BundleRecord
     return record.model_copy(update={"predict": chosen})
 
 
+def _in_shares(record: BundleRecord, workers: int) -> BundleRecord:
+    """Return the record with blocks of a size that several processes can have in memory at once."""
+    settings = record.predict
+    side_px = sizing.choose_block_px(
+        bands=len(record.bands), classes=record.output.scores, tile_px=record.tile_px,
+        free_bytes=sizing.free_memory_bytes() // workers,
+    )  # fmt: skip
+    chosen = settings.model_copy(update={"block_px": settings.block_px or min(side_px, _TASK_PX)})
+    return record.model_copy(update={"predict": chosen})
+
+
 @contextlib.contextmanager
-def ready(bundle: ModelBundle, record: BundleRecord, device: torch.device) -> Iterator[Model]:
-    """Give the network as the task's probabilities or numbers, its adapters merged meanwhile."""
-    network = bundle.network.eval().to(device)
-    task = record.made_task
-    reduced = record.predict.precision == "bfloat16"
-
-    def probabilities(image: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(device.type, torch.bfloat16, enabled=reduced):
-            scores: torch.Tensor = network(image, valid)
-        return task.activate(scores)
-
-    fresh = not is_merged(network)
-    if fresh and (left := merge(network).left):
-        logger.info("%d adapters run as they are: %s", len(left), enumerate_names(left, 3))
-    views = record.predict.augment
-    try:
-        if record.per == "image":
-            yield averaged(of_size(probabilities, record.tile_px), views)
-        else:
-            yield augmented(probabilities, cast("Augment", views))
-    finally:
-        if fresh:
-            unmerge(network)
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device of a name; ``auto`` is the first GPU if there is one.
-
-    Raises:
-        RsmetaError: The device is not on this machine.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
-        raise RsmetaError(f"no device is called {name!r}; use auto, cpu, cuda or cuda:N")
-    count = torch.cuda.device_count() if device.type == "cuda" else 0
-    if device.type == "cuda" and (device.index or 0) >= count:
-        raise RsmetaError(f"--device {name}: this machine has {count} GPU(s); use --device cpu")
-    return device
+def _computing(
+    bundle: ModelBundle, record: BundleRecord, device: str, workers: int | None, dask: str | None
+) -> Iterator[Model | Cluster]:
+    """Give what computes blocks: the model here, or processes that have it."""
+    if not workers and dask is None:
+        with ready(bundle, record, choose_device(device)) as model:
+            yield model
+        return
+    if workers and dask is not None:
+        raise ConfigError("--workers starts processes and --dask uses others; give one of them")
+    if bundle.path is None:
+        raise BundleError("other processes load the bundle from its folder; save it, and give that")
+    reference = ModelReference(bundle.path.absolute(), record, device)
+    if dask is not None:
+        with connected(dask, reference) as cluster:
+            yield cluster
+        return
+    gpus = torch.cuda.device_count() if choose_device(device).type == "cuda" else 0
+    with processes(workers or 1, reference, gpus) as cluster:
+        yield cluster

@@ -11,7 +11,7 @@ import numpy as np
 from rasterio.windows import Window
 
 from rsmeta.bundle import ModelBundle, load_bundle
-from rsmeta.errors import OutputError
+from rsmeta.errors import ConfigError, OutputError
 from rsmeta.geo.arrays import ArrayRaster, PixelWindow, held
 from rsmeta.geo.handles import bounded_cache
 from rsmeta.geo.tiling import Strip
@@ -21,7 +21,8 @@ from rsmeta.inference import sizing
 from rsmeta.inference.engine import run_blocks
 from rsmeta.inference.flow import Flow
 from rsmeta.workflows.map_files import tags_of
-from rsmeta.workflows.predict import choose_device, ready, with_settings
+from rsmeta.workflows.predict import with_settings
+from rsmeta.workflows.ready_model import choose_device, ready
 from rsmeta.workflows.scene_map import check_scene, open_for, plan_for
 from rsmeta.workflows.single_block import ModelReference, compute_block
 
@@ -57,7 +58,8 @@ def predict_array(
 
     Returns:
         The map (y, x), its values and nodata as in a GeoTIFF; or probabilities (class, y, x)
-        float32, NaN without data. On the coordinates of ``array``; lazy, block by block, if that is.
+        float32, NaN without data. On the coordinates of ``array``; lazy, block by block, if
+        that is.
 
     Raises:
         RsmetaError: Anything a user can mend: bands, pixel size, dimensions, bundle.
@@ -66,6 +68,11 @@ def predict_array(
     raster = ArrayRaster(array, name)
     loaded = bundle if isinstance(bundle, ModelBundle) else load_bundle(bundle)
     record = with_settings(loaded.record, settings)
+    if record.per == "image":
+        raise ConfigError(
+            "the model tells whole images apart, and arrays are mapped pixel by pixel; write the "
+            "array to a file and map that"
+        )
     if probabilities and record.output.continuous:
         raise OutputError(
             f"the model maps {record.output.name}, a number, and gives no probabilities"
@@ -73,7 +80,7 @@ def predict_array(
     with held(raster, name) as source:
         scene = open_for(source, record)
         check_scene(scene, record)
-        work = _Work(scene, plan_for(scene, record, scene.grid.full_window), record, probabilities)
+        work = _Work(scene, plan_for(scene, record), record, probabilities)
         if any(part.array.chunks is not None for part in raster.parts):
             origin = loaded if isinstance(bundle, ModelBundle) else Path(bundle)
             values = _lazily(work, raster, ModelReference(origin, record, device))
@@ -121,7 +128,8 @@ class _Work:
             return np.full((*self.layers, *size), self.nodata, self.dtype)
         if self.probabilities:
             return np.where(block.valid, block.scores, np.float32(np.nan))
-        return map_values(self.record.output, block.scores, block.valid)[0]
+        values: NDArray[Any] = map_values(self.record.output, block.scores, block.valid)[0]
+        return values
 
     def reach(self, block: Window) -> tuple[slice, slice]:
         """Return rows and columns of the scene that a block needs."""
@@ -146,13 +154,13 @@ def _at_once(work: _Work, bundle: ModelBundle, device: str) -> NDArray[Any]:
 def _lazily(work: _Work, raster: ArrayRaster, model: ModelReference) -> Any:
     """Return a dask array with a task for each block, of the pixels that it needs."""
     import dask.array as da
-    from dask import delayed
+    from dask.delayed import delayed
 
     pixels = da.concatenate([part.array.data for part in raster.parts])
     pixels = pixels[[index - 1 for index in work.scene.band_indexes]].astype(work.scene.dtype)
     strip = next(work.plan.strips(strip_blocks=work.plan.width_px))  # all blocks, row by row
     # Lest each task carries it, and perhaps a network, the model is a task's result itself.
-    shared = delayed(_Task(work, model), pure=True, traverse=False)
+    shared = delayed(_Task(work, model), name=f"model-{model.token}", traverse=False)
     compute = delayed(_compute_window)
     rows: dict[int, list[Any]] = {}
     for block in strip.blocks():

@@ -37,19 +37,21 @@ from rsmeta.inference import sizing
 from rsmeta.inference.cells import run_cells
 from rsmeta.inference.engine import run_blocks
 from rsmeta.inference.flow import Flow
+from rsmeta.workflows.cluster import BlockTask, Cluster, shifted
 from rsmeta.workflows.map_files import MODEL_TAG, tags_of, write_rest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
 
     import torch
 
     from rsmeta.bundle import BundleRecord
+    from rsmeta.geo.area import Area
     from rsmeta.geo.grid import Grid
     from rsmeta.geo.scene import Scene
     from rsmeta.gis.products import Products
-    from rsmeta.gis.rasters import ProductWriter
+    from rsmeta.gis.rasters import MadeBlock, ProductWriter
     from rsmeta.gis.tally import Statistics, Tally
     from rsmeta.inference.engine import Block
     from rsmeta.inference.scoring import Model
@@ -194,6 +196,7 @@ class Job:
         overwrite: Replace files that exist.
         resume: Go on where an earlier run was interrupted.
         bundle: Folder of the model; none if it was never saved.
+        area: Polygons outside which is nodata; none: all of ``extent`` is mapped.
     """
 
     scene: Scene
@@ -204,6 +207,7 @@ class Job:
     overwrite: bool
     resume: bool
     bundle: Path | None = None
+    area: Area | None = None
 
     @property
     def grid(self) -> Grid:
@@ -251,12 +255,12 @@ class Job:
 
 
 def map_scene(
-    model: Model, job: Job, on_progress: Callable[[Progress], None] | None = None
+    model: Model | Cluster, job: Job, on_progress: Callable[[Progress], None] | None = None
 ) -> PredictResult:
     """Map one scene.
 
     Args:
-        model: Gives class probabilities; on the job's device.
+        model: Gives class probabilities, on the job's device; or computes them elsewhere.
         job: What to map.
         on_progress: Called after each block.
 
@@ -294,18 +298,15 @@ def map_scene(
 def _plan(job: Job) -> TilePlan:
     begun = read_begun_with(journal_file(job.products)) if job.resume else None
     begun_px = None if begun is None else int(begun["setting"]["block_px"])
-    return plan_for(job.scene, job.record, job.extent, begun_px=begun_px)
+    return plan_for(job.scene, job.record, begun_px=begun_px)
 
 
-def plan_for(
-    scene: Scene, record: BundleRecord, extent: Window, *, begun_px: int | None = None
-) -> TilePlan:
+def plan_for(scene: Scene, record: BundleRecord, *, begun_px: int | None = None) -> TilePlan:
     """Return how a scene is cut for a model.
 
     Args:
         scene: The scene.
         record: The model, with the settings to map with.
-        extent: The part of it to map, in its pixels.
         begun_px: Side of the blocks that there are already; none: there are none.
     """
     settings = record.predict
@@ -314,7 +315,6 @@ def plan_for(
         block_px = sizing.choose_block_px(
             bands=len(record.bands), classes=record.output.scores, tile_px=record.tile_px,
             free_bytes=sizing.free_memory_bytes(),
-            longer_px=int(max(extent.height, extent.width)),
         )  # fmt: skip
     overlap_px = int(record.tile_px * settings.overlap)
     return TilePlan(*scene.grid.shape, record.tile_px, overlap_px, block_px)
@@ -325,33 +325,48 @@ def _batch_size(job: Job) -> int:
 
 
 def _write_blocks(
-    model: Model,
+    model: Model | Cluster,
     job: Job,
     plan: TilePlan,
     writer: ProductWriter,
     on_progress: Callable[[Progress], None] | None,
 ) -> dict[str, float]:
     """Write what is not finished; return the seconds of each stage."""
-    watch = _Watch(job, writer)
+    watch, writing_s = _Watch(job, writer), 0.0
+    begun = time.perf_counter()
     with Flow() as flow:
-        blocks = (
-            _pixels(model, job, plan, writer, flow)
-            if job.record.per == "pixel"
-            else run_cells(
-                model, job.scene, job.cells(plan.block_px), flow=flow, finished=writer.finished,
-                batch_size=_batch_size(job), device=job.device,
-            )
-        )  # fmt: skip
-        writing_s = 0.0
-        for block in blocks:
-            started = time.perf_counter()
-            writer.write(
-                block.scores, block.valid, block.window, tiles=block.tiles, skipped=block.skipped
-            )
-            writing_s += time.perf_counter() - started
-            if on_progress:
-                on_progress(watch.progress())
-        return {**flow.seconds, "writing": writing_s, "waiting": flow.waited_s}
+        if isinstance(model, Cluster):
+            finished = {shifted(window, job.extent, 1) for window in writer.finished}
+            task = BlockTask(job.scene, plan, job.extent, writer.maker, job.area)
+            blocks = model.blocks(task, finished)
+        else:
+            blocks = _computed_here(model, job, plan, writer, flow)
+        with contextlib.closing(blocks):
+            for block in blocks:
+                started = time.perf_counter()
+                writer.write(block)
+                writing_s += time.perf_counter() - started
+                if on_progress:
+                    on_progress(watch.progress())
+        waited_s = flow.waited_s or time.perf_counter() - begun - writing_s
+        return {**flow.seconds, "writing": writing_s, "waiting": waited_s}
+
+
+def _computed_here(
+    model: Model, job: Job, plan: TilePlan, writer: ProductWriter, flow: Flow
+) -> Generator[MadeBlock, None, None]:
+    blocks = (
+        _pixels(model, job, plan, writer, flow)
+        if job.record.per == "pixel"
+        else run_cells(
+            model, job.scene, job.cells(plan.block_px), flow=flow, finished=writer.finished,
+            batch_size=_batch_size(job), device=job.device,
+        )
+    )  # fmt: skip
+    for block in blocks:
+        yield writer.maker.made(
+            block.scores, block.valid, block.window, tiles=block.tiles, skipped=block.skipped
+        )
 
 
 def _pixels(
@@ -362,12 +377,13 @@ def _pixels(
     for block in run_blocks(
         model, job.scene, plan, flow=flow,
         strips=plan.strips(job.extent, strip_blocks=sizing.choose_strip_blocks(plan, classes)),
-        finished={_shifted(window, job.extent, 1) for window in writer.finished},
-        blend=job.record.predict.blend, batch_size=_batch_size(job), device=job.device,
+        finished={shifted(window, job.extent, 1) for window in writer.finished},
+        area=job.area, blend=job.record.predict.blend,
+        batch_size=_batch_size(job), device=job.device,
         blend_on=sizing.choose_blending(plan, classes, job.device),
         keep_in=partial_folder(job.products.map),
     ):  # fmt: skip
-        yield replace(block, window=_shifted(block.window, job.extent, -1))
+        yield replace(block, window=shifted(block.window, job.extent, -1))
 
 
 class _Watch:
@@ -411,12 +427,6 @@ def _result(
     )
 
 
-def _shifted(window: Window, extent: Window, sign: int) -> Window:
-    """Return a window of an extent as one of the scene (sign 1), or the other way round (-1)."""
-    col, row = sign * int(extent.col_off), sign * int(extent.row_off)
-    return Window(window.col_off + col, window.row_off + row, window.width, window.height)
-
-
 def _begun_with(job: Job, block_px: int) -> dict[str, Any]:
     """Return all that determines the pixels of a map, under names that a user understands."""
     scene, record, settings = job.scene, job.record, job.record.predict
@@ -424,7 +434,7 @@ def _begun_with(job: Job, block_px: int) -> dict[str, Any]:
     reading = {
         key: value for key, value in asdict(scene).items() if key not in {"grid", "acquired"}
     }
-    chosen = settings.model_dump(include={"overlap", "blend", "augment", "precision"})
+    chosen = settings.model_dump(include={"overlap", "blend", "augment", "precision", "optimize"})
     if record.per == "image":
         chosen |= {"cells": [job.cells(block_px).tile_px, job.cells(block_px).stride_px]}
     return {
@@ -432,6 +442,7 @@ def _begun_with(job: Job, block_px: int) -> dict[str, Any]:
         "model": model.hexdigest(),
         "scene": {**reading, "source": _lasting(scene), "files": local_files(scene.source)},
         "extent": [int(n) for n in job.extent.flatten()],
+        "mask": None if job.area is None else job.area.sha256,
         "setting": {"tile_px": record.tile_px, **chosen, "block_px": block_px},
         "list of outputs": [path.name for path in job.products.paths],
         "type of probabilities": job.products.probabilities_type,

@@ -14,7 +14,7 @@ from rsmeta.geo.handles import bounded_cache
 from rsmeta.inference import sizing
 from rsmeta.inference.engine import run_blocks
 from rsmeta.inference.flow import Flow
-from rsmeta.workflows.predict import choose_device, ready
+from rsmeta.workflows.ready_model import choose_device, ready
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from rsmeta.bundle import BundleRecord
+    from rsmeta.geo.area import Area
     from rsmeta.geo.scene import Scene
     from rsmeta.geo.tiling import Strip, TilePlan
     from rsmeta.inference.engine import Block
@@ -59,7 +60,14 @@ _kept = _Kept()
 _turn = threading.Lock()  # the network takes all cores, or the GPU: one block at a time
 
 
-def compute_block(reference: ModelReference, scene: Scene, plan: TilePlan, strip: Strip) -> Block:
+def compute_block(
+    reference: ModelReference,
+    scene: Scene,
+    plan: TilePlan,
+    strip: Strip,
+    *,
+    area: Area | None = None,
+) -> Block:
     """Compute one block with all its tiles; its pixels are those of the whole scene's map.
 
     Args:
@@ -67,6 +75,7 @@ def compute_block(reference: ModelReference, scene: Scene, plan: TilePlan, strip
         scene: The scene, with the model's bands.
         plan: Blocks and tiles of the scene.
         strip: The block alone, as a strip.
+        area: Pixels outside are not mapped.
 
     Raises:
         RsmetaError: The scene cannot be read, or the model not be loaded.
@@ -75,9 +84,10 @@ def compute_block(reference: ModelReference, scene: Scene, plan: TilePlan, strip
         model, device = _loaded(reference)
         settings = reference.record.predict
         [block] = run_blocks(
-            model, scene, plan, flow=flow, strips=[strip], blend=settings.blend, device=device,
+            model, scene, plan, flow=flow, strips=[strip], area=area,
+            blend=settings.blend, device=device,
             batch_size=settings.batch_size or sizing.choose_batch_size(device),
-            blend_on=sizing.choose_blending(plan, len(reference.record.classes), device),
+            blend_on=sizing.choose_blending(plan, reference.record.output.scores, device),
         )  # fmt: skip
     return block
 

@@ -374,7 +374,16 @@ def test_list(rsmeta: Rsmeta, kind: str) -> None:
 
 
 def test_every_command_has_help(rsmeta: Rsmeta) -> None:
-    for command in ("train", "pretrain", "predict", "evaluate", "inspect", "list", "demo"):
+    for command in (
+        "train",
+        "pretrain",
+        "predict",
+        "evaluate",
+        "report",
+        "inspect",
+        "list",
+        "demo",
+    ):
         ended = rsmeta(command, "--help")
         assert ended.status == 0, ended.err
         assert ended.out.startswith(f"Usage: rsmeta {command}")

@@ -117,6 +117,7 @@ def workplace(
     named = [CLASSES[(i + j) % 3] for i in range(8) for j in range(8)]
     frame = geopandas.GeoDataFrame({"class": named}, geometry=squares, crs="EPSG:32633")
     frame.to_crs("EPSG:4326").to_file(folder / "labels.gpkg")
+    frame[:20].to_file(folder / "aoi.gpkg")
     tree = configurations(ROOT / "docs" / "train.md")[0]
     (folder / "config.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
     run_to_end(
@@ -183,7 +184,16 @@ def test_yaml_on_the_page_loads(page: Path) -> None:
 
 def test_the_pages_are_there() -> None:
     names = {page.stem for page in PAGES_WITH_COMMANDS}
-    assert names >= {"README", "datasets", "evaluate", "pretrain", "train", "predict", "sensors"}
+    assert names >= {
+        "README",
+        "datasets",
+        "evaluate",
+        "pretrain",
+        "train",
+        "predict",
+        "report",
+        "sensors",
+    }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

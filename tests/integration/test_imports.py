@@ -15,6 +15,10 @@ HEAVY = {"torch", "rasterio", "pydantic", "timm", "lightning", "torchgeo", "korn
 TRAINING_ONLY = {"torchgeo", "lightning", "kornia", "torchmetrics", "tensorboard", "geopandas"}
 
 
+#: What only arrays, clusters and outputs elsewhere need.
+ELSEWHERE = {"xarray", "rioxarray", "dask", "distributed", "boto3", "zarr", "h5netcdf"}
+
+
 def imported(code: str) -> set[str]:
     """Run code in a new interpreter; return the top-level names of what it imported."""
     tail = (
@@ -63,6 +67,19 @@ def test_predict_loads_nothing_of_training() -> None:
     found = imported("import rsmeta.workflows.predict")
     assert "torch" in found
     assert not found & TRAINING_ONLY
+    assert not found & ELSEWHERE
+
+
+def test_building_a_network_to_map_with_loads_nothing_of_training_either() -> None:
+    """Start-up: what mapping needs is timm and rasterio, and little else."""
+    found = imported(
+        "import rsmeta.workflows.predict\n"
+        "from rsmeta.config.model import ModelSpec\n"
+        "from rsmeta.models.families import build_backbone\n"
+        "build_backbone(ModelSpec.model_validate({'backbone': 'vit_tiny_patch16_224'}))"
+    )
+    assert "timm" in found
+    assert not found & (TRAINING_ONLY | {"matplotlib", "pandas", "scipy", "sklearn", "xarray"})
 
 
 def test_names_of_the_package_arrive_when_used() -> None:

@@ -13,6 +13,7 @@ from affine import Affine
 from rsmeta.errors import BandsMissingError, GridMismatchError, SceneError
 from rsmeta.geo.bands import generic_band
 from rsmeta.geo.scene import open_scene
+from tests.integration.conftest import CONFIG
 from tests.integration.web_server import web_of
 
 if TYPE_CHECKING:
@@ -196,3 +197,18 @@ def test_an_asset_that_is_gone_is_said_by_its_name(folder: Path) -> None:
     (folder / "red.tif").unlink()
     with pytest.raises(SceneError, match=r"no scene at .*red\.tif"):
         open_scene(folder / "item.json")
+
+
+def test_items_train(rsmeta: Rsmeta, folder: Path, make_scene: MakeScene) -> None:
+    row, col = np.mgrid[:96, :96]
+    labels = (1 + (row // 24 + col // 24) % 2).astype(np.uint8)
+    make_scene(folder / f"{ID}_labels.tif", labels, transform=place(10))
+    config = CONFIG.replace("[west.tif, east.tif]", "item.json").replace(
+        "max_epochs: 2", "max_epochs: 1"
+    )
+    (folder / "config.yaml").write_text(config, encoding="utf-8")
+    words = ("train", folder / "config.yaml", f"data.root={folder}", "--output", folder / "run")
+    ended = rsmeta(*words)
+    assert ended.status == 0, ended.err
+    told = json.loads(rsmeta("inspect", folder / "run", "--json").out)
+    assert [band["name"] for band in told["bands"]] == ["B03", "B04", "B08", "B05", "B11"]

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
 from rsmeta.data.images.files import FileImages
 from rsmeta.errors import ImagesError, RsmetaError
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from rsmeta.data.splits import Part
 
 logger = logging.getLogger(__name__)
+
+_PICTURES = (".jpg", ".jpeg", ".png")
 
 #: Threads that look at files; opening one is mostly waiting.
 _THREADS = 4
@@ -64,6 +67,12 @@ def without_corrupt(part: Part, images: ImageSet) -> tuple[ImageSet, tuple[str, 
 
 def _band_count(path: str) -> int | None:
     """Return the number of bands; none where the file cannot be opened, which reading will say."""
+    if path.lower().endswith(_PICTURES):  # PIL is the quicker one to tell
+        try:
+            with Image.open(path) as picture:
+                return len(picture.getbands())
+        except (OSError, SyntaxError):
+            return None
     try:
         return int(open_raster(path).count)
     except RsmetaError:

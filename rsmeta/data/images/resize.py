@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
@@ -117,9 +118,13 @@ def _resized(image: Tensor, valid: Tensor, size: tuple[int, int]) -> tuple[Tenso
 
 
 def _interpolated(image: Tensor, size: tuple[int, int]) -> Tensor:
-    return functional.interpolate(
-        image[None], size=size, mode="bilinear", align_corners=False, antialias=True
-    )[0]
+    """Resize each band; on one thread, since waking others costs more than they do."""
+    height, width = size
+    bands = [
+        np.asarray(Image.fromarray(band).resize((width, height), Image.Resampling.BILINEAR))
+        for band in image.numpy()
+    ]
+    return torch.from_numpy(np.stack(bands))
 
 
 def _padded(
@@ -127,6 +132,8 @@ def _padded(
 ) -> tuple[Tensor, Tensor]:
     """Place an image in a chip; what it does not fill is invalid."""
     rows, cols = chip - image.shape[1], chip - image.shape[2]
+    if not (rows or cols):
+        return image, valid
     top, left = _start(chip, image.shape[1], place[0]), _start(chip, image.shape[2], place[1])
     edges = (left, cols - left, top, rows - top)
     return functional.pad(image, edges), functional.pad(valid, edges)

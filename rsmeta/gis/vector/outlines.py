@@ -148,7 +148,8 @@ class _Sides:
     def is_cut(self, corners: Ints) -> NDArray[np.bool_]:
         """Return whether corners are no corners but cuts through a side."""
         rows = corners // self.width
-        return (rows == 0) | (rows == self.labels.shape[0])
+        cut: NDArray[np.bool_] = (rows == 0) | (rows == self.labels.shape[0])
+        return cut
 
 
 def trace(labels: Ints, top: int, height: int) -> tuple[Lines, Pieces]:

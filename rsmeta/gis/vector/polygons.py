@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 #: Pixels of a strip: with all that is made of them they take a few hundred MB.
-_STRIP_PX = 4_000_000
+_STRIP_PX = 6_000_000
 _FEWEST_ROWS = 16
+_MOST_ROWS = 2048
 
 
 class Polygons(NamedTuple):
@@ -148,7 +149,8 @@ def open_map(path: str | Path, confidence: str | Path | None = None) -> ClassMap
                 f"{confidence} does not lie on the grid of {path}; give the confidence that was "
                 f"written with this map"
             )
-    rows = max(_FEWEST_ROWS, _STRIP_PX // grid.width_px)
+    rows = min(max(_FEWEST_ROWS, _STRIP_PX // grid.width_px), _MOST_ROWS)
+    rows = 1 << (rows.bit_length() - 1)  # a power of two, so that strips end where tiles do
     return ClassMap(
         Path(path), None if confidence is None else Path(confidence), grid, classes, rows
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import shapely
 
+from rsmeta.gis.vector.cutting import along_borders, cut_at_tiles, joined
 from rsmeta.gis.vector.outlines import Lines
 
 if TYPE_CHECKING:
@@ -54,31 +55,44 @@ def _cut_corners(lines: Lines, cut_px: float) -> Lines:
 def simplify(lines: Lines, tolerance_px: float, cuts: NDArray[np.float64]) -> Lines:
     """Leave out points so that no line moves by more than a tolerance; ends stay.
 
-    Lines are simplified together: none comes to cross or to skip another one.
+    Lines are simplified together, tile by tile: none comes to cross or to skip another one. Where
+    they go from tile to tile they stay where they are.
 
     Args:
         lines: Lines that meet at their ends only.
         tolerance_px: How far a line may move, in pixels.
-        cuts: Rows at which this strip is cut from others, which no line comes to lie on.
+        cuts: Rows at which this strip is cut from others.
 
     Source: Douglas and Peucker 1973, bounded by topology as GEOS has it.
     """
     count = len(lines.start) - 1
     if count == 0:
         return lines
-    points, start = _with_middles(lines)
-    index = np.repeat(np.arange(count), np.diff(start))
+    cut = cut_at_tiles(lines)
+    borders, border_tile = along_borders(cut, cuts)  # no line comes to lie on a border
+    shapes = np.concatenate([_shapes(_with_middles(cut.parts)), shapely.linestrings(borders)])
+    tile = np.concatenate([cut.tile, border_tile])
+    order = np.lexsort((tile[:, 0], tile[:, 1]))
+    _, index = np.unique(tile[order][:, ::-1], axis=0, return_inverse=True)
+    tiles = shapely.geometrycollections(shapes[order], indices=index.ravel())
+    simple = np.empty(len(shapes), dtype=object)
+    simple[order] = shapely.get_parts(shapely.simplify(tiles, tolerance_px, preserve_topology=True))
+    points, part = shapely.get_coordinates(simple[: len(cut.line)], return_index=True)
+    lengths = np.bincount(part, minlength=len(cut.line))
+    parts = Lines(points, np.concatenate([[0], np.cumsum(lengths)]))
+    return joined(parts, cut.line, count)
+
+
+def _shapes(lines: Lines) -> NDArray[np.object_]:
+    """Return lines as rings where they are closed, and as lines elsewhere."""
+    points, start = lines
+    index = np.repeat(np.arange(len(start) - 1), np.diff(start))
     closed = np.all(points[start[:-1]] == points[start[1:] - 1], axis=1)
-    shapes = np.empty(count, dtype=object)
+    shapes = np.empty(len(closed), dtype=object)
     ring = closed[index]
     shapes[closed] = shapely.linearrings(points[ring], indices=_renumbered(index[ring]))
     shapes[~closed] = shapely.linestrings(points[~ring], indices=_renumbered(index[~ring]))
-    fixed = [_between_ends(lines, row) for row in cuts]
-    whole = shapely.geometrycollections(np.concatenate([shapes, *fixed]))
-    parts = shapely.get_parts(shapely.simplify(whole, tolerance_px, preserve_topology=True))
-    simple, index = shapely.get_coordinates(parts[:count], return_index=True)
-    counts = np.bincount(index, minlength=count)
-    return Lines(simple, np.concatenate([[0], np.cumsum(counts)]))
+    return shapes
 
 
 def _with_middles(lines: Lines) -> Lines:
@@ -98,13 +112,3 @@ def _renumbered(index: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return sorted numbers without those that are missing."""
     steps: NDArray[np.int64] = np.cumsum(np.diff(index, prepend=index[:1]) > 0)
     return steps
-
-
-def _between_ends(lines: Lines, row: float) -> NDArray[np.object_]:
-    """Return segments between neighbouring ends of lines on a cut; they stop lines from it."""
-    ends = np.concatenate([lines.points[lines.start[:-1]], lines.points[lines.start[1:] - 1]])
-    cols = np.unique(ends[ends[:, 1] == row, 0])
-    rows = np.full(len(cols), row)
-    here = np.stack([cols, rows], axis=1)
-    segments: NDArray[np.object_] = shapely.linestrings(np.stack([here[:-1], here[1:]], axis=1))
-    return segments

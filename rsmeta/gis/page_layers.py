@@ -1,0 +1,169 @@
+"""The layers of the page's viewer: map, imagery and confidence, thinned to a bounded size."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from affine import Affine
+from rasterio.enums import Resampling
+from rasterio.io import MemoryFile
+from rasterio.vrt import WarpedVRT
+
+from rsmeta.errors import GridMismatchError
+from rsmeta.geo.grid import Grid
+from rsmeta.geo.handles import open_quietly, open_raster, reading
+from rsmeta.geo.render import rgb_bands, stretch_rgb
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rsmeta.geo.scene import Scene
+    from rsmeta.gis.class_map import ClassMap
+
+#: Longest side of a layer in pixels; larger rasters are read through their overviews.
+LONGEST_PX = 2000
+
+#: Index of a pixel without class, and of one without confidence.
+NONE_16, NONE_8 = 65535, 255
+
+#: Steps that confidence is told in: finer ones would be noise that takes room.
+_STEPS = 100
+
+
+@dataclass(frozen=True)
+class Layers:
+    """What the viewer draws, each layer on the same thinned grid.
+
+    Attributes:
+        grid: The thinned grid; a pixel of it stands for ``step`` by ``step`` of the map.
+        step: See ``grid``.
+        classes: Class indices, (h, w) uint16, ``NONE_16`` where none.
+        confidence: Percent, (h, w) uint8, ``NONE_8`` where unknown; none without such a raster.
+        imagery: The scene in colour, (h, w, 3) uint8; none without a scene.
+        seen: Where it has data, (h, w) bool; none likewise.
+    """
+
+    grid: Grid
+    step: int
+    classes: np.ndarray
+    confidence: np.ndarray | None = None
+    imagery: np.ndarray | None = None
+    seen: np.ndarray | None = None
+
+    def packed(self) -> dict[str, Any]:
+        """Return the layers as text that a page can hold."""
+        known = self.classes[self.classes != NONE_16]
+        small = not known.size or int(known.max()) < NONE_8
+        classes = np.where(self.classes == NONE_16, NONE_8, self.classes) if small else self.classes
+        return {
+            "width": self.grid.width_px,
+            "height": self.grid.height_px,
+            "bytes": 1 if small else 2,
+            "classes": _deflated(classes.astype("<u1" if small else "<u2")),
+            "confidence": None if self.confidence is None else _deflated(self.confidence),
+            "imagery": None if self.imagery is None else _jpeg(self.imagery),
+            "seen": None if self.seen is None else _deflated(self.seen.astype(np.uint8)),
+        }
+
+
+def read_layers(
+    class_map: ClassMap, *, scene: Scene | None = None, confidence: Path | None = None
+) -> Layers:
+    """Read a map, and what belongs to it, thinned to ``LONGEST_PX``.
+
+    Args:
+        class_map: The map.
+        scene: The imagery below it, on any grid.
+        confidence: Raster of the largest probability, on the map's grid.
+
+    Raises:
+        SceneError: A raster cannot be read.
+        GridMismatchError: Confidence lies on another grid, or imagery has no place on the map's.
+    """
+    step = max(1, -(-max(class_map.grid.shape) // LONGEST_PX))
+    grid = _thinned(class_map.grid, step)
+    with reading(class_map.path):
+        values = open_raster(class_map.path).read(1, out_shape=grid.shape)
+    indices = class_map.to_indices(values)
+    classes = np.where(indices < 0, NONE_16, indices).astype(np.uint16)
+    imagery, seen = (None, None) if scene is None else _imagery(scene, class_map.grid, grid)
+    sure = None if confidence is None else _confidence(confidence, class_map.grid, grid)
+    return Layers(grid, step, classes, sure, imagery, seen)
+
+
+def _thinned(grid: Grid, step: int) -> Grid:
+    """Return the grid of a raster's rows and columns in whole steps, over the same ground."""
+    height, width = (-(-side // step) for side in grid.shape)
+    t = grid.transform
+    across, down = grid.width_px / width, grid.height_px / height
+    return Grid(
+        grid.crs, Affine(t.a * across, t.b * down, t.c, t.d * across, t.e * down, t.f),
+        height, width,
+    )  # fmt: skip
+
+
+def _imagery(scene: Scene, full: Grid, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """Return the scene in colour on a thinned grid, and where it has data."""
+    shown = [scene.bands[i] for i in rgb_bands(scene.bands)]
+    picked = scene.select(list(dict.fromkeys(shown)))
+    dataset = open_raster(scene.source)
+    indexes = list(picked.band_indexes)
+    with reading(scene.source):
+        if scene.grid == full:
+            raw = dataset.read(indexes, out_shape=(len(indexes), *grid.shape))
+            inside = np.ones(grid.shape, dtype=bool)
+        elif scene.grid.crs is None or grid.crs is None:
+            raise GridMismatchError(
+                f"{scene.source} lies on another grid than the map, and one of them has no CRS; "
+                f"give the scene that was mapped"
+            )
+        else:
+            with WarpedVRT(
+                dataset, crs=grid.crs, transform=grid.transform, width=grid.width_px,
+                height=grid.height_px, resampling=Resampling.nearest, add_alpha=True,
+            ) as warped:  # fmt: skip
+                raw = warped.read(indexes)
+                inside = warped.read(warped.count) > 0
+    seen = inside & np.isfinite(raw).all(axis=0)
+    for band, nodata in zip(raw, picked.nodata, strict=True):
+        if nodata is not None:
+            seen &= band != nodata
+    places = [picked.bands.index(band) for band in shown]
+    picture = stretch_rgb(raw[places].astype(np.float32), seen, shown)
+    return picture, seen
+
+
+def _confidence(path: Path, full: Grid, grid: Grid) -> np.ndarray:
+    """Return percent, (h, w) uint8, ``NONE_8`` where unknown."""
+    dataset = open_raster(str(path))
+    if dataset.shape != full.shape or not dataset.transform.almost_equals(full.transform):
+        raise GridMismatchError(
+            f"{path} lies on another grid than the map; give its own confidence"
+        )
+    with reading(path.name):
+        raw = dataset.read(1, out_shape=grid.shape).astype(np.float32)
+    unknown = ~np.isfinite(raw)
+    if dataset.nodata is not None:
+        unknown |= raw == dataset.nodata
+    share = raw * dataset.scales[0] + dataset.offsets[0]
+    percent = np.clip(np.where(unknown, 0, share) * _STEPS, 0, _STEPS).round()
+    return np.where(unknown, NONE_8, percent).astype(np.uint8)
+
+
+def _deflated(array: np.ndarray) -> str:
+    return base64.b64encode(zlib.compress(array.tobytes(), 9)).decode()
+
+
+def _jpeg(picture: np.ndarray) -> str:
+    height, width, _ = picture.shape
+    with MemoryFile(ext=".jpg") as memory:
+        with open_quietly(
+            memory.name, "w", driver="JPEG", width=width, height=height, count=3, dtype="uint8",
+            quality=85,
+        ) as file:  # fmt: skip
+            file.write(np.moveaxis(picture, 2, 0))
+        return "data:image/jpeg;base64," + base64.b64encode(memory.read()).decode()

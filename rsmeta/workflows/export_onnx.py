@@ -1,0 +1,167 @@
+"""Write a trained model as ONNX that QGIS's plugin Deepness runs without rsmeta."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rsmeta.errors import ExportError, MissingExtraError, OutputError, one_line
+from rsmeta.geo.sensors import load_sensor
+from rsmeta.geo.writer import partial_folder
+from rsmeta.peft import merge, strip_merged
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from rsmeta.bundle import BundleRecord, ModelBundle
+    from rsmeta.models.network import Network
+
+logger = logging.getLogger(__name__)
+
+_OPSET = 18
+# Deepness divides raw numbers by this before it standardises them.
+_DEEPNESS_RANGE = 255.0
+
+
+class Standalone(nn.Module):
+    """From standardised bands to class probabilities.
+
+    Args:
+        network: The network, its adapters merged.
+        mean: Mean of each band in physical units, (C,).
+        std: Standard deviation likewise, (C,).
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: Network, mean: Tensor, std: Tensor) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", mean[:, None, None])
+        self.register_buffer("std", std[:, None, None])
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return probabilities (B, K, H, W).
+
+        Args:
+            image: Each band less its mean and by its standard deviation, (B, C, H, W); a pixel
+                with a number that is not finite does not count.
+        """
+        valid = image.isfinite().all(dim=1)
+        scores = self.network(image * self.std + self.mean, valid)
+        return torch.softmax(scores, dim=1)
+
+
+def export_onnx(bundle: ModelBundle, path: Path) -> None:
+    """Write one ONNX file: standardised bands to probabilities, with metadata for Deepness.
+
+    Args:
+        bundle: The model; its adapters are merged in the file.
+        path: The file to write or replace.
+
+    Raises:
+        MissingExtraError: onnx or onnxscript is not installed.
+        ExportError: An operation of the network has no form in ONNX.
+        OutputError: The file cannot be written.
+    """
+    try:
+        import onnx
+        import onnxscript  # noqa: F401 - torch writes with it
+    except ImportError:
+        raise MissingExtraError("onnx", "onnx") from None
+    record = bundle.record
+    network = copy.deepcopy(bundle.network).cpu().eval()
+    merge(network)
+    strip_merged(network)
+    mean = torch.tensor([band.mean for band in record.bands])
+    std = torch.tensor([band.std for band in record.bands])
+    model = _converted(Standalone(network, mean, std), record)
+    for key, value in deepness_metadata(record).items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, json.dumps(value, ensure_ascii=False)
+    hidden = partial_folder(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        onnx.save(model, hidden)
+        hidden.replace(path)
+    except OSError as error:
+        hidden.unlink(missing_ok=True)
+        raise OutputError(f"cannot write {path} ({one_line(error)})") from error
+
+
+def deepness_metadata(record: BundleRecord) -> dict[str, Any]:
+    """Return what Deepness reads from a model, by its keys.
+
+    Bands must be given in the order of the key ``bands``. Raw numbers are as in the training
+    scenes.
+    """
+    scale, offset = _scaling(record)
+    mean = (np.array([band.mean for band in record.bands]) - offset) / scale
+    std = np.array([band.std for band in record.bands]) / scale
+    metadata = {
+        "model_type": "Segmentor",
+        "class_names": {str(i): spec.name for i, spec in enumerate(record.classes)},
+        "class_values": [spec.value for spec in record.classes],
+        "class_colours": [spec.colour for spec in record.classes],
+        "bands": [band.name for band in record.bands],
+        "tile_size": record.tile_px,
+        "tiles_overlap": round(100 * record.predict.overlap),
+        "standardization_mean": (mean / _DEEPNESS_RANGE).tolist(),
+        "standardization_std": (std / _DEEPNESS_RANGE).tolist(),
+        "seg_thresh": 0.0,  # the class with the largest probability, however large
+        "seg_small_segment": 0,
+        "model_sha256": record.weights_sha256,
+    }
+    if record.gsd_m is not None:  # in centimetres
+        metadata["resolution"] = 100 * float(np.sqrt(record.gsd_m[0] * record.gsd_m[1]))
+    return metadata
+
+
+def _scaling(record: BundleRecord) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return scale and offset of each band's raw numbers in the training scenes, (C,) each."""
+    read = record.read
+    pairs = [(1.0, 0.0)] * len(record.bands)
+    if read.sensor is not None:
+        sensor = load_sensor(read.sensor)
+        pairs = [sensor.scaling(band.band) for band in record.bands]
+    elif read.scale is None:
+        logger.warning(
+            "the model does not say how its scenes were scaled; raw numbers are taken to be "
+            "physical ones (train with data.sensor or data.scale)"
+        )
+    if read.scale is not None:
+        pairs = [(read.scale, read.offset or 0.0)] * len(record.bands)
+    scale, offset = np.array(pairs, dtype=np.float64).T
+    return scale, offset
+
+
+def _converted(model: Standalone, record: BundleRecord) -> Any:
+    """Return a model as onnx has it; its batch may have any size."""
+    side = record.tile_px
+    example = torch.zeros(2, len(record.bands), side, side)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch about its own insides
+            program = torch.onnx.export(
+                model.eval(), (example,), dynamo=True, opset_version=_OPSET, verbose=False,
+                input_names=["image"], output_names=["probabilities"],
+                dynamic_shapes={"image": {0: torch.export.Dim("batch")}},
+            )  # fmt: skip
+    except (torch.onnx.OnnxExporterError, RuntimeError) as error:
+        raise ExportError(
+            f"{record.backbone.name} cannot be written as ONNX ({one_line(error)[:200]}); use "
+            f"--format merged"
+        ) from error
+    if program is None:
+        raise ExportError(f"{record.backbone.name} cannot be written as ONNX")
+    return program.model_proto

@@ -1,0 +1,255 @@
+"""Map scenes, and make one tidied map of them on the grid that is asked for.
+
+The scenes are mapped as ever, into a hidden folder beside the map, where an interrupted run can be
+gone on with. What is made of them is then written like any map, so that styles, tables and items
+tell of what is in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import shutil
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rasterio.windows import Window
+
+from rsmeta.errors import ConfigError, OutputError, one_line
+from rsmeta.geo.grid import Grid
+from rsmeta.geo.handles import local_files, open_raster
+from rsmeta.geo.lock import locked
+from rsmeta.gis.class_map import STEP_PX
+from rsmeta.gis.composite import Composite, Part, grid_for
+from rsmeta.gis.look import Look
+from rsmeta.gis.products import SHARES, Products
+from rsmeta.gis.rasters import writing
+from rsmeta.gis.tidy import ClassStore, majority, sieve
+from rsmeta.workflows.map_files import MODEL_TAG, tags_of, write_rest
+from rsmeta.workflows.scene_map import PredictResult, map_scene
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from rsmeta.gis.rasters import ProductWriter
+    from rsmeta.gis.refinement import Refinement
+    from rsmeta.inference.scoring import Model
+    from rsmeta.workflows.cluster import Cluster
+    from rsmeta.workflows.scene_map import Job, Progress
+
+logger = logging.getLogger(__name__)
+
+_DONE_TAG = "RSMETA_REFINED"
+
+
+def map_refined(
+    model: Model | Cluster,
+    jobs: Sequence[Job],
+    wanted: Refinement,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> PredictResult:
+    """Map scenes into one map.
+
+    Args:
+        model: Gives class probabilities, on the jobs' device; or processes that do.
+        jobs: The scenes; all name the products of the one map.
+        wanted: What to make of them.
+        on_progress: Called after each block of a scene.
+
+    Raises:
+        RsmetaError: A scene cannot be read to its end, or the map not be written.
+    """
+    started = time.monotonic()
+    final = _final_job(jobs, wanted)
+    named = " + ".join(job.scene.name for job in jobs)
+    recipe = _recipe(jobs, wanted)
+    if _is_done(final, recipe):
+        return PredictResult(named, final.products, final.grid, "kept")
+    with _workplace(final) as folder:
+        raw = [
+            replace(job, products=_raw_products(folder, i, final.products, wanted), overwrite=True)
+            for i, job in enumerate(jobs)
+        ]
+        mapped = [map_scene(model, job, on_progress) for job in raw]
+        tidying = time.monotonic()
+        parts = [Part(p.map, p.probabilities, p.confidence) for p in (job.products for job in raw)]
+        composite = Composite(parts, final.grid, wanted.mosaic or "order")
+        store = _tidied(composite, wanted, folder)
+        sources = ", ".join(Path(job.scene.name).name for job in jobs)
+        writer = _write(
+            final, composite, store, {"RSMETA_SOURCE": sources, _DONE_TAG: recipe}
+        )  # fmt: skip
+        shutil.rmtree(folder)
+    tally, names = writer.tally, final.record.output.classes
+    return PredictResult(
+        scene=named, products=final.products, grid=final.grid,
+        tiles=sum(one.tiles for one in mapped), skipped=sum(one.skipped for one in mapped),
+        class_pixels=dict(zip(names, tally.pixels, strict=True)),
+        class_areas_m2=dict(zip(names, tally.areas_m2 or (), strict=False)),
+        seconds=time.monotonic() - started,
+        stages={"mapping": tidying - started, "refining": time.monotonic() - tidying},
+        block_px=mapped[0].block_px, batch_size=mapped[0].batch_size,
+    )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _workplace(final: Job) -> Iterator[Path]:
+    """Hold the hidden folder of a map's raw material; what is in it stays for a later --resume.
+
+    Raises:
+        OutputError: Another process is writing the same map, or the folder cannot be made.
+    """
+    target = final.products.map
+    folder = target.with_name(f".{target.name}.raw")
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder, target))
+            if not final.resume:
+                _empty(folder)
+        except OSError as error:
+            raise OutputError(f"cannot write in {folder} ({one_line(error)})") from error
+        try:
+            yield folder
+        finally:
+            if folder.exists() and not any(p.name != "lock" for p in folder.iterdir()):
+                shutil.rmtree(folder)
+
+
+def _empty(folder: Path) -> None:
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        elif entry.name != "lock":
+            entry.unlink()
+
+
+def check_refinement(jobs: Sequence[Job], wanted: Refinement) -> None:
+    """Refuse, before any work, what cannot be made of the maps.
+
+    Raises:
+        ConfigError: The model tells numbers, not classes.
+        GridMismatchError: A scene has no place on the grid that is asked for.
+    """
+    if jobs[0].record.output.continuous:
+        raise ConfigError(
+            "mosaics, other grids, majority and sieve are made of classes, and this model tells "
+            "numbers; leave them away"
+        )
+    _target(jobs, wanted)
+
+
+def _target(jobs: Sequence[Job], wanted: Refinement) -> Grid:
+    if wanted.like is None:
+        return grid_for([job.grid for job in jobs], wanted.target_crs)
+    raster = open_raster(str(wanted.like))
+    if raster.crs is None:
+        raise ConfigError(f"{wanted.like} has no CRS; its grid is nowhere")
+    return Grid(raster.crs, raster.transform, raster.height, raster.width)
+
+
+def _final_job(jobs: Sequence[Job], wanted: Refinement) -> Job:
+    """Return the job of the one map: as of the first scene, on the grid that is asked for."""
+    grid = _target(jobs, wanted)
+    return replace(jobs[0], scene=replace(jobs[0].scene, grid=grid), extent=grid.full_window)
+
+
+def _recipe(jobs: Sequence[Job], wanted: Refinement) -> str:
+    """Return what is made of what, for people, and a hash that differs where that does."""
+    made_of = [
+        (
+            job.scene.source, [int(n) for n in job.extent.flatten()],
+            None if job.area is None else job.area.sha256, local_files(job.scene.source),
+        )
+        for job in jobs
+    ]  # fmt: skip
+    digest = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
+    return f"{wanted.told}; {digest[:16]}"
+
+
+def _is_done(final: Job, recipe: str) -> bool:
+    """Return whether an earlier run has left nothing to resume."""
+    paths = final.products.paths
+    if not (final.resume and all(path.is_file() for path in paths)):
+        return False
+    tags = open_raster(str(final.products.map)).tags()
+    same = (tags.get(MODEL_TAG), tags.get(_DONE_TAG)) == (
+        final.record.weights_sha256, recipe,
+    )  # fmt: skip
+    if same or final.overwrite:
+        return same
+    raise OutputError(
+        f"{final.products.map} was made by another model or in another way; choose another name "
+        f"or give --overwrite"
+    )
+
+
+def _raw_products(folder: Path, i: int, asked: Products, wanted: Refinement) -> Products:
+    """Return what is needed of one scene: no more than the map and what it is merged by."""
+    shares = any(name in asked.files for name in SHARES) or wanted.mosaic == "mean"
+    sure = wanted.mosaic == "confidence" and not shares
+    return Products(
+        folder / f"{i}_map.tif",
+        probabilities=folder / f"{i}_probabilities.tif" if shares else None,
+        confidence=folder / f"{i}_confidence.tif" if sure else None,
+    )
+
+
+def _tidied(composite: Composite, wanted: Refinement, folder: Path) -> ClassStore | None:
+    """Return the classes of the whole map, tidied; none where nothing is to be tidied."""
+    if wanted.majority_px is None and wanted.sieve_px is None:
+        return None
+    grid = composite.grid
+    try:
+        store = ClassStore(folder / "classes.raw", grid.shape)
+        half = (wanted.majority_px or 1) // 2
+        for top, end in store.strips():
+            first, last = max(top - half, 0), min(end + half, grid.height_px)
+            rows = composite.read(Window(0, first, grid.width_px, last - first)).indices
+            if wanted.majority_px is not None:
+                rows = majority(rows, wanted.majority_px)
+            store.write(top, rows[top - first : end - first])
+        if wanted.sieve_px is not None:
+            joined = sieve(store, wanted.sieve_px)
+            logger.info("sieve: %d regions of less than %d pixels joined to their neighbours",
+                        joined, wanted.sieve_px)  # fmt: skip
+    except OSError as error:
+        raise OutputError(f"cannot write in {folder} ({one_line(error)}); is it full?") from error
+    return store
+
+
+def _write(
+    final: Job,
+    composite: Composite,
+    store: ClassStore | None,
+    tags: Mapping[str, str],
+) -> ProductWriter:
+    made = datetime.now(UTC)
+    tags = {**tags_of(final.scene, final.record, made), **tags}
+    record, products = final.record, final.products
+    look = Look(record.output, record.classes, tags, products.probabilities_type)
+    begun_with = {"way of refining": tags[_DONE_TAG], "model": record.weights_sha256}
+    height, width = final.grid.shape
+    with writing(
+        products, final.grid, look, begun_with=begun_with,
+        overwrite=final.overwrite or final.resume,
+    ) as writer:  # fmt: skip
+        for row in range(0, height, STEP_PX):
+            rows = min(STEP_PX, height - row)
+            tidy = None if store is None else store.read(row, row + rows)
+            for col in range(0, width, STEP_PX):
+                window = Window(col, row, min(STEP_PX, width - col), rows)
+                merged = composite.read(window)
+                indices = merged.indices
+                if tidy is not None:
+                    indices = tidy[:, col : col + int(window.width)]
+                valid = indices >= 0
+                if valid.any():
+                    made_block = writer.maker.made(merged.scores, valid, window, classes=indices)
+                    writer.write(made_block)
+        write_rest(final, writer, made)
+    return writer

@@ -1,0 +1,201 @@
+"""One self-contained HTML page about a training run, a map, or both."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rsmeta.errors import BandsUnrecognisedError, ConfigError, RsmetaError, SceneError
+from rsmeta.geo.handles import bounded_cache, open_raster
+from rsmeta.geo.metadata import plain_tags
+from rsmeta.geo.scene import ReadRules, open_scene
+from rsmeta.geo.writer import check_output
+from rsmeta.gis.class_map import open_class_map
+from rsmeta.gis.page import Page, area_text, map_view, render
+from rsmeta.gis.page_layers import read_layers
+from rsmeta.workflows.evaluate_map import evaluate_map
+from rsmeta.workflows.run_folder import write_text
+from rsmeta.workflows.run_report import RunStory, open_run, run_facts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rsmeta.geo.scene import Scene
+    from rsmeta.gis.class_map import ClassMap, Cover
+
+logger = logging.getLogger(__name__)
+
+_MODEL_TAG, _SOURCE_TAG = "RSMETA_MODEL_SHA256", "RSMETA_SOURCE"
+
+
+@dataclass(frozen=True)
+class MapSources:
+    """What may go with a map on its page.
+
+    Attributes:
+        scene: The imagery below it; none: the file that the map says it was made of, if it lies
+            beside the map.
+        confidence: Raster of the largest probability; none: the map's own, where it is called as
+            rsmeta calls it.
+        reference: Labels or points to compare the map with.
+        class_column: Column of polygons or points that holds class name or value.
+        ignore: Values of the reference that mean "no label".
+    """
+
+    scene: str | Path | None = None
+    confidence: str | Path | None = None
+    reference: str | Path | None = None
+    class_column: str | None = None
+    ignore: Sequence[int] = ()
+
+
+def report(
+    *paths: str | Path,
+    output: str | Path | None = None,
+    sources: MapSources | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write one HTML page that needs no other file and no network.
+
+    Args:
+        paths: A run folder (or a bundle), a map, or one of each.
+        output: The page; none: ``report.html`` in the run folder, or the map's name with .html.
+        sources: What goes with the map.
+        overwrite: Replace a file that exists.
+
+    Returns:
+        The page's file.
+
+    Raises:
+        RsmetaError: Something cannot be read, or the page not be written.
+    """
+    folders = [Path(path) for path in paths if Path(path).is_dir()]
+    maps = [Path(path) for path in paths if not Path(path).is_dir()]
+    if not paths or len(folders) > 1 or len(maps) > 1:
+        raise RsmetaError("a report is about one run folder, one map, or one of each")
+    run = open_run(folders[0]) if folders else None
+    page_file = Path(output) if output is not None else _own_name(folders, maps)
+    check_output(page_file, overwrite=overwrite)
+    if maps:
+        with bounded_cache():
+            page = _map_page(maps[0], sources or MapSources(), run)
+    else:
+        assert run is not None
+        page = Page(run.title, "Training run", facts=run_facts(run), **run.parts)
+    write_text(page_file, render(page))
+    return page_file
+
+
+def _own_name(folders: Sequence[Path], maps: Sequence[Path]) -> Path:
+    return maps[0].with_suffix(".html") if maps else folders[0] / "report.html"
+
+
+def _map_page(path: Path, sources: MapSources, run: RunStory | None) -> Page:
+    class_map = open_class_map(path)
+    tags = plain_tags(open_raster(str(path)))
+    if run is not None and tags.get(_MODEL_TAG) != run.record.weights_sha256:
+        logger.warning("%s was not made by the model of %s", path, run.folder)
+    cover = class_map.cover()
+    scene = _scene_of(path, tags.get(_SOURCE_TAG), sources.scene, run)
+    confidence = _confidence_of(path, sources.confidence)
+    layers = read_layers(class_map, scene=scene, confidence=confidence)
+    view, drawn = map_view(
+        class_map, cover, layers, imagery_name="" if scene is None else Path(scene.name).name
+    )
+    story = {} if run is None else dict(run.parts)
+    provenance = [*_map_provenance(class_map, tags), *story.pop("provenance", ())]
+    return Page(
+        title=path.stem, kind="Map", facts=_map_facts(class_map, cover), map=view, layers=drawn,
+        accuracy=_accuracy(path, sources), provenance=provenance, **story,
+    )  # fmt: skip
+
+
+def _scene_of(
+    path: Path, source: str | None, given: str | Path | None, run: RunStory | None
+) -> Scene | None:
+    """Return the imagery of a map: what is given, else its source, if that lies beside it."""
+    rules = None if run is None else run.record.read.rules
+    if given is not None:
+        return _open_imagery(given, rules)
+    # a name, not a path: what a file says must not lead to other places
+    is_name = source is not None and Path(source).name == source
+    beside = path.with_name(source) if source is not None and is_name else None
+    if beside is None or not beside.is_file():
+        logger.info("no imagery: name the scene with --scene to see it below the map")
+        return None
+    try:
+        return _open_imagery(beside, rules)
+    except SceneError as error:
+        logger.warning("no imagery: %s", error)
+        return None
+
+
+def _open_imagery(source: str | Path, rules: ReadRules | None) -> Scene:
+    """Open a scene for a look at it: bands that nobody can tell apart are numbered."""
+    for attempt in (rules, None):
+        with contextlib.suppress(BandsUnrecognisedError, ConfigError):
+            return open_scene(source, attempt)
+    count = open_raster(str(source)).count
+    return open_scene(source, ReadRules(bands=tuple(f"layer {i + 1}" for i in range(count))))
+
+
+def _confidence_of(path: Path, given: str | Path | None) -> Path | None:
+    if given is not None:
+        return Path(given)
+    if not path.stem.endswith("map"):
+        return None
+    own = path.with_name(f"{path.stem.removesuffix('map')}confidence{path.suffix}")
+    return own if own.is_file() else None
+
+
+def _accuracy(path: Path, sources: MapSources) -> dict[str, Any] | None:
+    if sources.reference is None:
+        return None
+    told = evaluate_map(
+        path, sources.reference, class_column=sources.class_column, ignore=sources.ignore
+    )
+    in_m2 = told.mapped_areas_m2 is not None
+    return {
+        **told.as_dict(),
+        "reference_name": Path(sources.reference).name,
+        "unit": "points" if told.reference == "points" else "pixels",
+        "area_unit": "ha" if in_m2 else "% of map",
+        "area_scale": 1e-4 if in_m2 else 100.0,
+    }
+
+
+def _map_facts(class_map: ClassMap, cover: Cover) -> list[dict[str, str]]:
+    grid = class_map.grid
+    facts = [("pixels", f"{grid.width_px:,} by {grid.height_px:,}")]
+    if grid.gsd_m is not None:
+        facts.append(("m pixels", f"{grid.gsd_m:.3g}"))
+    if cover.areas_m2 is not None:
+        facts.append(("mapped", area_text(sum(cover.areas_m2))))
+    if grid.crs is not None:
+        facts.append(("", _crs_name(class_map)))
+    return [{"name": name, "value": value} for name, value in facts]
+
+
+def _crs_name(class_map: ClassMap) -> str:
+    crs = class_map.grid.crs
+    code = None if crs is None else crs.to_epsg()
+    return f"EPSG:{code}" if code else "" if crs is None else str(crs.to_dict().get("proj", "CRS"))
+
+
+def _map_provenance(class_map: ClassMap, tags: dict[str, str]) -> list[dict[str, str]]:
+    grid = class_map.grid
+    left, bottom, right, top = grid.bounds
+    digits = 6 if grid.crs is not None and grid.crs.is_geographic else 2
+    facts = {
+        "map": Path(class_map.path).name,
+        "source scene": tags.get(_SOURCE_TAG),
+        "scene taken": tags.get("TIFFTAG_DATETIME"),
+        "mapped with": tags.get("TIFFTAG_SOFTWARE"),
+        "model (SHA-256)": tags.get(_MODEL_TAG),
+        "CRS": "none" if grid.crs is None else _crs_name(class_map),
+        "bounds": ", ".join(f"{n:.{digits}f}" for n in (left, bottom, right, top)),
+    }
+    return [{"name": name, "value": value} for name, value in facts.items() if value]

@@ -1,0 +1,250 @@
+"""What a run folder tells of itself on a page: numbers, curves, learned scales, settings."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rsmeta.bundle.bundle import RECORD_FILE, read_record
+from rsmeta.config.tuner import Position
+from rsmeta.errors import BundleError, one_line
+from rsmeta.gis.page_charts import Line, line_chart
+from rsmeta.workflows.run_folder import CONFIG_FILE, METRICS_FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from rsmeta.bundle import BundleRecord
+
+#: Curves of the training: title, the axis's ends, columns of history.csv and what they are called.
+_CURVES: tuple[tuple[str, tuple[float, float] | None, dict[str, str]], ...] = (
+    ("Loss", None, {"train_loss": "training", "validation_loss": "validation"}),
+    (
+        "Validation",
+        (0.0, 1.0),
+        {
+            "validation_accuracy": "accuracy",
+            "validation_miou": "mean IoU",
+            "validation_macro_f1": "macro F1",
+        },
+    ),
+)
+
+#: Positions in the order in which data pass them.
+_ORDER: tuple[str, ...] = Position.__args__  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class RunStory:
+    """A run, or a bundle alone.
+
+    Attributes:
+        folder: Where it lies.
+        record: What its bundle says.
+        metrics: What metrics.json holds, else the numbers in the bundle.
+        parts: The parts of a ``Page`` that a run fills.
+    """
+
+    folder: Path
+    record: BundleRecord
+    metrics: dict[str, Any]
+    parts: dict[str, Any]
+
+    @property
+    def title(self) -> str:
+        """What to call it."""
+        return self.folder.resolve().name
+
+
+def open_run(folder: Path) -> RunStory:
+    """Read a run folder, or a bundle's folder.
+
+    Raises:
+        BundleError: There is no bundle in it, or a file of it cannot be read.
+    """
+    bundle = folder if (folder / RECORD_FILE).exists() else folder / "bundle"
+    if not (bundle / RECORD_FILE).exists():
+        raise BundleError(f"{folder} holds no bundle; give the folder of a finished run")
+    record = read_record(bundle)
+    metrics = record.training
+    if (folder / METRICS_FILE).exists():
+        metrics = _json(folder / METRICS_FILE)
+    parts = {
+        "parts": _parts(metrics),
+        "charts": _charts(_rows(folder / "history.csv")),
+        "scales": _scales(record.scales, _rows(folder / "gamma_history.csv")),
+        "pictures": _pictures(folder / "plots" / "chips.png", bundle / "quicklook.png"),
+        "provenance": _provenance(record, metrics),
+        "settings": _settings(folder / CONFIG_FILE, bundle / RECORD_FILE),
+    }
+    return RunStory(folder, record, metrics, parts)
+
+
+def run_facts(run: RunStory) -> list[dict[str, str]]:
+    """Return what matters first of a run."""
+    metrics, record = run.metrics, run.record
+    facts = [("", record.backbone.name), ("classes", f"{len(record.classes)}"),
+             ("bands", f"{len(record.bands)}")]  # fmt: skip
+    for name, label in (("epochs", "epochs"), ("trained_parameters", "trained parameters")):
+        if name in metrics:
+            facts.append((label, f"{metrics[name]:,}"))
+    for part in ("test", "validation"):
+        if part in metrics and metrics[part].get("miou") is not None:
+            facts.append((f"mean IoU, {part}", f"{metrics[part]['miou']:.3f}"))
+            break
+    return [{"name": name, "value": value} for name, value in facts]
+
+
+def _parts(metrics: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {**metrics[part], "name": part, "title": f"Accuracy on the {part} part"}
+        for part in ("test", "validation")
+        if metrics.get(part) and "confusion" in metrics[part]
+    ]
+
+
+def _charts(history: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
+    charts = []
+    for title, y_range, columns in _CURVES:
+        lines = [
+            Line(name, _points(history, "epoch", column), hue)
+            for hue, (column, name) in enumerate(columns.items())
+        ]
+        lines = [one for one in lines if any(math.isfinite(y) for _, y in one.points)]
+        if lines:
+            svg = line_chart(lines, title=title, x_label="epoch", y_range=y_range)
+            charts.append({"title": title, "svg": svg, "legend": _legend(lines)})
+    return charts
+
+
+def _points(rows: Sequence[dict[str, str]], x: str, y: str) -> list[tuple[float, float]]:
+    return [(float(row[x]), float(row.get(y) or "nan")) for row in rows]
+
+
+def _legend(lines: Sequence[Line]) -> list[dict[str, Any]]:
+    return [{"name": one.name, "hue": one.hue} for one in lines]
+
+
+def _scales(
+    final: dict[str, float] | None, history: Sequence[dict[str, str]]
+) -> dict[str, Any] | None:
+    """Return the table of the final scales, block by position, and how they went."""
+    if not final:
+        return None
+    sites = [*final, *(row["site"] for row in history)]
+    found = {site.split(".")[1] for site in sites}
+    positions = [*(p for p in _ORDER if p in found), *sorted(found - set(_ORDER))]
+    depth = 1 + max(int(site.split(".")[0]) for site in sites)
+    start = _start(final, history)
+    reach = max(max(abs(scale - start) for scale in final.values()), 0.05)
+    rows = [
+        {
+            "block": block,
+            "cells": [_cell(final.get(f"{block}.{position}"), start, reach)
+                      for position in positions],
+        }
+        for block in range(depth)
+    ]  # fmt: skip
+    return {"positions": positions, "rows": rows, "chart": _courses(history, positions, depth)}
+
+
+def _start(final: dict[str, float], history: Sequence[dict[str, str]]) -> float:
+    first = [float(row["scale"]) for row in history if row["step"] == history[0]["step"]]
+    known = first or list(final.values())
+    return sum(known) / len(known)
+
+
+def _cell(scale: float | None, start: float, reach: float) -> dict[str, Any] | None:
+    if scale is None:
+        return None
+    side = "above" if scale >= start else "below"
+    return {"text": f"{scale:.3f}", "side": side, "strength": abs(scale - start) / reach}
+
+
+def _courses(
+    history: Sequence[dict[str, str]], positions: Sequence[str], depth: int
+) -> dict[str, Any] | None:
+    if len({row["step"] for row in history}) < 2:
+        return None
+    by_site: dict[str, list[tuple[float, float]]] = {}
+    for row in history:
+        by_site.setdefault(row["site"], []).append((float(row["step"]), float(row["scale"])))
+    lines = []
+    for site, points in by_site.items():
+        block, position = site.split(".")
+        strength = 0.4 + 0.6 * int(block) / max(depth - 1, 1)
+        lines.append(Line(site, points, positions.index(position), strength))
+    svg = line_chart(lines, title="Scales over the optimizer's steps", x_label="optimizer step")
+    legend = [{"name": position, "hue": hue} for hue, position in enumerate(positions)]
+    return {"svg": svg, "legend": legend}
+
+
+def _pictures(*candidates: Path) -> list[dict[str, str]]:
+    """Return the first picture that is there, as an address that holds it."""
+    for path in candidates:
+        if path.exists():
+            data = base64.b64encode(_bytes(path)).decode()
+            title = "Chips with image, label and prediction"
+            return [{"title": title, "data": f"data:image/png;base64,{data}"}]
+    return []
+
+
+def _provenance(record: BundleRecord, metrics: dict[str, Any]) -> list[dict[str, str]]:
+    backbone = record.backbone
+    versions = metrics.get("versions") or {}
+    facts = {
+        "model made": record.created,
+        "trained with": ", ".join(f"{name} {version}" for name, version in versions.items()),
+        "backbone": backbone.name,
+        "its weights": backbone.checkpoint,
+        "their SHA-256": backbone.sha256,
+        "their licence": backbone.licence,
+        "bands": ", ".join(band.name for band in record.bands),
+        "pixels trained on": None if record.gsd_m is None else _range(record.gsd_m),
+        "tile": f"{record.tile_px} px",
+        "seed": str(record.training.get("seed", "")),
+        "trained weights (SHA-256)": record.weights_sha256,
+    }
+    return [{"name": name, "value": value} for name, value in facts.items() if value]
+
+
+def _range(gsd_m: tuple[float, float]) -> str:
+    low, high = (f"{n:.3g}" for n in gsd_m)
+    return f"{low} m" if low == high else f"{low} to {high} m"
+
+
+def _settings(*files: Path) -> list[dict[str, str]]:
+    return [
+        {"name": file.name, "text": _bytes(file).decode("utf-8", errors="replace")}
+        for file in files
+        if file.exists()
+    ]
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a CSV file; none where it is not there."""
+    if not path.exists():
+        return []
+    return list(csv.DictReader(_bytes(path).decode("utf-8", errors="replace").splitlines()))
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        told: dict[str, Any] = json.loads(_bytes(path))
+    except ValueError as error:
+        raise BundleError(f"{path} is no JSON ({one_line(error)}); is the run complete?") from error
+    return told
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BundleError(
+            f"cannot read {path} ({error.strerror}); check its permissions"
+        ) from error
