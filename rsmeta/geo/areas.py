@@ -82,6 +82,29 @@ def pixel_areas_m2(grid: Grid) -> NDArray[np.float64] | None:
     return areas
 
 
+def cover_of(
+    classes: NDArray[Any], valid: NDArray[np.bool_], grid: Grid, count: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
+    """Return how many pixels, and how much ground, each class covers.
+
+    Args:
+        classes: Class indices, (h, w); what they say of invalid pixels is ignored.
+        valid: Which pixels count, (h, w).
+        grid: Place of the pixels.
+        count: Number of classes K.
+
+    Returns:
+        Pixels (K,), and m² (K,) on the ellipsoid; none without a CRS.
+    """
+    found = classes[valid]
+    areas = pixel_areas_m2(grid)
+    pixels = np.bincount(found, minlength=count).astype(np.int64)
+    if areas is None:
+        return pixels, None
+    weights = np.broadcast_to(areas, valid.shape)[valid]
+    return pixels, np.bincount(found, weights=weights, minlength=count).astype(np.float64)
+
+
 def _knots(count: int, step: float) -> NDArray[np.float64]:
     """Return places in pixels between which a scale is as good as straight, ends included."""
     return np.linspace(0, count, 2 + int(count / max(step, 1)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rasterio.windows import Window
 
-from rsmeta.geo.areas import row_areas_m2
+from rsmeta.geo.areas import cover_of
 from rsmeta.geo.grid import Grid, whole_pixels
 from rsmeta.geo.handles import open_raster, reading
 from rsmeta.gis.products import map_classes
@@ -79,11 +79,11 @@ class ClassMap:
         pixels = np.zeros(len(self.classes), dtype=np.int64)
         areas = np.zeros(len(self.classes))
         for window in self.windows():
-            counts = _counts_by_row(self.read(window), len(self.classes))
-            pixels += counts.sum(axis=0)
-            of_row = row_areas_m2(self.grid.crop(window))
-            if of_row is not None:
-                areas += of_row @ counts
+            indices = self.read(window)
+            grid = self.grid.crop(window)
+            counts, ground = cover_of(indices, indices >= 0, grid, len(self.classes))
+            pixels += counts
+            areas += 0 if ground is None else ground
         known = None if self.grid.crs is None else tuple(map(float, areas))
         return Cover(tuple(map(int, pixels)), known)
 
@@ -94,7 +94,7 @@ class Cover:
 
     Attributes:
         pixels: Pixels of each class, (K,).
-        areas_m2: Their area, on the ellipsoid where the grid is in degrees; none without a CRS.
+        areas_m2: Their area on the ellipsoid; none without a CRS.
     """
 
     pixels: tuple[int, ...]
@@ -111,9 +111,3 @@ def open_class_map(path: str | Path) -> ClassMap:
     raster = open_raster(str(path))
     grid = Grid(raster.crs or None, raster.transform, raster.height, raster.width)
     return ClassMap(str(path), grid, classes)
-
-
-def _counts_by_row(indices: np.ndarray, classes: int) -> np.ndarray:
-    """Return pixels per row and class, (h, K)."""
-    rows = np.arange(len(indices))[:, None] * classes + indices
-    return np.bincount(rows[indices >= 0], minlength=len(indices) * classes).reshape(-1, classes)

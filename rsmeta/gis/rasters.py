@@ -11,7 +11,7 @@ import numpy as np
 from rasterio.windows import Window
 
 from rsmeta.errors import OutputError
-from rsmeta.geo.areas import row_areas_m2
+from rsmeta.geo.areas import cover_of
 from rsmeta.geo.journal import Journal, check_same
 from rsmeta.geo.writer import RasterWriter, partial_folder
 from rsmeta.gis.cog import publish_cog
@@ -128,20 +128,16 @@ class BlockMaker:
         window: Window,
     ) -> Tally:
         """Count what was computed: scores, index of the largest, and what of it is valid."""
-        classes = len(self.look.output.values)
-        counts = np.zeros((int(window.height), classes), dtype=np.int64)
-        numbers = Statistics()
-        if computed is not None:
-            scores, best, valid = computed
-            if best is None and scores is not None:
-                numbers = Statistics.of(scores[0][valid])
-            elif best is not None:
-                rows = np.broadcast_to(np.arange(len(valid))[:, None], valid.shape)
-                places = rows[valid] * classes + best[valid]
-                counts = np.bincount(places, minlength=counts.size).reshape(counts.shape)
-        areas = row_areas_m2(self.grid.crop(window))
-        areas_m2 = None if areas is None else tuple((areas @ counts).tolist())
-        return Tally(tuple(counts.sum(0).tolist()), areas_m2, numbers=numbers)
+        classes, grid = len(self.look.output.values), self.grid.crop(window)
+        none = None if grid.crs is None else (0.0,) * classes
+        if computed is None:
+            return Tally((0,) * classes, none)
+        scores, best, valid = computed
+        if best is None:
+            assert scores is not None  # one of them is there
+            return Tally((), none, numbers=Statistics.of(scores[0][valid]))
+        pixels, areas = cover_of(best, valid, grid, classes)
+        return Tally(tuple(pixels.tolist()), None if areas is None else tuple(areas.tolist()))
 
 
 class ProductWriter:

@@ -16,7 +16,7 @@ import geopandas
 import numpy as np
 
 from rsmeta.errors import OutputError, one_line
-from rsmeta.geo.areas import row_areas_m2
+from rsmeta.geo.areas import pixel_areas_m2
 from rsmeta.geo.grid import whole_pixels
 from rsmeta.geo.writer import check_output
 
@@ -87,10 +87,10 @@ def draw(class_map: ClassMap, counts: Sequence[int], *, seed: int) -> Drawn:
     for window in class_map.windows():
         row, col, height, width = whole_pixels(window)
         indices = class_map.read(window)
-        areas = row_areas_m2(class_map.grid.crop(window))
-        weights = np.ones(height) if areas is None else areas
+        areas = pixel_areas_m2(class_map.grid.crop(window))
+        weights = np.ones((1, 1)) if areas is None else areas
         keys = generator.standard_exponential((height, width), dtype=np.float32)
-        keys /= weights[:, None].astype(np.float32)
+        keys /= weights.astype(np.float32)
         for k, reservoir in enumerate(kept):
             rows, cols = np.nonzero((indices == k) & (keys < reservoir.bar))
             reservoir.add(keys[rows, cols], rows + row, cols + col)

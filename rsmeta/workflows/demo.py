@@ -13,7 +13,8 @@ from rsmeta.errors import OutputError, one_line
 from rsmeta.gis.quicklook import quicklook
 from rsmeta.sample_data import make_landscape
 from rsmeta.workflows.evaluate_map import evaluate_map
-from rsmeta.workflows.predict import open_for, predict
+from rsmeta.workflows.map_job import open_for
+from rsmeta.workflows.predict import predict
 from rsmeta.workflows.train import train
 
 logger = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rsmeta.bundle import BundleRecord
     from rsmeta.geo.scene import Scene
     from rsmeta.gis.rasters import Finished, ProductWriter
-    from rsmeta.workflows.scene_map import Job
+    from rsmeta.workflows.map_job import Job
 
 MODEL_TAG = "RSMETA_MODEL_SHA256"
 

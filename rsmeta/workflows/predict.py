@@ -25,17 +25,10 @@ from rsmeta.gis.products import Products, check_possible, check_products
 from rsmeta.gis.refinement import Refinement
 from rsmeta.inference import sizing
 from rsmeta.workflows.cluster import connected, processes
+from rsmeta.workflows.map_job import Job, check_scene, extent_of, open_for
 from rsmeta.workflows.ready_model import choose_device, ready
 from rsmeta.workflows.refined_map import check_refinement, map_refined
-from rsmeta.workflows.scene_map import (
-    Job,
-    PredictResult,
-    Progress,
-    check_scene,
-    extent_of,
-    map_scene,
-    open_for,
-)
+from rsmeta.workflows.scene_map import PredictResult, Progress, map_scene
 from rsmeta.workflows.single_block import ModelReference
 from rsmeta.workflows.summary import write_summary
 
@@ -46,7 +39,7 @@ if TYPE_CHECKING:
     from rsmeta.inference.scoring import Model
     from rsmeta.workflows.cluster import Cluster
 
-__all__ = ["PredictResult", "Progress", "choose_device", "open_for", "predict"]
+__all__ = ["PredictResult", "Progress", "predict"]
 
 logger = logging.getLogger(__name__)
 

@@ -21,9 +21,9 @@ from rsmeta.inference import sizing
 from rsmeta.inference.engine import run_blocks
 from rsmeta.inference.flow import Flow
 from rsmeta.workflows.map_files import tags_of
+from rsmeta.workflows.map_job import check_scene, open_for, plan_for
 from rsmeta.workflows.predict import with_settings
 from rsmeta.workflows.ready_model import choose_device, ready
-from rsmeta.workflows.scene_map import check_scene, open_for, plan_for
 from rsmeta.workflows.single_block import ModelReference, compute_block
 
 if TYPE_CHECKING:

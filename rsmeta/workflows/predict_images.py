@@ -23,10 +23,10 @@ from rsmeta.geo.grid import Grid, apply
 from rsmeta.geo.sources import read_lists
 from rsmeta.geo.writer import check_output
 from rsmeta.inference.sizing import choose_batch_size
+from rsmeta.workflows.map_job import open_for
 from rsmeta.workflows.predict import with_settings
 from rsmeta.workflows.ready_model import choose_device, ready
 from rsmeta.workflows.run_folder import write_text
-from rsmeta.workflows.scene_map import open_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

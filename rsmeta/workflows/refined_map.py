@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from rsmeta.gis.refinement import Refinement
     from rsmeta.inference.scoring import Model
     from rsmeta.workflows.cluster import Cluster
-    from rsmeta.workflows.scene_map import Job, Progress
+    from rsmeta.workflows.map_job import Job
+    from rsmeta.workflows.scene_map import Progress
 
 logger = logging.getLogger(__name__)
 

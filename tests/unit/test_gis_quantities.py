@@ -49,7 +49,8 @@ def mapped(tmp_path: Path) -> tuple[Path, np.ndarray]:
     with writing(wanted, GRID, Look(BIOMASS, (), {"A": "b"}), begun_with={}) as writer:
         for row in (0, 30):
             rows = slice(row, row + 30)
-            writer.write(numbers[:, rows], valid[rows], Window(0, row, 80, 30), tiles=1, skipped=0)
+            place = Window(0, row, 80, 30)
+            writer.write(writer.maker.made(numbers[:, rows], valid[rows], place, tiles=1))
         raster = writer.complete()["map"]
         assert wanted.quicklook is not None
         assert wanted.stac is not None
