@@ -36,11 +36,11 @@ $(READY): pyproject.toml setup.py
 demo: $(READY)  ## sample data, training, a map: three minutes, then look in demo_output/
 	$(BIN)/rsmeta demo --output demo_output
 
-test: $(READY)  ## the tests; PYTEST_ARGS="-k grid" chooses
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: $(READY)  ## the tests, on all cores; PYTEST_ARGS="-k grid" chooses
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
 test-slow: $(READY)  ## the slow tests too
-	$(BIN)/python -m pytest -m "not gpu" $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not gpu" $(PYTEST_ARGS)
 
 check: lint type layers  ## format, lint, types, layers: what CI runs before the tests
 

@@ -50,7 +50,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--overwrite", is_flag=True, help="Replace --output if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(config: Path | None, overrides: tuple[str, ...], **given: Any) -> None:
-    r"""Compare a model with a part of CONFIG's data, or a map with a reference.
+    """Compare a model with a part of CONFIG's data, or a map with a reference.
 
     \b
         rsmeta evaluate --model RUN/bundle CONFIG.yaml [KEY=VALUE ...] [--split PART]
@@ -60,7 +60,7 @@ def command(config: Path | None, overrides: tuple[str, ...], **given: Any) -> No
 
     A reference of points is taken for a stratified random sample, as --draw-sample draws it:
     accuracy and areas of the whole map are estimated from it, with standard errors.
-    """
+    """  # noqa: D301 - click takes the character, not its name
     mode = _mode(config, given)
     if mode == "sample":
         _draw(given)

@@ -53,14 +53,14 @@ class LazyGroup(click.Group):
 @click.option("--quiet", is_flag=True, help="Say warnings and errors only.")
 @click.pass_context
 def cli(ctx: click.Context, debug: bool, quiet: bool) -> None:
-    r"""Adapt vision transformers to satellite imagery, and map whole scenes with them.
+    """Adapt vision transformers to satellite imagery, and map whole scenes with them.
 
     A user's first map takes two commands:
 
     \b
         rsmeta train CONFIG.yaml --output RUN
         rsmeta predict SCENE.tif --model RUN/bundle --output MAP.tif
-    """
+    """  # noqa: D301 - click takes the character, not its name
     ctx.obj = {"debug": debug, "quiet": quiet}
     _set_up_logging(logging.WARNING if quiet else logging.INFO)
 

@@ -20,7 +20,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--ignore", multiple=True, type=int, help="Reference value without label.")
 @click.option("--overwrite", is_flag=True, help="Replace the page if it exists.")
 def command(paths: tuple[Path, ...], **given: Any) -> None:
-    r"""Write one HTML page about a run folder, a map, or one of each.
+    """Write one HTML page about a run folder, a map, or one of each.
 
     \b
         rsmeta report RUN
@@ -29,7 +29,7 @@ def command(paths: tuple[Path, ...], **given: Any) -> None:
 
     The page holds all that it shows and loads nothing: the map over its imagery, to zoom and pan,
     class areas, confidence, accuracy, training curves, learned scales, settings and provenance.
-    """
+    """  # noqa: D301 - click takes the character, not its name
     from rsmeta.workflows.report import MapSources, report
 
     output, overwrite = given.pop("output"), given.pop("overwrite")

@@ -374,19 +374,22 @@ def test_list(rsmeta: Rsmeta, kind: str) -> None:
 
 
 def test_every_command_has_help(rsmeta: Rsmeta) -> None:
-    for command in (
+    commands = [
         "train",
         "pretrain",
         "predict",
         "evaluate",
         "report",
         "inspect",
+        "export",
         "list",
         "demo",
-    ):
-        ended = rsmeta(command, "--help")
+    ]
+    for words in ([], *([command] for command in commands)):
+        ended = rsmeta(*words, "--help")
         assert ended.status == 0, ended.err
-        assert ended.out.startswith(f"Usage: rsmeta {command}")
+        assert ended.out.startswith(" ".join(["Usage: rsmeta", *words]))
+        assert "\\b" not in ended.out  # click's mark of lines to leave as they are
 
 
 def test_help_of_train_shows_every_key(rsmeta: Rsmeta) -> None:
