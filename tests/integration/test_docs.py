@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tests.integration.conftest import Rsmeta, RunToEnd
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 CLASSES = ("water", "forest", "field")
 
 #: Makes a training command short: it must run, not learn.
