@@ -7,9 +7,11 @@ blocks (make, pip) are not run.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +28,15 @@ from rsmeta.config.pretrain import PretrainSettings
 from rsmeta.geo.sensors import load_sensor
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
     from tests.conftest import MakeScene
     from tests.integration.conftest import Rsmeta, RunToEnd
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 CLASSES = ("water", "forest", "field")
 
 #: Makes a training command short: it must run, not learn.
@@ -51,7 +57,8 @@ SMALL_PRETRAINING = (
 def blocks(page: Path, language: str) -> list[str]:
     """Return the code blocks of a language on a page, in order."""
     text = page.read_text(encoding="utf-8")
-    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    found = re.finditer(rf"^ *```{language}\n(.*?)^ *```", text, flags=re.MULTILINE | re.DOTALL)
+    return [textwrap.dedent(match[1]) for match in found]
 
 
 def commands(page: Path) -> list[list[str]]:
@@ -88,6 +95,25 @@ def _with_data(page: Path) -> list[dict[str, Any]]:
 PAGES_WITH_COMMANDS = [page for page in PAGES if commands(page)]
 
 
+def write_item(
+    folder: Path, image: NDArray[Any], names: Sequence[str], make_scene: MakeScene
+) -> None:
+    """Write a STAC item with a file per band, as catalogues have it."""
+    assets = {}
+    for band, name in zip(image, names, strict=True):
+        make_scene(folder / "assets" / f"{name}.tif", band[np.newaxis])
+        assets[name] = {
+            "href": f"./assets/{name}.tif", "type": "image/tiff; application=geotiff",
+            "eo:bands": [{"name": name, "common_name": name}],
+        }  # fmt: skip
+    item: dict[str, Any] = {
+        "type": "Feature", "stac_version": "1.0.0", "id": "S2A_33TWM_20260701_0_L2A",
+        "assets": assets, "geometry": None, "links": [],
+        "properties": {"datetime": "2026-07-01T10:00:31Z", "platform": "sentinel-2a"},
+    }  # fmt: skip
+    (folder / "item.json").write_text(json.dumps(item), encoding="utf-8")
+
+
 @pytest.fixture(scope="session")
 def workplace(
     tmp_path_factory: pytest.TempPathFactory, make_scene: MakeScene, run_to_end: RunToEnd
@@ -104,6 +130,7 @@ def workplace(
     make_scene(folder / "scenes" / "one.tif", image, descriptions=names)
     make_scene(folder / "scenes" / "two.tif", image, descriptions=names)
     make_scene(folder / "labels.tif", labels)
+    write_item(folder, image, names, make_scene)
     for i, name in enumerate(CLASSES):
         (folder / "pictures" / name).mkdir(parents=True)
         for j in range(6):
@@ -189,6 +216,7 @@ def test_the_pages_are_there() -> None:
         "datasets",
         "evaluate",
         "pretrain",
+        "recipes",
         "train",
         "predict",
         "report",
