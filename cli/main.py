@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import sys
+import threading
 from importlib import import_module
 from typing import Any
 
@@ -67,7 +70,17 @@ def cli(ctx: click.Context, debug: bool, quiet: bool) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; the exit status is 0 done, 1 a user's error, 2 wrong usage."""
-    given = sys.argv[1:] if arguments is None else arguments
+    if arguments is not None:
+        _run(arguments)
+        return
+    try:
+        _run(sys.argv[1:])
+    except SystemExit as end:
+        _leave_threads(end)
+        raise
+
+
+def _run(given: list[str]) -> None:
     debug = "--debug" in given
     try:
         # Where a user looks for --debug is after the command; it is accepted there too.
@@ -93,6 +106,15 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(f"{one_line(error)}; free or change that place, or look with --debug", 1)
     else:
         sys.exit(status if isinstance(status, int) else 0)
+
+
+def _leave_threads(end: SystemExit) -> None:
+    """End at once if mapping was broken off in a long batch, for which Python would wait."""
+    if any(thread.name.startswith("rsmeta-") for thread in threading.enumerate()):
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):  # its reader may have gone away
+                stream.flush()
+        os._exit(end.code if isinstance(end.code, int) else 1)
 
 
 def _fail(sentence: str, status: int) -> None:

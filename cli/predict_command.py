@@ -54,8 +54,8 @@ _FILE = click.Path()  # as text: s3://… is no path
 )  # fmt: skip
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option(
-    "--optimize", type=click.IntRange(0, 2),
-    help="Speed for exactness. 1: bfloat16 where the device has it; 2: compiled too.",
+    "--optimize", type=click.IntRange(0, 1),
+    help="Speed for exactness. 1: bfloat16 where the device has it.",
 )  # fmt: skip
 @click.option("--workers", type=click.IntRange(1), help="Compute in N processes, one per GPU.")
 @click.option("--dask", metavar="ADDRESS", help="Compute on Dask's workers: tcp://scheduler:port.")

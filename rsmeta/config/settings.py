@@ -61,10 +61,9 @@ class PredictSettings(Strict):
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32", description="what the network computes with (autocast)"
     )
-    optimize: Literal[0, 1, 2] = Field(
+    optimize: Literal[0, 1] = Field(
         default=0,
-        description="speed for exactness; 1: bfloat16 where the device computes it itself; 2: "
-        "compiled besides",
+        description="speed for exactness; 1: bfloat16 where the device computes it itself",
     )
     polygons: PolygonSettings = Field(
         default=PolygonSettings(), description="how outlines are drawn; for --vector"

@@ -2,7 +2,7 @@
 
 A stage is an iterator that runs in a thread of its own, some items ahead of who takes them. An
 error in a stage comes out where its items are taken, and so travels to the end of the flow;
-leaving the flow, for whatever reason, ends all threads.
+leaving the flow, for whatever reason, ends all threads, each at the end of what it is at.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _POLL_S = 0.1
-#: A thread that is stuck, e.g. in a read from a dead server, is left behind after this time.
+#: A thread in a long batch, or in a read from a dead server, is left behind after this time.
 _PATIENCE_S = 5.0
+
+#: How the names of all threads begin, for who asks whether one was left behind.
+THREAD_PREFIX = "rsmeta-"
 
 
 class _Ended:
@@ -58,8 +61,9 @@ class Flow:
         trace: TracebackType | None,
     ) -> None:
         self._stopped.set()
+        until = time.monotonic() + _PATIENCE_S
         for thread in self._threads:
-            thread.join(_PATIENCE_S)
+            thread.join(max(until - time.monotonic(), 0))
 
     def ahead(self, stage: str, items: Generator[T, None, None], depth: int) -> Iterator[T]:
         """Run a stage in a thread, and return what it yields.
@@ -70,8 +74,10 @@ class Flow:
             depth: How many items it may be ahead, besides the one that it is at.
         """
         made: queue.Queue[Any] = queue.Queue(depth)
+        # No daemon: the interpreter must not end while a thread left behind is inside torch, whose
+        # C++ code aborts the process when Python takes the thread down.
         thread = threading.Thread(
-            target=self._run, args=(stage, items, made), name=f"rsmeta-{stage}", daemon=True
+            target=self._run, args=(stage, items, made), name=f"{THREAD_PREFIX}{stage}"
         )
         self._threads.append(thread)
         thread.start()

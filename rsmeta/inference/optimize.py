@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import torch
 
-from rsmeta.errors import one_line
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Level: TypeAlias = Literal[0, 1, 2]
+Level: TypeAlias = Literal[0, 1]
 
 
 def optimised(
@@ -40,19 +38,17 @@ def optimised(
         network: Maps (B, C, h, w) and valid (B, h, w) to scores; on the device.
         activate: Makes of scores, of any precision, what they mean: float32 probabilities, say.
         device: Where it computes.
-        level: 0: as it was trained. 1: in bfloat16, if the device has instructions for it. 2: as
-            1, and compiled, which takes the time of some hundred tiles on a CPU.
+        level: 0: as it was trained. 1: in bfloat16, if the device has instructions for it.
         reduced: Compute in bfloat16 in any case.
     """
     if level >= 1 and not reduced:
         reduced = has_bfloat16(device)
         if not reduced:
             logger.warning("%s has no instructions for bfloat16; computing in float32", device)
-    compiled = _Compiled(network) if level >= 2 else network
 
     def meant(image: Tensor, valid: Tensor) -> Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=reduced):
-            scores: Tensor = compiled(image, valid)
+            scores: Tensor = network(image, valid)
         return activate(scores)
 
     return meant
@@ -68,30 +64,3 @@ def has_bfloat16(device: torch.device) -> bool:
     except OSError:
         return False
     return "avx512_bf16" in flags or "amx_bf16" in flags
-
-
-class _Compiled:
-    """A network compiled at its first batch; as it was, with a warning, where that fails."""
-
-    def __init__(self, network: nn.Module) -> None:
-        self._network = network
-        self._run: Model = torch.compile(network)
-        self._is_proven = False
-
-    def __call__(self, image: Tensor, valid: Tensor) -> Tensor:
-        for array in (image, valid):
-            # Else the last batch, which is smaller, would be compiled for anew.
-            torch._dynamo.maybe_mark_dynamic(array, 0)  # noqa: SLF001 - documented, and its only name
-        try:
-            scores = self._run(image, valid)
-        except torch.OutOfMemoryError:
-            raise
-        except Exception as error:
-            if self._is_proven:
-                raise
-            # What fails in the compiler, e.g. without a C++ compiler, has no common class.
-            logger.warning("the network cannot be compiled (%s); going on without", one_line(error))
-            self._run = self._network
-            scores = self._run(image, valid)
-        self._is_proven = True
-        return scores

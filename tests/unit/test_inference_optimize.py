@@ -1,4 +1,4 @@
-"""Levels of optimisation: nearly the same probabilities, and an end without a compiler."""
+"""Levels of optimisation: nearly the same probabilities."""
 
 from __future__ import annotations
 
@@ -48,33 +48,3 @@ def test_level_1_computes_in_bfloat16_where_the_device_has_it(
     assert [r.getMessage() for r in caplog.records] == [
         "cpu has no instructions for bfloat16; computing in float32"
     ]
-
-
-def test_where_nothing_can_be_compiled_the_network_runs_as_it_is(
-    tiles: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def broken(_: nn.Module) -> Any:
-        def run(*arrays: torch.Tensor) -> torch.Tensor:
-            raise RuntimeError("no compiler")
-
-        return run
-
-    monkeypatch.setattr(torch, "compile", broken)
-    network = Net()
-    model = optimised(network, SOFTMAX, CPU, level=2, reduced=True)
-    exact = optimised(network, SOFTMAX, CPU, reduced=True)(*tiles)
-    assert torch.equal(model(*tiles), exact)
-    assert torch.equal(model(*tiles), exact)
-    assert [r.getMessage() for r in caplog.records] == [
-        "the network cannot be compiled (no compiler); going on without"
-    ]
-
-
-@pytest.mark.slow
-def test_level_2_gives_the_same_for_batches_of_any_size(tiles: Any) -> None:
-    network = Net()
-    model = optimised(network, SOFTMAX, CPU, level=2, reduced=True)
-    exact = optimised(network, SOFTMAX, CPU, reduced=True)
-    for size in (3, 2, 1):
-        part = [array[:size] for array in tiles]
-        torch.testing.assert_close(model(*part), exact(*part), atol=0.02, rtol=0)
