@@ -114,6 +114,15 @@ class ArrayRaster:
         """Rows and columns."""
         return self.height, self.width
 
+    @property
+    def block_shapes(self) -> list[tuple[int, int]]:
+        """Height and width of the pieces that each band comes in: its chunks, or all of it."""
+        chunks = [part.array.chunks for part in self.parts]
+        return [
+            self.shape if chunks[i] is None else (chunks[i][1][0], chunks[i][2][0])
+            for i, _ in self._places
+        ]
+
     def tags(self, bidx: int = 0, ns: str | None = None) -> dict[str, str]:
         """Return the attributes, and the time, as text."""
         return dict(self._tags) if not bidx and ns is None else {}
@@ -150,6 +159,7 @@ class PixelWindow:
         self._pixels = pixels
         self._origin = row, col
         self.mask_flag_enums = ([MaskFlags.all_valid],) * len(pixels)
+        self.block_shapes = [pixels.shape[1:]] * len(pixels)
 
     def read(self, indexes: Sequence[int], window: Window, out_dtype: str) -> NDArray[Any]:
         """Return raw numbers, (C, h, w)."""

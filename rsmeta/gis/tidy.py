@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -183,8 +181,7 @@ def _label(rows: np.ndarray) -> tuple[np.ndarray, int]:
     # one pair for each stretch along which two runs touch
     same[:, 1:] &= starts[1:, 1:] | starts[:-1, 1:] | ~same[:, :-1]
     upper, lower = runs[:-1][same], runs[1:][same]
-    graph = coo_array((np.ones(len(upper), dtype=bool), (upper, lower)), shape=(count, count))
-    _, groups = connected_components(graph, directed=False)
+    groups = _connected(upper, lower, count)
     with_class = rows[starts] >= 0
     _, first_run, inverse = np.unique(groups, return_index=True, return_inverse=True)
     keeps = with_class[first_run]
@@ -230,10 +227,19 @@ def _joined(regions: _Regions, least_px: int) -> tuple[np.ndarray, int]:
         part_of = groups[part_of]
 
 
+def _connected(these: np.ndarray, those: np.ndarray, count: int) -> np.ndarray:
+    """Return a number for each of ``count`` things, the same for those joined by pairs, (N,)."""
+    from scipy.sparse import coo_array  # so late because every map would pay for it
+    from scipy.sparse.csgraph import connected_components
+
+    graph = coo_array((np.ones(len(these), dtype=bool), (these, those)), shape=(count, count))
+    groups: np.ndarray = connected_components(graph, directed=False)[1]
+    return groups
+
+
 def _groups(pairs: np.ndarray, count: int) -> np.ndarray:
     """Return the group of each of ``count`` regions, numbered by their first members, (N,)."""
-    graph = coo_array((np.ones(len(pairs), dtype=bool), pairs.T), shape=(count, count))
-    _, groups = connected_components(graph, directed=False)
+    groups = _connected(*pairs.T, count)
     _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
     number = np.empty(len(first), dtype=np.int64)
     number[np.argsort(first, kind="stable")] = np.arange(len(first))

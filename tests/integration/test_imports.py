@@ -16,7 +16,8 @@ TRAINING_ONLY = {"torchgeo", "lightning", "kornia", "torchmetrics", "tensorboard
 
 
 #: What only arrays, clusters and outputs elsewhere need.
-ELSEWHERE = {"xarray", "rioxarray", "dask", "distributed", "boto3", "zarr", "h5netcdf"}
+#: Not boto3, which rasterio imports wherever it is installed.
+ELSEWHERE = {"xarray", "rioxarray", "dask", "distributed", "zarr", "h5netcdf"}
 
 
 def imported(code: str) -> set[str]:

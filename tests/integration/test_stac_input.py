@@ -163,7 +163,7 @@ def test_maps_of_items(rsmeta: Rsmeta, tiny_run: TinyRun, folder: Path) -> None:
     words = ("predict", search, "--model", tiny_run.bundle, "--output", folder / "maps")
     ended = rsmeta(*words, "--summary", summary)
     assert ended.status == 0, ended.err
-    maps = sorted(path.name for path in (folder / "maps").iterdir())
+    maps = sorted(path.name for path in (folder / "maps").glob("*.tif"))
     assert maps == [f"{ID}_map.tif", "second_map.tif"]
     told = json.loads(summary.read_text(encoding="utf-8"))["scenes"]
     assert [scene["scene"] for scene in told] == [ID, "second"]

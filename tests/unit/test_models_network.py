@@ -201,8 +201,19 @@ def test_the_head_is_named_by_string_or_mapping() -> None:
         ModelSpec(checkpoint="a.pth", pretrained=True)
 
 
-@pytest.mark.parametrize("tuner", preset_names("tuner"))
-@pytest.mark.parametrize("model", preset_names("model"))
+def _pairs_of_presets() -> list[Any]:
+    """Return all of them; those of large models, but for one tuner each, take their time."""
+    quick = {"satmae_nano", "vit_nano", "vit_small_in21k"}
+    return [
+        pytest.param(
+            model, tuner, marks=[] if model in quick or tuner == "lora" else pytest.mark.slow
+        )
+        for model in preset_names("model")
+        for tuner in preset_names("tuner")
+    ]
+
+
+@pytest.mark.parametrize(("model", "tuner"), _pairs_of_presets())
 def test_every_preset_builds(model: str, tuner: str) -> None:
     """As it is shipped, but for weights from the hub, which tests do not fetch."""
     spec = {"preset": model, "pretrained": False}
