@@ -119,8 +119,9 @@ def test_the_sensor_with_fewest_further_bands_is_taken_and_said(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with caplog.at_level(logging.INFO, logger="rsmeta"):
-        recognise_bands(["B02", "B03", "B04"], "scene")
-    assert "sentinel2_l2a" in caplog.text
+        for name in ("a.tif", "b.tif"):
+            recognise_bands(["B02", "B03", "B04"], f"some_new_folder/{name}")
+    assert caplog.text.count("sentinel2_l2a") == 1  # once for the files of a folder
 
 
 def test_common_names_alone_belong_to_no_sensor() -> None:
