@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rsmeta.workflows.evaluate_map import evaluate_map
     from rsmeta.workflows.inspect import inspect
     from rsmeta.workflows.mapping import predict
+    from rsmeta.workflows.predict_images import predict_images
     from rsmeta.workflows.pretrain import pretrain
     from rsmeta.workflows.report import MapSources, report
     from rsmeta.workflows.sweep import sweep
@@ -30,7 +31,7 @@ except PackageNotFoundError:  # a checkout on the path that was never installed
 
 __all__ = [
     "MapSources", "Products", "Refinement", "__version__", "evaluate", "evaluate_map", "inspect",
-    "load_bundle", "predict", "pretrain", "report", "sweep", "train", "vectorise",
+    "load_bundle", "predict", "predict_images", "pretrain", "report", "sweep", "train", "vectorise",
 ]  # fmt: skip
 
 _HOME = {
@@ -42,6 +43,7 @@ _HOME = {
     "inspect": "rsmeta.workflows.inspect",
     "load_bundle": "rsmeta.bundle",
     "predict": "rsmeta.workflows.mapping",
+    "predict_images": "rsmeta.workflows.predict_images",
     "pretrain": "rsmeta.workflows.pretrain",
     "report": "rsmeta.workflows.report",
     "sweep": "rsmeta.workflows.sweep",
