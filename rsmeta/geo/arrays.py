@@ -117,11 +117,11 @@ class ArrayRaster:
     @property
     def block_shapes(self) -> list[tuple[int, int]]:
         """Height and width of the pieces that each band comes in: its chunks, or all of it."""
-        chunks = [part.array.chunks for part in self.parts]
-        return [
-            self.shape if chunks[i] is None else (chunks[i][1][0], chunks[i][2][0])
-            for i, _ in self._places
-        ]
+        pieces = []
+        for i, _ in self._places:
+            chunks = self.parts[i].array.chunks
+            pieces.append(self.shape if chunks is None else (chunks[1][0], chunks[2][0]))
+        return pieces
 
     def tags(self, bidx: int = 0, ns: str | None = None) -> dict[str, str]:
         """Return the attributes, and the time, as text."""

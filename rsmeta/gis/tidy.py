@@ -239,7 +239,7 @@ def _connected(these: np.ndarray, those: np.ndarray, count: int) -> np.ndarray:
 
 def _groups(pairs: np.ndarray, count: int) -> np.ndarray:
     """Return the group of each of ``count`` regions, numbered by their first members, (N,)."""
-    groups = _connected(*pairs.T, count)
+    groups = _connected(pairs[:, 0], pairs[:, 1], count)
     _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
     number = np.empty(len(first), dtype=np.int64)
     number[np.argsort(first, kind="stable")] = np.arange(len(first))
