@@ -195,15 +195,27 @@ class Scene:
         own = values if exact == values.dtype else np.empty(raw.shape, exact)
         with np.errstate(over="ignore", invalid="ignore"):
             np.multiply(raw, exact.type(self.scale[i]), out=own, dtype=exact)
-            own += exact.type(self.offset[i])
+            if self.offset[i]:
+                own += exact.type(self.offset[i])
             if own is not values:
                 values[...] = own
-        known: NDArray[np.bool_] = np.isfinite(values)
+        known: NDArray[np.bool_] | None = None
+        if not self._always_finite(i, raw.dtype):
+            known = np.isfinite(values)
         nodata = self.nodata[i]
         if nodata is not None and _occurs(nodata, raw.dtype):
             with np.errstate(over="ignore"):
-                known &= raw != raw.dtype.type(nodata)
-        return known
+                has_data = raw != raw.dtype.type(nodata)
+            known = has_data if known is None else known & has_data
+        return np.ones(raw.shape, np.bool_) if known is None else known
+
+    def _always_finite(self, i: int, dtype: np.dtype[Any]) -> bool:
+        """Return whether every raw number of a type is a number in physical units too."""
+        if not np.issubdtype(dtype, np.integer):
+            return False
+        limits = np.iinfo(dtype)
+        largest = max(abs(limits.min), limits.max) * abs(self.scale[i]) + abs(self.offset[i])
+        return bool(largest < np.finfo(np.float32).max)
 
 
 def open_scene(

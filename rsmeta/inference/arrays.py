@@ -11,6 +11,9 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
+# Python's default would share the pages with child processes, and the system makes no large pages
+# of shared ones; Windows knows neither.
+_PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
 _HUGE_PAGES = getattr(mmap, "MADV_HUGEPAGE", None)
 
 
@@ -21,7 +24,7 @@ def large_array(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray[Any, Any
     would creep up. Large pages make the first touch cheap.
     """
     kind = np.dtype(dtype)
-    pages = mmap.mmap(-1, max(prod(shape) * kind.itemsize, 1))
+    pages = mmap.mmap(-1, max(prod(shape) * kind.itemsize, 1), **_PRIVATE)
     if _HUGE_PAGES is not None:
         pages.madvise(_HUGE_PAGES)
     return np.frombuffer(pages, kind, prod(shape)).reshape(shape)

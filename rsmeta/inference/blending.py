@@ -161,7 +161,7 @@ class _Shelf:
         """Keep copies of what is a view: a whole batch would stay for a few tiles."""
         for waiting in self._views:
             if waiting.is_view and waiting.scores is not None:
-                waiting.scores, waiting.is_view = waiting.scores.clone(), False
+                waiting.scores, waiting.is_view = _copied(waiting.scores), False
         self._views = []
 
     def forget(self, turn: Turn, spool: Spool | None) -> None:
@@ -224,7 +224,11 @@ class _Sum:
         self._area = Window(left, top, width, max(height, end - top))
         if carried is not None:
             above = spool.take(carried.slot)[:, top - carried.top :]
-            self._zeros(len(above))[:, : above.shape[1]] = above.to(self._where)
+            begun = self._zeros(len(above))[:, : above.shape[1]]
+            if begun.is_cpu:
+                np.copyto(begun.numpy(), above.numpy())
+            else:
+                begun.copy_(above)
         self._missing = deque(tile for tile in block.tiles if tile not in self._summed)
         return True
 
@@ -241,10 +245,10 @@ class _Sum:
         shared = tile.intersection(self._area)
         here, there = within(shared, self._area), within(shared, tile)
         rows, cols = (
-            torch.from_numpy(axis[part]).to(self._where)
+            axis[part]
             for axis, part in zip(self._plan.weights(tile, self._blend), there, strict=True)
         )
-        total[:, *here].addcmul_(scores[:, *there], rows[:, None] * cols)
+        _add_weighted(total[:, *here], scores[:, *there], rows[:, None] * cols)
         self._summed.add(tile)
 
     def _carry(self, shelf: _Shelf, spool: Spool) -> None:
@@ -267,3 +271,20 @@ class _Sum:
         return Block(
             opened.block.window, scores, opened.valid, opened.computed, opened.block.skipped
         )
+
+
+# In main memory NumPy does the work, in one thread: torch would share each of these small steps
+# among threads of its own, which then spin for more and take the processor from the network.
+
+
+def _add_weighted(sums: Tensor, scores: Tensor, weights: np.ndarray) -> None:
+    """Add (K, h, w) scores times (h, w) weights to sums."""
+    if not sums.is_cpu:
+        sums.addcmul_(scores, torch.from_numpy(weights).to(sums.device))
+        return
+    for total, score in zip(sums.numpy(), scores.numpy(), strict=True):
+        total += score * weights
+
+
+def _copied(scores: Tensor) -> Tensor:
+    return torch.from_numpy(scores.numpy().copy()) if scores.is_cpu else scores.clone()

@@ -16,7 +16,7 @@ from rsmeta.geo.grid import whole_pixels
 from rsmeta.inference.arrays import large_array
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Generator, Iterable
+    from collections.abc import Container, Generator, Iterable, Iterator
 
     from rsmeta.geo.area import Area
     from rsmeta.geo.scene import Scene
@@ -154,18 +154,15 @@ def _read(pool: ThreadPoolExecutor, scene: Scene, window: Window) -> tuple[np.nd
     return data, valid
 
 
-def _parts(window: Window, tile_height_px: int, tile_width_px: int) -> list[Window]:
-    """Return parts of a window that share no tile of the file.
+def _parts(window: Window, tile_height_px: int, tile_width_px: int) -> Iterator[Window]:
+    """Yield parts of a window that share no tile of the file, row by row.
 
-    The last one touches the block to the right: what GDAL has decoded for it, and not yet
-    dropped, is what that block begins with.
+    They are small enough that what is done with one finds it in the processor's cache.
     """
     top, left, height, width = whole_pixels(window)
-    if tile_width_px > _LONGEST_TILE_PX:  # rows across the whole file
-        rows = _cuts(top, height, tile_height_px)
-        return [Window(left, row, width, end - row) for row, end in rows]
-    cols = _cuts(left, width, tile_width_px)
-    return [Window(col, top, end - col, height) for col, end in cols]
+    for row, bottom in _cuts(top, height, tile_height_px):
+        for col, right in _cuts(left, width, tile_width_px):
+            yield Window(col, row, right - col, bottom - row)
 
 
 def _cuts(start: int, length: int, tile_px: int) -> Iterable[tuple[int, int]]:
