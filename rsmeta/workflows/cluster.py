@@ -192,7 +192,7 @@ def processes(count: int, model: ModelReference, gpus: Sequence[int]) -> Iterato
 
     Args:
         count: How many.
-        model: The model.
+        model: The model; its device is a kind, without number, as each process sees one GPU alone.
         gpus: Numbers of those to share out, as torch counts here; each process sees one of them.
 
     Raises:
@@ -202,8 +202,6 @@ def processes(count: int, model: ModelReference, gpus: Sequence[int]) -> Iterato
     import dask
     from distributed import Client, Nanny, Scheduler, SpecCluster
 
-    if gpus:  # a process sees one GPU alone, whatever its number is here
-        model = replace(model, device="cuda")
     workers = {
         number: {
             "cls": Nanny,

@@ -256,5 +256,6 @@ def _computing(
     gpus: Sequence[int] = ()
     if chosen.type == "cuda":
         gpus = range(torch.cuda.device_count()) if chosen.index is None else (chosen.index,)
-    with processes(workers or 1, reference, gpus) as cluster:
+    there = ModelReference(reference.bundle, record, chosen.type)  # each sees one GPU: its first
+    with processes(workers or 1, there, gpus) as cluster:
         yield cluster
