@@ -106,7 +106,7 @@ class ArrayRaster:
         self.nodatavals = tuple(_fill(self.parts[i].array) for i, _ in places)
         flags = (MaskFlags.all_valid, MaskFlags.nodata)
         self.mask_flag_enums = tuple([flags[v is not None]] for v in self.nodatavals)
-        self.files = [name] if Path(name).is_file() else []
+        self.files = [name] if Path(name).exists() else []
         self._tags = _tags(given, first)
 
     @property

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rasterio.windows import Window
+from rasterio.windows import Window, intersect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,3 +73,12 @@ class CellPlan:
             self.stride_px,
         )
         return whole.intersection(self.extent)
+
+    def seen(self, row: int, col: int) -> Window | None:
+        """Return the pixels of a cell that its tile sees.
+
+        There are none where tiles are smaller than cells and the last one, cut off by the extent,
+        has its middle outside.
+        """
+        cell, tile = self.cell(row, col), self.tile(row, col)
+        return cell.intersection(tile) if intersect(cell, tile) else None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rasterio.windows import Window, intersect
 
 from rsmeta.geo.grid import whole_pixels
-from rsmeta.geo.handles import open_raster, reading
+from rsmeta.geo.handles import open_raster, read_from
 
 if TYPE_CHECKING:
     from rsmeta.geo.scene import Scene
@@ -31,16 +31,18 @@ def may_hold_data(scene: Scene, window: Window) -> bool:
     """
     if not intersect(window, scene.grid.full_window):
         return False
-    dataset = open_raster(scene.source)
-    if dataset.driver != "GTiff":
+    if open_raster(scene.source).driver != "GTiff":
         return True
     inside = window.intersection(scene.grid.full_window)
-    with reading(scene.source):
+
+    def told_by(dataset: Any) -> bool:
         held = (
             not _unwritten_is_invalid(dataset, index, nodata) or _is_stored(dataset, index, inside)
             for index, nodata in zip(scene.band_indexes, scene.nodata, strict=True)
         )
         return all(held) if scene.valid_if == "all" else any(held)
+
+    return read_from(scene.source, told_by)
 
 
 def _unwritten_is_invalid(dataset: Any, index: int, nodata: float | None) -> bool:

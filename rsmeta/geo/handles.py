@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import threading
@@ -9,20 +10,39 @@ import warnings
 from collections import OrderedDict
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import rasterio
 from rasterio._err import CPLE_BaseError  # no public name, yet some calls let it out
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
-from rsmeta.errors import SceneNotFoundError, SceneUnreadableError, one_line
+from rsmeta.errors import (
+    SceneNotFoundError,
+    SceneUnreachableError,
+    SceneUnreadableError,
+    one_line,
+)
 from rsmeta.geo.arrays import find_held, is_array_file, open_array_file
-from rsmeta.geo.remote import gdal_name, is_remote, remote_error, remote_options
+from rsmeta.geo.remote import (
+    forget,
+    gdal_name,
+    is_remote,
+    may_pass,
+    remote_error,
+    remote_options,
+    remote_state,
+    tries_after_silence,
+    without_query,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from rsmeta.errors import SceneError
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 # GDAL's shortcut for whole PNGs says nothing of a file that ends too early, and leaves what it
 # could not read as it found it in memory.
@@ -108,6 +128,58 @@ def reading(source: str) -> Iterator[None]:
         raise _said(source, error) from error
 
 
+def read_from(source: str, read: Callable[[Any], T]) -> T:
+    """Return what a function reads of a raster; again where a server has fallen silent.
+
+    Args:
+        source: The raster.
+        read: Reads from its handle.
+
+    Raises:
+        SceneError: It cannot be opened, or not be read.
+    """
+
+    def attempt() -> T:
+        try:
+            return read(open_raster(source))
+        except GDAL_ERRORS:
+            if is_remote(source):
+                _drop(source)
+            raise
+
+    with reading(source):
+        return _patiently(source, attempt)
+
+
+def _patiently(source: str, attempt: Callable[[], T]) -> T:
+    """Return what an attempt gives, with the options of its source; or one of some after it."""
+    if not is_remote(source) or _threads.__dict__.get("patient"):  # opened in order to be read
+        return attempt()
+    _threads.patient = True
+    try:
+        with remote_options(source):
+            left = tries_after_silence()
+            while True:
+                try:
+                    return attempt()
+                except (*GDAL_ERRORS, SceneUnreachableError) as error:
+                    forget(source)
+                    said = innermost(error)
+                    if not left or not may_pass(said):
+                        raise
+                left -= 1
+                logger.info("%s: %s; trying again", without_query(shown(source)), said)
+    finally:
+        _threads.patient = False
+
+
+def _drop(source: str) -> None:
+    """Close the handle of this thread."""
+    opened = _threads.__dict__.get("opened", {})
+    for key in [key for key in opened if key[1] == source]:
+        opened.pop(key).close()
+
+
 @contextmanager
 def bounded_cache() -> Iterator[None]:
     """Bound GDAL's cache of decoded pixels, unless the user did by ``GDAL_CACHEMAX``.
@@ -119,21 +191,33 @@ def bounded_cache() -> Iterator[None]:
         yield
 
 
-def local_files(source: str) -> dict[str, list[int]]:
-    """Return size in bytes and time of change in ns of each local file that a raster is made of.
+def file_states(source: str) -> dict[str, Any]:
+    """Return, of each file that a raster is made of, what tells whether it is still the same.
 
     Those of a VRT are among them; statistics and overviews beside a file are not.
+
+    Returns:
+        Of local files [size in bytes, time of change in ns], of folders the sum and the latest of
+        what is in them; of files behind a network what their servers say, see ``remote_state``.
 
     Raises:
         SceneError: It cannot be opened.
     """
-    files = [Path(name) for name in open_raster(source).files]
-    states = {
-        str(file.resolve()): file.stat()
-        for file in files
-        if file.is_file() and not file.name.endswith((".aux.xml", ".ovr"))
-    }
-    return {name: [state.st_size, state.st_mtime_ns] for name, state in sorted(states.items())}
+    states: dict[str, Any] = {}
+    for name in sorted(open_raster(source).files):
+        if name.endswith((".aux.xml", ".ovr")):
+            continue
+        if is_remote(name) and not Path(name).exists():
+            states[without_query(name).removeprefix("/vsicurl/")] = remote_state(name)
+        elif Path(name).exists():
+            states[str(Path(name).resolve())] = _local_state(Path(name))
+    return states
+
+
+def _local_state(path: Path) -> list[int]:
+    inside = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    found = [file.stat() for file in inside]
+    return [sum(s.st_size for s in found), max((s.st_mtime_ns for s in found), default=0)]
 
 
 def _stamp(source: str) -> tuple[int, int] | None:
@@ -150,8 +234,7 @@ def _open(source: str) -> Any:
     if is_path(source) and is_array_file(source):
         return open_array_file(source)
     try:
-        with remote_options(source):
-            return open_quietly(gdal_name(source), sharing=False)
+        return _patiently(source, lambda: open_quietly(gdal_name(source), sharing=False))
     except (*GDAL_ERRORS, ValueError) as error:
         if not is_path(source) and not is_remote(source) and _NOT_THERE.search(str(error)):
             raise SceneNotFoundError(source) from error

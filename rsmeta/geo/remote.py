@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -12,11 +15,14 @@ import rasterio
 from rasterio.env import get_gdal_config
 
 from rsmeta.errors import SceneNotFoundError, SceneUnreachableError
+from rsmeta.geo import vsi
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rsmeta.errors import SceneError
+
+logger = logging.getLogger(__name__)
 
 #: Schemes of object stores and GDAL's names for them. rasterio would ask boto3 for credentials
 #: and set them over those that the user gave GDAL.
@@ -24,6 +30,16 @@ _STORES = {"s3": "/vsis3/", "gs": "/vsigs/", "gcs": "/vsigs/", "az": "/vsiaz/", 
 _REMOTE = re.compile(
     r"(?:https?|ftp|s3|gs|gcs|az|oss)://|/vsi(?:curl|s3|gs|az|adls|oss|swift|webhdfs)\b", re.I
 )
+
+# Names of files behind a network in the text of a VRT.
+_NAMES = re.compile(r"/vsi(?:curl|s3|gs|az|adls|oss|swift|webhdfs)[^<\"]*", re.I)
+
+#: What of a server's answer tells whether a file is still the same.
+_IDENTITY = {"size": "content-length", "ETag": "etag", "Last-Modified": "last-modified"}
+
+#: How often more a file is read where its server has fallen silent: each time costs what
+#: GDAL_HTTP_LOW_SPEED_TIME says.
+_TRIES_AFTER_SILENCE = 2
 
 #: What GDAL is told for files behind a network, unless the user told it something else.
 DEFAULTS: dict[str, str] = {
@@ -59,7 +75,11 @@ _REASONS = (
         "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE), or AWS_NO_SIGN_REQUEST=YES for public data",
     ),
     (r"could not resolve (?:host|proxy)", "{said}; check the address and the network"),
-    (r"timed? ?out|too slow", "the server does not answer in time; try again later"),
+    (
+        r"timed? ?out|too slow",
+        "the server does not answer in time ({said}); try again later; a map that was begun goes "
+        "on with --resume",
+    ),
     (
         r"failed to connect|could not connect|couldn't connect|connection refused|network is",
         "no connection to the server ({said}); check the address and the network",
@@ -72,9 +92,10 @@ _GONE = re.compile(r"response code: (?:404|410)|NoSuchKey|NoSuchBucket|does not 
 
 def is_remote(source: str) -> bool:
     """Return whether a source, or what a VRT in its text shows, lies behind a network."""
-    if source.lstrip().startswith("<"):
+    if source.startswith("/vsi"):  # /vsizip//vsicurl/… too
         return _REMOTE.search(source) is not None
-    return _REMOTE.match(source) is not None
+    text = _vrt_text(source)
+    return (_REMOTE.match(source) if text is None else _REMOTE.search(text)) is not None
 
 
 def gdal_name(source: str) -> str:
@@ -89,9 +110,10 @@ def without_query(source: str) -> str:
     """Return an address without user, password and query, which may hold secrets."""
     if "://" not in source or "\n" in source:
         return source
-    parts = urlsplit(source)
+    prefix = "/vsicurl/" if source.startswith("/vsicurl/") else ""
+    parts = urlsplit(source.removeprefix(prefix))
     host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, "", parts.fragment))
+    return prefix + urlunsplit((parts.scheme, host, parts.path, "", parts.fragment))
 
 
 @contextmanager
@@ -102,6 +124,50 @@ def remote_options(source: str) -> Iterator[None]:
         return
     with rasterio.Env(**_missing(DEFAULTS | _endpoint())):
         yield
+
+
+def forget(source: str) -> None:
+    """Make GDAL forget what it has been sent of a source, so that it asks again."""
+    text = _vrt_text(source)
+    for name in {gdal_name(source)} if text is None else set(_NAMES.findall(text)):
+        vsi.forget(name)
+
+
+def may_pass(said: str) -> bool:
+    """Return whether a complaint may be that a server fell silent in the middle of an answer.
+
+    GDAL itself tries again after refusals and lost connections, not after silence; and what has
+    come until then it takes for the file, which then seems to be broken.
+    """
+    if re.search("too slow", said):
+        return True
+    return not _GONE.search(said) and not any(re.search(p, said, re.I) for p, _ in _REASONS)
+
+
+def tries_after_silence() -> int:
+    """Return how often more a file is read; as its options say, which must be held."""
+    allowed = get_gdal_config("GDAL_HTTP_MAX_RETRY")
+    return min(_TRIES_AFTER_SILENCE, int(allowed or 0))
+
+
+def remote_state(name: str) -> dict[str, str]:
+    """Return what tells whether a file behind a network is still the same.
+
+    Args:
+        name: GDAL's name of it.
+
+    Returns:
+        Its size in bytes, ETag and time of change as the server says them, where it does.
+    """
+    with remote_options(name):
+        told = vsi.headers(name)
+    state = {key: told[header] for key, header in _IDENTITY.items() if header in told}
+    if not state:
+        logger.info(
+            "%s: the server does not say what would tell of a change; --resume will not see one",
+            without_query(name),
+        )
+    return state
 
 
 def remote_error(source: str, said: str) -> SceneError:
@@ -116,8 +182,28 @@ def remote_error(source: str, said: str) -> SceneError:
     for pattern, meaning in _REASONS:
         if re.search(pattern, said, re.I):
             return SceneUnreachableError(without_query(source), meaning.format(said=said))
-    broken = f"reading failed ({said}); is it complete? A map that was begun goes on with --resume"
+    broken = (
+        f"reading failed ({said}); is it complete, and does the server send it to the end? A map "
+        f"that was begun goes on with --resume"
+    )
     return SceneUnreachableError(without_query(source), broken)
+
+
+def _vrt_text(source: str) -> str | None:
+    """Return the text of a VRT, given as such or by the path of its file; none of other sources."""
+    if source.lstrip().startswith("<"):
+        return source
+    if not source.lower().endswith(".vrt"):
+        return None
+    try:
+        return _text_of(source, Path(source).stat().st_mtime_ns)
+    except OSError:
+        return None
+
+
+@lru_cache(maxsize=16)
+def _text_of(path: str, _changed_ns: int) -> str:
+    return Path(path).read_text(encoding="utf-8", errors="replace")
 
 
 def _missing(options: dict[str, str]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from rsmeta.geo.bands import Band, match_bands
 from rsmeta.geo.chip import Chip
 from rsmeta.geo.filebands import FileBands, tell_bands
 from rsmeta.geo.grid import Grid, whole_pixels
-from rsmeta.geo.handles import open_raster, reading, shown
+from rsmeta.geo.handles import open_raster, read_from, shown
 from rsmeta.geo.rules import ReadRules, ValidIf
 from rsmeta.geo.sources import expand_sources
 from rsmeta.geo.stac_items import is_stac
@@ -139,31 +139,32 @@ class Scene:
         if (top, left, bottom, right) != (row, col, row + height, col + width):
             data[...], valid[...] = 0, False
         if top < bottom and left < right:
-            raw, has_data = self._read_raw(Window(left, top, right - left, bottom - top))
+            part = Window(left, top, right - left, bottom - top)
+            raw, has_data = read_from(self.source, lambda dataset: self._read_raw(dataset, part))
             rows, cols = slice(top - row, bottom - row), slice(left - col, right - col)
             self._to_physical(raw, has_data, data[:, rows, cols], valid[rows, cols])
 
-    def _read_raw(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    def _read_raw(
+        self, dataset: Any, window: Window
+    ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         """Return raw numbers, (C, h, w), and where the file's masks say that a band has data.
 
         The latter is (C, h, w), or (1, h, w) for all bands alike; none where there is no mask.
         """
-        dataset = open_raster(self.source)
         indexes = list(self.band_indexes)
-        with reading(self.source):
-            raw = dataset.read(indexes, window=window, out_dtype=self.dtype)
-            has_data = None
-            if self.alpha_index is not None:
-                has_data = dataset.read(self.alpha_index, window=window)[None] > 0
-            flags = dataset.mask_flag_enums
-            masked = [i for i, index in enumerate(indexes) if _has_mask(flags[index - 1])]
-            if masked and MaskFlags.per_dataset in flags[indexes[masked[0]] - 1]:
-                masks = dataset.read_masks(indexes[masked[0]], window=window)[None]
-                has_data = masks > 0 if has_data is None else has_data & (masks > 0)
-            elif masked:
-                own = np.ones(raw.shape, np.bool_)
-                own[masked] = dataset.read_masks([indexes[i] for i in masked], window=window) > 0
-                has_data = own if has_data is None else own & has_data
+        raw = dataset.read(indexes, window=window, out_dtype=self.dtype)
+        has_data = None
+        if self.alpha_index is not None:
+            has_data = dataset.read(self.alpha_index, window=window)[None] > 0
+        flags = dataset.mask_flag_enums
+        masked = [i for i, index in enumerate(indexes) if _has_mask(flags[index - 1])]
+        if masked and MaskFlags.per_dataset in flags[indexes[masked[0]] - 1]:
+            masks = dataset.read_masks(indexes[masked[0]], window=window)[None]
+            has_data = masks > 0 if has_data is None else has_data & (masks > 0)
+        elif masked:
+            own = np.ones(raw.shape, np.bool_)
+            own[masked] = dataset.read_masks([indexes[i] for i in masked], window=window) > 0
+            has_data = own if has_data is None else own & has_data
         return raw, has_data
 
     def _to_physical(

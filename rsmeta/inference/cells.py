@@ -13,7 +13,7 @@ from rsmeta.inference.reading import within
 from rsmeta.inference.scoring import Scorer
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Generator, Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
 
     from rasterio.windows import Window
 
@@ -39,7 +39,7 @@ def run_cells(
     plan: CellPlan,
     *,
     flow: Flow,
-    finished: Container[Window] = (),
+    blocks: Iterable[Window] | None = None,
     batch_size: int = 8,
     device: torch.device | str = "cpu",
 ) -> Iterator[Block]:
@@ -52,7 +52,7 @@ def run_cells(
         scene: The scene, with the model's bands selected.
         plan: Cells, tiles and blocks.
         flow: Runs the threads, and ends them with its context.
-        finished: Blocks to leave out.
+        blocks: Those of the plan to compute, in this order; none: all.
         batch_size: Tiles through the model at once.
         device: Where the model is.
 
@@ -61,8 +61,8 @@ def run_cells(
         RsmetaError: The device has not enough memory for one tile.
     """
     scorer = Scorer(model, torch.device(device), batch_size)
-    blocks = (block for block in plan.blocks() if block not in finished)
-    read = flow.ahead("reading", _read(scene, plan, blocks), 1)
+    wanted = plan.blocks() if blocks is None else blocks
+    read = flow.ahead("reading", _read(scene, plan, wanted), 1)
     yield from flow.ahead("computing", _score(read, plan, scorer), 1)
 
 
@@ -109,6 +109,6 @@ def _valid_cells(ground: _Ground, plan: CellPlan) -> np.ndarray:
     valid = np.zeros((int(ground.block.height), int(ground.block.width)), dtype=bool)
     row, col = int(ground.block.row_off), int(ground.block.col_off)
     for r, c in np.ndindex(*valid.shape):
-        seen = plan.cell(row + r, col + c).intersection(plan.tile(row + r, col + c))
-        valid[r, c] = ground.valid[within(seen, ground.window)].any()
+        seen = plan.seen(row + r, col + c)
+        valid[r, c] = seen is not None and ground.valid[within(seen, ground.window)].any()
     return valid

@@ -10,22 +10,17 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rasterio.windows import Window
-
 import rsmeta
 from rsmeta.errors import MissingExtraError, RsmetaError, one_line
 from rsmeta.geo.handles import is_path
-from rsmeta.geo.tiling import Strip
-from rsmeta.workflows.single_block import ModelReference, compute_block
+from rsmeta.workflows.single_block import ModelReference, Work, compute_block
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Generator, Iterator, Mapping
+    from collections.abc import Container, Generator, Iterator, Mapping, Sequence
 
-    from rsmeta.geo.area import Area
-    from rsmeta.geo.scene import Scene
-    from rsmeta.geo.tiling import TilePlan
+    from rasterio.windows import Window
+
     from rsmeta.gis.rasters import BlockMaker, MadeBlock
-    from rsmeta.inference.engine import Block
 
 #: Blocks that wait at each thread of a worker: it never idles, and what is lost with it is little.
 _AHEAD = 2
@@ -37,33 +32,15 @@ _POLL_S = 5.0
 
 @dataclass(frozen=True)
 class BlockTask:
-    """What all blocks of a map share; can be pickled.
+    """What the workers make of blocks; can be pickled.
 
     Attributes:
-        scene: The scene, with the model's bands.
-        plan: Its blocks and tiles.
-        extent: The part to map.
+        work: What all blocks of the map share.
         maker: Makes what the rasters hold.
-        area: Pixels outside are not mapped.
     """
 
-    scene: Scene
-    plan: TilePlan
-    extent: Window
+    work: Work
     maker: BlockMaker
-    area: Area | None = None
-
-
-def made_of(maker: BlockMaker, block: Block, extent: Window) -> MadeBlock:
-    """Return what a block of a scene gives to the rasters of an extent."""
-    window = shifted(block.window, extent, -1)
-    return maker.made(block.scores, block.valid, window, tiles=block.tiles, skipped=block.skipped)
-
-
-def shifted(window: Window, extent: Window, sign: int) -> Window:
-    """Return a window of an extent as one of the scene (sign 1), or the other way round (-1)."""
-    col, row = sign * int(extent.col_off), sign * int(extent.row_off)
-    return Window(window.col_off + col, window.row_off + row, window.width, window.height)
 
 
 class Cluster:
@@ -85,15 +62,15 @@ class Cluster:
 
         Args:
             task: The map.
-            finished: Blocks to leave out, in scene pixels.
+            finished: Blocks to leave out, in places of the map.
 
         Raises:
             RsmetaError: A block cannot be computed, or the cluster is lost.
         """
         # Workers have current folders of their own.
-        task = replace(task, scene=replace(task.scene, source=_absolute(task.scene.source)))
-        strip = next(task.plan.strips(task.extent, strip_blocks=task.plan.width_px))
-        windows = (window for window in strip.blocks() if window not in finished)
+        scene = replace(task.work.scene, source=_absolute(task.work.scene.source))
+        task = replace(task, work=replace(task.work, scene=scene))
+        windows = (window for window in task.work.blocks() if window not in finished)
         waiting: set[Any] = set()
         lonely = _Lonely()
         try:
@@ -149,17 +126,18 @@ class _Lonely:
 
 def _make(model: ModelReference, task: BlockTask, window: Window) -> MadeBlock:
     """Compute a block; this is what a worker does."""
-    strip = Strip(0, window, task.extent, task.plan.block_px)
     failure = None
     try:
-        block = compute_block(model, task.scene, task.plan, strip, area=task.area)
+        block = compute_block(model, task.work, window)
     except RsmetaError as error:
         failure = one_line(error)
     if failure is not None:
         # Ours cannot be pickled: they are made of other things than their sentence. Raised where
         # they are handled, they would travel along as its context.
         raise RsmetaError(failure)
-    return made_of(task.maker, block, task.extent)
+    return task.maker.made(
+        block.scores, block.valid, window, tiles=block.tiles, skipped=block.skipped
+    )
 
 
 @contextlib.contextmanager
@@ -209,13 +187,16 @@ def connected(address: str, model: ModelReference) -> Iterator[Cluster]:
 
 
 @contextlib.contextmanager
-def processes(count: int, model: ModelReference, gpus: int) -> Iterator[Cluster]:
+def processes(count: int, model: ModelReference, gpus: Sequence[int]) -> Iterator[Cluster]:
     """Use processes of this machine; they end with the context.
 
     Args:
         count: How many.
-        model: The model.
-        gpus: How many there are to share out; each process sees one of them.
+        model: The model; its device is a kind, without number, as each process sees one GPU alone.
+        gpus: Numbers of those to share out, as torch counts here; each process sees one of them.
+
+    Raises:
+        RsmetaError: They do not start.
     """
     _need_dask()
     import dask
@@ -236,31 +217,43 @@ def processes(count: int, model: ModelReference, gpus: int) -> Iterator[Cluster]
         "cls": Scheduler,
         "options": {"dashboard": False, "dashboard_address": "127.0.0.1:0", "host": "127.0.0.1"},
     }
-    with (
-        dask.config.set({"distributed.worker.daemon": False}),
-        SpecCluster(workers=workers, scheduler=scheduler, silence_logs=40) as cluster,
-        Client(cluster) as client,
-    ):
+    settings = {
+        "distributed.worker.daemon": False,
+        # CUDA cannot be used in forked processes.
+        "distributed.worker.multiprocessing-method": "spawn",
+    }
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(dask.config.set(settings))
+        try:
+            cluster = stack.enter_context(
+                SpecCluster(workers=workers, scheduler=scheduler, silence_logs=40)
+            )
+            client = stack.enter_context(Client(cluster))
+        except (RuntimeError, OSError, TimeoutError) as error:
+            raise RsmetaError(
+                f"--workers {count}: the processes do not start ({one_line(error)}); a script must "
+                f'call rsmeta under if __name__ == "__main__":, as they import it'
+            ) from error
         yield Cluster(client, model)
 
 
 def worker_environment(
-    number: int, count: int, gpus: int, given: Mapping[str, str]
+    number: int, count: int, gpus: Sequence[int], given: Mapping[str, str]
 ) -> dict[str, str]:
     """Return what a process is told: its share of the cores, and which GPU it sees.
 
     Args:
         number: Which of the processes, from 0.
         count: How many there are.
-        gpus: How many GPUs this process sees; 0: none, or none is to be used.
+        gpus: Numbers of the GPUs to use, among those that this process sees; none: no GPU.
         given: Environment of this process.
     """
     threads = str(max((os.cpu_count() or 1) // count, 1))
     told = {name: threads for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS") if name not in given}
     if gpus:
-        visible = [name for name in given.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-        names = visible or [str(index) for index in range(gpus)]
-        told["CUDA_VISIBLE_DEVICES"] = names[number % len(names)]
+        mine = gpus[number % len(gpus)]
+        visible = [name.strip() for name in given.get("CUDA_VISIBLE_DEVICES", "").split(",")]
+        told["CUDA_VISIBLE_DEVICES"] = visible[mine] if any(visible) else str(mine)
     return told
 
 

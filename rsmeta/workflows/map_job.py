@@ -21,7 +21,7 @@ from rsmeta.errors import (
     SceneError,
 )
 from rsmeta.geo.cells import CellPlan
-from rsmeta.geo.handles import local_files, open_raster
+from rsmeta.geo.handles import file_states, open_raster
 from rsmeta.geo.remote import without_query
 from rsmeta.geo.scene import open_scene
 from rsmeta.geo.tiling import TilePlan
@@ -155,14 +155,7 @@ class Job:
         Raises:
             ConfigError: It is not known how much ground an image covers.
         """
-        image, asked = self.record.image, self.record.predict
-        tile_px = asked.tile_px or (image.ground_px if image else self.record.tile_px)
-        if tile_px is None:
-            raise ConfigError(
-                "the model was trained on images of different sizes; say how many of the scene's "
-                "pixels one image covers, with --set tile_px=N"
-            )
-        return CellPlan(self.extent, tile_px, asked.stride_px or tile_px, block_px)
+        return cells_for(self.record, self.extent, block_px)
 
     @property
     def is_done(self) -> bool:
@@ -207,6 +200,40 @@ def plan_for(scene: Scene, record: BundleRecord, *, begun_px: int | None = None)
     return TilePlan(*scene.grid.shape, record.tile_px, overlap_px, block_px)
 
 
+def cells_for(record: BundleRecord, extent: Window, block_px: int) -> CellPlan:
+    """Return the cells of an extent that a model of whole images maps.
+
+    Args:
+        record: The model, with the settings to map with.
+        extent: Part of a scene, in its pixels.
+        block_px: Side of the ground of a block, at most.
+
+    Raises:
+        ConfigError: It is not known how much ground an image covers.
+    """
+    image, asked = record.image, record.predict
+    tile_px = asked.tile_px or (image.ground_px if image else record.tile_px)
+    if tile_px is None:
+        raise ConfigError(
+            "the model was trained on images of different sizes; say how many of the scene's "
+            "pixels one image covers, with --set tile_px=N"
+        )
+    return CellPlan(extent, tile_px, asked.stride_px or tile_px, block_px)
+
+
+def check_mappable(record: BundleRecord) -> None:
+    """Refuse models that give no map.
+
+    Raises:
+        ConfigError: It gives several labels to one place.
+    """
+    if record.task == "multilabel":
+        raise ConfigError(
+            "a multilabel model gives any number of labels to a place, and a map holds one; label "
+            "images with it: --output LABELS.csv"
+        )
+
+
 def begun_with(job: Job, block_px: int) -> dict[str, Any]:
     """Return all that determines the pixels of a map, under names that a user understands."""
     scene, record, settings = job.scene, job.record, job.record.predict
@@ -220,7 +247,7 @@ def begun_with(job: Job, block_px: int) -> dict[str, Any]:
     return {
         "version of rsmeta": rsmeta.__version__,
         "model": model.hexdigest(),
-        "scene": {**reading, "source": _lasting(scene), "files": local_files(scene.source)},
+        "scene": {**reading, "source": _lasting(scene), "files": file_states(scene.source)},
         "extent": [int(n) for n in job.extent.flatten()],
         "mask": None if job.area is None else job.area.sha256,
         "setting": {"tile_px": record.tile_px, **chosen, "block_px": block_px},

@@ -25,7 +25,7 @@ from rsmeta.gis.products import Products, check_possible, check_products
 from rsmeta.gis.refinement import Refinement
 from rsmeta.inference import sizing
 from rsmeta.workflows.cluster import connected, processes
-from rsmeta.workflows.map_job import Job, check_scene, extent_of, open_for
+from rsmeta.workflows.map_job import Job, check_mappable, check_scene, extent_of, open_for
 from rsmeta.workflows.ready_model import choose_device, ready
 from rsmeta.workflows.refined_map import check_refinement, map_refined
 from rsmeta.workflows.scene_map import PredictResult, Progress, map_scene
@@ -100,7 +100,7 @@ def predict(
     where = choose_device(device if dask is None else "cpu")  # elsewhere are other devices
     loaded = bundle if isinstance(bundle, ModelBundle) else load_bundle(bundle)
     record = with_settings(loaded.record, settings)
-    _check_task(record, names, mask=mask, refine=refine, elsewhere=bool(workers or dask))
+    _check_task(record, names, mask=mask, refine=refine)
     if workers or dask:
         record = _in_shares(record, workers or 1)
     jobs: list[Job] = []
@@ -164,7 +164,6 @@ def _check_task(
     *,
     mask: str | Path | None,
     refine: Refinement,
-    elsewhere: bool,
 ) -> None:
     """Refuse what a model of this kind cannot give.
 
@@ -172,15 +171,10 @@ def _check_task(
         ConfigError: It gives no map, or not on pixels, as is asked for.
         OutputError: It gives no probabilities, and they are asked for.
     """
-    if record.task == "multilabel":
-        raise ConfigError(
-            "a multilabel model gives any number of labels to a place, and a map holds one; label "
-            "images with it: --output LABELS.csv"
-        )
+    check_mappable(record)
     asked = {
         "--mask": mask is not None,
         "--mosaic, --crs, --like, --majority, --sieve": bool(refine),
-        "--workers, --dask": elsewhere,
     }
     for options in (options for options, given in asked.items() if given):
         if record.per == "image":
@@ -258,6 +252,10 @@ def _computing(
         with connected(dask, reference) as cluster:
             yield cluster
         return
-    gpus = torch.cuda.device_count() if choose_device(device).type == "cuda" else 0
-    with processes(workers or 1, reference, gpus) as cluster:
+    chosen = choose_device(device)
+    gpus: Sequence[int] = ()
+    if chosen.type == "cuda":
+        gpus = range(torch.cuda.device_count()) if chosen.index is None else (chosen.index,)
+    there = ModelReference(reference.bundle, record, chosen.type)  # each sees one GPU: its first
+    with processes(workers or 1, there, gpus) as cluster:
         yield cluster

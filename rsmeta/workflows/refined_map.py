@@ -22,7 +22,7 @@ from rasterio.windows import Window
 
 from rsmeta.errors import ConfigError, OutputError, one_line
 from rsmeta.geo.grid import Grid
-from rsmeta.geo.handles import local_files, open_raster
+from rsmeta.geo.handles import file_states, open_raster
 from rsmeta.geo.lock import locked
 from rsmeta.gis.class_map import STEP_PX
 from rsmeta.gis.composite import Composite, Part, grid_for
@@ -164,7 +164,7 @@ def _recipe(jobs: Sequence[Job], wanted: Refinement) -> str:
     made_of = [
         (
             job.scene.source, [int(n) for n in job.extent.flatten()],
-            None if job.area is None else job.area.sha256, local_files(job.scene.source),
+            None if job.area is None else job.area.sha256, file_states(job.scene.source),
         )
         for job in jobs
     ]  # fmt: skip

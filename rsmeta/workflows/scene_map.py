@@ -19,13 +19,15 @@ from rsmeta.inference import sizing
 from rsmeta.inference.cells import run_cells
 from rsmeta.inference.engine import run_blocks
 from rsmeta.inference.flow import Flow
-from rsmeta.workflows.cluster import BlockTask, Cluster, shifted
+from rsmeta.workflows.cluster import BlockTask, Cluster
 from rsmeta.workflows.map_files import tags_of, write_rest
 from rsmeta.workflows.map_job import begun_with, plan_for
+from rsmeta.workflows.single_block import Work, shifted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
+    from rsmeta.geo.cells import CellPlan
     from rsmeta.geo.grid import Grid
     from rsmeta.geo.tiling import TilePlan
     from rsmeta.gis.products import Products
@@ -167,9 +169,9 @@ def _write_blocks(
     begun = time.perf_counter()
     with Flow() as flow:
         if isinstance(model, Cluster):
-            finished = {shifted(window, job.extent, 1) for window in writer.finished}
-            task = BlockTask(job.scene, plan, job.extent, writer.maker, job.area)
-            blocks = model.blocks(task, finished)
+            cut = plan if job.record.per == "pixel" else job.cells(plan.block_px)
+            task = BlockTask(Work(job.scene, cut, job.extent, job.area), writer.maker)
+            blocks = model.blocks(task, writer.finished)
         else:
             blocks = _computed_here(model, job, plan, writer, flow)
         with contextlib.closing(blocks):
@@ -189,11 +191,8 @@ def _computed_here(
     blocks = (
         _pixels(model, job, plan, writer, flow)
         if job.record.per == "pixel"
-        else run_cells(
-            model, job.scene, job.cells(plan.block_px), flow=flow, finished=writer.finished,
-            batch_size=_batch_size(job), device=job.device,
-        )
-    )  # fmt: skip
+        else _cells(model, job, job.cells(plan.block_px), writer, flow)
+    )
     for block in blocks:
         yield writer.maker.made(
             block.scores, block.valid, block.window, tiles=block.tiles, skipped=block.skipped
@@ -215,6 +214,17 @@ def _pixels(
         keep_in=partial_folder(job.products.map),
     ):  # fmt: skip
         yield replace(block, window=shifted(block.window, job.extent, -1))
+
+
+def _cells(
+    model: Model, job: Job, plan: CellPlan, writer: ProductWriter, flow: Flow
+) -> Iterator[Block]:
+    """Yield blocks of cells, in places of the map."""
+    return run_cells(
+        model, job.scene, plan, flow=flow,
+        blocks=(block for block in plan.blocks() if block not in writer.finished),
+        batch_size=_batch_size(job), device=job.device,
+    )  # fmt: skip
 
 
 class _Watch:

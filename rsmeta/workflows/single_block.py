@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import threading
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from rasterio.windows import Window
+
 from rsmeta.bundle import ModelBundle, load_bundle
 from rsmeta.errors import BundleError
+from rsmeta.geo.cells import CellPlan
 from rsmeta.geo.handles import bounded_cache
+from rsmeta.geo.tiling import Strip
 from rsmeta.inference import sizing
+from rsmeta.inference.cells import run_cells
 from rsmeta.inference.engine import run_blocks
 from rsmeta.inference.flow import Flow
 from rsmeta.workflows.ready_model import choose_device, ready
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import torch
@@ -24,7 +30,7 @@ if TYPE_CHECKING:
     from rsmeta.bundle import BundleRecord
     from rsmeta.geo.area import Area
     from rsmeta.geo.scene import Scene
-    from rsmeta.geo.tiling import Strip, TilePlan
+    from rsmeta.geo.tiling import TilePlan
     from rsmeta.inference.engine import Block
     from rsmeta.inference.scoring import Model
 
@@ -46,6 +52,44 @@ class ModelReference:
     token: str = field(default_factory=lambda: uuid4().hex)
 
 
+@dataclass(frozen=True)
+class Work:
+    """What all blocks of a map share; can be pickled.
+
+    Attributes:
+        scene: The scene, with the model's bands.
+        plan: How it is cut: tiles that overlap, or cells of one value each.
+        extent: The part of the scene that is mapped, in its pixels.
+        area: Pixels outside are not mapped; with tiles only.
+    """
+
+    scene: Scene
+    plan: TilePlan | CellPlan
+    extent: Window
+    area: Area | None = None
+
+    def blocks(self) -> Iterator[Window]:
+        """Yield the blocks in their places in the map, row by row."""
+        if isinstance(self.plan, CellPlan):
+            yield from self.plan.blocks()
+            return
+        whole = next(self.plan.strips(self.extent, strip_blocks=self.plan.width_px))
+        for block in whole.blocks():
+            yield shifted(block, self.extent, -1)
+
+    def reach(self, block: Window) -> Window:
+        """Return the scene's pixels that a block is computed from; they may lie beyond its edge."""
+        if isinstance(self.plan, CellPlan):
+            return self.plan.ground(block)
+        return self.plan.extent(shifted(block, self.extent, 1))
+
+
+def shifted(window: Window, extent: Window, sign: int) -> Window:
+    """Return a window of an extent as one of the scene (sign 1), or the other way round (-1)."""
+    col, row = sign * int(extent.col_off), sign * int(extent.row_off)
+    return Window(window.col_off + col, window.row_off + row, window.width, window.height)
+
+
 @dataclass
 class _Kept:
     """The model of this process; a context that is left when another one takes its place."""
@@ -60,36 +104,34 @@ _kept = _Kept()
 _turn = threading.Lock()  # the network takes all cores, or the GPU: one block at a time
 
 
-def compute_block(
-    reference: ModelReference,
-    scene: Scene,
-    plan: TilePlan,
-    strip: Strip,
-    *,
-    area: Area | None = None,
-) -> Block:
+def compute_block(reference: ModelReference, work: Work, block: Window) -> Block:
     """Compute one block with all its tiles; its pixels are those of the whole scene's map.
 
     Args:
         reference: The model.
-        scene: The scene, with the model's bands.
-        plan: Blocks and tiles of the scene.
-        strip: The block alone, as a strip.
-        area: Pixels outside are not mapped.
+        work: The map.
+        block: One of its blocks.
 
     Raises:
         RsmetaError: The scene cannot be read, or the model not be loaded.
     """
     with _turn, bounded_cache(), Flow() as flow:
         model, device = _loaded(reference)
-        settings = reference.record.predict
-        [block] = run_blocks(
-            model, scene, plan, flow=flow, strips=[strip], area=area,
-            blend=settings.blend, device=device,
-            batch_size=settings.batch_size or sizing.choose_batch_size(device),
-            blend_on=sizing.choose_blending(plan, reference.record.output.scores, device),
-        )  # fmt: skip
-    return block
+        settings, plan = reference.record.predict, work.plan
+        batch_size = settings.batch_size or sizing.choose_batch_size(device)
+        if isinstance(plan, CellPlan):
+            [made] = run_cells(
+                model, work.scene, plan, flow=flow, blocks=[block], batch_size=batch_size,
+                device=device,
+            )  # fmt: skip
+        else:
+            alone = Strip(0, shifted(block, work.extent, 1), work.extent, plan.block_px)
+            [made] = run_blocks(
+                model, work.scene, plan, flow=flow, strips=[alone], area=work.area,
+                blend=settings.blend, batch_size=batch_size, device=device,
+                blend_on=sizing.choose_blending(plan, reference.record.output.scores, device),
+            )  # fmt: skip
+    return replace(made, window=block)
 
 
 def _loaded(reference: ModelReference) -> tuple[Model, torch.device]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from typing import TYPE_CHECKING, Any
@@ -9,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import rasterio
+import torch
 from distributed import Client, LocalCluster
 
 import rsmeta
 from rsmeta.errors import OutputError, RsmetaError
+from rsmeta.geo.scene import open_scene
 from rsmeta.workflows.cluster import worker_environment
 
 if TYPE_CHECKING:
@@ -125,6 +128,44 @@ def test_processes_of_this_machine(
 
 
 @pytest.mark.slow
+def test_cells_of_a_model_of_whole_images(
+    image_run: Path, scene: Path, tmp_path: Path, workers: Any
+) -> None:
+    """The same as here, from a part of the scene, and what is finished is not done again."""
+    wanted: dict[str, Any] = {"settings": ("block_px=64", "stride_px=20"), "device": "cpu"}
+    wanted["bounds"] = bounds_of(scene, 30, 25, 200, 170)
+    bundle, address = image_run / "run/bundle", workers.scheduler.address
+
+    def mapped(folder: Path, **options: Any) -> list[np.ndarray]:
+        output = rsmeta.Products(folder / "map.tif", probabilities=folder / "shares.tif")
+        rsmeta.predict(scene, bundle, output=output, **wanted, **options)
+        return arrays(folder)
+
+    def stop(now: Any) -> None:
+        if now.done_px > 20:
+            raise OutputError("enough")
+
+    with pytest.raises(OutputError, match="enough"):
+        mapped(tmp_path / "dask", dask=address, on_progress=stop)
+    local = mapped(tmp_path / "local")
+    remote = mapped(tmp_path / "dask", dask=address, resume=True)
+    assert remote[0].shape == (1, 9, 10)
+    np.testing.assert_array_equal(local[0], remote[0])
+    np.testing.assert_allclose(local[1], remote[1], atol=1e-5)
+    with (
+        rasterio.open(tmp_path / "dask/map.tif") as a,
+        rasterio.open(tmp_path / "local/map.tif") as b,
+    ):
+        assert (a.transform, a.crs) == (b.transform, b.crs)
+
+
+def bounds_of(scene: Path, col: int, row: int, width: int, height: int) -> tuple[float, ...]:
+    grid = open_scene(scene).grid.crop(rasterio.windows.Window(col, row, width, height))
+    west, south, east, north = grid.bounds_lonlat() or (0, 0, 0, 0)
+    return west, south, east, north
+
+
+@pytest.mark.slow
 def test_an_error_on_a_worker_is_said_here(
     tiny_run: TinyRun, scene: Path, tmp_path: Path, workers: Any
 ) -> None:
@@ -143,10 +184,34 @@ def test_no_scheduler_is_said(rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path)
 
 
 def test_each_process_sees_one_gpu_and_its_share_of_cores() -> None:
-    seen = [worker_environment(i, 4, 2, {})["CUDA_VISIBLE_DEVICES"] for i in range(4)]
+    seen = [worker_environment(i, 4, (0, 1), {})["CUDA_VISIBLE_DEVICES"] for i in range(4)]
     assert seen == ["0", "1", "0", "1"]
-    given = {"CUDA_VISIBLE_DEVICES": "3,5", "OMP_NUM_THREADS": "7"}
-    told = worker_environment(1, 2, 2, given)
-    assert told["CUDA_VISIBLE_DEVICES"] == "5"
+    given = {"CUDA_VISIBLE_DEVICES": "3, GPU-5,7", "OMP_NUM_THREADS": "7"}
+    told = worker_environment(1, 2, (0, 1), given)
+    assert told["CUDA_VISIBLE_DEVICES"] == "GPU-5"
     assert "OMP_NUM_THREADS" not in told, "what the user sets stays"
-    assert "CUDA_VISIBLE_DEVICES" not in worker_environment(0, 1, 0, given)
+    assert worker_environment(1, 2, (2,), given)["CUDA_VISIBLE_DEVICES"] == "7", "--device cuda:2"
+    assert "CUDA_VISIBLE_DEVICES" not in worker_environment(0, 1, (), given)
+
+
+def test_a_gpu_by_its_number_is_the_first_that_a_process_sees(
+    tiny_run: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``--device cuda:1``: each process sees that GPU alone, and there it is number 0."""
+    begun: list[tuple[Any, ...]] = []
+
+    @contextlib.contextmanager
+    def noted(count: int, model: Any, gpus: Any) -> Iterator[None]:
+        begun.append((count, model.device, tuple(gpus)))
+        raise RsmetaError("no processes")
+        yield
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr("rsmeta.workflows.predict.processes", noted)
+    for device in ("cuda", "cuda:1"):
+        with pytest.raises(RsmetaError, match="no processes"):
+            rsmeta.predict(
+                tiny_run.scene, tiny_run.bundle, output=tmp_path / "m.tif", workers=2,
+                device=device,
+            )  # fmt: skip
+    assert begun == [(2, "cuda", (0, 1, 2)), (2, "cuda", (1,))]

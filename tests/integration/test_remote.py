@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import socket
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +14,7 @@ import pytest
 import rasterio
 from rasterio.shutil import copy as copy_raster
 
+from rsmeta.geo.handles import file_states
 from tests.integration.web_server import Web, web_of
 
 if TYPE_CHECKING:
@@ -166,3 +171,114 @@ def test_a_vrt_shows_scenes_on_the_web(
         words = ("predict", scene, "--model", tiny_run.bundle, "--output", tmp_path / name)
         assert rsmeta(*words).status == 0
     assert np.array_equal(pixels(tmp_path / "local.tif"), pixels(tmp_path / "vrt.tif"))
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is silent for a second is given up."""
+    monkeypatch.setenv("GDAL_HTTP_LOW_SPEED_TIME", "1")
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("share", [None, 0.0, pytest.param(0.5, marks=pytest.mark.slow)])
+def test_a_server_that_falls_silent_is_asked_again(
+    rsmeta: Rsmeta, tiny_run: TinyRun, pictures: Path, web: Web, tmp_path: Path,
+    share: float | None,
+) -> None:  # fmt: skip
+    """At once, and in the middle: before the answer, after its head, or in its body."""
+    given = ("--model", tiny_run.bundle, "--set", "block_px=256")
+    web.stalling = {0: share, 6: share}
+    remote = rsmeta("predict", web / "scene.tif", *given, "--output", tmp_path / "remote.tif")
+    assert remote.status == 0, remote.err
+    assert web.stalled == 2
+    local = rsmeta("predict", pictures / "scene.tif", *given, "--output", tmp_path / "local.tif")
+    assert local.status == 0, local.err
+    assert np.array_equal(pixels(tmp_path / "local.tif"), pixels(tmp_path / "remote.tif"))
+
+
+@pytest.mark.usefixtures("impatient")
+def test_without_retries_silence_is_an_error_at_once(
+    rsmeta: Rsmeta, web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "0")
+    web.stall_after = 0
+    complaint = rsmeta("inspect", web / "scene.tif").complaint
+    assert "does not answer in time" in complaint
+    assert web.stalled == 1
+    web.stall_after = None
+    assert rsmeta("inspect", web / "scene.tif").status == 0, "that it failed was kept"
+
+
+AS_LIBRARY = """
+import sys
+import rsmeta
+from rsmeta.errors import RsmetaError
+
+scene, bundle, output = sys.argv[1:]
+try:
+    rsmeta.predict(scene, bundle, output=output, settings=["block_px=128", "batch_size=1"])
+except RsmetaError as error:
+    sys.exit(f"rsmeta: {error}")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("impatient")
+def test_a_server_silent_for_good_holds_no_process(
+    rsmeta: Rsmeta, tiny_run: TinyRun, web: Web, tmp_path: Path
+) -> None:
+    """Not even one that imports rsmeta, whose end waits for the threads that read."""
+    words = [web / "scene.tif", tiny_run.bundle, tmp_path / "m.tif"]
+    web.stall_after = 10
+    ended = subprocess.run(
+        [sys.executable, "-c", AS_LIBRARY, *map(str, words)],
+        capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert ended.returncode == 1, ended.stderr
+    assert ended.stderr.splitlines()[-1].startswith("rsmeta: cannot reach http://")
+    assert "--resume" in ended.stderr.splitlines()[-1]
+    web.stall_after = None
+    again = rsmeta(
+        "predict", words[0], "--model", words[1], "--output", words[2], "--resume",
+        "--set", "block_px=128", "--set", "batch_size=1",
+    )  # fmt: skip
+    assert again.status == 0, again.err
+
+
+@pytest.mark.parametrize("says_etag", [True, False])
+def test_a_remote_scene_that_has_changed_is_not_gone_on_with(
+    rsmeta: Rsmeta, tiny_run: TinyRun, pictures: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, says_etag: bool,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "0")
+    folder = tmp_path / "web"
+    folder.mkdir()
+    scene = folder / "scene.tif"
+    shutil.copy(pictures / "scene.tif", scene)
+    with web_of(folder) as web:
+        web.says_etag = says_etag
+        words = ["predict", web / "scene.tif?key=secret", "--model", tiny_run.bundle]
+        words += ["--set", "block_px=128", "--set", "batch_size=1", "--output", tmp_path / "m.tif"]
+        web.fail_after = 10
+        assert "--resume" in rsmeta(*words).complaint
+        web.fail_after = None
+        raw = bytearray(scene.read_bytes())
+        raw[-1000] ^= 1
+        scene.write_bytes(raw if says_etag else raw + b"more")
+        complaint = rsmeta(*words, "--resume").complaint
+        what = "ETag" if says_etag else "size"
+        assert f"begun with another scene, files, {web / 'scene.tif'}, {what} (" in complaint
+        assert "secret" not in complaint
+        shutil.copy(pictures / "scene.tif", scene)
+        assert rsmeta(*words, "--resume").status == 0
+
+
+def test_files_behind_a_vrt_are_known_again(pictures: Path, web: Web, tmp_path: Path) -> None:
+    vrt = tmp_path / "scene.vrt"
+    copy_raster(web / "scene.tif", vrt, driver="VRT")
+    known = file_states(str(vrt))
+    assert list(known) == [str(vrt), web / "scene.tif"]
+    assert known[web / "scene.tif"]["size"] == str((pictures / "scene.tif").stat().st_size)
+    assert set(known[web / "scene.tif"]) == {"size", "ETag"}
