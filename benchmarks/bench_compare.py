@@ -59,7 +59,7 @@ class Run:
         map_s: Seconds of the clock from opening the scene to a complete map.
         map_cpu_s: Seconds of CPU likewise.
         before_bytes: Memory held when that began: libraries and network.
-        same: Share of pixels with the class that the first contender gave them.
+        same: Share of pixels with the class that the first contender gave them; none: it gave none.
         versions: Of the packages at work.
     """
 
@@ -73,7 +73,7 @@ class Run:
     map_s: float = 0.0
     map_cpu_s: float = 0.0
     before_bytes: int = 0
-    same: float = 0.0
+    same: float | None = None
     versions: dict[str, str] = field(default_factory=dict)
 
 
@@ -177,7 +177,9 @@ def table(runs: list[Run], network: str) -> str:
         ]
         peak = statistics.median(run.peak_bytes for run in several)
         grown = statistics.median(run.peak_bytes - run.before_bytes for run in several)
-        cells += [f"{peak / 1e6:.0f}", f"{grown / 1e6:.0f}", f"{100 * several[0].same:.2f} %"]
+        cells += [f"{peak / 1e6:.0f}", f"{grown / 1e6:.0f}"]
+        same = several[0].same
+        cells.append("" if same is None else f"{100 * same:.2f} %")
         lines.append(f"| {side_px} | {contender} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -196,7 +198,9 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--terratorch-python", metavar="PYTHON")
     parser.add_argument(
-        "--results", type=Path, help="add each run to this file, as JSON; print all that it holds"
+        "--results",
+        type=Path,
+        help="add each run that made a map to this file, as JSON; print all that it holds",
     )
     return parser.parse_args()
 
@@ -226,7 +230,7 @@ def main() -> None:
         runs.append(run)
         line = json.dumps(asdict(run))
         print(line, file=sys.stderr, flush=True)
-        if asked.results:
+        if asked.results and not run.problem:
             with asked.results.open("a", encoding="utf-8") as file:
                 file.write(f"{line}\n")
     for network in sorted({run.network for run in runs}):
