@@ -33,8 +33,8 @@ CLASSES = 5
 ROWS = 512
 #: Patches of these sides, in pixels, with the share that each has in the sum.
 PATCHES_PX = {128: 1.0, 32: 0.5, 8: 0.3, 3: 0.12}
-#: Of that sum: they part it into classes of about the same area.
-STEPS = np.array([-0.29, -0.09, 0.09, 0.29])
+#: Of that sum: they part it into classes, of which one covers half of the map, from side to side.
+STEPS = np.array([-0.55, -0.3, 0.3, 0.55])
 NODATA = 255
 
 
@@ -77,7 +77,7 @@ def run(source: Path, output: Path, settings: dict[str, float]) -> None:
     vectorise(source, output, settings=PolygonSettings(**settings), overwrite=True)
     seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
     peak = peak_memory_bytes() / 1e9
-    count = pyogrio.read_info(output, force_feature_count=True)["features"]
+    count = pyogrio.read_info(output, layer=0, force_feature_count=True)["features"]
     with rasterio.open(source) as dataset:
         shape = f"{dataset.width} x {dataset.height}"
     print(f"{platform.machine()}, {datetime.now(UTC):%Y-%m-%d}: {shape} px, {settings}")

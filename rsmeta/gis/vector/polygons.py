@@ -90,18 +90,19 @@ class ClassMap:
         """First row of each strip; the first one starts above the map."""
         return range(-1, self.grid.height_px, self.strip_rows)
 
-    def strips(self, tell: Tell = silent) -> Iterator[Strip]:
+    def strips(self, tell: Tell = silent, *, measured: bool = False) -> Iterator[Strip]:
         """Read the strips from top to bottom; each shows the last row of the one before.
 
         Rows above and below the map are not valid.
 
         Args:
             tell: Called when a strip has been worked on.
+            measured: With areas and confidence, which cost time.
         """
         for top in watched(self.tops, len(self.tops), tell):
-            yield self._strip(top, min(top + self.strip_rows, self.grid.height_px))
+            yield self._strip(top, min(top + self.strip_rows, self.grid.height_px), measured)
 
-    def _strip(self, top: int, last: int) -> Strip:
+    def _strip(self, top: int, last: int, measured: bool) -> Strip:
         first, end = max(top, 0), min(last + 1, self.grid.height_px)
         window = Window(0, first, self.grid.width_px, end - first)
         with reading(str(self.path)):
@@ -109,9 +110,11 @@ class ClassMap:
             values = dataset.read(1, window=window)
         nodata = dataset.nodata
         valid = np.ones(values.shape, bool) if nodata is None else values != nodata
-        areas = pixel_areas_m2(self.grid.crop(window))
+        areas = pixel_areas_m2(self.grid.crop(window)) if measured else None
         areas = np.zeros((1, 1)) if areas is None else areas
-        sure = None if self.confidence is None else _read_shares(self.confidence, window)
+        sure = None
+        if measured and self.confidence is not None:
+            sure = _read_shares(self.confidence, window)
         if top < 0:  # above and below
             values, valid = _with_row(values, 0), _with_row(valid, 0)
             sure = None if sure is None else _with_row(sure, 0)
@@ -179,7 +182,7 @@ def polygons_of(
     """
     merges = settings.smallest_m2 > 0
     *before, tracing = in_steps(tell, 3 if merges else 2)
-    regions = find_regions(source.strips(before[0]))
+    regions = find_regions(source.strips(before[0], measured=True))
     _check_values(source, regions)
     if merges:
         if source.grid.crs is None:
