@@ -29,9 +29,10 @@ def map_progress(*, quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
             tasks: dict[str, Any] = {}
 
             def advance(now: Progress) -> None:
-                if now.scene not in tasks:
-                    tasks[now.scene] = bar.add_task(now.scene, total=now.total_px, told="")
-                bar.update(tasks[now.scene], completed=now.done_px, told=_told(now))
+                name = now.scene if now.stage == "mapping" else f"{now.scene}: {now.stage}"
+                if name not in tasks:
+                    tasks[name] = bar.add_task(name, total=now.total_px, told="")
+                bar.update(tasks[name], completed=now.done_px, told=_told(now))
 
             yield advance
     else:
@@ -57,25 +58,28 @@ def image_progress(*, quiet: bool) -> Iterator[Callable[[int, int], None] | None
 
 
 class _Lines:
-    """Echoes a line for each tenth of a scene."""
+    """Echoes a line for each tenth of a scene, and of each later stage."""
 
     def __init__(self) -> None:
-        self._said: dict[str, int] = {}
+        self._said: dict[tuple[str, str], int] = {}
 
     def __call__(self, now: Progress) -> None:
         tenth = now.done_px * 10 // now.total_px
-        if tenth > self._said.get(now.scene, 0):
-            self._said[now.scene] = tenth
+        key = now.scene, now.stage
+        if tenth > self._said.get(key, 0):
+            self._said[key] = tenth
+            stage = "" if now.stage == "mapping" else f"{now.stage} "
             share = now.done_px / now.total_px
-            click.echo(f"{now.scene}: {share:.0%}, {_told(now)}", err=True)
+            click.echo(f"{now.scene}: {stage}{share:.0%}, {_told(now)}", err=True)
 
 
 def _told(now: Progress) -> str:
     from rsmeta.workflows.summary import peak_memory_bytes
 
+    tiles = f"{now.tiles:,} tiles ({now.skipped:,} empty), " if now.stage == "mapping" else ""
     return (
-        f"{now.done_px / 1e6:,.1f} of {now.total_px / 1e6:,.1f} Mpx, {now.tiles:,} tiles "
-        f"({now.skipped:,} empty), {now.px_per_s / 1e6:.2f} Mpx/s, {_duration(now.left_s)} left, "
+        f"{now.done_px / 1e6:,.1f} of {now.total_px / 1e6:,.1f} Mpx, {tiles}"
+        f"{now.px_per_s / 1e6:.2f} Mpx/s, {_duration(now.left_s)} left, "
         f"{peak_memory_bytes() / 1e9:.1f} GB"
     )
 

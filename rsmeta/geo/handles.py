@@ -11,6 +11,7 @@ from collections import OrderedDict
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from xml.sax.saxutils import unescape
 
 import rasterio
 from rasterio._err import CPLE_BaseError  # no public name, yet some calls let it out
@@ -65,6 +66,9 @@ _NOT_THERE = re.compile(r"no such file|does not exist|not found", re.I)
 #: Metadata of a VRT that shows a STAC item: the item's id.
 ITEM_KEY = "STAC_ITEM"
 _ITEM = re.compile(rf'key="{ITEM_KEY}">([^<]*)<')
+#: … and where the item is.
+ADDRESS_KEY = "STAC_ADDRESS"
+_ADDRESS = re.compile(rf'key="{ADDRESS_KEY}">([^<]*)<')
 
 _threads = threading.local()
 # The filter for warnings belongs to the process: two threads must not change it at once.
@@ -89,6 +93,12 @@ def shown(source: str) -> str:
     """Return a source as messages name it: that of a STAC item by its id."""
     item = _ITEM.search(source) if source.startswith("<") else None
     return item[1] if item else source
+
+
+def address(source: str) -> str:
+    """Return where a source is: of a STAC item, where the item is."""
+    item = _ADDRESS.search(source) if source.startswith("<") else None
+    return unescape(item[1]) if item else shown(source)
 
 
 def open_raster(source: str) -> Any:

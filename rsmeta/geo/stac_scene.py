@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as Xml
 
@@ -13,8 +14,8 @@ from rasterio.enums import MaskFlags
 from rsmeta.errors import GridMismatchError, SceneError
 from rsmeta.geo.bands import match_bands
 from rsmeta.geo.grid import Grid, apply
-from rsmeta.geo.handles import ITEM_KEY, open_raster
-from rsmeta.geo.remote import gdal_name
+from rsmeta.geo.handles import ADDRESS_KEY, ITEM_KEY, open_raster
+from rsmeta.geo.remote import gdal_name, without_query
 from rsmeta.geo.stac_items import ItemBand, item_bands, read_item, single_asset
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def item_raster(source: str, wanted: Sequence[Band] | None) -> ItemRaster:
         _check_grid(asset, finest, item["id"])
     _say_coarser(bands, assets, finest, item["id"])
     return ItemRaster(
-        source=_vrt(item, bands, assets, finest),
+        source=_vrt(_tags(item, _address(source, document)), bands, assets, finest),
         bands=tuple(band.band.name for band in bands),
         sensor=None if sensor is None else sensor.name,
         has_scale=all(band.scale is not None for band in bands),
@@ -155,7 +156,7 @@ def _say_coarser(
 
 
 def _vrt(
-    item: Mapping[str, Any], bands: Sequence[ItemBand], assets: Mapping[str, _Asset], grid: Grid
+    tags: Mapping[str, str], bands: Sequence[ItemBand], assets: Mapping[str, _Asset], grid: Grid
 ) -> str:
     size = {"rasterXSize": str(grid.width_px), "rasterYSize": str(grid.height_px)}
     root = Xml.Element("VRTDataset", size)
@@ -164,7 +165,7 @@ def _vrt(
     numbers = ", ".join(repr(float(n)) for n in grid.transform.to_gdal())
     Xml.SubElement(root, "GeoTransform").text = numbers
     metadata = Xml.SubElement(root, "Metadata")
-    for key, value in _tags(item).items():
+    for key, value in tags.items():
         Xml.SubElement(metadata, "MDI", {"key": key}).text = value
     for number, band in enumerate(bands, 1):
         root.append(_vrt_band(number, band, assets[band.source], grid))
@@ -205,11 +206,18 @@ def _rectangle(x: float, y: float, width: float, height: float) -> dict[str, str
     return dict(zip(("xOff", "yOff", "xSize", "ySize"), map(str, values), strict=True))
 
 
-def _tags(item: Mapping[str, Any]) -> dict[str, str]:
+def _address(source: str, document: str) -> str:
+    """Return where an item is: as it was given, or, of a catalog's, where its link led."""
+    place = source if source.startswith(document) else document
+    return place if "://" in place else str(Path(place).expanduser().absolute())
+
+
+def _tags(item: Mapping[str, Any], address: str) -> dict[str, str]:
     properties = item.get("properties", {})
     moment = properties.get("datetime") or properties.get("start_datetime")
     tags = {
         ITEM_KEY: item["id"],
+        ADDRESS_KEY: without_query(address),
         "ACQUISITIONDATETIME": moment,
         "PLATFORM": properties.get("platform"),
         "PROCESSING_BASELINE": properties.get("s2:processing_baseline"),

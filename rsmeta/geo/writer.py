@@ -65,6 +65,16 @@ def partial_folder(path: Path) -> Path:
     return path.with_name(f".{path.name}.partial")
 
 
+def why_not_written(path: Path, error: Exception) -> str:
+    """Return in one line that a file could not be written, why, and what to do."""
+    free_mb = shutil.disk_usage(path.parent).free / 1e6
+    if free_mb < _LITTLE_SPACE_MB:
+        why = f"the disk is full ({free_mb:.0f} MB free); make room or choose another place"
+    else:
+        why = f"{innermost(error)}; is there room on the disk, and may one file be so large?"
+    return f"cannot write {path}: {why}"
+
+
 class RasterWriter:
     """A raster, written block by block into a hidden folder beside its final place.
 
@@ -253,18 +263,8 @@ class RasterWriter:
         try:
             yield
         except GDAL_ERRORS as error:
-            what = path or self.path
-            raise OutputError(f"cannot write {what}: {self._reason(error)}") from error
-
-    def _reason(self, error: Exception) -> str:
-        free_mb = shutil.disk_usage(self.path.parent).free / 1e6
-        kept = "; what is finished is kept for --resume" if any(self._blocks()) else ""
-        if free_mb < _LITTLE_SPACE_MB:
-            return (
-                f"the disk is full ({free_mb:.0f} MB free); make room or choose another place{kept}"
-            )
-        asked = "is there room on the disk, and may one file be so large?"
-        return f"{innermost(error)}; {asked}{kept}"
+            kept = "; what is finished is kept for --resume" if any(self._blocks()) else ""
+            raise OutputError(f"{why_not_written(path or self.path, error)}{kept}") from error
 
 
 def _remove_sidecars(path: Path) -> None:

@@ -20,7 +20,7 @@ from rsmeta.geo.handles import open_raster, reading
 from rsmeta.gis.class_map import NO_CLASS, open_class_map
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from rasterio.crs import CRS
@@ -61,10 +61,12 @@ class Merged:
     Attributes:
         indices: Class indices, (h, w) int16, -1 where no map knows a class.
         scores: Probabilities, (K, h, w) float32, 0 where unknown; none where no map has them.
+        used: Places in the list of maps of those that gave a pixel.
     """
 
     indices: np.ndarray
     scores: np.ndarray | None
+    used: frozenset[int]
 
 
 class Composite:
@@ -88,13 +90,14 @@ class Composite:
             SceneUnreadableError: A map cannot be read.
         """
         grid = self.grid.crop(window)
-        met = [(part, own) for part, own in self._parts if _meet(own.grid, grid)]
+        met = {i: self._parts[i] for i in range(len(self._parts)) if self._meets(i, grid)}
         if self._rule == "mean":
             return self._mean(met, grid)
         indices = np.full(grid.shape, NO_CLASS, dtype=np.int16)
+        source = np.full(grid.shape, -1, dtype=np.int32)  # the map of each pixel
         scores: np.ndarray | None = None
         surest = np.zeros(grid.shape, dtype=np.float32)
-        for part, own in met:
+        for number, (part, own) in met.items():
             found = _classes(part, own, grid)
             shares = _shares(part.probabilities, own, grid)
             taken = (found >= 0) & (indices < 0)
@@ -102,26 +105,33 @@ class Composite:
                 sure = _sureness(part, own, grid, shares)
                 taken = (found >= 0) & (sure > surest)
                 surest[taken] = sure[taken]
-            indices[taken] = found[taken]
+            indices[taken], source[taken] = found[taken], number
             if shares is not None:
                 scores = np.zeros_like(shares) if scores is None else scores
                 scores[:, taken] = shares[:, taken]
-        return Merged(indices, scores)
+        used = frozenset(number for number in met if (source == number).any())
+        return Merged(indices, scores, used)
 
-    def _mean(self, met: Sequence[tuple[Part, ClassMap]], grid: Grid) -> Merged:
+    def _meets(self, number: int, grid: Grid) -> bool:
+        return _meet(self._parts[number][1].grid, grid)
+
+    def _mean(self, met: Mapping[int, tuple[Part, ClassMap]], grid: Grid) -> Merged:
         classes = len(self._parts[0][1].classes)
         total = np.zeros((classes, *grid.shape), dtype=np.float32)
         count = np.zeros(grid.shape, dtype=np.float32)
-        for part, own in met:
+        used = set()
+        for number, (part, own) in met.items():
             shares = _shares(part.probabilities, own, grid)
             known = _classes(part, own, grid) >= 0
             if shares is None:
                 raise ValueError(f"{part.map} comes without probabilities")
             total[:, known] += shares[:, known]
             count += known
+            if known.any():
+                used.add(number)
         scores = total / np.maximum(count, 1)
         indices = np.where(count > 0, scores.argmax(axis=0), NO_CLASS).astype(np.int16)
-        return Merged(indices, scores)
+        return Merged(indices, scores, frozenset(used))
 
 
 def _sureness(part: Part, own: ClassMap, grid: Grid, shares: np.ndarray | None) -> np.ndarray:

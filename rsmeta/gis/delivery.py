@@ -20,7 +20,7 @@ from rsmeta.geo.handles import is_path
 from rsmeta.gis import object_store
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from rsmeta.gis.products import Products
 
 #: Also as it comes out of a ``Path``.
 _S3 = re.compile(r"s3:/+")
@@ -96,23 +96,26 @@ def forget(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def deliver(files: Mapping[str, Path]) -> None:
-    """Bring outputs, by the name of the product, to their places, and remove them here.
+def deliver(products: Products) -> None:
+    """Bring outputs to their places, and remove them here.
 
-    What lies beside a file under its name (a style) goes with it.
+    What belongs beside a raster goes with it. The map comes last: when it is seen, all else is
+    there.
 
     Raises:
         OutputError: A place does not take them; here they are kept.
     """
-    for name, path in reversed(list(files.items())):
+    for name, path in reversed(list(products.files.items())):
         if not (is_brought(path) and path.is_file()):
             continue
         place = final_place(path)
+        beside = [file for file in products.beside_file(name) if file.is_file()]
         if is_path(place):
             _convert(path, Path(place), name)
+            for file in [*beside, path]:  # styles are for programs that open GeoTIFFs
+                file.unlink()
         else:
-            beside = [file for file in _beside(path) if file.is_file()]
-            for file in [*beside, path]:  # the map comes last: what is seen of it is whole
+            for file in [*beside, path]:
                 object_store.upload(file, final_place(file))
             for file in [*beside, path]:
                 file.unlink()
@@ -128,17 +131,10 @@ def _convert(path: Path, target: Path, name: str) -> None:
         write_array_file(path, fresh, name)
         _remove(target)
         fresh.replace(target)
-        for file in [path, *_beside(path)]:  # styles are for programs that open GeoTIFFs
-            file.unlink()
     except OSError as error:
         raise OutputError(
             f"cannot write {target} ({one_line(error)}); the map is kept for --resume"
         ) from error
-
-
-def _beside(path: Path) -> list[Path]:
-    """Return what lies beside a file and has its name."""
-    return [file for file in path.parent.glob(f"{path.stem}.*") if file != path]
 
 
 def _exists(place: str) -> bool:

@@ -81,7 +81,7 @@ class Products:
             endings = _kind(name)["endings"]
             if not _is_folder(path) and path.suffix.lower() not in endings:
                 raise OutputError(
-                    f"{_option(name)} {path}: such a file ends in "
+                    f"{_option(name)} {final_place(path)}: such a file ends in "
                     f"{enumerate_names(list(endings))}; choose another name"
                 )
         converted = [final_place(self.files[n]) for n in RASTERS if n in self.files]
@@ -105,8 +105,11 @@ class Products:
     @property
     def beside(self) -> tuple[Path, ...]:
         """The files that belong beside the rasters that are asked for."""
-        rasters = [self.files[name] for name in RASTERS if name in self.files]
-        return tuple(path for raster in rasters for path in Beside(raster).paths)
+        return tuple(path for name in self.files for path in self.beside_file(name))
+
+    def beside_file(self, name: str) -> tuple[Path, ...]:
+        """Return the files that belong beside one that is asked for."""
+        return Beside(self.files[name]).paths if name in RASTERS else ()
 
     def of_scene(self, stem: str, *, scenes: int) -> Products:
         """Return the files of one scene: folders become files in them.

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rsmeta.geo.handles import is_path
 from rsmeta.geo.stac_parts import (
     COG,
     GEOTIFF,
@@ -18,12 +20,12 @@ from rsmeta.geo.stac_parts import (
     instant,
     place_fields,
 )
+from rsmeta.gis.delivery import final_place
 from rsmeta.gis.look import Ramp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
-    from pathlib import Path
 
     from rsmeta.geo.grid import Grid
     from rsmeta.gis.rasters import Finished
@@ -36,13 +38,24 @@ _TITLES = {
 }
 
 
+class Source(NamedTuple):
+    """A scene that a map shows.
+
+    Attributes:
+        name: The scene.
+        acquired: When it was taken, UTC, if that is known.
+    """
+
+    name: str
+    acquired: datetime | None
+
+
 @dataclass(frozen=True)
 class Origin:
     """What a map was made from.
 
     Attributes:
-        scene: The scene.
-        acquired: When it was taken, UTC, if that is known.
+        scenes: The scenes, one at least.
         made: When the map was made, UTC.
         model: Name of the backbone.
         model_sha256: Of the trained weights.
@@ -50,8 +63,7 @@ class Origin:
         version: Version of rsmeta.
     """
 
-    scene: str
-    acquired: datetime | None
+    scenes: Sequence[Source]
     made: datetime
     model: str
     model_sha256: str
@@ -94,7 +106,7 @@ def raster_asset(name: str, raster: Finished, tally: Tally, grid: Grid) -> Asset
 def item_text(item: Path, assets: Mapping[str, Asset], grid: Grid, origin: Origin) -> str:
     """Return the text of an item.
 
-    Its time is that of the scene; where that is not known it is the time of making.
+    Its time is that of the scenes; where none is known it is the time of making.
 
     Args:
         item: The name that it will have.
@@ -116,7 +128,7 @@ def item_text(item: Path, assets: Mapping[str, Asset], grid: Grid, origin: Origi
         "id": assets["map"].path.stem,
         **top,
         "properties": {
-            "datetime": instant(origin.acquired or origin.made),
+            **_times(origin),
             "created": instant(origin.made),
             **placed,
             "processing:software": {"rsmeta": origin.version},
@@ -134,7 +146,7 @@ def item_text(item: Path, assets: Mapping[str, Asset], grid: Grid, origin: Origi
 
 def _asset(asset: Asset, item: Path) -> dict[str, Any]:
     return {
-        "href": href(asset.path, item),
+        "href": _href(asset.path, item),
         "type": asset.media_type,
         "title": asset.title,
         "roles": list(asset.roles),
@@ -162,18 +174,45 @@ def _bands(raster: Finished, tally: Tally, grid: Grid) -> list[dict[str, Any]]:
     return [{"name": name, **band} for name in look.descriptions]
 
 
+def _times(origin: Origin) -> dict[str, str | None]:
+    """Return the moment that a map shows, or the first and the last one."""
+    known = sorted(scene.acquired for scene in origin.scenes if scene.acquired is not None)
+    first, last = (instant(known[i] if known else origin.made) for i in (0, -1))
+    if first == last:
+        return {"datetime": first}
+    return {"datetime": None, "start_datetime": first, "end_datetime": last}
+
+
 def _links(item: Path, origin: Origin) -> list[dict[str, str]]:
-    scene = href(origin.scene, item)
-    links = [{"rel": "derived_from", "href": scene, "title": "the scene"}]
-    if scene.lower().endswith((".tif", ".tiff")):
-        links[0]["type"] = GEOTIFF
+    links = [_scene_link(_href(scene.name, item)) for scene in origin.scenes]
     if origin.model_item is not None:
         links.append(
             {
                 "rel": "derived_from",
-                "href": href(origin.model_item, item),
+                "href": _href(origin.model_item, item),
                 "type": "application/geo+json",
                 "title": "the model",
             }
         )
     return links
+
+
+def _href(target: str | Path, item: Path) -> str:
+    """Return how an item refers to a file when both are where they go."""
+    here = final_place(item)
+    there = final_place(Path(target)) if is_path(target) else str(target)
+    if is_path(here):
+        return href(there, Path(here))
+    if is_path(there):
+        return Path(there).absolute().as_uri()  # from a store there is no way by folders
+    store, bucket = "s3://", here.split("/")[2]
+    if not there.startswith(f"{store}{bucket}/"):
+        return href(there, item)
+    return href(Path(there.removeprefix(store)), Path(here.removeprefix(store)))
+
+
+def _scene_link(address: str) -> dict[str, str]:
+    link = {"rel": "derived_from", "href": address, "title": "the scene"}
+    if address.lower().endswith((".tif", ".tiff")):
+        link["type"] = GEOTIFF
+    return link

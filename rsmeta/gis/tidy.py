@@ -10,17 +10,24 @@ filtered first.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rsmeta.errors import OutputError
+from rsmeta.gis.progress import in_steps, silent, watched
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
+
+    from rsmeta.gis.progress import Tell
 
 #: Pixels that are worked on at once.
 STRIP_PX = 4_000_000
+# Parts of regions are numbered in int32.
+_MOST_PARTS = 2**31 - 1
 
 
 class ClassStore:
@@ -96,7 +103,9 @@ def _box_sums(mask: np.ndarray, side_px: int) -> np.ndarray:
     return counts
 
 
-def sieve(store: ClassStore, least_px: int, *, strip_px: int = STRIP_PX) -> int:
+def sieve(
+    store: ClassStore, least_px: int, *, strip_px: int = STRIP_PX, tell: Tell = silent
+) -> int:
     """Join regions of less than ``least_px`` pixels to their largest neighbour.
 
     A region is a set of pixels of one class that touch by their sides. The joined region counts as
@@ -107,16 +116,19 @@ def sieve(store: ClassStore, least_px: int, *, strip_px: int = STRIP_PX) -> int:
         store: The map; it is changed.
         least_px: Pixels that a region must have.
         strip_px: Pixels that are worked on at once; the result does not depend on it.
+        tell: Called as the map is gone through.
 
     Returns:
         How many regions were joined to another.
     """
-    regions = _survey(store, strip_px)
+    on_surveyed, on_written = in_steps(tell, 2)
+    strips = list(store.strips(strip_px))
+    regions = _survey(store, watched(strips, len(strips), on_surveyed), least_px)
     classes, joined = _joined(regions, least_px)
     if not joined:
         return 0
     first = 0
-    for top, end in store.strips(strip_px):
+    for top, end in watched(strips, len(strips), on_written):
         rows = store.read(top, end)
         labels, found = _label(rows)
         known = labels >= 0
@@ -130,11 +142,14 @@ def sieve(store: ClassStore, least_px: int, *, strip_px: int = STRIP_PX) -> int:
 class _Regions:
     """Parts of regions, as strips cut them, numbered from the top.
 
+    There may be as many as a tenth of the pixels, so that their arrays are kept small.
+
     Attributes:
         classes: Class index of each part, (N,) int16.
         sizes: Its pixels, (N,) int64.
         touching: Pairs of parts that touch, of one class across a cut or of different classes,
-            (E, 2) int64.
+            the smaller number first, (E, 2) int32. Two parts of different classes that are both
+            large are left out: neither is ever joined to the other.
     """
 
     classes: np.ndarray
@@ -142,26 +157,33 @@ class _Regions:
     touching: np.ndarray
 
 
-def _survey(store: ClassStore, strip_px: int) -> _Regions:
+def _survey(store: ClassStore, strips: Iterable[tuple[int, int]], least_px: int) -> _Regions:
     """Number all parts of regions, and note which of them touch."""
     classes, sizes, pairs = [], [], []
-    first, last_row = 0, None
-    for top, end in store.strips(strip_px):
+    first = 0
+    above: np.ndarray | None = None  # numbers of the parts along the last row
+    for top, end in strips:
         rows = store.read(top, end)
         labels, found = _label(rows)
+        if first + found > _MOST_PARTS:
+            raise OutputError(
+                f"the map has more than {_MOST_PARTS} regions; filter it by --majority first"
+            )
         known = labels >= 0
         of_class = np.zeros(found, dtype=np.int16)
         of_class[labels[known]] = rows[known]
+        size = np.bincount(labels[known], minlength=found)
+        inside = [_pairs(labels[:, :-1], labels[:, 1:]), _pairs(labels[:-1], labels[1:])]
+        part = _that_count(_Regions(of_class, size, _once(np.concatenate(inside))), least_px)
+        pairs.append(part.touching + np.int32(first))
+        if above is not None:
+            numbers = np.where(known[:1], labels[:1] + np.int32(first), np.int32(-1))
+            pairs.append(_pairs(above, numbers))
+        above = np.where(known[-1:], labels[-1:] + np.int32(first), np.int32(-1))
         classes.append(of_class)
-        sizes.append(np.bincount(labels[known], minlength=found))
-        numbers = np.where(known, labels.astype(np.int64) + first, -1)
-        pairs += [_pairs(numbers[:, :-1], numbers[:, 1:]), _pairs(numbers[:-1], numbers[1:])]
-        if last_row is not None:
-            pairs.append(_pairs(last_row, numbers[:1]))
-        last_row = numbers[-1:]
+        sizes.append(size)
         first += found
-    touching = np.concatenate(pairs) if pairs else np.empty((0, 2), np.int64)
-    return _Regions(np.concatenate(classes), np.concatenate(sizes), touching)
+    return _Regions(np.concatenate(classes), np.concatenate(sizes), np.concatenate(pairs))
 
 
 def _label(rows: np.ndarray) -> tuple[np.ndarray, int]:
@@ -195,36 +217,41 @@ def _label(rows: np.ndarray) -> tuple[np.ndarray, int]:
 def _pairs(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Return which different numbers lie side by side, each pair once, the smaller first."""
     apart = (one != other) & (one >= 0) & (other >= 0)
-    low, high = np.minimum(one[apart], other[apart]), np.maximum(one[apart], other[apart])
-    return _once(np.stack([low, high], axis=1))
+    return _once(np.stack([one[apart], other[apart]], axis=1))
 
 
 def _once(pairs: np.ndarray) -> np.ndarray:
-    """Return each pair of numbers once, in order."""
-    if not len(pairs):
-        return pairs.astype(np.int64).reshape(-1, 2)
-    span = int(pairs.max()) + 1
-    keys = np.unique(pairs[:, 0] * span + pairs[:, 1])
-    return np.stack(np.divmod(keys, span), axis=1)
+    """Return each pair of different int32 numbers once, the smaller first, in order."""
+    keys = np.minimum(pairs[:, 0], pairs[:, 1]).astype(np.int64)
+    keys <<= 32
+    keys |= np.maximum(pairs[:, 0], pairs[:, 1])
+    keys.sort()
+    fresh = np.ones(len(keys), dtype=bool)
+    fresh[1:] = keys[1:] != keys[:-1]
+    keys = keys[fresh]
+    once = np.empty((len(keys), 2), dtype=np.int32)
+    once[:, 0] = keys >> 32
+    once[:, 1] = keys & 0xFFFFFFFF
+    different: np.ndarray = once[once[:, 0] != once[:, 1]]
+    return different
 
 
 def _joined(regions: _Regions, least_px: int) -> tuple[np.ndarray, int]:
     """Return the class that each part comes to, (N,) int16, and how many regions were joined."""
-    part_of = np.arange(len(regions.classes))
-    classes, sizes, touching = regions.classes, regions.sizes, regions.touching
-    joined = 0
+    part_of = np.arange(len(regions.classes), dtype=np.int32)
+    now, joined = regions, 0
     while True:
-        same = classes[touching[:, 0]] == classes[touching[:, 1]]
-        if same.any():  # cut by strips, or joined to one class: one region
-            classes, sizes, touching, groups = _contract(touching[same], classes, sizes, touching)
-            part_of = groups[part_of]
-            continue
-        pointers = _to_largest_neighbour(sizes, touching, least_px)
-        if not len(pointers):
-            return classes[part_of], joined
-        joined += len(np.unique(pointers[:, 0]))
-        classes, sizes, touching, groups = _contract(pointers, classes, sizes, touching)
-        part_of = groups[part_of]
+        links = now.touching[now.classes[now.touching[:, 0]] == now.classes[now.touching[:, 1]]]
+        if len(links):  # cut by strips, or joined to one class: one region
+            leaders = _connected(links[:, 0], links[:, 1], len(now.classes))
+        else:
+            leaders = _leaders(now, least_px)
+            moved = int(np.count_nonzero(leaders != np.arange(len(leaders))))
+            if not moved:
+                return now.classes[part_of], joined
+            joined += moved
+        now, region_of = _contract(leaders, now, least_px)
+        part_of = region_of[part_of]
 
 
 def _connected(these: np.ndarray, those: np.ndarray, count: int) -> np.ndarray:
@@ -237,46 +264,68 @@ def _connected(these: np.ndarray, those: np.ndarray, count: int) -> np.ndarray:
     return groups
 
 
-def _groups(pairs: np.ndarray, count: int) -> np.ndarray:
-    """Return the group of each of ``count`` regions, numbered by their first members, (N,)."""
-    groups = _connected(pairs[:, 0], pairs[:, 1], count)
-    _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
-    number = np.empty(len(first), dtype=np.int64)
-    number[np.argsort(first, kind="stable")] = np.arange(len(first))
-    return number[inverse]
+def _leaders(regions: _Regions, least_px: int) -> np.ndarray:
+    """Return the region that each one comes to when all small ones go to a neighbour, (N,) int32.
+
+    Each goes to its largest neighbour, and with it wherever that goes.
+    """
+    count = len(regions.sizes)
+    by_rank = _from_the_largest(regions.sizes)
+    rank = np.empty(count, dtype=np.int32)
+    rank[by_rank] = np.arange(count, dtype=np.int32)
+    best = np.full(count, count, dtype=np.int32)  # rank of the largest neighbour
+    one, other = regions.touching.T
+    np.minimum.at(best, one, rank[other])
+    np.minimum.at(best, other, rank[one])
+    leaders = np.arange(count, dtype=np.int32)
+    goes = (regions.sizes < least_px) & (best < count)
+    leaders[goes] = by_rank[best[goes]]
+    # Two may be each other's largest neighbour: the larger one stays. There are no longer circles,
+    # since of neighbours in a row none is larger than the next but one.
+    target = leaders[leaders]
+    stays = (target == np.arange(count)) & (rank < rank[leaders])
+    leaders[stays] = np.flatnonzero(stays)
+    while True:
+        further = leaders[leaders]
+        if np.array_equal(further, leaders):
+            return leaders
+        leaders = further
 
 
-def _leaders(groups: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Return the largest member of each group, the first of equals, (G,)."""
-    order = np.lexsort((np.arange(len(groups)), -sizes, groups))
-    first = np.ones(len(order), dtype=bool)
-    first[1:] = groups[order][1:] != groups[order][:-1]
-    leaders: np.ndarray = order[first]
-    return leaders
+def _from_the_largest(sizes: np.ndarray) -> np.ndarray:
+    """Return regions by size, the largest first; of equals the first, (N,)."""
+    order: np.ndarray = np.argsort(-sizes, kind="stable")
+    return order
 
 
-def _contract(
-    links: np.ndarray, classes: np.ndarray, sizes: np.ndarray, touching: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Make one region of those that are linked; it has the class of its largest member.
+def _contract(groups: np.ndarray, regions: _Regions, least_px: int) -> tuple[_Regions, np.ndarray]:
+    """Make one region of each group; it has the class of its largest member.
+
+    Args:
+        groups: A number below N for each region, the same for those of a group, (N,).
+        regions: The regions.
+        least_px: Pixels that a region must have.
 
     Returns:
-        Classes, sizes and contacts of the new regions, and the new region of each old one.
+        The new regions, numbered by their first members, and the new one of each old one, (N,).
     """
-    groups = _groups(links, len(classes))
-    total = np.bincount(groups, weights=sizes.astype(np.float64)).astype(np.int64)
-    pairs = np.sort(groups[touching], axis=1)
-    contacts = _once(pairs[pairs[:, 0] != pairs[:, 1]])
-    return classes[_leaders(groups, sizes)], total, contacts, groups
+    count = len(groups)
+    first = np.empty(count, dtype=np.int32)
+    first[groups[::-1]] = np.arange(count, dtype=np.int32)[::-1]  # of equals the last one counts
+    head = first[groups]
+    is_head = head == np.arange(count)
+    region_of = (np.cumsum(is_head, dtype=np.int32) - 1)[head]
+    sizes = np.bincount(region_of, weights=regions.sizes).astype(np.int64)
+    ascending = _from_the_largest(regions.sizes)[::-1]
+    classes = np.empty(len(sizes), dtype=np.int16)
+    classes[region_of[ascending]] = regions.classes[ascending]
+    touching = _once(region_of[regions.touching])
+    return _that_count(_Regions(classes, sizes, touching), least_px), region_of
 
 
-def _to_largest_neighbour(sizes: np.ndarray, touching: np.ndarray, least_px: int) -> np.ndarray:
-    """Return (small region, its largest neighbour) for each that has one, (S, 2)."""
-    both = np.concatenate([touching, touching[:, ::-1]])
-    both = both[sizes[both[:, 0]] < least_px]
-    order = np.lexsort((both[:, 1], -sizes[both[:, 1]], both[:, 0]))
-    both = both[order]
-    first = np.ones(len(both), dtype=bool)
-    first[1:] = both[1:, 0] != both[:-1, 0]
-    pointers: np.ndarray = both[first]
-    return pointers
+def _that_count(regions: _Regions, least_px: int) -> _Regions:
+    """Return regions without contacts of two large ones of different classes."""
+    one, other = regions.touching.T
+    is_small = regions.sizes < least_px
+    counts = is_small[one] | is_small[other] | (regions.classes[one] == regions.classes[other])
+    return replace(regions, touching=regions.touching[counts])

@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING
 
 import rsmeta
 from rsmeta.bundle import MODEL_ITEM_FILE
+from rsmeta.geo.handles import address
 from rsmeta.geo.sources import scene_stem
-from rsmeta.gis.stac import Asset, Origin, item_text, raster_asset
+from rsmeta.gis.progress import silent
+from rsmeta.gis.stac import Asset, Origin, Source, item_text, raster_asset
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from rsmeta.bundle import BundleRecord
     from rsmeta.geo.scene import Scene
+    from rsmeta.gis.progress import Tell
     from rsmeta.gis.rasters import Finished, ProductWriter
     from rsmeta.workflows.map_job import Job
 
@@ -35,8 +38,14 @@ def tags_of(scene: Scene, record: BundleRecord, made: datetime) -> dict[str, str
     return tags
 
 
-def write_rest(job: Job, writer: ProductWriter, made: datetime) -> None:
+def write_rest(job: Job, writer: ProductWriter, origin: Origin, on_polygons: Tell = silent) -> None:
     """Make the rasters complete, and all that is made from them; nothing has its name yet.
+
+    Args:
+        job: What is mapped.
+        writer: All blocks are written.
+        origin: What the map was made from.
+        on_polygons: Called while polygons are made.
 
     Raises:
         OutputError: The disk does not take it.
@@ -46,41 +55,55 @@ def write_rest(job: Job, writer: ProductWriter, made: datetime) -> None:
         name: raster_asset(name, raster, writer.tally, job.grid) for name, raster in rasters.items()
     }
     if job.products.vector is not None:
-        assets["polygons"] = _polygons(job, writer, rasters, job.products.vector)
+        assets["polygons"] = _polygons(job, writer, rasters, on_polygons)
     if job.products.quicklook is not None:
-        assets["thumbnail"] = _picture(job, writer, rasters, job.products.quicklook)
+        assets["thumbnail"] = _picture(job, writer, rasters, origin)
     if job.products.stac is not None:  # last: it holds the checksums of all the others
         with writer.beside(job.products.stac) as hidden:
-            text = item_text(job.products.stac, assets, job.grid, _origin(job, made))
+            text = item_text(job.products.stac, assets, job.grid, origin)
             hidden.write_text(text, encoding="utf-8")
 
 
 def _polygons(
-    job: Job, writer: ProductWriter, rasters: Mapping[str, Finished], path: Path
+    job: Job, writer: ProductWriter, rasters: Mapping[str, Finished], tell: Tell
 ) -> Asset:
     from rsmeta.gis import vector  # so late because scipy and pyarrow take their time
 
+    path = job.products.vector
+    assert path is not None  # asked for
     sure = rasters.get("confidence")
     source = vector.open_map(rasters["map"].hidden, None if sure is None else sure.hidden)
     with writer.beside(path) as hidden:
-        vector.write(source, hidden, job.record.predict.polygons)
+        vector.write(source, hidden, job.record.predict.polygons, tell)
     media_type = vector.FORMATS[path.suffix.lower()].media_type
     return Asset(path, hidden, media_type, ["data"], "The map as polygons", {})
 
 
-def _picture(job: Job, writer: ProductWriter, rasters: Mapping[str, Finished], path: Path) -> Asset:
+def _picture(
+    job: Job, writer: ProductWriter, rasters: Mapping[str, Finished], origin: Origin
+) -> Asset:
     from rsmeta.gis.quicklook import map_picture  # so late because matplotlib takes its time
 
+    path = job.products.quicklook
+    assert path is not None  # asked for
+    more = f" and {len(origin.scenes) - 1} more" if len(origin.scenes) > 1 else ""
+    title = scene_stem(origin.scenes[0].name) + more
     with writer.beside(path) as hidden:
-        map_picture(hidden, rasters["map"], writer.tally, title=scene_stem(job.scene.name))
+        map_picture(hidden, rasters["map"], writer.tally, title=title)
     return Asset(path, hidden, "image/png", ["thumbnail"], "The map with its legend", {})
 
 
-def _origin(job: Job, made: datetime) -> Origin:
+def origin_of(jobs: Sequence[Job], made: datetime) -> Origin:
+    """Return what a map was made from.
+
+    Args:
+        jobs: Of the scenes that are in it, one at least, with one model.
+        made: When the map was made, UTC.
+    """
+    job = jobs[0]
     item = None if job.bundle is None else job.bundle / MODEL_ITEM_FILE
     return Origin(
-        scene=job.scene.name,
-        acquired=job.scene.acquired,
+        scenes=[Source(address(one.scene.source), one.scene.acquired) for one in jobs],
         made=made,
         model=job.record.backbone.name,
         model_sha256=job.record.weights_sha256,

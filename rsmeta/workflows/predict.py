@@ -26,9 +26,10 @@ from rsmeta.gis.refinement import Refinement
 from rsmeta.inference import sizing
 from rsmeta.workflows.cluster import connected, processes
 from rsmeta.workflows.map_job import Job, check_mappable, check_scene, extent_of, open_for
+from rsmeta.workflows.progress import Progress
 from rsmeta.workflows.ready_model import choose_device, ready
 from rsmeta.workflows.refined_map import check_refinement, map_refined
-from rsmeta.workflows.scene_map import PredictResult, Progress, map_scene
+from rsmeta.workflows.scene_map import PredictResult, map_scene
 from rsmeta.workflows.single_block import ModelReference
 from rsmeta.workflows.summary import write_summary
 
@@ -82,7 +83,7 @@ def predict(
         dask: Compute on the workers of the scheduler at this address; they find bundle and scenes
             under the same paths.
         settings: ``KEY=VALUE`` strings that overrule the bundle's ``predict`` settings.
-        on_progress: Called after each block.
+        on_progress: Called after each block, and while maps are refined or become polygons.
 
     Returns:
         One result per scene, in order.
@@ -127,7 +128,7 @@ def predict(
                     if refine
                     else map_scene(model, task[0], on_progress)
                 )
-                deliver(made.products.files)
+                deliver(made.products)
                 results.append(made)
     if summary is not None:
         write_summary(Path(summary), record, where, results, failed)

@@ -11,9 +11,10 @@ import contextlib
 import hashlib
 import json
 import logging
+import math
 import shutil
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,22 +27,26 @@ from rsmeta.geo.handles import file_states, open_raster
 from rsmeta.geo.lock import locked
 from rsmeta.gis.class_map import STEP_PX
 from rsmeta.gis.composite import Composite, Part, grid_for
+from rsmeta.gis.delivery import final_place
 from rsmeta.gis.look import Look
 from rsmeta.gis.products import SHARES, Products
+from rsmeta.gis.progress import in_steps, silent, watched
 from rsmeta.gis.rasters import writing
 from rsmeta.gis.tidy import ClassStore, majority, sieve
-from rsmeta.workflows.map_files import MODEL_TAG, tags_of, write_rest
+from rsmeta.workflows.map_files import MODEL_TAG, origin_of, tags_of, write_rest
+from rsmeta.workflows.progress import told_to
 from rsmeta.workflows.scene_map import PredictResult, map_scene
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    from rsmeta.gis.progress import Tell
     from rsmeta.gis.rasters import ProductWriter
     from rsmeta.gis.refinement import Refinement
     from rsmeta.inference.scoring import Model
     from rsmeta.workflows.cluster import Cluster
     from rsmeta.workflows.map_job import Job
-    from rsmeta.workflows.scene_map import Progress
+    from rsmeta.workflows.progress import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +65,7 @@ def map_refined(
         model: Gives class probabilities, on the jobs' device; or processes that do.
         jobs: The scenes; all name the products of the one map.
         wanted: What to make of them.
-        on_progress: Called after each block of a scene.
+        on_progress: Called after each block of a scene, and while the maps are refined.
 
     Raises:
         RsmetaError: A scene cannot be read to its end, or the map not be written.
@@ -78,13 +83,8 @@ def map_refined(
         ]
         mapped = [map_scene(model, job, on_progress) for job in raw]
         tidying = time.monotonic()
-        parts = [Part(p.map, p.probabilities, p.confidence) for p in (job.products for job in raw)]
-        composite = Composite(parts, final.grid, wanted.mosaic or "order")
-        store = _tidied(composite, wanted, folder)
-        sources = ", ".join(Path(job.scene.name).name for job in jobs)
-        writer = _write(
-            final, composite, store, {"RSMETA_SOURCE": sources, _DONE_TAG: recipe}
-        )  # fmt: skip
+        work = _Work(jobs, wanted, final, recipe, on_progress)
+        writer = _refined(work, [job.products for job in raw], folder)
         shutil.rmtree(folder)
     tally, names = writer.tally, final.record.output.classes
     return PredictResult(
@@ -156,7 +156,10 @@ def _target(jobs: Sequence[Job], wanted: Refinement) -> Grid:
 def _final_job(jobs: Sequence[Job], wanted: Refinement) -> Job:
     """Return the job of the one map: as of the first scene, on the grid that is asked for."""
     grid = _target(jobs, wanted)
-    return replace(jobs[0], scene=replace(jobs[0].scene, grid=grid), extent=grid.full_window)
+    times = {job.scene.acquired for job in jobs}
+    acquired = times.pop() if len(times) == 1 else None  # one moment is what a tag can hold
+    scene = replace(jobs[0].scene, grid=grid, acquired=acquired)
+    return replace(jobs[0], scene=scene, extent=grid.full_window)
 
 
 def _recipe(jobs: Sequence[Job], wanted: Refinement) -> str:
@@ -200,22 +203,52 @@ def _raw_products(folder: Path, i: int, asked: Products, wanted: Refinement) -> 
     )
 
 
-def _tidied(composite: Composite, wanted: Refinement, folder: Path) -> ClassStore | None:
+@dataclass(frozen=True)
+class _Work:
+    """What is to be made of finished maps.
+
+    Attributes:
+        jobs: The scenes.
+        wanted: What to make of their maps.
+        final: The one map.
+        recipe: As ``_recipe`` returns it.
+        on_progress: Called while it is made.
+    """
+
+    jobs: Sequence[Job]
+    wanted: Refinement
+    final: Job
+    recipe: str
+    on_progress: Callable[[Progress], None] | None
+
+    def told(self, stage: str) -> Tell:
+        """Return what takes the share of a stage that is done."""
+        total_px = math.prod(self.final.grid.shape)
+        name = final_place(self.final.products.map)
+        return told_to(self.on_progress, stage, scene=name, total_px=total_px)
+
+
+def _refined(work: _Work, raw: Sequence[Products], folder: Path) -> ProductWriter:
+    """Make the one map of the scenes' own ones; return what has written it."""
+    parts = [Part(made.map, made.probabilities, made.confidence) for made in raw]
+    composite = Composite(parts, work.final.grid, work.wanted.mosaic or "order")
+    on_tidied, on_written = in_steps(work.told("refining"), 2)
+    store = _tidied(composite, work.wanted, folder, on_tidied)
+    return _write(work, composite, store, on_written)
+
+
+def _tidied(
+    composite: Composite, wanted: Refinement, folder: Path, tell: Tell
+) -> ClassStore | None:
     """Return the classes of the whole map, tidied; none where nothing is to be tidied."""
     if wanted.majority_px is None and wanted.sieve_px is None:
         return None
-    grid = composite.grid
+    on_gathered, on_sieved = in_steps(tell, 2) if wanted.sieve_px is not None else (tell, silent)
     try:
-        store = ClassStore(folder / "classes.raw", grid.shape)
-        half = (wanted.majority_px or 1) // 2
-        for top, end in store.strips():
-            first, last = max(top - half, 0), min(end + half, grid.height_px)
-            rows = composite.read(Window(0, first, grid.width_px, last - first)).indices
-            if wanted.majority_px is not None:
-                rows = majority(rows, wanted.majority_px)
-            store.write(top, rows[top - first : end - first])
+        store = ClassStore(folder / "classes.raw", composite.grid.shape)
+        _gather(store, composite, wanted.majority_px, on_gathered)
         if wanted.sieve_px is not None:
-            joined = sieve(store, wanted.sieve_px)
+            joined = sieve(store, wanted.sieve_px, tell=on_sieved)
             logger.info("sieve: %d regions of less than %d pixels joined to their neighbours",
                         joined, wanted.sieve_px)  # fmt: skip
     except OSError as error:
@@ -223,34 +256,56 @@ def _tidied(composite: Composite, wanted: Refinement, folder: Path) -> ClassStor
     return store
 
 
+def _gather(store: ClassStore, composite: Composite, majority_px: int | None, tell: Tell) -> None:
+    """Fill a store with the classes of a composite, the majority of them around each pixel."""
+    half = (majority_px or 1) // 2
+    strips = list(store.strips())
+    for top, end in watched(strips, len(strips), tell):
+        first, last = max(top - half, 0), min(end + half, store.height_px)
+        rows = composite.read(Window(0, first, store.width_px, last - first)).indices
+        if majority_px is not None:
+            rows = majority(rows, majority_px)
+        store.write(top, rows[top - first : end - first])
+
+
 def _write(
-    final: Job,
-    composite: Composite,
-    store: ClassStore | None,
-    tags: Mapping[str, str],
+    work: _Work, composite: Composite, store: ClassStore | None, tell: Tell
 ) -> ProductWriter:
-    made = datetime.now(UTC)
-    tags = {**tags_of(final.scene, final.record, made), **tags}
-    record, products = final.record, final.products
-    look = Look(record.output, record.classes, tags, products.probabilities_type)
-    begun_with = {"way of refining": tags[_DONE_TAG], "model": record.weights_sha256}
-    height, width = final.grid.shape
+    made, final = datetime.now(UTC), work.final
+    tags = tags_of(final.scene, final.record, made) | {
+        "RSMETA_SOURCE": ", ".join(Path(job.scene.name).name for job in work.jobs),
+        _DONE_TAG: work.recipe,
+    }
+    look = Look(final.record.output, final.record.classes, tags, final.products.probabilities_type)
+    begun_with = {"way of refining": work.recipe, "model": final.record.weights_sha256}
     with writing(
-        products, final.grid, look, begun_with=begun_with,
+        final.products, final.grid, look, begun_with=begun_with,
         overwrite=final.overwrite or final.resume,
     ) as writer:  # fmt: skip
-        for row in range(0, height, STEP_PX):
-            rows = min(STEP_PX, height - row)
-            tidy = None if store is None else store.read(row, row + rows)
-            for col in range(0, width, STEP_PX):
-                window = Window(col, row, min(STEP_PX, width - col), rows)
-                merged = composite.read(window)
-                indices = merged.indices
-                if tidy is not None:
-                    indices = tidy[:, col : col + int(window.width)]
-                valid = indices >= 0
-                if valid.any():
-                    made_block = writer.maker.made(merged.scores, valid, window, classes=indices)
-                    writer.write(made_block)
-        write_rest(final, writer, made)
+        used = _write_blocks(writer, composite, store, tell)
+        origin = origin_of([work.jobs[i] for i in sorted(used)] or work.jobs, made)
+        write_rest(final, writer, origin, work.told("polygons"))
     return writer
+
+
+def _write_blocks(
+    writer: ProductWriter, composite: Composite, store: ClassStore | None, tell: Tell
+) -> set[int]:
+    """Write a map block by block; return the places of the scenes that have a pixel in it."""
+    used: set[int] = set()
+    height, width = composite.grid.shape
+    tops = range(0, height, STEP_PX)
+    for row in watched(tops, len(tops), tell):
+        rows = min(STEP_PX, height - row)
+        tidy = None if store is None else store.read(row, row + rows)
+        for col in range(0, width, STEP_PX):
+            window = Window(col, row, min(STEP_PX, width - col), rows)
+            merged = composite.read(window)
+            used |= merged.used
+            indices = merged.indices
+            if tidy is not None:
+                indices = tidy[:, col : col + int(window.width)]
+            valid = indices >= 0
+            if valid.any():
+                writer.write(writer.maker.made(merged.scores, valid, window, classes=indices))
+    return used

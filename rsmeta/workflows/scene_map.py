@@ -20,8 +20,9 @@ from rsmeta.inference.cells import run_cells
 from rsmeta.inference.engine import run_blocks
 from rsmeta.inference.flow import Flow
 from rsmeta.workflows.cluster import BlockTask, Cluster
-from rsmeta.workflows.map_files import tags_of, write_rest
+from rsmeta.workflows.map_files import origin_of, tags_of, write_rest
 from rsmeta.workflows.map_job import begun_with, plan_for
+from rsmeta.workflows.progress import Progress, told_to
 from rsmeta.workflows.single_block import Work, shifted
 
 if TYPE_CHECKING:
@@ -38,32 +39,6 @@ if TYPE_CHECKING:
     from rsmeta.workflows.map_job import Job
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far the map of one scene is.
-
-    Attributes:
-        scene: Its source.
-        done_px: Pixels that are finished, those of an interrupted run included.
-        total_px: Pixels to map.
-        tiles: Tiles that went through the network.
-        skipped: Tiles without a valid pixel.
-        px_per_s: Pixels a second in this run.
-    """
-
-    scene: str
-    done_px: int
-    total_px: int
-    tiles: int
-    skipped: int
-    px_per_s: float
-
-    @property
-    def left_s(self) -> float:
-        """Seconds that the rest takes at this rate."""
-        return (self.total_px - self.done_px) / max(self.px_per_s, 1e-9)
 
 
 @dataclass(frozen=True)
@@ -114,7 +89,7 @@ def map_scene(
     Args:
         model: Gives class probabilities, on the job's device; or computes them elsewhere.
         job: What to map.
-        on_progress: Called after each block.
+        on_progress: Called after each block, and while polygons are made.
 
     Raises:
         RsmetaError: The scene cannot be read to its end, or the map not be written.
@@ -138,7 +113,10 @@ def map_scene(
         ) as writer:  # fmt: skip
             stages |= _write_blocks(model, job, plan, writer, on_progress)
             finishing = time.monotonic()
-            write_rest(job, writer, made)
+            tell = told_to(
+                on_progress, "polygons", scene=job.scene.name, total_px=math.prod(job.grid.shape)
+            )
+            write_rest(job, writer, origin_of([job], made), tell)
     except KeyboardInterrupt:
         if any(partial_folder(path).exists() for path in job.products.paths):
             logger.warning("what is finished is kept; go on with --resume")

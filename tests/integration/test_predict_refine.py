@@ -185,7 +185,7 @@ def test_what_is_mapped_is_kept_when_refining_fails_and_nobody_else_may_write(
     with monkeypatch.context() as patched:
         patched.setattr(
             refined_map, "sieve",
-            lambda store, least: seen.append((raw / "0_map.tif").stat().st_mtime_ns) or 0,
+            lambda store, least, **_: seen.append((raw / "0_map.tif").stat().st_mtime_ns) or 0,
         )  # fmt: skip
         assert rsmeta(*words, "--resume").status == 0
     assert seen == [made]  # the scene was not mapped again

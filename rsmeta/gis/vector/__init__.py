@@ -4,34 +4,49 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pyarrow.lib import ArrowException
 from pyogrio.errors import DataLayerError, DataSourceError
 
 from rsmeta.config.polygons import PolygonSettings
 from rsmeta.errors import OutputError, enumerate_names, one_line
-from rsmeta.geo.handles import bounded_cache
+from rsmeta.geo.handles import bounded_cache, is_path
 from rsmeta.geo.lock import locked
-from rsmeta.geo.writer import check_output, partial_folder
+from rsmeta.geo.writer import check_output, partial_folder, why_not_written
+from rsmeta.gis.progress import silent
 from rsmeta.gis.vector.files import FORMATS, Target, columns_of
 from rsmeta.gis.vector.polygons import ClassMap, Polygons, open_map, polygons_of
 
+if TYPE_CHECKING:
+    from rsmeta.gis.progress import Tell
+
 __all__ = ["FORMATS", "ClassMap", "Polygons", "open_map", "polygons_of", "vectorise", "write"]
 
-_WRITE_ERRORS = (DataSourceError, DataLayerError, ArrowException, OSError, RuntimeError)
+_WRITE_ERRORS = (
+    DataSourceError,
+    DataLayerError,
+    ArrowException,
+    OSError,
+    RuntimeError,
+    sqlite3.Error,
+)
 
 
-def write(source: ClassMap, path: Path, settings: PolygonSettings) -> None:
+def write(source: ClassMap, path: Path, settings: PolygonSettings, tell: Tell = silent) -> None:
     """Write the polygons of a map into a new file, which is no file until all are in it.
 
     Args:
         source: The map.
         path: The file; its ending says the format.
         settings: How outlines are drawn.
+        tell: Called as the map is gone through.
 
     Raises:
-        OutputError: The format is none of ours, or the file cannot be written.
+        OSError: The file cannot be written.
+        OutputError: The format is none of ours.
         SceneError: The map cannot be read.
     """
     if path.suffix.lower() not in FORMATS:
@@ -43,13 +58,11 @@ def write(source: ClassMap, path: Path, settings: PolygonSettings) -> None:
     )
     target = Target(path, path.stem, source.grid, source.classes, columns)
     try:
-        FORMATS[path.suffix.lower()].write(target, polygons_of(source, settings))
+        FORMATS[path.suffix.lower()].write(target, polygons_of(source, settings, tell))
         with path.open("rb") as file:
             os.fsync(file.fileno())
     except _WRITE_ERRORS as error:
-        raise OutputError(
-            f"cannot write polygons to {path.name} ({one_line(error)}); is there room on the disk?"
-        ) from error
+        raise OSError(one_line(error)) from error
 
 
 def vectorise(
@@ -59,6 +72,7 @@ def vectorise(
     confidence: str | Path | None = None,
     settings: PolygonSettings | None = None,
     overwrite: bool = False,
+    on_progress: Tell | None = None,
 ) -> Path:
     """Write a finished class map as polygons.
 
@@ -68,6 +82,7 @@ def vectorise(
         confidence: The map's confidence; its mean over each polygon becomes a column.
         settings: Smallest area, simplification, smoothing.
         overwrite: Replace a file of that name.
+        on_progress: Called with the share of the work that is done, 0 to 1.
 
     Returns:
         The file.
@@ -76,15 +91,26 @@ def vectorise(
         SceneError: The map cannot be read, or does not name its classes.
         OutputError: The file cannot be written.
     """
+    if not is_path(output):
+        raise OutputError(f"cannot write polygons to {output}; name a local file, and copy that")
     path = Path(output)
     check_output(path, overwrite=overwrite)
     folder = partial_folder(path)
     with bounded_cache(), locked(folder, path):
         try:
             opened = open_map(source, confidence)
-            (folder / path.name).unlink(missing_ok=True)
-            write(opened, folder / path.name, settings or PolygonSettings())
+            _empty(folder)
+            write(opened, folder / path.name, settings or PolygonSettings(), on_progress or silent)
             os.replace(folder / path.name, path)  # noqa: PTH105 - as atomic as the system has it
+        except OSError as error:
+            raise OutputError(why_not_written(path, error)) from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     return path
+
+
+def _empty(folder: Path) -> None:
+    """Remove what a call left that was killed; a journal of SQLite would act on the new file."""
+    for file in folder.iterdir():
+        if file.name != "lock":
+            file.unlink()

@@ -16,6 +16,7 @@ from rsmeta.geo.areas import pixel_areas_m2
 from rsmeta.geo.grid import Grid
 from rsmeta.geo.handles import open_raster, reading
 from rsmeta.gis.products import map_classes
+from rsmeta.gis.progress import in_steps, silent, watched
 from rsmeta.gis.vector.merging import merge_small
 from rsmeta.gis.vector.outlines import trace
 from rsmeta.gis.vector.regions import Strip, find_regions, label_regions
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from rsmeta.config.data import ClassSpec
     from rsmeta.config.polygons import PolygonSettings
+    from rsmeta.gis.progress import Tell
     from rsmeta.gis.vector.regions import Regions
 
 logger = logging.getLogger(__name__)
@@ -88,15 +90,19 @@ class ClassMap:
         """First row of each strip; the first one starts above the map."""
         return range(-1, self.grid.height_px, self.strip_rows)
 
-    def strips(self) -> Iterator[Strip]:
+    def strips(self, tell: Tell = silent, *, measured: bool = False) -> Iterator[Strip]:
         """Read the strips from top to bottom; each shows the last row of the one before.
 
         Rows above and below the map are not valid.
-        """
-        for top in self.tops:
-            yield self._strip(top, min(top + self.strip_rows, self.grid.height_px))
 
-    def _strip(self, top: int, last: int) -> Strip:
+        Args:
+            tell: Called when a strip has been worked on.
+            measured: With areas and confidence, which cost time.
+        """
+        for top in watched(self.tops, len(self.tops), tell):
+            yield self._strip(top, min(top + self.strip_rows, self.grid.height_px), measured)
+
+    def _strip(self, top: int, last: int, measured: bool) -> Strip:
         first, end = max(top, 0), min(last + 1, self.grid.height_px)
         window = Window(0, first, self.grid.width_px, end - first)
         with reading(str(self.path)):
@@ -104,9 +110,11 @@ class ClassMap:
             values = dataset.read(1, window=window)
         nodata = dataset.nodata
         valid = np.ones(values.shape, bool) if nodata is None else values != nodata
-        areas = pixel_areas_m2(self.grid.crop(window))
+        areas = pixel_areas_m2(self.grid.crop(window)) if measured else None
         areas = np.zeros((1, 1)) if areas is None else areas
-        sure = None if self.confidence is None else _read_shares(self.confidence, window)
+        sure = None
+        if measured and self.confidence is not None:
+            sure = _read_shares(self.confidence, window)
         if top < 0:  # above and below
             values, valid = _with_row(values, 0), _with_row(valid, 0)
             sure = None if sure is None else _with_row(sure, 0)
@@ -156,7 +164,9 @@ def open_map(path: str | Path, confidence: str | Path | None = None) -> ClassMap
     )
 
 
-def polygons_of(source: ClassMap, settings: PolygonSettings) -> Iterator[Polygons]:
+def polygons_of(
+    source: ClassMap, settings: PolygonSettings, tell: Tell = silent
+) -> Iterator[Polygons]:
     """Give the polygons of a map in portions, strip by strip as they are finished.
 
     Pixels that touch along a side belong together, those that touch at a corner do not. Polygons
@@ -165,19 +175,22 @@ def polygons_of(source: ClassMap, settings: PolygonSettings) -> Iterator[Polygon
     Args:
         source: The map.
         settings: Smallest area, simplification, smoothing.
+        tell: Called as the map is gone through.
 
     Raises:
         SceneError: The map cannot be read, or holds a value that is no class of it.
     """
-    regions = find_regions(source.strips())
+    merges = settings.smallest_m2 > 0
+    *before, tracing = in_steps(tell, 3 if merges else 2)
+    regions = find_regions(source.strips(before[0], measured=True))
     _check_values(source, regions)
-    if settings.smallest_m2 > 0:
+    if merges:
         if source.grid.crs is None:
             raise SceneError(f"{source.path} has no CRS, so areas are not known; set smallest_m2=0")
-        regions = merge_small(regions, source.strips(), settings.smallest_m2)
+        regions = merge_small(regions, source.strips(before[1]), settings.smallest_m2)
     is_shaped = settings.smooth or settings.simplify_px > 0
     outlines = Outlines(keep_cuts=is_shaped)
-    for number, strip in enumerate(source.strips()):
+    for number, strip in enumerate(source.strips(tracing)):
         top = source.tops[number]
         labels = regions.of(number, label_regions(strip.values, strip.valid)[1])
         lines, pieces = trace(labels, top, source.grid.height_px)
