@@ -80,7 +80,8 @@ def make_bundle(backbone: str, batch_size: int) -> ModelBundle:
     ]
     classes = [{"name": f"c{i}", "value": i, "colour": "#00ff00"} for i in range(CLASSES)]
     tree: dict[str, Any] = {
-        "rsmeta": "bench", "created": "now", "bands": bands, "classes": classes,
+        "rsmeta": "bench", "created": "2026-11-24T00:00:00Z", "bands": bands,
+        "classes": classes,
         "stem": {"strategy": None, "notes": (), "form": "standard", "normalisation": ""},
         "read": {}, "tile_px": TILE_PX, "gsd_m": None, "backbone": {"name": backbone},
         "model": spec, "tuner": tuner, "meta": {}, "training": {}, "weights_sha256": "0" * 64,

@@ -83,10 +83,11 @@ def blend_tiles(
                     spool = stack.enter_context(Spool(keep_in, most))
                 shelf.put(item, where)
             while opened and opened[0].advance(shelf, spool):
-                finished = opened.popleft()
-                yield finished.block()
-                shelf.forget(finished.turn, spool)
+                turn = opened[0].turn
+                yield opened.popleft().block()
+                shelf.forget(turn, spool)
             shelf.let_go()
+            del item
 
 
 @dataclass

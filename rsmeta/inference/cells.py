@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,31 +68,35 @@ def run_cells(
 
 
 def _read(scene: Scene, plan: CellPlan, blocks: Iterable[Window]) -> Generator[_Ground, None, None]:
-    for block in blocks:
+    def ground(block: Window) -> _Ground:
         window = plan.ground(block)
         chip = scene.read(window)
-        yield _Ground(block, window, chip.data, chip.valid)
+        return _Ground(block, window, chip.data, chip.valid)
+
+    yield from map(ground, blocks)
 
 
 def _score(
     grounds: Iterable[_Ground], plan: CellPlan, scorer: Scorer
 ) -> Generator[Block, None, None]:
-    for ground in grounds:
-        valid = _valid_cells(ground, plan)
-        places = np.argwhere(valid)
-        skipped = valid.size - len(places)
-        if not len(places):
-            yield Block(ground.block, None, None, 0, skipped)
-            continue
-        found = np.concatenate(
-            [
-                _scores(ground, plan, places[start : start + scorer.batch_size], scorer)
-                for start in range(0, len(places), scorer.batch_size)
-            ]
-        )
-        scores = np.zeros((found.shape[1], *valid.shape), dtype=np.float32)
-        scores[:, valid] = found.T
-        yield Block(ground.block, scores, valid, len(places), skipped)
+    yield from map(partial(_block, plan=plan, scorer=scorer), grounds)
+
+
+def _block(ground: _Ground, *, plan: CellPlan, scorer: Scorer) -> Block:
+    valid = _valid_cells(ground, plan)
+    places = np.argwhere(valid)
+    skipped = valid.size - len(places)
+    if not len(places):
+        return Block(ground.block, None, None, 0, skipped)
+    found = np.concatenate(
+        [
+            _scores(ground, plan, places[start : start + scorer.batch_size], scorer)
+            for start in range(0, len(places), scorer.batch_size)
+        ]
+    )
+    scores = np.zeros((found.shape[1], *valid.shape), dtype=np.float32)
+    scores[:, valid] = found.T
+    return Block(ground.block, scores, valid, len(places), skipped)
 
 
 def _scores(ground: _Ground, plan: CellPlan, places: np.ndarray, scorer: Scorer) -> np.ndarray:

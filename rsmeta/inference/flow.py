@@ -3,6 +3,9 @@
 A stage is an iterator that runs in a thread of its own, some items ahead of who takes them. An
 error in a stage comes out where its items are taken, and so travels to the end of the flow;
 leaving the flow, for whatever reason, ends all threads, each at the end of what it is at.
+
+Items are large: whoever has used one, or handed it on, drops it (``del``, or ``map``, which keeps
+none) before it asks for the next, which may be long in coming.
 """
 
 from __future__ import annotations
@@ -71,17 +74,18 @@ class Flow:
         Args:
             stage: Its name, for ``seconds``.
             items: The stage.
-            depth: How many items it may be ahead, besides the one that it is at.
+            depth: How many items it may be ahead, the one that it is at included.
         """
-        made: queue.Queue[Any] = queue.Queue(depth)
+        made: queue.Queue[Any] = queue.Queue()
+        room = threading.Semaphore(depth)
         # No daemon: the interpreter must not end while a thread left behind is inside torch, whose
         # C++ code aborts the process when Python takes the thread down.
         thread = threading.Thread(
-            target=self._run, args=(stage, items, made), name=f"{THREAD_PREFIX}{stage}"
+            target=self._run, args=(stage, items, made, room), name=f"{THREAD_PREFIX}{stage}"
         )
         self._threads.append(thread)
         thread.start()
-        return self._taken(made)
+        return self._taken(made, room)
 
     @property
     def waited_s(self) -> float:
@@ -89,21 +93,27 @@ class Flow:
         waited: float = getattr(self._waited, "seconds", 0.0)
         return waited
 
-    def _run(self, stage: str, items: Generator[Any, None, None], made: queue.Queue[Any]) -> None:
+    def _run(
+        self,
+        stage: str,
+        items: Generator[Any, None, None],
+        made: queue.Queue[Any],
+        room: threading.Semaphore,
+    ) -> None:
         ended = _Ended()
         try:
+            self._wait_for(room)
             for item in self._timed(stage, items):
-                self._put(made, item)
+                made.put(item)
+                del item
+                self._wait_for(room)
         except _StoppedError:
-            return
+            pass
         except BaseException as error:  # raised again where the items are taken
             ended = _Ended(error)
         finally:
             items.close()
-        try:
-            self._put(made, ended)
-        except _StoppedError:
-            return
+        made.put(ended)
 
     def _timed(self, stage: str, items: Iterator[T]) -> Iterator[T]:
         while True:
@@ -116,26 +126,26 @@ class Flow:
                 spent = time.perf_counter() - started
                 self.seconds[stage] += spent - (self.waited_s - waited)
             yield item
+            del item
 
-    def _taken(self, made: queue.Queue[Any]) -> Iterator[Any]:
+    def _taken(self, made: queue.Queue[Any], room: threading.Semaphore) -> Iterator[Any]:
         while True:
             started = time.perf_counter()
             item = self._get(made)
             self._waited.seconds = self.waited_s + time.perf_counter() - started
             if not isinstance(item, _Ended):
+                room.release()
                 yield item
+                del item
             elif item.error is not None:
                 raise item.error
             else:
                 return
 
-    def _put(self, made: queue.Queue[Any], item: Any) -> None:
+    def _wait_for(self, room: threading.Semaphore) -> None:
         while not self._stopped.is_set():
-            try:
-                made.put(item, timeout=_POLL_S)
-            except queue.Full:
-                continue
-            return
+            if room.acquire(timeout=_POLL_S):
+                return
         raise _StoppedError
 
     def _get(self, made: queue.Queue[Any]) -> Any:

@@ -135,6 +135,7 @@ def score_tiles(
             batch.add(block, tile, room=scorer.batch_size)
             if len(batch.keys) >= scorer.batch_size:
                 yield batch.scored(scorer)
+        del block
     if batch.keys:
         yield batch.scored(scorer)
 

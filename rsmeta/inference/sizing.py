@@ -19,8 +19,8 @@ _SHARE = 0.25
 _SPOOL_BYTES = 2**30
 _BATCH = {"cpu": 8, "cuda": 64}
 _FLOAT = 4
-# Blocks under way at once: read, waiting and computed; blended, waiting and written.
-_BLOCKS_READ, _BLOCKS_BLENDED = 3, 3
+# Blocks under way at once: read and computed; blended and written.
+_BLOCKS_READ, _BLOCKS_BLENDED = 2, 2
 
 
 def choose_block_px(*, bands: int, classes: int, tile_px: int, free_bytes: int) -> int:

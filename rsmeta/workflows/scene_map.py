@@ -159,6 +159,7 @@ def _write_blocks(
                 writing_s += time.perf_counter() - started
                 if on_progress:
                     on_progress(watch.progress())
+                del block
         waited_s = flow.waited_s or time.perf_counter() - begun - writing_s
         return {**flow.seconds, "writing": writing_s, "waiting": waited_s}
 
@@ -175,6 +176,7 @@ def _computed_here(
         yield writer.maker.made(
             block.scores, block.valid, block.window, tiles=block.tiles, skipped=block.skipped
         )
+        del block
 
 
 def _pixels(
@@ -182,7 +184,7 @@ def _pixels(
 ) -> Iterator[Block]:
     """Yield blocks of pixels, in places of the map."""
     classes = job.record.output.scores
-    for block in run_blocks(
+    blocks = run_blocks(
         model, job.scene, plan, flow=flow,
         strips=plan.strips(job.extent, strip_blocks=sizing.choose_strip_blocks(plan, classes)),
         finished={shifted(window, job.extent, 1) for window in writer.finished},
@@ -190,8 +192,12 @@ def _pixels(
         batch_size=_batch_size(job), device=job.device,
         blend_on=sizing.choose_blending(plan, classes, job.device),
         keep_in=partial_folder(job.products.map),
-    ):  # fmt: skip
-        yield replace(block, window=shifted(block.window, job.extent, -1))
+    )  # fmt: skip
+
+    def placed(block: Block) -> Block:
+        return replace(block, window=shifted(block.window, job.extent, -1))
+
+    return map(placed, blocks)
 
 
 def _cells(
