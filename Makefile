@@ -33,7 +33,7 @@ $(READY): pyproject.toml setup.py
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[dev]'
 	@touch $@
 
-demo: $(READY)  ## sample data, training, a map: three minutes, then look in demo_output/
+demo: $(READY)  ## sample data, training, a map: two minutes, then look in demo_output/
 	$(BIN)/rsmeta demo --output demo_output
 
 test: $(READY)  ## the tests, on all cores; PYTEST_ARGS="-k grid" chooses

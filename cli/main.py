@@ -22,7 +22,7 @@ COMMANDS = {
     "predict": "Map scenes with a trained model.",
     "evaluate": "Compare a model, or a map, with reference labels.",
     "report": "Show a run, or a map, on one HTML page.",
-    "inspect": "Describe a scene, a bundle, a checkpoint or a configuration.",
+    "inspect": "Describe a scene, a bundle, a run, a checkpoint or a configuration.",
     "export": "Write a trained model in another form.",
     "list": "List what a configuration may name.",
     "demo": "Adapt a pretrained backbone to sample data, and map with it.",

@@ -73,10 +73,11 @@ class TrainerSettings(Strict):
     )
     deterministic: bool = Field(default=False, description="only deterministic operations")
     early_stopping: int | None = Field(
-        default=None, ge=1, description="validations without a better mIoU before stopping"
+        default=None, ge=1, description="validations without a better score before stopping"
     )
     keep: Literal["best", "last"] = Field(
-        default="best", description="which weights go into the bundle: best mIoU, or the last"
+        default="best",
+        description="which weights go into the bundle: of the best validation score, or the last",
     )
     optimizer: OptimizerSettings = OptimizerSettings()
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 from rasterio.windows import Window
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
-from rsmeta.data.sampler import world
+from rsmeta.data.draws import EpochSampler
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -75,8 +75,8 @@ def survey_ground(
     return GroundIndex(np.array(found, np.int64).reshape(-1, 2), total / len(chosen))
 
 
-class GroundSampler(Sampler[GroundKey]):
-    """Chips on valid ground, drawn anew each epoch by (seed, epoch).
+class GroundSampler(EpochSampler[GroundKey]):
+    """Chips on valid ground, drawn anew each epoch.
 
     Args:
         indexes: Ground index of each scene.
@@ -95,30 +95,17 @@ class GroundSampler(Sampler[GroundKey]):
         length: int,
         seed: int,
     ) -> None:
+        super().__init__(length=length, seed=seed)
         self._shapes = shapes
         self._chip_px = chip_px
-        self._length = length
-        self._seed = seed
-        self._epoch = 0
         self._scene = np.concatenate([np.full(len(x.corners), i) for i, x in enumerate(indexes)])
         self._corners = np.concatenate([index.corners for index in indexes])
         weight = np.concatenate([np.full(len(x.corners), x.share) for x in indexes])
         self._cumulative = np.cumsum(weight / weight.sum())
 
-    def set_epoch(self, epoch: int) -> None:
-        """Draw the chips of this epoch next; Lightning calls it."""
-        self._epoch = epoch
-
-    def __len__(self) -> int:
-        """Return how many chips this process reads in an epoch."""
-        return self._length // world()[1]
-
-    def __iter__(self) -> Iterator[GroundKey]:
-        """Yield the chips of the epoch that this process reads."""
-        rng = np.random.default_rng([self._seed, self._epoch])
+    def _draws(self, rng: np.random.Generator, mine: slice) -> Iterator[GroundKey]:
         draws = rng.random((self._length, 3))
-        rank, size = world()
-        for place, down, right in draws[rank : len(self) * size : size]:
+        for place, down, right in draws[mine]:
             hit = min(np.searchsorted(self._cumulative, place), len(self._corners) - 1)
             scene = int(self._scene[hit])
             safe_row, safe_col = (int(i) for i in self._corners[hit])

@@ -4,35 +4,20 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch.utils.data import Sampler
 
-from rsmeta.data.sampler import world
+from rsmeta.data.draws import world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from rsmeta.data.draws import Draw
+
 #: Tells these streams from those of the split and of training, which start from the same seed.
 _STREAM = 2
-
-
-class Draw(Protocol):
-    """Something that chips, or images, are drawn from."""
-
-    @property
-    def numbers(self) -> int:
-        """Random numbers that one draw takes."""
-
-    def sample(self, rng: np.random.Generator, ratio: float, *, stratified: bool) -> np.ndarray:
-        """Return the indices of a share of what may be drawn."""
-
-    def cumulative(self, chosen: np.ndarray | None = None) -> np.ndarray:
-        """Return the cumulative probability of everything, or of what is chosen."""
-
-    def key(self, cumulative: np.ndarray, draw: np.ndarray, *, first: int = 0) -> Any:
-        """Return what random numbers stand for; its own numbering begins with ``first``."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +59,8 @@ class OuterSampler(Sampler[list[Any]]):
 
     def __init__(
         self,
-        training: Draw,
-        answered: Draw,
+        training: Draw[Any],
+        answered: Draw[Any],
         *,
         take: OuterDraw,
         seed: int,

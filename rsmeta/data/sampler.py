@@ -1,9 +1,6 @@
 """Which chips are read: random ones where labels are, or every one on a grid.
 
-A chip is named by its scene and its upper left pixel. Random draws come from a generator of
-their own, seeded by (seed, epoch): the same seed gives the same chips, whatever else draws
-random numbers, and an interrupted run goes on with the chips that were next. (TorchGeo's random
-samplers choose the file with the global generator, whatever ``generator=`` says.)
+A chip is named by its scene and its upper left pixel.
 """
 
 from __future__ import annotations
@@ -11,9 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch.distributed
-from torch.utils.data import Sampler
 
+from rsmeta.data.draws import Draw, EpochSampler, InOrderSampler, strata_of
 from rsmeta.data.survey import CELL_PX
 
 if TYPE_CHECKING:
@@ -21,13 +17,6 @@ if TYPE_CHECKING:
 
     from rsmeta.config.data import SamplingName
     from rsmeta.data.survey import LabelIndex
-
-
-#: A class is drawn by its frequency to this power, where one power holds for all epochs. Steps
-#: that belong to no epoch take ``progressive`` as it begins, and ``down`` without its choice.
-POWERS: dict[SamplingName, float] = {
-    "instance": 1.0, "progressive": 1.0, "sqrt": 0.5, "class": 0.0, "down": 0.0,
-}  # fmt: skip
 
 
 class ChipKey(NamedTuple):
@@ -38,20 +27,17 @@ class ChipKey(NamedTuple):
     col: int
 
 
-class CellDraw:
+class CellDraw(Draw[ChipKey]):
     """Draws chips around labelled pixels.
 
-    First a class is drawn (for ``sqrt`` and ``balanced``), then a cell with that class, then a
+    First a class is drawn (except for ``instance``), then a cell with that class, then a
     place for the chip such that it holds the cell and, where it can, lies inside the scene.
 
     Args:
         indexes: Label index of each scene.
         shapes: (height, width) of each scene in pixels.
         chip_px: Side of a chip.
-        sampling: ``instance`` by labelled area; ``class`` classes equally often; ``sqrt`` in
-            between, by the square root of a class's area; ``progressive`` from ``instance`` in
-            the first epoch to ``class`` in the last; ``down`` classes equally often, each from
-            as many cells as the rarest has, drawn anew each epoch.
+        sampling: As in ``Draw``, where the size of a class is its labelled area.
     """
 
     #: Random numbers that one draw takes: cell, row, column.
@@ -65,21 +51,17 @@ class CellDraw:
         chip_px: int,
         sampling: SamplingName = "instance",
     ) -> None:
+        super().__init__(sampling)
         self._shapes = shapes
         self._chip_px = chip_px
-        self.sampling = sampling
         self._scene = np.concatenate([np.full(len(x.cells), i) for i, x in enumerate(indexes)])
         self._cells = np.concatenate([index.cells for index in indexes])
         #: Labelled pixels per cell and class, (N, K).
         self.counts = np.concatenate([index.counts for index in indexes]).astype(np.float64)
 
-    def cumulative(self, chosen: np.ndarray | None = None) -> np.ndarray:
-        """Return the cumulative probability of the cells, (N,), whatever the epoch.
-
-        Args:
-            chosen: Indices of the cells that may be drawn; none: all.
-        """
-        return self._cumulative(POWERS[self.sampling], chosen)
+    def __len__(self) -> int:
+        """Return the number of labelled cells."""
+        return len(self._cells)
 
     def of_epoch(self, rng: np.random.Generator, progress: float) -> np.ndarray:
         """Return the cumulative probability of the cells in one epoch, (N,).
@@ -90,10 +72,7 @@ class CellDraw:
         """
         if self.sampling == "down":
             return self._cumulative(0.0, self._as_many_as_the_rarest(rng))
-        if self.sampling == "progressive":
-            first, last = self._cumulative(1.0), self._cumulative(0.0)
-            return (1 - progress) * first + progress * last
-        return self.cumulative()
+        return self._by_progress(progress)
 
     def _cumulative(self, power: float, chosen: np.ndarray | None = None) -> np.ndarray:
         counts = self.counts
@@ -112,25 +91,14 @@ class CellDraw:
         fewest = min(map(len, cells))
         return np.unique(np.concatenate([rng.choice(one, fewest, replace=False) for one in cells]))
 
-    def sample(self, rng: np.random.Generator, ratio: float, *, stratified: bool) -> np.ndarray:
-        """Return the indices of a share of the cells.
-
-        Args:
-            rng: Draws them.
-            ratio: The share.
-            stratified: Draw that share of every class.
-        """
-        strata = np.zeros(len(self.counts), dtype=np.int64)
-        if stratified:
-            # A cell counts for the rarest class in it: its place in the order of frequency.
-            order = np.argsort(self.counts.sum(axis=0), kind="stable")
-            strata = np.argmax(self.counts[:, order] > 0, axis=1)
-        return share_of_each(strata, ratio, rng)
+    def _strata(self) -> np.ndarray:
+        # A cell counts for the rarest class in it.
+        return strata_of(self.counts, self.counts.sum(axis=0))
 
     def key(self, cumulative: np.ndarray, draw: np.ndarray, *, first: int = 0) -> ChipKey:
         """Return the chip that three random numbers in [0, 1) stand for: cell, row, column."""
         place, down, right = draw
-        hit = min(np.searchsorted(cumulative, place, side="right"), len(self._cells) - 1)
+        hit = self.hit(cumulative, place)
         scene = int(self._scene[hit])
         row, col = (int(i) * CELL_PX for i in self._cells[hit])
         height, width = self._shapes[scene]
@@ -141,7 +109,7 @@ class CellDraw:
         )
 
 
-class RandomChipSampler(Sampler[ChipKey]):
+class RandomChipSampler(EpochSampler[ChipKey]):
     """Chips around labelled pixels, drawn anew each epoch.
 
     Args:
@@ -152,31 +120,17 @@ class RandomChipSampler(Sampler[ChipKey]):
     """
 
     def __init__(self, draw: CellDraw, *, length: int, seed: int = 0, epochs: int = 1) -> None:
+        super().__init__(length=length, seed=seed, epochs=epochs)
         self._draw = draw
-        self._length = length
-        self._seed = seed
-        self._epochs = epochs
-        self._epoch = 0
 
-    def set_epoch(self, epoch: int) -> None:
-        """Draw the chips of this epoch next; Lightning calls it."""
-        self._epoch = epoch
-
-    def __len__(self) -> int:
-        """Return how many chips this process reads in an epoch."""
-        return self._length // world()[1]
-
-    def __iter__(self) -> Iterator[ChipKey]:
-        """Yield the chips of the epoch that this process reads."""
-        rng = np.random.default_rng([self._seed, self._epoch])
-        draws = rng.random((self._length, 3))
-        cumulative = self._draw.of_epoch(rng, progress(self._epoch, self._epochs))
-        rank, size = world()
-        for draw in draws[rank : len(self) * size : size]:
+    def _draws(self, rng: np.random.Generator, mine: slice) -> Iterator[ChipKey]:
+        draws = rng.random((self._length, self._draw.numbers))
+        cumulative = self._draw.of_epoch(rng, self._progress)
+        for draw in draws[mine]:
             yield self._draw.key(cumulative, draw)
 
 
-class GridChipSampler(Sampler[ChipKey]):
+class GridChipSampler(InOrderSampler[ChipKey]):
     """Every chip of a regular grid that holds a label, in order.
 
     Args:
@@ -190,15 +144,10 @@ class GridChipSampler(Sampler[ChipKey]):
             for scene, index in enumerate(indexes)
             for row, col in _chips_with_labels(index, chip_px)
         ]
+        super().__init__(len(self._keys))
 
-    def __len__(self) -> int:
-        """Return how many chips this process reads."""
-        return len(range(world()[0], len(self._keys), world()[1]))
-
-    def __iter__(self) -> Iterator[ChipKey]:
-        """Yield the chips that this process reads."""
-        rank, size = world()
-        return iter(self._keys[rank::size])
+    def _key(self, index: int) -> ChipKey:
+        return self._keys[index]
 
 
 def _place(start: int, draw: float, chip_px: int, size_px: int) -> int:
@@ -218,31 +167,3 @@ def _chips_with_labels(index: LabelIndex, chip_px: int) -> list[tuple[int, int]]
         for cols in (first, last)
     ]
     return [(int(r), int(c)) for r, c in np.unique(np.concatenate(corners), axis=0)]
-
-
-def share_of_each(strata: np.ndarray, ratio: float, rng: np.random.Generator) -> np.ndarray:
-    """Return the indices of a share of each stratum, one at least.
-
-    Args:
-        strata: Number of the stratum of each thing, (N,).
-        ratio: The share.
-        rng: Draws them.
-    """
-    chosen = []
-    for stratum in np.unique(strata):
-        members = np.flatnonzero(strata == stratum)
-        wanted = max(1, round(ratio * len(members)))
-        chosen.append(rng.choice(members, wanted, replace=False))
-    return np.concatenate(chosen)
-
-
-def progress(epoch: int, epochs: int) -> float:
-    """Return how far training is, from 0 in the first epoch to 1 in the last."""
-    return min(1.0, epoch / (epochs - 1)) if epochs > 1 else 0.0
-
-
-def world() -> tuple[int, int]:
-    """Return rank and number of the processes that train together."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return 0, 1

@@ -70,7 +70,8 @@ _REASONS = (
         "access is denied ({said}); check the credentials, and that they may read this",
     ),
     (
-        r"AWS_SECRET_ACCESS_KEY and AWS_NO_SIGN_REQUEST|OSS_SECRET|GS_SECRET|AZURE_",
+        r"AWS_SECRET_ACCESS_KEY and AWS_NO_SIGN_REQUEST|No valid AWS credentials"
+        r"|OSS_SECRET|GS_SECRET|AZURE_",
         "there are no credentials; set those of the store (for S3 AWS_ACCESS_KEY_ID and "
         "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE), or AWS_NO_SIGN_REQUEST=YES for public data",
     ),

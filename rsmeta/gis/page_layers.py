@@ -89,7 +89,7 @@ def read_layers(
     with reading(class_map.path):
         values = open_raster(class_map.path).read(1, out_shape=grid.shape)
     indices = class_map.to_indices(values)
-    classes = np.where(indices < 0, NONE_16, indices).astype(np.uint16)
+    classes = np.where(indices < 0, np.uint16(NONE_16), indices.astype(np.uint16))
     imagery, seen = (None, None) if scene is None else _imagery(scene, class_map.grid, grid)
     sure = None if confidence is None else _confidence(confidence, class_map.grid, grid)
     return Layers(grid, step, classes, sure, imagery, seen)

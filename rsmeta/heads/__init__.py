@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from rsmeta.heads import fpn, linear  # each registers its head
-from rsmeta.heads.base import HEADS, Head, HeadInput, build_head
-from rsmeta.heads.classifiers import CLASSIFIERS, Classifier, build_classifier
+from rsmeta.heads import classifiers, fpn, linear  # each registers its heads
+from rsmeta.heads.base import (
+    CLASSIFIERS,
+    HEADS,
+    Classifier,
+    Head,
+    HeadInput,
+    PixelHead,
+    build_head,
+)
 from rsmeta.heads.output import OutputSpec
 
 __all__ = [
@@ -14,8 +21,9 @@ __all__ = [
     "Head",
     "HeadInput",
     "OutputSpec",
-    "build_classifier",
+    "PixelHead",
     "build_head",
+    "classifiers",
     "fpn",
     "linear",
 ]

@@ -1,14 +1,20 @@
-"""What every head is, and how one is built from settings."""
+"""What every head is, of pixels or of images, and how one is built from settings.
+
+Heads of images have a registry of their own: the same name (``linear``) means another module
+where a head must score every pixel, and which of the two is wanted follows from the task.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from rsmeta.config.load import validate
+from rsmeta.heads.directions import random_directions
 from rsmeta.registry import Registry
 
 if TYPE_CHECKING:
@@ -39,11 +45,14 @@ class HeadInput:
         """Number of blocks that features can be taken from."""
         return len(self.dims)
 
+    @property
+    def dim(self) -> int:
+        """Width D of the last map, and of the one vector of an image."""
+        return self.dims[-1]
+
 
 class Head(nn.Module, ABC):
-    """Turns feature maps into logits at the size of the image.
-
-    Subclasses name their settings in ``Options`` and are registered in ``HEADS``.
+    """Turns features into logits; its subclasses name their settings in ``Options``.
 
     Args:
         shape: What stands before the head.
@@ -53,9 +62,12 @@ class Head(nn.Module, ABC):
 
     Options: ClassVar[type[Strict]]
 
-    @abstractmethod
     def __init__(self, shape: HeadInput, classes: int, options: Strict) -> None:
         super().__init__()
+
+
+class PixelHead(Head):
+    """A head that scores every pixel; registered in ``HEADS``."""
 
     @property
     @abstractmethod
@@ -72,17 +84,61 @@ class Head(nn.Module, ABC):
         """
 
 
-#: Heads by name.
-HEADS: Registry[type[Head]] = Registry("head")
+class Classifier(Head):
+    """A head that scores an image by one weight vector per class; registered in ``CLASSIFIERS``.
+
+    The weights are random at first.
+    """
+
+    def __init__(self, shape: HeadInput, classes: int, options: Strict) -> None:
+        super().__init__(shape, classes, options)
+        self.weight = nn.Parameter(random_directions(classes, shape.dim))
+
+    @abstractmethod
+    def forward(self, features: Tensor) -> Tensor:
+        """Return logits (B, K) of one vector per image, (B, D)."""
+
+    def point(self, directions: Tensor) -> None:
+        """Take one direction per class, as the functions of ``rsmeta.heads.directions`` give them.
+
+        Args:
+            directions: Vectors (K, D).
+
+        Raises:
+            ValueError: The shape does not fit.
+        """
+        if directions.shape != self.weight.shape:
+            raise ValueError(
+                f"directions {tuple(directions.shape)} for weights {tuple(self.weight.shape)}"
+            )
+        with torch.no_grad():
+            self.weight.copy_(directions)
 
 
-def build_head(spec: HeadSpec, shape: HeadInput, classes: int) -> Head:
+#: Heads of pixels by name.
+HEADS: Registry[type[PixelHead]] = Registry("head")
+
+#: Heads of images by name.
+CLASSIFIERS: Registry[type[Classifier]] = Registry("classifier")
+
+AnyHead = TypeVar("AnyHead", bound=Head)
+
+
+def build_head(
+    spec: HeadSpec, shape: HeadInput, *, classes: int, registry: Registry[type[AnyHead]]
+) -> AnyHead:
     """Build a head from settings.
 
+    Args:
+        spec: Name and options.
+        shape: What stands before the head.
+        classes: Number of classes K.
+        registry: ``HEADS`` or ``CLASSIFIERS``.
+
     Raises:
-        UnknownNameError: No head of that name.
+        UnknownNameError: It has no head of that name.
         ConfigError: An option that it does not take, or a value that does not fit.
     """
-    kind = HEADS.get(spec.name)
+    kind = registry.get(spec.name)
     options = validate(kind.Options, spec.options, f"model.head ({spec.name})")
     return kind(shape, classes, options)

@@ -1,13 +1,8 @@
-"""Heads for one vector per image: from features (B, D) to one score per class.
-
-They have a registry of their own: the same name (``linear``) means another module where a head
-must score every pixel, and which of the two is wanted follows from the task.
-"""
+"""Heads of images: from one vector per image (B, D) to one score per class."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from pydantic import Field
@@ -15,75 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rsmeta.config.base import Strict
-from rsmeta.config.load import validate
-from rsmeta.heads.directions import random_directions
-from rsmeta.registry import Registry
+from rsmeta.heads.base import CLASSIFIERS, Classifier
 
 if TYPE_CHECKING:
-    from rsmeta.config.model import HeadSpec
+    from rsmeta.heads.base import HeadInput
 
 
 #: Keeps constant vectors finite, and is too small to be seen in any other.
 _EPSILON = 1e-12
-
-
-class Classifier(nn.Module, ABC):
-    """Scores a vector by one weight vector per class, random at first.
-
-    Subclasses name their settings in ``Options`` and are registered in ``CLASSIFIERS``.
-
-    Args:
-        dim: Length D of the vectors.
-        classes: Number of classes K.
-        options: Its own settings.
-    """
-
-    Options: ClassVar[type[Strict]]
-
-    def __init__(self, dim: int, classes: int, options: Strict) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(random_directions(classes, dim))
-
-    @abstractmethod
-    def forward(self, features: Tensor) -> Tensor:
-        """Return logits (B, K) of vectors (B, D)."""
-
-    def point(self, directions: Tensor) -> None:
-        """Take one direction per class, as the functions of ``rsmeta.heads.directions`` give them.
-
-        Args:
-            directions: Vectors (K, D).
-
-        Raises:
-            ValueError: The shape does not fit.
-        """
-        if directions.shape != self.weight.shape:
-            raise ValueError(
-                f"directions {tuple(directions.shape)} for weights {tuple(self.weight.shape)}"
-            )
-        with torch.no_grad():
-            self.weight.copy_(directions)
-
-
-#: Classifiers by name.
-CLASSIFIERS: Registry[type[Classifier]] = Registry("classifier")
-
-
-def build_classifier(spec: HeadSpec, dim: int, classes: int) -> Classifier:
-    """Build a classifier from settings.
-
-    Args:
-        spec: Name and options.
-        dim: Length D of the vectors.
-        classes: Number of classes K.
-
-    Raises:
-        UnknownNameError: No classifier of that name.
-        ConfigError: An option that it does not take, or a value that does not fit.
-    """
-    kind = CLASSIFIERS.get(spec.name)
-    options = validate(kind.Options, spec.options, f"model.head ({spec.name})")
-    return kind(dim, classes, options)
 
 
 class NoOptions(Strict):
@@ -103,15 +37,15 @@ class LinearClassifier(Classifier):
     """Dot product of vector and weight, plus a bias that starts at 0.
 
     Args:
-        dim: Length D of the vectors.
+        shape: What stands before the head.
         classes: Number of classes K.
         options: None to choose.
     """
 
     Options = NoOptions
 
-    def __init__(self, dim: int, classes: int, options: Strict) -> None:
-        super().__init__(dim, classes, options)
+    def __init__(self, shape: HeadInput, classes: int, options: Strict) -> None:
+        super().__init__(shape, classes, options)
         self.bias = nn.Parameter(torch.zeros(classes))
 
     def forward(self, features: Tensor) -> Tensor:
@@ -124,7 +58,7 @@ class CosineClassifier(Classifier):
     """Cosine between vector and weight, times a scale: neither's length plays a part.
 
     Args:
-        dim: Length D of the vectors.
+        shape: What stands before the head.
         classes: Number of classes K.
         options: ``CosineOptions``.
 
@@ -133,8 +67,8 @@ class CosineClassifier(Classifier):
 
     Options = CosineOptions
 
-    def __init__(self, dim: int, classes: int, options: Strict) -> None:
-        super().__init__(dim, classes, options)
+    def __init__(self, shape: HeadInput, classes: int, options: Strict) -> None:
+        super().__init__(shape, classes, options)
         self.scale = cast("CosineOptions", options).scale
 
     def forward(self, features: Tensor) -> Tensor:
@@ -147,7 +81,7 @@ class L2NormalisedClassifier(Classifier):
     """Dot product of the vector and the weight at length 1: all classes weigh alike.
 
     Args:
-        dim: Length D of the vectors.
+        shape: What stands before the head.
         classes: Number of classes K.
         options: None to choose.
     """
@@ -164,7 +98,7 @@ class LayerNormalisedClassifier(Classifier):
     """Dot product of the standardised vector and the weight at length 1.
 
     Args:
-        dim: Length D of the vectors.
+        shape: What stands before the head.
         classes: Number of classes K.
         options: None to choose.
     """

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rsmeta.config.base import Strict
-from rsmeta.heads.base import HEADS, Head, HeadInput
+from rsmeta.heads.base import HEADS, HeadInput, PixelHead
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +34,7 @@ class FPNOptions(Strict):
 
 
 @HEADS.register("fpn")
-class FPNHead(Head):
+class FPNHead(PixelHead):
     """Four depths of the backbone become four scales, are joined top-down, and meet the image.
 
     Each depth is narrowed to ``width``, brought near to strides of 4, 8, 16 and 32 pixels by

@@ -8,14 +8,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rsmeta.config.base import Strict
-from rsmeta.heads.base import HEADS, Head, HeadInput
+from rsmeta.heads.base import HEADS, HeadInput, PixelHead
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
 @HEADS.register("linear")
-class LinearHead(Head):
+class LinearHead(PixelHead):
     """A pointwise convolution of the last feature map, bilinearly enlarged.
 
     Args:

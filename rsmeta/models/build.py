@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rsmeta.config.meta import MetaSettings
 from rsmeta.errors import ConfigError
-from rsmeta.heads import Classifier, HeadInput, build_classifier, build_head
+from rsmeta.heads import CLASSIFIERS, HEADS, Classifier, Head, HeadInput, build_head
 from rsmeta.models.families import build_backbone
 from rsmeta.models.network import ImageNetwork, Network, TargetScale
 from rsmeta.models.normalise import choose_normalisation, settled_normalisation
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from rsmeta.config.model import ModelSpec
     from rsmeta.config.tuner import TunerSpec
     from rsmeta.geo.bands import Band
-    from rsmeta.heads import Head
     from rsmeta.models.backbone import Backbone
     from rsmeta.models.prepare import BandValues
     from rsmeta.models.records import InputForm
@@ -71,10 +70,11 @@ def build_network(
             f"their dates, and the scenes here hold one each; choose a satmae_vit_..._rgb or "
             f"satmae_vit_..._group, or build it from Python for its features"
         )
-    head: Head | Classifier = (
-        build_head(model.head, _head_input(backbone), classes)
+    shape = _head_input(backbone)
+    head: Head = (
+        build_head(model.head, shape, classes=classes, registry=HEADS)
         if per_pixel
-        else build_classifier(model.head, backbone.dim, classes)
+        else build_head(model.head, shape, classes=classes, registry=CLASSIFIERS)
     )
     tuned = apply_tuner(backbone, tuner, classes=classes)
     modulate(backbone, meta or MetaSettings())

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from rsmeta.config.model import Pool
-    from rsmeta.heads import Classifier, Head
+    from rsmeta.heads import Classifier, Head, PixelHead
     from rsmeta.models.normalise import Normalisation
 
 
@@ -58,7 +58,7 @@ class Network(nn.Module):
         self,
         normalisation: Normalisation,
         backbone: Backbone,
-        head: Head | Classifier,
+        head: Head,
         *,
         tuned: TunedSites,
         target: TargetScale | None = None,
@@ -80,7 +80,7 @@ class Network(nn.Module):
             valid: True where a pixel counts, (B, H, W) bool.
         """
         x, _ = self.enter(image, valid)
-        head = cast("Head", self.head)
+        head = cast("PixelHead", self.head)
         logits = cast("Tensor", head(self.backbone.dense(x, head.depths), x))
         return self.leave(logits[..., : image.shape[-2], : image.shape[-1]])
 

@@ -67,6 +67,11 @@ class FitResult:
     best_epoch: int | None
     scales: ScaleHistory | None = None
 
+    @property
+    def train_loss(self) -> float | None:
+        """Mean loss of the last epoch; none where no epoch came to its end."""
+        return self.history[-1]["train_loss"] if self.history else None
+
 
 def fit(
     module: TaskModule | PretrainModule,

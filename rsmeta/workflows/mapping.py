@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from rsmeta.bundle import ModelBundle
     from rsmeta.gis.products import Products
+    from rsmeta.gis.refinement import Refinement
     from rsmeta.workflows.predict import PredictResult, Progress
 
 
@@ -28,7 +29,11 @@ def predict(
     overwrite: bool = False,
     resume: bool = False,
     bounds: tuple[float, float, float, float] | None = None,
+    mask: str | Path | None = None,
+    refine: Refinement | None = None,
     device: str = "auto",
+    workers: int | None = None,
+    dask: str | None = None,
     settings: Sequence[str] = (),
     on_progress: Callable[[Progress], None] | None = None,
 ) -> list[PredictResult]: ...

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import logging
-import platform
-import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning import seed_everything
-from lightning.pytorch.utilities import rank_zero_only
 from safetensors.torch import save
 
-import rsmeta
 from rsmeta.config.load import read_settings
 from rsmeta.config.pretrain import PretrainSettings
 from rsmeta.data.ground_module import GroundDataModule
@@ -25,13 +17,13 @@ from rsmeta.geo.sensors import load_sensor, sensor_names
 from rsmeta.models.checkpoint import file_sha256
 from rsmeta.models.prepare import Prepare
 from rsmeta.models.satmae.pretrain import backbone_record, backbone_state, build_autoencoder
-from rsmeta.training.fit import fit
 from rsmeta.training.pretrain import PretrainModule
 from rsmeta.training.pretrain_plots import plot_pretraining
-from rsmeta.workflows.run_folder import METRICS_FILE, begun, check_run, write_text
+from rsmeta.workflows.training_run import TrainingRun, versions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from rsmeta.models.records import InputUnit
     from rsmeta.training.fit import FitResult
@@ -84,25 +76,18 @@ def pretrain(
         if isinstance(config, PretrainSettings)
         else read_settings(PretrainSettings, config, overrides)
     )
-    output = Path(output)
-    leads = rank_zero_only.rank == 0  # type: ignore[attr-defined]  # others only help to train
-    if leads:
-        check_run(output, settings, resume=resume)
-    seed_everything(settings.seed, workers=True, verbose=False)
-    started = time.monotonic()
+    run = TrainingRun(output, settings, resume=resume)
+    output = run.output
     data = GroundDataModule(settings.data, seed=settings.seed)
     autoencoder, kept = build_autoencoder(settings, data.bands)
     module = PretrainModule(autoencoder, Prepare(*(kept or data.statistics)), settings)
     _tell_parameters(module)
-    with begun(output, settings) if leads else contextlib.nullcontext():
-        result = fit(module, data, output=output, resume=resume, progress=progress)
-    if not leads:
-        raise SystemExit(0)
+    result = run.fit(module, data, progress=progress)
     plot_pretraining(output / "plots", module, data, result.history)
     backbone = _save_backbone(output / BACKBONE_FILE, module, data)
-    numbers = _metrics(module, data, result, seconds=time.monotonic() - started)
+    numbers = _metrics(module, data, result, seconds=run.seconds())
     numbers["backbone_sha256"] = file_sha256(backbone)
-    write_text(output / METRICS_FILE, json.dumps(numbers, indent=2) + "\n")
+    run.finish(numbers)
     return PretrainResult(output, backbone, numbers)
 
 
@@ -147,17 +132,13 @@ def _metrics(
     return {
         "epochs": result.epochs,
         "steps": result.steps,
-        "train_loss": result.history[-1]["train_loss"] if result.history else None,
+        "train_loss": result.train_loss,
         "parameters": sum(p.numel() for p in module.autoencoder.parameters()),
         "encoder_parameters": sum(p.numel() for p in encoder.parameters()),
         "scenes": len(data.scenes),
         "bands": [band.name for band in data.bands],
         "mean": [float(value) for value in module.prepare.mean],
         "std": [float(value) for value in module.prepare.std],
-        "seconds": round(seconds, 1),
-        "versions": {
-            "rsmeta": rsmeta.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
+        "seconds": seconds,
+        "versions": versions(),
     }

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import logging
-import platform
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import torch
-from lightning import seed_everything
-from lightning.pytorch.utilities import rank_zero_only
 
 import rsmeta
 from rsmeta.bundle import ModelBundle, save_bundle
@@ -34,14 +26,14 @@ from rsmeta.models.build import build_network, tell
 from rsmeta.models.weights import is_local
 from rsmeta.peft import fixed_sites, scales_of, site_modulators
 from rsmeta.tasks import task_of
-from rsmeta.training.fit import LAST, FitResult, evaluate_part, fit
+from rsmeta.training.fit import LAST, evaluate_part
 from rsmeta.training.head_start import start_head
 from rsmeta.training.meta import check_strategy
 from rsmeta.training.module import TaskModule
 from rsmeta.training.plots import plot_run
 from rsmeta.training.scale_plot import plot_scales
 from rsmeta.workflows.image_record import image_record
-from rsmeta.workflows.run_folder import METRICS_FILE, begun, check_run, write_text
+from rsmeta.workflows.training_run import TrainingRun, versions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,6 +41,7 @@ if TYPE_CHECKING:
     from rsmeta.data.splits import Part
     from rsmeta.models.network import Network
     from rsmeta.tasks.base import TrainingData
+    from rsmeta.training.fit import FitResult
 
 logger = logging.getLogger(__name__)
 
@@ -95,15 +88,9 @@ def train(
     if settings.sweep is not None:
         raise ConfigError("the configuration has a section sweep; call rsmeta.sweep, or drop it")
     task = task_of(settings)
-    check_loss(
-        settings.loss, task.losses
-    )  # reading the labels, which it is built of, may take long
-    output = Path(output)
-    leads = rank_zero_only.rank == 0  # type: ignore[attr-defined]  # others only help to train
-    if leads:
-        check_run(output, settings, resume=resume)
-    seed_everything(settings.seed, workers=True, verbose=False)
-    started = time.monotonic()
+    check_loss(settings.loss, task.losses)  # before labels are read, which may take long
+    run = TrainingRun(output, settings, resume=resume)
+    output = run.output
     check_strategy(settings.meta.strategy)
     data = task.data(settings, meta=settings.meta)
     mean, std = data.statistics
@@ -118,12 +105,9 @@ def train(
     module = TaskModule(network, loss, task.metrics(data), settings)
     if not (resume and (output / "checkpoints" / LAST).exists()):
         start_head(network, data, settings)
-    with begun(output, settings) if leads else contextlib.nullcontext():
-        result = fit(module, data, output=output, resume=resume, progress=progress)
-    if not leads:
-        raise SystemExit(0)
+    result = run.fit(module, data, progress=progress)
     _prune(network, settings.meta.prune)
-    numbers = _final_metrics(module, data, result, seconds=time.monotonic() - started)
+    numbers = _final_metrics(module, data, result, seconds=run.seconds())
     plot_run(output / "plots", module, data, result.history)
     if result.scales is not None:
         plot_scales(output / "plots", network.backbone, result.scales)
@@ -131,7 +115,7 @@ def train(
         output / "bundle", describe(settings, data, network, numbers), network,
         quicklook=output / "plots" / "chips.png",
     )  # fmt: skip
-    write_text(output / METRICS_FILE, json.dumps(numbers, indent=2) + "\n")
+    run.finish(numbers)
     return TrainResult(output, bundle, numbers)
 
 
@@ -235,7 +219,7 @@ def _final_metrics(
         "epochs": result.epochs,
         "steps": result.steps,
         "best_epoch": result.best_epoch,
-        "train_loss": result.history[-1]["train_loss"] if result.history else None,
+        "train_loss": result.train_loss,
         "parameters": sum(p.numel() for p in module.network.parameters()),
         "trained_parameters": sum(p.numel() for p in module.network.trainable_parameters()),
         "bands": [band.name for band in data.bands],
@@ -247,10 +231,4 @@ def _final_metrics(
     for part in parts:  # validation last: its confusion matrix is plotted
         if data.parts[part]:
             metrics[part] = evaluate_part(module, data, part=part).as_dict()
-    metrics["seconds"] = round(seconds, 1)
-    metrics["versions"] = {
-        "rsmeta": rsmeta.__version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
-    return metrics
+    return metrics | {"seconds": seconds, "versions": versions()}

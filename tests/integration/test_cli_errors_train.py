@@ -119,6 +119,17 @@ def test_polygons_that_do_not_fit(
     assert "do not overlap the scene" in complaint
 
 
+def test_place_that_cannot_be_written(rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path) -> None:
+    """Below a regular file nobody can write, not even root."""
+    file = tmp_path / "file"
+    file.write_text("mine")
+    for place in (file / "run", file):
+        ended = rsmeta("train", tiny_run.config, f"data.root={tiny_run.data}", "--output", place)
+        assert ended.status == 1
+        assert f"{file} is a file" in ended.complaint
+    assert file.read_text() == "mine"
+
+
 def test_folder_that_holds_a_run(rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path) -> None:
     run = Path(shutil.copytree(tiny_run.folder, tmp_path / "run"))
     before = (run / "config.yaml").read_text()

@@ -9,12 +9,16 @@ import torch
 from torch import nn
 
 from rsmeta.config.model import HeadSpec
-from rsmeta.heads import HEADS, HeadInput, OutputSpec, build_head
+from rsmeta.heads import HEADS, HeadInput, OutputSpec, PixelHead, build_head
 
 
 def _shape(depth: int, *, patch: int = 16, dim: int = 16, channels: int = 3) -> HeadInput:
     levels = tuple(-(-(i + 1) * depth // 4) - 1 for i in range(4))
     return HeadInput((dim,) * depth, (patch,) * depth, levels, channels)
+
+
+def _built(spec: HeadSpec, shape: HeadInput, classes: int) -> PixelHead:
+    return build_head(spec, shape, classes=classes, registry=HEADS)
 
 
 @pytest.mark.parametrize("name", HEADS.names())
@@ -25,7 +29,7 @@ def test_logits_at_the_size_of_the_image(
     name: str, patch: int, depth: int, grid: tuple[int, int]
 ) -> None:
     shape = _shape(depth, patch=patch, channels=6)
-    head = build_head(HeadSpec(name=name), shape, classes=3)
+    head = _built(HeadSpec(name=name), shape, classes=3)
     assert head.depths[-1] == depth - 1
     assert all(0 <= i < depth for i in head.depths)
     maps = [torch.randn(2, 16, *grid) for _ in head.depths]
@@ -39,7 +43,7 @@ def test_logits_at_the_size_of_the_image(
 @pytest.mark.parametrize("name", HEADS.names())
 def test_a_chip_does_not_depend_on_its_batch(name: str) -> None:
     shape = _shape(4, patch=8)
-    head = build_head(HeadSpec(name=name), shape, classes=2)  # in training mode
+    head = _built(HeadSpec(name=name), shape, classes=2)  # in training mode
     assert not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in head.modules())
     maps = [torch.randn(3, 16, 4, 4) for _ in head.depths]
     image = torch.randn(3, 3, 32, 32)
@@ -50,7 +54,7 @@ def test_a_chip_does_not_depend_on_its_batch(name: str) -> None:
 def test_stages_of_their_own_width_and_stride() -> None:
     """As of a Swin transformer: twice as wide and half as fine from stage to stage."""
     shape = HeadInput((8, 8, 16, 32, 32, 64), (4, 4, 8, 16, 16, 32), (1, 2, 4, 5), channels=3)
-    head = build_head(HeadSpec(), shape, classes=2)
+    head = _built(HeadSpec(), shape, classes=2)
     assert head.depths == (1, 2, 4, 5)
     sides = {i: 64 // shape.strides_px[i] for i in head.depths}
     maps = [torch.randn(1, shape.dims[i], side, side) for i, side in sides.items()]
@@ -62,7 +66,7 @@ def test_skip_brings_detail_and_can_be_left_out() -> None:
     maps = [torch.zeros(1, 8, 2, 2)] * 4
     for skip in (True, False):
         spec: dict[str, Any] = {"name": "fpn", "skip": skip}
-        head = build_head(HeadSpec(**spec), shape, classes=2)
+        head = _built(HeadSpec(**spec), shape, classes=2)
         flat, detailed = torch.zeros(1, 3, 32, 32), torch.randn(1, 3, 32, 32)
         assert torch.equal(head(maps, flat), head(maps, detailed)) != skip
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from rsmeta.config.model import HeadSpec
 from rsmeta.errors import ConfigError, LabelsError, MissingExtraError, UnknownNameError
-from rsmeta.heads import CLASSIFIERS, build_classifier
+from rsmeta.heads import CLASSIFIERS, HeadInput, build_head
 from rsmeta.heads.directions import (
     class_means,
     few_shot_means,
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 
 def built(name: str, dim: int = 16, classes: int = 7, **options: Any) -> Classifier:
-    return build_classifier(HeadSpec(name=name, **options), dim, classes)
+    shape = HeadInput(dims=(dim,), strides_px=(16,), levels=(0,) * 4, channels=3)
+    return build_head(HeadSpec(name=name, **options), shape, classes=classes, registry=CLASSIFIERS)
 
 
 def clusters(classes: int = 4, dim: int = 8, each: int = 20) -> tuple[Tensor, Tensor, Tensor]:

@@ -89,7 +89,7 @@ def test_processes_share_the_images_out(monkeypatch: pytest.MonkeyPatch, samplin
     whole = epoch(sampling, labels=labels)
     found = []
     for rank in range(3):
-        monkeypatch.setattr("rsmeta.data.images.sampler.world", lambda rank=rank: (rank, 3))
+        monkeypatch.setattr("rsmeta.data.draws.world", lambda rank=rank: (rank, 3))
         found.append(epoch(sampling, labels=labels))
         assert list(EveryImageSampler(10)) == [(i, None) for i in range(rank, 10, 3)]
     assert len({len(part) for part in found}) == 1, "all take as many steps"

@@ -10,6 +10,7 @@ Source: Xia et al. 2018, "DOTA: A Large-scale Dataset for Object Detection in Ae
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -21,8 +22,9 @@ from torch.nn import functional
 from rsmeta.data.images.class_names import read_lines
 from rsmeta.data.images.files import ImageReader, is_image
 from rsmeta.data.images.image_set import Found, ImageSet, Pixels
+from rsmeta.data.images.part_store import PartStore
 from rsmeta.data.opening import whence
-from rsmeta.errors import ImagesError, did_you_mean, enumerate_names
+from rsmeta.errors import ImagesError, SceneError, did_you_mean, enumerate_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +59,10 @@ class _Objects:
 
 
 class BoxImages(ImageSet):
-    """Crops of pictures around oriented boxes, each read when it is asked for.
+    """Crops of pictures around oriented boxes.
+
+    A PNG or JPEG is decoded from its top, whatever part of it is wanted. So when a picture is
+    first read, the parts around all its objects are, and they are kept as long as there is room.
 
     Args:
         objects: Pictures and boxes.
@@ -75,6 +80,9 @@ class BoxImages(ImageSet):
         self.corners = np.array(objects.corners, np.float64).reshape(-1, 4, 2)
         self.reader = reader
         self.settings = settings
+        #: Numbers of the objects before some of them were taken, (N,).
+        self.numbers = np.arange(len(labels))
+        self.parts = PartStore()
 
     @property
     def bands(self) -> tuple[Band, ...]:
@@ -88,21 +96,40 @@ class BoxImages(ImageSet):
 
     def read(self, index: int) -> Pixels:
         """Cut an object out; what lies outside the picture is invalid."""
-        frame = crop_frame(
-            self.corners[index], context=self.settings.context, turn=self.settings.turn,
-            square=self.settings.square,
-        )  # fmt: skip
-        x, y = frame.points()
-        left, top = int(np.floor(x.min())) - 1, int(np.floor(y.min())) - 1
-        right, bottom = int(np.ceil(x.max())) + 1, int(np.ceil(y.max())) + 1
-        window = Window(left, top, right - left, bottom - top)
-        around = self.reader.read_window(self._picture(index), window)
-        return _sampled(around, x - left, y - top)
+        frame = self._frame(index)
+        window, (x, y) = frame.window(), frame.points()
+        return _sampled(self._around(index, window), x - window.col_off, y - window.row_off)
 
     def gsd_m(self, index: int) -> float | None:
         """Return the size of a picture's pixels in metres, as its annotations say."""
         assert self.origins is not None
         return self.gsds[int(self.origins[index])]
+
+    def _around(self, index: int, window: Window) -> Pixels:
+        """Read the part around an object, or take what was kept of it."""
+        assert self.origins is not None
+        picture = int(self.origins[index])
+        with self.parts.lock:  # two threads would read the same picture
+            if self.parts.begin(picture):
+                self._keep_parts(picture)
+        kept = self.parts.get(int(self.numbers[index]))
+        return self.reader.read_window(self.pictures[picture], window) if kept is None else kept
+
+    def _keep_parts(self, picture: int) -> None:
+        """Read the parts around all objects from top to bottom, which decodes a picture once."""
+        indices = np.flatnonzero(self.origins == picture).tolist()
+        windows = [(self._frame(index).window(), int(self.numbers[index])) for index in indices]
+        for window, number in sorted(windows, key=lambda one: one[0].row_off):
+            if not self.parts.full:
+                with contextlib.suppress(SceneError):  # it is said when that object is read
+                    part = self.reader.read_window(self.pictures[picture], window)
+                    self.parts.keep(number, part)
+
+    def _frame(self, index: int) -> CropFrame:
+        return crop_frame(
+            self.corners[index], context=self.settings.context, turn=self.settings.turn,
+            square=self.settings.square,
+        )  # fmt: skip
 
     def _picture(self, index: int) -> str:
         assert self.origins is not None
@@ -110,6 +137,7 @@ class BoxImages(ImageSet):
 
     def _keep(self, indices: np.ndarray) -> None:
         self.corners = self.corners[indices]
+        self.numbers = self.numbers[indices]
 
 
 @dataclass(frozen=True)
@@ -136,6 +164,13 @@ class CropFrame:
         x = self.centre[0] + right * cos - down * sin
         y = self.centre[1] + right * sin + down * cos
         return x, y
+
+    def window(self) -> Window:
+        """Return the part of the picture that the crop is made of, a pixel wider all around."""
+        x, y = self.points()
+        left, top = int(np.floor(x.min())) - 1, int(np.floor(y.min())) - 1
+        right, bottom = int(np.ceil(x.max())) + 1, int(np.ceil(y.max())) + 1
+        return Window(left, top, right - left, bottom - top)
 
 
 def crop_frame(

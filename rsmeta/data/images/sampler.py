@@ -1,7 +1,6 @@
 """Which images are read in an epoch, and how often each class.
 
-As for chips of scenes, draws come from a generator of their own, seeded by (seed, epoch), and
-processes that train together share them out.
+A draw names an image and the random part of it that is taken.
 """
 
 from __future__ import annotations
@@ -9,10 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from torch.utils.data import Sampler
 
+from rsmeta.data.draws import Draw, EpochSampler, InOrderSampler, strata_of
 from rsmeta.data.images.resize import CropDraw
-from rsmeta.data.sampler import POWERS, progress, share_of_each, world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,13 +25,13 @@ class ImageKey(NamedTuple):
     crop: CropDraw | None = None
 
 
-class ImageDraw:
+class ImageDraw(Draw[ImageKey]):
     """Draws images of a part by their classes.
 
     Args:
         labels: As in ``ImageSet``; numbers count as one class.
         classes: Number of classes.
-        sampling: As in the settings.
+        sampling: As in ``Draw``.
     """
 
     #: Random numbers that one draw takes: the image, and four for the part of it.
@@ -42,7 +40,7 @@ class ImageDraw:
     def __init__(
         self, labels: np.ndarray, classes: int, *, sampling: SamplingName = "instance"
     ) -> None:
-        self.sampling = sampling
+        super().__init__(sampling)
         self._labels = labels
         self._several = labels.ndim == 2
         if not self._several and not np.issubdtype(labels.dtype, np.integer):
@@ -50,15 +48,8 @@ class ImageDraw:
         self.counts = class_counts(self._labels, classes)
 
     def __len__(self) -> int:
+        """Return the number of images."""
         return len(self._labels)
-
-    def cumulative(self, chosen: np.ndarray | None = None) -> np.ndarray:
-        """Return the cumulative probability of the images, (N,), whatever the epoch.
-
-        Args:
-            chosen: Indices of the images that may be drawn; none: all.
-        """
-        return self._cumulative(POWERS[self.sampling], chosen)
 
     def of_epoch(
         self, rng: np.random.Generator, *, progress: float, length: int | None
@@ -74,13 +65,8 @@ class ImageDraw:
             return _rounds(self._as_many_as_the_rarest(rng), length, rng)
         if self.sampling == "instance":
             return _rounds(np.arange(len(self)), length, rng)
-        cumulative = self.cumulative()
-        if self.sampling == "progressive":
-            last = self._cumulative(0.0)
-            cumulative = (1 - progress) * cumulative + progress * last
         places = rng.random(length or len(self))
-        hits = np.searchsorted(cumulative, places, side="right")
-        return np.minimum(hits, len(self) - 1)
+        return self.hit(self._by_progress(progress), places)
 
     def epoch_length(self, length: int | None) -> int:
         """Return the number of images in an epoch, where the settings say ``length``."""
@@ -92,20 +78,12 @@ class ImageDraw:
             most = len(self._as_many_as_the_rarest(np.random.default_rng(0)))
         return length or most
 
-    def sample(self, rng: np.random.Generator, ratio: float, *, stratified: bool) -> np.ndarray:
-        """Return the indices of a share of the images.
-
-        Args:
-            rng: Draws them.
-            ratio: The share.
-            stratified: Draw that share of every class.
-        """
-        strata = strata_of(self._labels, self.counts) if stratified else np.zeros(len(self), int)
-        return share_of_each(strata, ratio, rng)
+    def _strata(self) -> np.ndarray:
+        return strata_of(self._labels, self.counts)
 
     def key(self, cumulative: np.ndarray, draw: np.ndarray, *, first: int = 0) -> ImageKey:
         """Return the image that random numbers in [0, 1) stand for, and the part of it."""
-        hit = min(int(np.searchsorted(cumulative, draw[0], side="right")), len(self) - 1)
+        hit = int(self.hit(cumulative, draw[0]))
         return ImageKey(hit + first, CropDraw(*draw[1:].tolist()))
 
     def _cumulative(self, power: float, chosen: np.ndarray | None = None) -> np.ndarray:
@@ -134,7 +112,7 @@ class ImageDraw:
         return kept
 
 
-class RandomImageSampler(Sampler[ImageKey]):
+class RandomImageSampler(EpochSampler[ImageKey]):
     """Images of an epoch with random parts of them, drawn anew each epoch.
 
     Args:
@@ -147,51 +125,25 @@ class RandomImageSampler(Sampler[ImageKey]):
     def __init__(
         self, draw: ImageDraw, *, length: int | None = None, seed: int = 0, epochs: int = 1
     ) -> None:
+        super().__init__(length=draw.epoch_length(length), seed=seed, epochs=epochs)
         self._draw = draw
-        self._wanted = length
-        self._length = draw.epoch_length(length)
-        self._seed = seed
-        self._epochs = epochs
-        self._epoch = 0
 
-    def set_epoch(self, epoch: int) -> None:
-        """Draw the images of this epoch next; Lightning calls it."""
-        self._epoch = epoch
-
-    def __len__(self) -> int:
-        """Return how many images this process reads in an epoch."""
-        return self._length // world()[1]
-
-    def __iter__(self) -> Iterator[ImageKey]:
-        """Yield the images of the epoch that this process reads."""
-        rng = np.random.default_rng([self._seed, self._epoch])
-        done = progress(self._epoch, self._epochs)
-        images = self._draw.of_epoch(rng, progress=done, length=self._length)
+    def _draws(self, rng: np.random.Generator, mine: slice) -> Iterator[ImageKey]:
+        images = self._draw.of_epoch(rng, progress=self._progress, length=self._length)
         crops = rng.random((self._length, len(CropDraw._fields)))
-        rank, size = world()
-        mine = slice(rank, len(self) * size, size)
         for image, crop in zip(images[mine].tolist(), crops[mine].tolist(), strict=True):
             yield ImageKey(image, CropDraw(*crop))
 
 
-class EveryImageSampler(Sampler[ImageKey]):
-    """Every image once, in order, shared out among processes.
+class EveryImageSampler(InOrderSampler[ImageKey]):
+    """Every image once, in order.
 
     Args:
         count: Number of images.
     """
 
-    def __init__(self, count: int) -> None:
-        self._count = count
-
-    def __len__(self) -> int:
-        """Return how many images this process reads."""
-        return len(range(world()[0], self._count, world()[1]))
-
-    def __iter__(self) -> Iterator[ImageKey]:
-        """Yield the images that this process reads."""
-        rank, size = world()
-        return map(ImageKey, range(rank, self._count, size))
+    def _key(self, index: int) -> ImageKey:
+        return ImageKey(index)
 
 
 def class_counts(labels: np.ndarray, classes: int) -> np.ndarray:
@@ -200,15 +152,6 @@ def class_counts(labels: np.ndarray, classes: int) -> np.ndarray:
         several: np.ndarray = (labels > 0).sum(axis=0)
         return several.astype(np.int64)
     return np.bincount(labels, minlength=classes).astype(np.int64)
-
-
-def strata_of(labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return a class for each image, (N,): its own, or the rarest of several."""
-    if labels.ndim == 1:
-        return labels
-    order = np.argsort(counts, kind="stable")
-    strata: np.ndarray = np.argmax(labels[:, order] > 0, axis=1)
-    return strata
 
 
 def _rounds(images: np.ndarray, length: int | None, rng: np.random.Generator) -> np.ndarray:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rsmeta.data.images.sampler import class_counts, strata_of
+from rsmeta.data.draws import strata_of
+from rsmeta.data.images.sampler import class_counts
 from rsmeta.data.splits import choose_blocks
 
 if TYPE_CHECKING:

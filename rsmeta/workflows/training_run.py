@@ -1,0 +1,96 @@
+"""What training and pretraining have in common: one run, from its checks to its final numbers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import platform
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning import seed_everything
+from lightning.pytorch.utilities import rank_zero_only
+
+import rsmeta
+from rsmeta.training.fit import fit
+from rsmeta.workflows.run_folder import METRICS_FILE, begun, check_run, write_text
+
+if TYPE_CHECKING:
+    from rsmeta.config import Settings
+    from rsmeta.config.pretrain import PretrainSettings
+    from rsmeta.data.ground_module import GroundDataModule
+    from rsmeta.tasks.base import TrainingData
+    from rsmeta.training.fit import FitResult
+    from rsmeta.training.module import TaskModule
+    from rsmeta.training.pretrain import PretrainModule
+
+
+class TrainingRun:
+    """A run in its folder, seeded; its clock starts here.
+
+    Where several processes train together, one leads: it alone writes the folder.
+
+    Args:
+        output: The run folder; nothing is written yet.
+        settings: What the run does.
+        resume: Go on with the run that is in ``output``.
+
+    Raises:
+        OutputError: The folder holds a run already or another one, or cannot be written.
+    """
+
+    def __init__(
+        self, output: str | Path, settings: Settings | PretrainSettings, *, resume: bool
+    ) -> None:
+        self.output = Path(output)
+        self._settings = settings
+        self._resume = resume
+        self._leads = rank_zero_only.rank == 0  # type: ignore[attr-defined]
+        if self._leads:
+            check_run(self.output, settings, resume=resume)
+        seed_everything(settings.seed, workers=True, verbose=False)
+        self._started = time.monotonic()
+
+    def fit(
+        self,
+        module: TaskModule | PretrainModule,
+        data: TrainingData | GroundDataModule,
+        *,
+        progress: bool,
+    ) -> FitResult:
+        """Train as ``training.fit`` does, and end the processes that only help.
+
+        Args:
+            module: What is trained.
+            data: What it reads.
+            progress: Draw a progress bar.
+        """
+        folder = begun(self.output, self._settings) if self._leads else contextlib.nullcontext()
+        with folder:
+            result = fit(module, data, output=self.output, resume=self._resume, progress=progress)
+        if not self._leads:
+            raise SystemExit(0)
+        return result
+
+    def seconds(self) -> float:
+        """Return how long the run has taken so far."""
+        return round(time.monotonic() - self._started, 1)
+
+    def finish(self, numbers: dict[str, Any]) -> None:
+        """Write the final numbers, which say that the run is complete.
+
+        Raises:
+            OutputError: They cannot be written.
+        """
+        write_text(self.output / METRICS_FILE, json.dumps(numbers, indent=2) + "\n")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that the numbers of a run depend on."""
+    return {
+        "rsmeta": rsmeta.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
