@@ -275,12 +275,12 @@ class Mean(nn.Module):
         return torch.log(torch.stack([share, 1 - share], dim=1))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     shape=shapes,
     tile_px=st.sampled_from([8, 16, 23]),
-    stride_px=st.sampled_from([1, 5, 16, 50]),
-    block_px=st.sampled_from([1, 20, 64]),
+    stride_px=st.sampled_from([3, 5, 16, 50]),
+    block_px=st.sampled_from([16, 20, 64]),
     batch_size=st.integers(1, 9),
     holes=st.booleans(),
     dtype=st.sampled_from(["float32", "uint16", "int16"]),
