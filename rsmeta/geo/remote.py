@@ -155,13 +155,13 @@ def remote_state(name: str) -> dict[str, str]:
     """Return what tells whether a file behind a network is still the same.
 
     Args:
-        name: GDAL's name of it.
+        name: Its address, or GDAL's name of it.
 
     Returns:
         Its size in bytes, ETag and time of change as the server says them, where it does.
     """
     with remote_options(name):
-        told = vsi.headers(name)
+        told = vsi.headers(gdal_name(name))
     state = {key: told[header] for key, header in _IDENTITY.items() if header in told}
     if not state:
         logger.info(

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 
 def bundle_of(network: Any, *, classes: int, **predict_settings: Any) -> ModelBundle:
-    """Return a bundle around any network, for scenes with bands red and nir or ``bands``."""
+    """Return a bundle around any network, for scenes with bands red and nir or ``bands``.
+
+    With ``per="image"`` it scores images as a whole, and maps cells.
+    """
+    per = predict_settings.pop("per", "pixel")
     tile_px = predict_settings.pop("tile_px", 16)
     bands = predict_settings.pop("bands", ("red", "nir"))
     record = BundleRecord.model_validate(
@@ -30,6 +34,8 @@ def bundle_of(network: Any, *, classes: int, **predict_settings: Any) -> ModelBu
             ],
             "stem": {"strategy": None, "notes": (), "form": "standard", "normalisation": "none"},
             "read": {},
+            "task": "segmentation" if per == "pixel" else "classification",
+            "per": per,
             "tile_px": tile_px,
             "gsd_m": None,
             "backbone": {"name": "none"},
@@ -52,17 +58,20 @@ def random_scene(
     *,
     holes: bool,
     dtype: str = "float32",
+    nodata: float | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
+    """Write a scene of any type; its number without data is NaN, -9999, or 0 where unsigned."""
     rng = np.random.default_rng(seed)
-    data = rng.uniform(0.05, 0.95, (2, *shape)).astype(np.float32)
+    data = rng.uniform(0.05, 0.95, (2, *shape))
     valid = np.ones(shape, dtype=bool)
     if holes:
         valid = rng.random(shape) > 0.3
         valid[: shape[0] // 2, : shape[1] // 3] = False
-    if dtype != "float32":
-        data *= 1000
+    if not dtype.startswith("float"):
+        data = 1 + data * min(1000, np.iinfo(dtype).max - 2)
     data = data.astype(dtype)
-    nodata = -9999 if dtype != "uint16" else 0
+    if nodata is None:
+        nodata = 0 if dtype.startswith("uint") else -9999 if dtype != "int8" else -128
     data[:, ~valid] = nodata
     make_scene(path, data, descriptions=("red", "nir"), nodata=nodata)
     return data, valid

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 import xarray as xr
 
 import rsmeta
-from rsmeta.errors import BandsMissingError, SceneError
+from rsmeta.errors import BandsMissingError, ConfigError, SceneError
 from tests.unit.mapping_bundles import bundle_of, random_scene
 
 if TYPE_CHECKING:
@@ -136,3 +137,54 @@ def test_what_is_no_scene_is_refused(scene: Path, bundle: ModelBundle) -> None:
         rsmeta.predict(array.assign_coords(x=array.x.values**2), bundle)
     with pytest.raises(BandsMissingError):
         rsmeta.predict(array.assign_coords(band=["red", "blue"]), bundle)
+
+
+class Judge(torch.nn.Module):
+    """Scores an image by its colours and by what lies where in it."""
+
+    def forward(self, image: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        image = image * valid[:, None]
+        left = image[..., : image.shape[-1] // 2].mean((1, 2, 3))
+        return torch.stack([image[:, 0].mean((1, 2)), image[:, 1].mean((1, 2)), left], 1) * 3
+
+
+@pytest.mark.parametrize("chunks", [None, {"band": 1, "y": 20, "x": 17}])
+@pytest.mark.parametrize("stride_px", [None, 5, 30])
+def test_a_model_of_whole_images_maps_cells(
+    scene: Path, tmp_path: Path, chunks: Any, stride_px: int | None
+) -> None:
+    """Values, coordinates and CRS of the coarser grid are those of the way over files."""
+    judge = bundle_of(Judge(), classes=3, per="image", block_px=16, stride_px=stride_px)
+    wanted = rsmeta.Products(tmp_path / "map.tif", probabilities=tmp_path / "p.tif")
+    rsmeta.predict(scene, judge, output=wanted)
+    like = rioxarray.open_rasterio(wanted.map)
+    array = opened(scene, chunks=chunks).assign_coords(time=np.datetime64("2026-07-01", "s"))
+    classes = rsmeta.predict(array, judge)
+    shares = rsmeta.predict(array, judge, probabilities=True)
+    assert (classes.chunks is None) == (chunks is None)
+    np.testing.assert_array_equal(classes.values, like.values[0])
+    with rasterio.open(tmp_path / "p.tif") as raster:
+        np.testing.assert_allclose(shares.values, raster.read(), atol=1e-5)
+    for made in (classes, shares):
+        assert made.rio.crs == like.rio.crs
+        assert made.rio.transform() == like.rio.transform()
+        np.testing.assert_allclose(made.x, like.x)
+        np.testing.assert_allclose(made.y, like.y)
+        assert made.x.attrs == array.x.attrs
+        assert made.time == array.time
+    assert classes.rio.nodata == 255
+
+
+def test_a_scene_of_one_cell_has_its_size(scene: Path) -> None:
+    judge = bundle_of(Judge(), classes=3, per="image", stride_px=80)
+    small = rsmeta.predict(opened(scene), judge)
+    assert small.shape == (1, 1)
+    assert small.rio.resolution() == (800, -800)
+    assert small.x.item() == opened(scene).x[0].item() - 5 + 400
+
+
+def test_several_labels_make_no_map(scene: Path) -> None:
+    judge = bundle_of(Judge(), classes=3, per="image")
+    several = replace(judge, record=judge.record.model_copy(update={"task": "multilabel"}))
+    with pytest.raises(ConfigError, match="multilabel"):
+        rsmeta.predict(opened(scene), several)

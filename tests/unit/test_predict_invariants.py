@@ -10,8 +10,11 @@ import rasterio
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from rasterio.enums import ColorInterp
 from torch import nn
 
+from rsmeta.geo.cells import CellPlan
+from rsmeta.geo.scene import open_scene
 from rsmeta.gis.products import Products
 from rsmeta.inference import sizing
 from rsmeta.workflows.predict import predict
@@ -204,3 +207,111 @@ def test_bounds_give_the_same_pixels_as_the_whole_map(make_scene: MakeScene, fol
         window = rasterio.windows.from_bounds(*part.bounds, whole.transform).round_offsets()
         assert (whole.read(1, window=window) == part.read(1)).all()
         assert 20 <= part.height <= 30
+
+
+#: Types of files, with numbers that mean no data there, NaN and infinity among them.
+TYPES = [
+    ("uint8", 0.0), ("uint8", 255.0), ("int8", -128.0), ("uint16", 65535.0), ("int16", -32768.0),
+    ("uint32", 0.0), ("int32", -(2.0**31)), ("float32", float("nan")), ("float32", -3.4e38),
+    ("float64", float("nan")), ("float64", -1e300), ("float32", float("inf")),
+]  # fmt: skip
+
+
+class Scaled(nn.Module):
+    """Its first probability is the second band, over 2000."""
+
+    def forward(self, image: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        share = (image[:, 1] / 2000).clamp(1e-7, 1 - 1e-7)
+        return torch.log(torch.stack([share, 1 - share], dim=1))
+
+
+@pytest.mark.parametrize(("dtype", "nodata"), TYPES)
+@pytest.mark.parametrize("masked_by", ["nodata", "mask", "alpha"])
+def test_any_type_and_any_way_to_say_no_data(
+    make_scene: MakeScene, folder: Path, dtype: str, nodata: float, masked_by: str
+) -> None:
+    """Invariants 2 and 4: the band comes back where there is data, and nothing elsewhere."""
+    data, valid = random_scene(
+        make_scene, folder / "s.tif", (33, 29), 4, holes=True, dtype=dtype, nodata=nodata
+    )
+    if masked_by != "nodata":
+        stated = masked_file(folder / "s.tif", data, valid, alpha=masked_by == "alpha")
+        assert stated is None
+    predict(
+        folder / "s.tif", bundle_of(Scaled(), classes=2, overlap=0.25), overwrite=True,
+        device="cpu", output=Products(folder / "m.tif", probabilities=folder / "p.tif"),
+    )  # fmt: skip
+    with rasterio.open(folder / "m.tif") as made, rasterio.open(folder / "p.tif") as shares:
+        assert ((made.read(1) == 255) == ~valid).all()
+        found = shares.read(1)
+    assert np.allclose(found[valid], data[1][valid] / 2000, atol=1e-5)
+    assert np.isnan(found[~valid]).all()
+
+
+def masked_file(path: Path, data: np.ndarray, valid: np.ndarray, *, alpha: bool) -> float | None:
+    """Write a scene anew whose validity is a mask inside the file, or an alpha band."""
+    with rasterio.open(path) as given:
+        profile = {**given.profile, "nodata": None, "count": 2 + alpha}
+    full = np.array(np.iinfo(data.dtype).max if data.dtype.kind in "iu" else 255, data.dtype)
+    filled = np.where(valid, data, np.array(1, data.dtype))
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "w", **profile) as out:
+        out.write(filled, [1, 2])
+        out.descriptions = ("red", "nir", "alpha")[: 2 + alpha]
+        if alpha:
+            out.colorinterp = (ColorInterp.gray, ColorInterp.undefined, ColorInterp.alpha)
+            out.write(np.where(valid, full, 0).astype(data.dtype), 3)
+        else:
+            out.write_mask(valid)
+        return out.nodata
+
+
+class Mean(nn.Module):
+    """Judges an image by the mean of its second band; its scores vary with the place in it."""
+
+    def forward(self, image: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        assert valid.flatten(1).any(dim=1).all(), "a tile without a valid pixel reached the model"
+        ramp = torch.linspace(0.5, 1, image.shape[-1])
+        share = (image[:, 1] * ramp).mean((1, 2)).clamp(1e-6, 1 - 1e-6)
+        return torch.log(torch.stack([share, 1 - share], dim=1))
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    shape=shapes,
+    tile_px=st.sampled_from([8, 16, 23]),
+    stride_px=st.sampled_from([3, 5, 16, 50]),
+    block_px=st.sampled_from([16, 20, 64]),
+    batch_size=st.integers(1, 9),
+    holes=st.booleans(),
+    dtype=st.sampled_from(["float32", "uint16", "int16"]),
+)
+@example(shape=(53, 101), tile_px=8, stride_px=50, block_px=20, batch_size=3, holes=False,
+         dtype="float32")  # fmt: skip
+def test_cells_depend_on_their_own_tile_alone(
+    make_scene: MakeScene, folder: Path, shape: tuple[int, int], tile_px: int, stride_px: int,
+    block_px: int, batch_size: int, holes: bool, dtype: str,
+) -> None:  # fmt: skip
+    """Invariants 3 and 4 for models of whole images, whatever the cut and however large a cell."""
+    if max(shape) // stride_px > 40:
+        stride_px = 5  # what is tested does not need thousands of them
+    random_scene(make_scene, folder / "s.tif", shape, 3, holes=holes, dtype=dtype)
+    maps = []
+    for cut in ({}, {"block_px": block_px, "batch_size": batch_size}):
+        bundle = bundle_of(
+            Mean(), classes=2, per="image", tile_px=tile_px, stride_px=stride_px, **cut
+        )
+        predict(
+            folder / "s.tif", bundle, overwrite=True, device="cpu",
+            output=Products(folder / "m.tif", probabilities=folder / "p.tif"),
+        )  # fmt: skip
+        with rasterio.open(folder / "p.tif") as raster:
+            maps.append(raster.read(1))
+            assert raster.transform.a == 10 * stride_px
+    assert np.allclose(*maps, atol=1e-6, equal_nan=True)
+    scene = open_scene(folder / "s.tif")
+    plan = CellPlan(scene.grid.full_window, tile_px, stride_px, 64)
+    assert maps[0].shape == plan.shape
+    for (row, col), found in np.ndenumerate(maps[0]):
+        seen = plan.seen(row, col)
+        known = seen is not None and scene.read(seen).valid.any()
+        assert np.isnan(found) == (not known)
