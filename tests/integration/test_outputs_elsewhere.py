@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyogrio
 import pytest
 import rasterio
 import rioxarray
 import xarray as xr
 
+from rsmeta.gis import object_store
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.integration.conftest import Rsmeta, TinyRun
 
@@ -157,6 +161,75 @@ def test_from_a_store_and_back(
     assert "exists already" in rsmeta(*words).complaint
     again = rsmeta(*words, "--resume")
     assert "was finished already" in again.out, again.err
+
+
+def test_polygons_and_items_go_to_a_store_and_the_map_comes_last(
+    rsmeta: Rsmeta, tiny_run: TinyRun, store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All are called alike, and the links between them hold where they are then."""
+    arrived, upload = [], object_store.upload
+    with monkeypatch.context() as watched:
+        watched.setattr(
+            object_store, "upload", lambda file, to: (arrived.append(to), upload(file, to))
+        )
+        ended = rsmeta(
+            "predict", tiny_run.scene, "--model", tiny_run.bundle, "--output", "s3://maps/a/m.tif",
+            "--vector", "s3://maps/a/m.gpkg", "--stac", "s3://maps/m.json",
+            "--confidence", tmp_path / "sure.tif",
+        )  # fmt: skip
+    assert ended.status == 0, ended.err
+    keys = [entry["Key"] for entry in store.list_objects_v2(Bucket="maps")["Contents"]]
+    assert sorted(arrived) == sorted(f"s3://maps/{key}" for key in keys)
+    assert arrived[-1] == "s3://maps/a/m.tif"
+    assert {"a/m.tif", "a/m.tif.aux.xml", "a/m.qml", "a/m.sld", "a/m.gpkg", "m.json"} == set(keys)
+    store.download_file("maps", "a/m.gpkg", str(tmp_path / "back.gpkg"))
+    assert len(pyogrio.read_dataframe(tmp_path / "back.gpkg", layer="m")) > 1
+    store.download_file("maps", "m.json", str(tmp_path / "back.json"))
+    item = json.loads((tmp_path / "back.json").read_text())
+    assert {name: asset["href"] for name, asset in item["assets"].items()} == {
+        "map": "./a/m.tif", "polygons": "./a/m.gpkg", "confidence": (tmp_path / "sure.tif").as_uri()
+    }  # fmt: skip
+    assert item["links"][0]["href"] == tiny_run.scene.absolute().as_uri()
+    assert not list((tmp_path / "temporary").rglob("m.*"))
+
+
+def test_an_item_here_names_what_lies_in_a_store(
+    rsmeta: Rsmeta, tiny_run: TinyRun, store: Any, tmp_path: Path
+) -> None:
+    ended = rsmeta(
+        "predict", tiny_run.scene, "--model", tiny_run.bundle, "--output", tmp_path / "m.tif",
+        "--vector", "s3://maps/v.parquet", "--stac", tmp_path / "m.json",
+    )  # fmt: skip
+    assert ended.status == 0, ended.err
+    item = json.loads((tmp_path / "m.json").read_text())
+    assert item["assets"]["polygons"]["href"] == "s3://maps/v.parquet"
+    assert item["assets"]["map"]["href"] == "./m.tif"
+    assert store.head_object(Bucket="maps", Key="v.parquet")["ContentLength"] > 0
+    again = rsmeta(
+        "predict", tiny_run.scene, "--model", tiny_run.bundle, "--output", tmp_path / "n.tif",
+        "--vector", "s3://maps/v.parquet",
+    )  # fmt: skip
+    assert "s3://maps/v.parquet exists already" in again.complaint
+    assert not (tmp_path / "n.tif").exists()
+
+
+@pytest.mark.parametrize("result", ["m.nc", "m.zarr"])
+def test_polygons_beside_netcdf_and_zarr(
+    rsmeta: Rsmeta, tiny_run: TinyRun, expected: np.ndarray, tmp_path: Path, result: str
+) -> None:
+    words = ("predict", tiny_run.scene, "--model", tiny_run.bundle, "--output", tmp_path / result)
+    refused = rsmeta(*words, "--vector", tmp_path / f"v{Path(result).suffix}")
+    assert f"--vector {tmp_path / 'v'}{Path(result).suffix}: such a file ends in" in (
+        refused.complaint
+    )
+    assert not (tmp_path / result).exists()
+    ended = rsmeta(*words, "--vector", tmp_path / "m.gpkg", "--sieve", 5)
+    assert ended.status == 0, ended.err
+    frame = pyogrio.read_dataframe(tmp_path / "m.gpkg", layer="m")
+    assert frame["pixels"].sum() == np.count_nonzero(expected != 255)
+    with opened(tmp_path / result) as dataset:
+        assert (dataset["map"].values == 1).sum() == frame[frame["value"] == 1]["pixels"].sum()
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")], "nothing is left over"
 
 
 def test_a_failed_upload_is_made_up_for_by_resume(

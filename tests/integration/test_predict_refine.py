@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import geopandas
@@ -17,6 +18,7 @@ from rasterio.windows import Window
 from rsmeta.geo.lock import locked
 from rsmeta.gis.tidy import ClassStore, majority, sieve
 from rsmeta.workflows import refined_map
+from tests.stac_items import check_item
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -356,3 +358,53 @@ def test_a_scene_without_crs_can_be_tidied_and_not_projected(
     words = ("predict", scene, "--model", tiny_run.bundle, "--output", tmp_path / "m.tif")
     assert "no place on another grid" in rsmeta(*words, "--crs", "EPSG:3035").complaint
     assert rsmeta(*words, "--sieve", 10).status == 0
+
+
+# -- what is told ----------------------------------------------------------------------------
+
+
+def links_to_scenes(item: dict[str, Any]) -> list[str]:
+    return [link["href"] for link in item["links"] if link["title"] == "the scene"]
+
+
+def test_the_item_of_a_mosaic_names_the_scenes_that_are_in_it_and_their_times(
+    rsmeta: Rsmeta, tiny_run: TinyRun, overlapping: Path, tmp_path: Path, stac_schemas: Path
+) -> None:
+    times = {"one": "2026-03-01T10:00:00+00:00", "two": "2026-02-01T10:00:00+00:00", "three": None}
+    for name, time in times.items():
+        source = overlapping / ("one.tif" if name == "three" else f"{name}.tif")
+        shutil.copy(source, tmp_path / f"{name}.tif")
+        if time is not None:
+            with rasterio.open(tmp_path / f"{name}.tif", "r+") as file:
+                file.update_tags(ACQUISITIONDATETIME=time)
+    scenes = [tmp_path / f"{name}.tif" for name in times]  # the third shows what the first does
+    words = ("--mosaic", "order", "--stac", tmp_path / "m.json", "--quicklook", tmp_path / "m.png")
+    predict(rsmeta, tiny_run, tmp_path / "m.tif", *words, scenes=scenes)
+    item = check_item(tmp_path / "m.json", stac_schemas)
+    assert links_to_scenes(item) == ["./one.tif", "./two.tif"]
+    told = item["properties"]
+    assert told["datetime"] is None
+    assert told["start_datetime"] == "2026-02-01T10:00:00Z"
+    assert told["end_datetime"] == "2026-03-01T10:00:00Z"
+    with rasterio.open(tmp_path / "m.tif") as file:
+        assert "ACQUISITIONDATETIME" not in file.tags()
+    predict(rsmeta, tiny_run, tmp_path / "m.tif", *words, "--sieve", 9, "--overwrite",
+            scenes=scenes[::2])  # fmt: skip
+    item = check_item(tmp_path / "m.json", stac_schemas)
+    assert links_to_scenes(item) == ["./one.tif"]
+    assert item["properties"]["datetime"] == "2026-03-01T10:00:00Z"
+    assert "start_datetime" not in item["properties"]
+
+
+def test_refining_and_polygons_tell_how_far_they_are(
+    rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path
+) -> None:
+    words = ("predict", tiny_run.scene, "--model", tiny_run.bundle, "--output", tmp_path / "m.tif",
+             "--overwrite", "--sieve", 9, "--vector", tmp_path / "v.fgb")  # fmt: skip
+    lines = rsmeta(*words).err.splitlines()
+    for stage in ("refining", "polygons"):
+        told = [line for line in lines if f"m.tif: {stage} " in line]
+        assert len(told) >= 2
+        assert f"{stage} 100%, 0.0 of 0.0 Mpx, " in told[-1]
+        assert "tiles" not in told[-1]
+    assert not rsmeta("--quiet", *words).err

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import sqlite3
+import subprocess
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     MakeMap = Callable[..., Path]
 
 NODATA = 255
+NODATA_16 = 65535
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 
 
@@ -41,10 +45,14 @@ def make_map(make_scene: MakeScene, tmp_path: Path) -> MakeMap:
     """Return a function that writes a class map as predict does, with pixels of 10 m."""
 
     def make(values: Any, name: str = "map.tif", **options: Any) -> Path:
-        array = np.asarray(values, dtype=np.uint8)
-        path = make_scene(tmp_path / name, array, nodata=NODATA, **options)
+        dtype = options.pop("dtype", np.uint8)
+        array = np.asarray(values, dtype=dtype)
+        nodata = NODATA if dtype is np.uint8 else NODATA_16
+        path = make_scene(tmp_path / name, array, nodata=nodata, **options)
+        named = range(len(COLOURS)) if dtype is np.uint8 else np.unique(array[array != nodata])
         classes = [
-            {"value": i, "name": f"class {i}", "colour": colour} for i, colour in enumerate(COLOURS)
+            {"value": int(i), "name": f"class {i}", "colour": COLOURS[i % len(COLOURS)]}
+            for i in named
         ]
         with rasterio.open(path, "r+") as dataset:
             dataset.update_tags(RSMETA_CLASSES=json.dumps(classes))
@@ -307,3 +315,87 @@ def test_what_cannot_be_done_is_said(
     with pytest.raises(GridMismatchError, match="does not lie on the grid"):
         vectorise(path, tmp_path / "out.gpkg", confidence=other)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["map.tif", "other.tif", "plain.tif"]
+    with pytest.raises(OutputError, match=r"s3://maps/out\.gpkg; name a local file"):
+        vectorise(path, "s3://maps/out.gpkg")
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_more_than_255_classes_and_a_single_pixel(
+    make_map: MakeMap, tmp_path: Path, ending: str
+) -> None:
+    values = 3 * np.arange(400).reshape(20, 20)  # up to 1197
+    values[4:7, 4:7] = NODATA_16
+    values[10, :] = 1000
+    frame = read_back(vectorise(make_map(values, dtype=np.uint16), tmp_path / f"many{ending}"))
+    known = values[values != NODATA_16]
+    assert frame.groupby("value")["pixels"].sum().to_dict() == {
+        value: (known == value).sum() for value in np.unique(known)
+    }
+    assert (frame["class"] == [f"class {value}" for value in frame["value"]]).all()
+    assert shapely.is_valid(frame.geometry).all()
+    one = read_back(vectorise(make_map([[2]], "one.tif"), tmp_path / f"one{ending}"))
+    assert one[["class", "value", "pixels"]].to_numpy().tolist() == [["class 2", 2, 1]]
+    assert one.geometry[0].is_valid
+    assert one["area_m2"][0] == pytest.approx(100, rel=0.01)
+
+
+def test_real_clouds_keep_their_areas(shared_data: Path, make_map: MakeMap, tmp_path: Path) -> None:
+    with rasterio.open(shared_data / "cloudmask" / "landsat7_mask.tif") as dataset:
+        values, place = dataset.read(1), {"crs": dataset.crs, "transform": dataset.transform}
+    source = make_map(values, **place)
+    plain = read_back(vectorise(source, tmp_path / "plain.gpkg"))
+    assert len(plain) == count_regions(values)
+    settings = PolygonSettings(smallest_m2=20_000, simplify_px=1.0)
+    drawn = read_back(vectorise(source, tmp_path / "drawn.gpkg", settings=settings))
+    assert 0 < len(drawn) < len(plain) / 3
+    for frame in (plain, drawn):
+        assert frame["pixels"].sum() == np.count_nonzero(values != NODATA)
+        assert shapely.coverage_is_valid(frame.geometry.to_numpy())
+    assert drawn["area_m2"].sum() == pytest.approx(plain["area_m2"].sum(), rel=1e-9)
+    assert drawn.geometry.area.sum() == pytest.approx(plain.geometry.area.sum(), rel=1e-9)
+
+
+def test_it_is_told_how_far_it_is(make_map: MakeMap, tmp_path: Path) -> None:
+    for settings in (PolygonSettings(), PolygonSettings(smallest_m2=500)):
+        told: list[float] = []
+        vectorise(
+            make_map(landscape((30, 30), 0)), tmp_path / "out.fgb", settings=settings,
+            overwrite=True, on_progress=told.append,
+        )  # fmt: skip
+        assert told == sorted(told)
+        assert told[-1] == 1
+        assert len(told) >= 2
+
+
+#: Writes polygons, and is killed when half of them have arrived.
+KILLED = """
+import os, signal, sys
+from dataclasses import replace
+from rsmeta.gis import vector
+
+def slowly(path, confidence):
+    return replace(opened(path, confidence), strip_rows=4)
+
+opened, vector.open_map = vector.open_map, slowly
+vector.vectorise(
+    sys.argv[1], sys.argv[2],
+    on_progress=lambda share: os.kill(os.getpid(), signal.SIGKILL) if share > 0.75 else None,
+)
+"""
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_a_kill_leaves_no_file_and_does_not_disturb_the_next_call(
+    make_map: MakeMap, tmp_path: Path, ending: str
+) -> None:
+    source, path = make_map(landscape((60, 60), 0)), tmp_path / f"out{ending}"
+    words = [sys.executable, "-c", KILLED, str(source), str(path)]
+    ended = subprocess.run(words, check=False, capture_output=True)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    assert not path.exists()
+    left = partial_folder(path)
+    assert left.is_dir()
+    (left / f"{path.name}-journal").write_bytes(b"of a database that is no more")
+    vectorise(source, path)
+    assert len(read_back(path)) == count_regions(landscape((60, 60), 0))
+    assert not left.exists()
