@@ -100,7 +100,7 @@ def predict(
     where = choose_device(device if dask is None else "cpu")  # elsewhere are other devices
     loaded = bundle if isinstance(bundle, ModelBundle) else load_bundle(bundle)
     record = with_settings(loaded.record, settings)
-    _check_task(record, names, mask=mask, refine=refine, elsewhere=bool(workers or dask))
+    _check_task(record, names, refine=refine, elsewhere=bool(workers or dask))
     if workers or dask:
         record = _in_shares(record, workers or 1)
     jobs: list[Job] = []
@@ -162,7 +162,6 @@ def _check_task(
     record: BundleRecord,
     names: Sequence[Products],
     *,
-    mask: str | Path | None,
     refine: Refinement,
     elsewhere: bool,
 ) -> None:
@@ -178,7 +177,6 @@ def _check_task(
             "images with it: --output LABELS.csv"
         )
     asked = {
-        "--mask": mask is not None,
         "--mosaic, --crs, --like, --majority, --sieve": bool(refine),
         "--workers, --dask": elsewhere,
     }

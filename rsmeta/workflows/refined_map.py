@@ -16,11 +16,11 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rasterio.windows import Window
 
-from rsmeta.errors import ConfigError, OutputError, one_line
+from rsmeta.errors import ConfigError, GridMismatchError, OutputError, one_line
 from rsmeta.geo.grid import Grid
 from rsmeta.geo.handles import local_files, open_raster
 from rsmeta.geo.lock import locked
@@ -28,6 +28,7 @@ from rsmeta.gis.class_map import STEP_PX
 from rsmeta.gis.composite import Composite, Part, grid_for
 from rsmeta.gis.look import Look
 from rsmeta.gis.products import SHARES, Products
+from rsmeta.gis.quantity_composite import QuantityComposite
 from rsmeta.gis.rasters import writing
 from rsmeta.gis.tidy import ClassStore, majority, sieve
 from rsmeta.workflows.map_files import MODEL_TAG, tags_of, write_rest
@@ -73,13 +74,12 @@ def map_refined(
         return PredictResult(named, final.products, final.grid, "kept")
     with _workplace(final) as folder:
         raw = [
-            replace(job, products=_raw_products(folder, i, final.products, wanted), overwrite=True)
+            replace(job, products=_raw_products(folder, i, final, wanted), overwrite=True)
             for i, job in enumerate(jobs)
         ]
         mapped = [map_scene(model, job, on_progress) for job in raw]
         tidying = time.monotonic()
-        parts = [Part(p.map, p.probabilities, p.confidence) for p in (job.products for job in raw)]
-        composite = Composite(parts, final.grid, wanted.mosaic or "order")
+        composite = _composite(final, [job.products for job in raw], wanted)
         store = _tidied(composite, wanted, folder)
         sources = ", ".join(Path(job.scene.name).name for job in jobs)
         writer = _write(
@@ -92,6 +92,7 @@ def map_refined(
         tiles=sum(one.tiles for one in mapped), skipped=sum(one.skipped for one in mapped),
         class_pixels=dict(zip(names, tally.pixels, strict=True)),
         class_areas_m2=dict(zip(names, tally.areas_m2 or (), strict=False)),
+        statistics=tally.numbers if final.record.output.continuous else None,
         seconds=time.monotonic() - started,
         stages={"mapping": tidying - started, "refining": time.monotonic() - tidying},
         block_px=mapped[0].block_px, batch_size=mapped[0].batch_size,
@@ -133,14 +134,22 @@ def check_refinement(jobs: Sequence[Job], wanted: Refinement) -> None:
     """Refuse, before any work, what cannot be made of the maps.
 
     Raises:
-        ConfigError: The model tells numbers, not classes.
+        ConfigError: It is made of classes, and the model tells numbers.
         GridMismatchError: A scene has no place on the grid that is asked for.
     """
-    if jobs[0].record.output.continuous:
-        raise ConfigError(
-            "mosaics, other grids, majority and sieve are made of classes, and this model tells "
-            "numbers; leave them away"
-        )
+    output = jobs[0].record.output
+    if output.continuous:
+        for_classes = {"--majority": wanted.majority_px, "--sieve": wanted.sieve_px}
+        for option in (option for option, asked in for_classes.items() if asked is not None):
+            raise ConfigError(
+                f"{option}: tidies classes, and the model maps {output.name}, a number; leave "
+                f"{option} away"
+            )
+        if wanted.mosaic == "confidence":
+            raise ConfigError(
+                f"--mosaic confidence: the model maps {output.name}, a number, and tells no "
+                f"confidence; use --mosaic order or --mosaic mean"
+            )
     _target(jobs, wanted)
 
 
@@ -150,6 +159,10 @@ def _target(jobs: Sequence[Job], wanted: Refinement) -> Grid:
     raster = open_raster(str(wanted.like))
     if raster.crs is None:
         raise ConfigError(f"{wanted.like} has no CRS; its grid is nowhere")
+    for job in (job for job in jobs if job.grid.crs is None):
+        raise GridMismatchError(
+            f"{job.scene.name} has no CRS, so it has no place on another grid; add its CRS"
+        )
     return Grid(raster.crs, raster.transform, raster.height, raster.width)
 
 
@@ -189,9 +202,12 @@ def _is_done(final: Job, recipe: str) -> bool:
     )
 
 
-def _raw_products(folder: Path, i: int, asked: Products, wanted: Refinement) -> Products:
+def _raw_products(folder: Path, i: int, final: Job, wanted: Refinement) -> Products:
     """Return what is needed of one scene: no more than the map and what it is merged by."""
-    shares = any(name in asked.files for name in SHARES) or wanted.mosaic == "mean"
+    if final.record.output.continuous:
+        return Products(folder / f"{i}_map.tif")
+    asked = final.products.files
+    shares = any(name in asked for name in SHARES) or wanted.mosaic == "mean"
     sure = wanted.mosaic == "confidence" and not shares
     return Products(
         folder / f"{i}_map.tif",
@@ -200,17 +216,31 @@ def _raw_products(folder: Path, i: int, asked: Products, wanted: Refinement) -> 
     )
 
 
-def _tidied(composite: Composite, wanted: Refinement, folder: Path) -> ClassStore | None:
+def _composite(
+    final: Job, raw: Sequence[Products], wanted: Refinement
+) -> Composite | QuantityComposite:
+    """Return the maps of the scenes as one, on the grid of the one map."""
+    if final.record.output.continuous:
+        rule: Literal["order", "mean"] = "mean" if wanted.mosaic == "mean" else "order"
+        return QuantityComposite([one.map for one in raw], final.grid, rule)
+    parts = [Part(one.map, one.probabilities, one.confidence) for one in raw]
+    return Composite(parts, final.grid, wanted.mosaic or "order")
+
+
+def _tidied(
+    composite: Composite | QuantityComposite, wanted: Refinement, folder: Path
+) -> ClassStore | None:
     """Return the classes of the whole map, tidied; none where nothing is to be tidied."""
     if wanted.majority_px is None and wanted.sieve_px is None:
         return None
+    assert isinstance(composite, Composite)  # check_refinement has refused numbers
     grid = composite.grid
     try:
         store = ClassStore(folder / "classes.raw", grid.shape)
         half = (wanted.majority_px or 1) // 2
         for top, end in store.strips():
             first, last = max(top - half, 0), min(end + half, grid.height_px)
-            rows = composite.read(Window(0, first, grid.width_px, last - first)).indices
+            rows = composite.classes(Window(0, first, grid.width_px, last - first))
             if wanted.majority_px is not None:
                 rows = majority(rows, wanted.majority_px)
             store.write(top, rows[top - first : end - first])
@@ -225,7 +255,7 @@ def _tidied(composite: Composite, wanted: Refinement, folder: Path) -> ClassStor
 
 def _write(
     final: Job,
-    composite: Composite,
+    composite: Composite | QuantityComposite,
     store: ClassStore | None,
     tags: Mapping[str, str],
 ) -> ProductWriter:
@@ -245,10 +275,10 @@ def _write(
             for col in range(0, width, STEP_PX):
                 window = Window(col, row, min(STEP_PX, width - col), rows)
                 merged = composite.read(window)
-                indices = merged.indices
+                indices, valid = merged.indices, merged.valid
                 if tidy is not None:
                     indices = tidy[:, col : col + int(window.width)]
-                valid = indices >= 0
+                    valid = indices >= 0
                 if valid.any():
                     made_block = writer.maker.made(merged.scores, valid, window, classes=indices)
                     writer.write(made_block)

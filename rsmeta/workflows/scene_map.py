@@ -191,7 +191,7 @@ def _computed_here(
         if job.record.per == "pixel"
         else run_cells(
             model, job.scene, job.cells(plan.block_px), flow=flow, finished=writer.finished,
-            batch_size=_batch_size(job), device=job.device,
+            area=job.area, batch_size=_batch_size(job), device=job.device,
         )
     )  # fmt: skip
     for block in blocks:
