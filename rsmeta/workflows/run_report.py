@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from rsmeta.bundle import BundleRecord
 
+#: Title of the curves that are in the unit of what is estimated.
+_ERRORS = "Validation error"
+
 #: Curves of the training: title, the axis's ends, columns of history.csv and what they are called.
 _CURVES: tuple[tuple[str, tuple[float, float] | None, dict[str, str]], ...] = (
     ("Loss", None, {"train_loss": "training", "validation_loss": "validation"}),
@@ -38,7 +41,7 @@ _CURVES: tuple[tuple[str, tuple[float, float] | None, dict[str, str]], ...] = (
             "validation_micro_f1": "micro F1",
         },
     ),
-    ("Validation error", None, {"validation_rmse": "RMSE", "validation_mae": "mean absolute"}),
+    (_ERRORS, None, {"validation_rmse": "RMSE", "validation_mae": "mean absolute"}),
     ("Explained variance, validation", None, {"validation_r2": "R²"}),
 )
 
@@ -83,7 +86,7 @@ def open_run(folder: Path) -> RunStory:
         metrics = _json(folder / METRICS_FILE)
     parts = {
         "parts": _parts(metrics, "pixels" if record.per == "pixel" else "images"),
-        "charts": _charts(_rows(folder / "history.csv")),
+        "charts": _charts(_rows(folder / "history.csv"), record.output.unit),
         "scales": _scales(record.scales, _rows(folder / "gamma_history.csv")),
         "pictures": _pictures(folder / "plots" / "chips.png", bundle / "quicklook.png"),
         "provenance": _provenance(record, metrics),
@@ -132,7 +135,7 @@ def _labels(target: dict[str, Any] | None) -> str | None:
     return f"the training labels have a mean of {mean} and a standard deviation of {std}"
 
 
-def _charts(history: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
+def _charts(history: Sequence[dict[str, str]], unit: str | None) -> list[dict[str, Any]]:
     charts = []
     for title, y_range, columns in _CURVES:
         lines = [
@@ -141,8 +144,9 @@ def _charts(history: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
         ]
         lines = [one for one in lines if any(math.isfinite(y) for _, y in one.points)]
         if lines:
-            svg = line_chart(lines, title=title, x_label="epoch", y_range=y_range)
-            charts.append({"title": title, "svg": svg, "legend": _legend(lines)})
+            named = f"{title} in {unit}" if unit and title == _ERRORS else title
+            svg = line_chart(lines, title=named, x_label="epoch", y_range=y_range)
+            charts.append({"title": named, "svg": svg, "legend": _legend(lines)})
     return charts
 
 

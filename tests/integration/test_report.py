@@ -318,7 +318,7 @@ def test_runs_of_other_tasks_show_their_own_scores(
 ) -> None:
     for run, told, not_told in (
         (biomass, ("RMSE, test", "R²", "t/ha", "biomass in t/ha bands" , "standard deviation of",
-                   "Validation error"), ("Confusion", "mean IoU", "0 classes")),
+                   "Validation error in t/ha"), ("Confusion", "mean IoU", "0 classes")),
         (image_run, ("mean class accuracy, test", "Confusion matrix", "images of the training"),
          ("mean IoU",)),
     ):  # fmt: skip

@@ -95,14 +95,13 @@
     const [w, h] = size();
     return Math.max(1e-6, Math.min((w - 24) / width, (h - 24) / (height * aspect)));
   };
-  const fit = () => {
+  const centre = () => {
     const [w, h] = size();
     view.scale = fitScale();
     view.x = (w - width * view.scale) / 2;
     view.y = (h - height * aspect * view.scale) / 2;
-    fitted = true;
-    redraw();
   };
+  const fit = () => { fitted = true; redraw(); };
   const hold = () => { // some of the map stays in sight
     const [w, h] = size();
     const [mapW, mapH] = [width * view.scale, height * aspect * view.scale];
@@ -127,6 +126,7 @@
   const draw = () => {
     queued = false;
     const ratio = window.devicePixelRatio || 1;
+    if (fitted) centre(); // here, so that a frame is never drawn for the size before
     const [w, h] = size();
     canvas.width = Math.round(w * ratio);
     canvas.height = Math.round(h * ratio);
@@ -277,7 +277,7 @@
       for (const one of document.querySelectorAll("#legend tbody")) one.hidden = !one.dataset.name.includes(wanted);
     });
   }
-  new ResizeObserver(() => { if (fitted) fit(); else { hold(); redraw(); } }).observe(canvas);
-  fit();
+  new ResizeObserver(() => { if (!fitted) hold(); redraw(); }).observe(canvas);
+  draw();
   document.documentElement.dataset.ready = "yes";
 })();
