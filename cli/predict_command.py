@@ -104,9 +104,10 @@ def command(options: dict[str, Any], /, **given: Any) -> None:
 
 def _label_images(images: list[str], model: Path, given: dict[str, Any], *, quiet: bool) -> None:
     """Label whole images instead of mapping scenes, as a table is asked for."""
-    maps_only = {"resume", "bounds", "summary", "stac", "quicklook", "probabilities",
-                 "confidence", "entropy", "workers", "dask"}  # fmt: skip
-    asked = [f"--{name}" for name in sorted(maps_only) if given.get(name)]
+    maps_only = ("resume", "bounds", "summary", "stac", "quicklook", "vector", "probabilities",
+                 "confidence", "entropy", "workers", "dask", "mask", "mosaic", "crs", "like",
+                 "majority_px", "sieve_px")  # fmt: skip
+    asked = [f"--{name.removesuffix('_px')}" for name in maps_only if given.get(name)]
     if asked:
         raise click.UsageError(f"{asked[0]} goes with a map, not with a table of images")
     from rsmeta.workflows.predict_images import predict_images

@@ -11,6 +11,7 @@ import torch
 
 from rsmeta.geo.stac_parts import (
     STAC_VERSION,
+    bbox_of,
     class_fields,
     extension,
     file_fields,
@@ -42,8 +43,9 @@ _MEDIA = {".yaml": "application/yaml", ".safetensors": "application/octet-stream
 def model_item(record: BundleRecord, weights: Path, description: Path, item: Path) -> str:
     """Return the text of the item of a bundle.
 
-    The model can be used wherever there are scenes such as it was trained on, so that the item
-    has no geometry.
+    Its geometry is the ground of the training scenes: a catalogue finds the model where it was
+    taught, and it can be used wherever there are such scenes. Where the ground is not known there
+    is none.
 
     Args:
         record: What ``bundle.yaml`` says.
@@ -71,7 +73,8 @@ def model_item(record: BundleRecord, weights: Path, description: Path, item: Pat
         "stac_version": STAC_VERSION,
         "stac_extensions": [extension(name) for name in names],
         "id": f"rsmeta-{record.weights_sha256[:16]}",
-        "geometry": None,
+        "geometry": record.ground,
+        **({} if record.ground is None else {"bbox": bbox_of(record.ground)}),
         "properties": properties,
         "links": [],
         "assets": {

@@ -129,6 +129,10 @@ class BundleRecord(Strict):
     )
     tile_px: int = Field(ge=8)
     gsd_m: tuple[float, float] | None = Field(description="smallest and largest pixel trained on")
+    ground: dict[str, Any] | None = Field(
+        default=None,
+        description="GeoJSON geometry of the training scenes' footprints; none: they are not known",
+    )
     backbone: BackboneIdentity
     model: ModelSpec
     tuner: Tuner

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from rsmeta.config.meta import MetaSettings
     from rsmeta.data.assemble import ScenePart
     from rsmeta.data.splits import Part
+    from rsmeta.geo.grid import Grid
     from rsmeta.geo.sensors import Band
 
 Batch = dict[str, Any]
@@ -104,6 +105,11 @@ class SceneDataModule(LightningDataModule):
         sizes = [p.labelled.scene.grid.gsd_m for p in self.parts["train"]]
         known = [size for size in sizes if size is not None]
         return (min(known), max(known)) if known else None
+
+    @property
+    def train_grids(self) -> list[Grid]:
+        """Grids of the training scenes."""
+        return [p.labelled.scene.grid for p in self.parts["train"]]
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return random chips where training labels are."""

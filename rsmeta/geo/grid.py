@@ -11,6 +11,8 @@ from rasterio.warp import transform_bounds
 from rasterio.windows import Window
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
     from rasterio.crs import CRS
 
@@ -99,6 +101,20 @@ class Grid:
         t = self.transform
         x, y = apply(t, col, row)
         return Grid(self.crs, Affine(t.a, t.b, x, t.d, t.e, y), height_px, width_px)
+
+    def windows(self, step_px: int) -> Iterator[Window]:
+        """Yield windows that cover the grid exactly, row by row, smaller at its far edges.
+
+        Args:
+            step_px: Their side.
+        """
+        for row in range(0, self.height_px, step_px):
+            for col in range(0, self.width_px, step_px):
+                width, height = (
+                    min(step_px, self.width_px - col),
+                    min(step_px, self.height_px - row),
+                )
+                yield Window(col, row, width, height)
 
     def coarser(self, factor: int) -> Grid:
         """Return a grid of the same origin and CRS whose pixels are ``factor`` times as long.

@@ -6,6 +6,7 @@ Extensions are named with the versions whose schemas the items were checked agai
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from rsmeta.geo.grid import apply
 from rsmeta.geo.handles import is_path
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -40,6 +41,8 @@ _SIDE_POINTS = 16
 _DECIMALS = 7  # of degrees: a centimetre
 # Points of a footprint this near to the line between others are left out: a tenth of a metre.
 _STRAIGHT_DEG = 1e-6
+# Places that lie apart and are told one by one; more would swell what tells them.
+_MOST_PARTS = 100
 
 
 def extension(name: str) -> str:
@@ -99,6 +102,27 @@ def place_fields(grid: Grid) -> tuple[dict[str, Any], dict[str, Any]]:
         outline = _cut(outline)
     bbox = [round(side, _DECIMALS) for side in (west, south, east, north)]
     return {"geometry": _geometry(outline), "bbox": bbox}, properties
+
+
+def ground_of(grids: Iterable[Grid]) -> dict[str, Any] | None:
+    """Return the ground of some grids as one GeoJSON geometry in degrees; none without any CRS.
+
+    Holes between them are closed. Of many that lie apart it is the hull.
+    """
+    outlines = [_outline(grid) for grid in dict.fromkeys(grids) if grid.crs is not None]
+    shapes = [_cut(one) if one.bounds[2] > 180 else one for one in outlines]
+    if not shapes:
+        return None
+    joined = shapely.union_all(shapes)
+    if shapely.get_num_geometries(joined) > _MOST_PARTS:
+        joined = shapely.convex_hull(joined)
+    return _geometry(shapely.orient_polygons(joined))
+
+
+def bbox_of(geometry: dict[str, Any]) -> list[float]:
+    """Return west, south, east, north of a GeoJSON geometry in degrees."""
+    bounds = shapely.bounds(shapely.from_geojson(json.dumps(geometry)))
+    return [float(side) for side in bounds]
 
 
 def _outline(grid: Grid) -> shapely.Polygon:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rasterio.windows import Window
 
 from rsmeta.geo.areas import cover_of
 from rsmeta.geo.grid import Grid, whole_pixels
@@ -16,6 +15,8 @@ from rsmeta.gis.products import map_classes
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from rasterio.windows import Window
 
     from rsmeta.config.data import ClassSpec
 
@@ -42,10 +43,7 @@ class ClassMap:
 
     def windows(self, step_px: int = STEP_PX) -> Iterator[Window]:
         """Yield windows that cover the map exactly, row by row, smaller at its far edges."""
-        height, width = self.grid.shape
-        for row in range(0, height, step_px):
-            for col in range(0, width, step_px):
-                yield Window(col, row, min(step_px, width - col), min(step_px, height - row))
+        return self.grid.windows(step_px)
 
     def read(self, window: Window) -> np.ndarray:
         """Return class indices of a window inside the map, (h, w) int16, ``NO_CLASS`` where none.

@@ -38,6 +38,10 @@ _ALIGNED_PX = 1e-4
 #: so that pixels do not depend on the window that they are read in. It does not take 0.
 _TOLERANCE_PX = 1e-4
 
+#: Pixels that many times as long as a map's own get something of all that they cover; shorter ones
+#: miss hardly any when they are taken from between the nearest.
+COARSER = 2.0
+
 
 @dataclass(frozen=True)
 class Part:
@@ -59,14 +63,25 @@ class Merged:
     """A window of the composite.
 
     Attributes:
-        indices: Class indices, (h, w) int16, -1 where no map knows a class.
-        scores: Probabilities, (K, h, w) float32, 0 where unknown; none where no map has them.
+        indices: Class indices, (h, w) int16, -1 where no map knows a class; none where the maps
+            tell numbers.
+        scores: Probabilities, (K, h, w) float32, 0 where unknown; none where no map has them. Of
+            maps of numbers the numbers, (1, h, w), NaN where unknown.
         used: Places in the list of maps of those that gave a pixel.
     """
 
-    indices: np.ndarray
+    indices: np.ndarray | None
     scores: np.ndarray | None
     used: frozenset[int]
+
+    @property
+    def valid(self) -> np.ndarray:
+        """Where something is known, (h, w) bool."""
+        if self.indices is not None:
+            return self.indices >= 0
+        assert self.scores is not None  # one of them is there
+        known: np.ndarray = np.isfinite(self.scores[0])
+        return known
 
 
 class Composite:
@@ -90,7 +105,11 @@ class Composite:
             SceneUnreadableError: A map cannot be read.
         """
         grid = self.grid.crop(window)
-        met = {i: self._parts[i] for i in range(len(self._parts)) if self._meets(i, grid)}
+        met = {
+            number: (part, own)
+            for number, (part, own) in enumerate(self._parts)
+            if meet(own.grid, grid)
+        }
         if self._rule == "mean":
             return self._mean(met, grid)
         indices = np.full(grid.shape, NO_CLASS, dtype=np.int16)
@@ -99,10 +118,10 @@ class Composite:
         surest = np.zeros(grid.shape, dtype=np.float32)
         for number, (part, own) in met.items():
             found = _classes(part, own, grid)
-            shares = _shares(part.probabilities, own, grid)
+            shares = self._shares(part.probabilities, own, grid)
             taken = (found >= 0) & (indices < 0)
             if self._rule == "confidence":
-                sure = _sureness(part, own, grid, shares)
+                sure = self._sureness(part, own, grid, shares)
                 taken = (found >= 0) & (sure > surest)
                 surest[taken] = sure[taken]
             indices[taken], source[taken] = found[taken], number
@@ -112,8 +131,15 @@ class Composite:
         used = frozenset(number for number in met if (source == number).any())
         return Merged(indices, scores, used)
 
-    def _meets(self, number: int, grid: Grid) -> bool:
-        return _meet(self._parts[number][1].grid, grid)
+    def classes(self, window: Window) -> np.ndarray:
+        """Return the class indices of a window alone, (h, w) int16, -1 where none is known.
+
+        Raises:
+            SceneUnreadableError: A map cannot be read.
+        """
+        indices = self.read(window).indices
+        assert indices is not None  # maps of classes have them
+        return indices
 
     def _mean(self, met: Mapping[int, tuple[Part, ClassMap]], grid: Grid) -> Merged:
         classes = len(self._parts[0][1].classes)
@@ -121,7 +147,7 @@ class Composite:
         count = np.zeros(grid.shape, dtype=np.float32)
         used = set()
         for number, (part, own) in met.items():
-            shares = _shares(part.probabilities, own, grid)
+            shares = self._shares(part.probabilities, own, grid)
             known = _classes(part, own, grid) >= 0
             if shares is None:
                 raise ValueError(f"{part.map} comes without probabilities")
@@ -133,34 +159,47 @@ class Composite:
         indices = np.where(count > 0, scores.argmax(axis=0), NO_CLASS).astype(np.int16)
         return Merged(indices, scores, frozenset(used))
 
+    def _sureness(
+        self, part: Part, own: ClassMap, grid: Grid, shares: np.ndarray | None
+    ) -> np.ndarray:
+        if shares is None:
+            shares = self._shares(part.confidence, own, grid)
+        if shares is None:
+            raise ValueError(f"{part.map} comes without confidence")
+        sure: np.ndarray = shares.max(axis=0)
+        return sure
 
-def _sureness(part: Part, own: ClassMap, grid: Grid, shares: np.ndarray | None) -> np.ndarray:
-    if shares is None:
-        shares = _shares(part.confidence, own, grid)
-    if shares is None:
-        raise ValueError(f"{part.map} comes without confidence")
-    sure: np.ndarray = shares.max(axis=0)
-    return sure
+    def _shares(self, path: Path | None, own: ClassMap, grid: Grid) -> np.ndarray | None:
+        """Return shares on a grid, (K, h, w) float32, 0 where unknown; none without a file."""
+        if path is None:
+            return None
+        ratio = ratio_of(own.grid, self.grid)
+        shares = read_on(path, own.grid, grid, Resampling.bilinear, ratio=ratio)
+        shares[np.isnan(shares)] = 0
+        return shares
 
 
 def _classes(part: Part, own: ClassMap, grid: Grid) -> np.ndarray:
-    values = _read_on(part.map, own.grid, grid, Resampling.nearest)
+    values = read_on(part.map, own.grid, grid, Resampling.nearest)
     indices = own.to_indices(np.where(np.isfinite(values[0]), values[0], 0).astype(np.int64))
     indices[~np.isfinite(values[0])] = NO_CLASS
     return indices
 
 
-def _shares(path: Path | None, own: ClassMap, grid: Grid) -> np.ndarray | None:
-    """Return shares on a grid, (K, h, w) float32, 0 where unknown; none without a file."""
-    if path is None:
-        return None
-    shares = _read_on(path, own.grid, grid, Resampling.bilinear)
-    shares[np.isnan(shares)] = 0
-    return shares
+def read_on(
+    path: Path, own: Grid, grid: Grid, resampling: Resampling, *, ratio: float = 1.0
+) -> np.ndarray:
+    """Read a raster on another grid, (bands, h, w) float32, NaN where it knows nothing.
 
-
-def _read_on(path: Path, own: Grid, grid: Grid, resampling: Resampling) -> np.ndarray:
-    """Read a raster on another grid, (bands, h, w) float32, NaN where it knows nothing."""
+    Args:
+        path: The raster.
+        own: Its grid.
+        grid: The grid to read it on.
+        resampling: How a number comes from its neighbours.
+        ratio: As of ``ratio_of`` for the whole target: left alone, GDAL judges it anew for each
+            window, and pixels would depend on the window that they are read in.
+    """
+    scale = 1 / ratio if ratio >= COARSER else 1.0
     dataset = open_raster(str(path))
     offset = _offset(own, grid)
     with reading(str(path)):
@@ -171,10 +210,17 @@ def _read_on(path: Path, own: Grid, grid: Grid, resampling: Resampling) -> np.nd
             dataset, crs=grid.crs, transform=grid.transform, width=grid.width_px,
             height=grid.height_px, resampling=resampling, dtype="float32",
             src_nodata=dataset.nodata, nodata=np.nan,
-            tolerance=_TOLERANCE_PX,
+            tolerance=_TOLERANCE_PX, XSCALE=scale, YSCALE=scale,
         ) as warped:  # fmt: skip
             values: np.ndarray = warped.read()
     return values
+
+
+def ratio_of(own: Grid, grid: Grid) -> float:
+    """Return how many times as long as a map's own pixels those of a grid are."""
+    if own.gsd_m is not None and grid.gsd_m is not None:
+        return grid.gsd_m / own.gsd_m
+    return math.sqrt(abs(grid.transform.determinant / own.transform.determinant))
 
 
 def _padded(dataset: object, window: Window) -> np.ndarray:
@@ -212,7 +258,7 @@ def _offset(own: Grid, grid: Grid) -> tuple[int, int] | None:
     return (round(col), round(row)) if aligned else None
 
 
-def _meet(own: Grid, grid: Grid) -> bool:
+def meet(own: Grid, grid: Grid) -> bool:
     """Return false only where a grid certainly holds nothing of another."""
     if own.crs is None or own.crs == grid.crs:
         bounds = own.bounds

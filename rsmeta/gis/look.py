@@ -24,7 +24,7 @@ SHARE_NODATA = 255
 
 #: matplotlib's names of colours that run evenly from dark to light, to colour-blind eyes too.
 _RAMPS = {"probabilities": "viridis", "confidence": "cividis", "entropy": "magma"}
-_QUANTITY_RAMP = "viridis"
+QUANTITY_RAMP = "viridis"
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def _quantity(grid: Grid, look: Look) -> Kind:
         grid, 1, output.dtype, output.nodata, None, [output.name or "value"], look.tags,
         unit=output.unit,
     )  # fmt: skip
-    return Kind(raster, "average", Ramp(_QUANTITY_RAMP))
+    return Kind(raster, "average", Ramp(QUANTITY_RAMP))
 
 
 def _shares(

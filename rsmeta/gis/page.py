@@ -22,9 +22,6 @@ import rsmeta
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from rsmeta.gis.class_map import ClassMap, Cover
-    from rsmeta.gis.page_layers import Layers
-
 _FOLDER = Path(__file__).with_name("page")
 
 
@@ -36,11 +33,11 @@ class Page:
         title: Its heading.
         kind: What it is about, above the heading.
         facts: Name and value of what matters first.
-        map: Map and legend, as of ``map_view``.
-        layers: What the viewer draws, as of ``map_view``.
+        map: Map and legend, as of ``page_map``.
+        layers: What the viewer draws, likewise.
         accuracy: The map against a reference, as ``MapAccuracy.as_dict`` gives it, with ``unit``,
-            ``reference_name``, ``area_unit`` and ``area_scale``.
-        parts: The model on parts of its configuration, likewise, with ``title`` and ``name``.
+            ``reference_name``, ``area_unit``, ``area_scale`` and ``scores`` (of ``page_scores``).
+        parts: The model on parts of its configuration: ``title``, ``name`` and ``scores``.
         charts: Curves of the training: ``title``, ``svg`` and ``legend``.
         scales: Learned scales: ``positions``, ``rows`` and ``chart``.
         pictures: ``title`` and ``data`` (an address that holds the picture).
@@ -84,71 +81,3 @@ def _template() -> Any:
         trim_blocks=True,
     )  # fmt: skip
     return environment.get_template("page.html.j2")
-
-
-def map_view(
-    class_map: ClassMap, cover: Cover, layers: Layers, *, imagery_name: str
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what the page's text and what its viewer need of a map.
-
-    Args:
-        class_map: The map.
-        cover: What its classes cover.
-        layers: Its thinned layers.
-        imagery_name: What is said to lie below the map.
-    """
-    measured = cover.areas_m2 or tuple(map(float, cover.pixels))
-    total = sum(measured) or 1.0
-    classes = [
-        {
-            "name": spec.name,
-            "colour": spec.colour,
-            "pixels": pixels,
-            "share": amount / total,
-            "area": None if cover.areas_m2 is None else area_text(amount),
-        }
-        for spec, pixels, amount in zip(class_map.classes, cover.pixels, measured, strict=True)
-    ]
-    view = {
-        "classes": classes,
-        "step": layers.step,
-        "has_confidence": layers.confidence is not None,
-        "has_imagery": layers.imagery is not None,
-        "imagery_name": imagery_name,
-    }
-    legend = [{"name": one["name"], "colour": one["colour"]} for one in classes]
-    return view, {**layers.packed(), "legend": legend, "grid": _grid(layers)}
-
-
-def _grid(layers: Layers) -> dict[str, Any]:
-    grid = layers.grid
-    across, down = grid.pixel_size
-    aspect, gsd_m = down / across, None
-    if grid.crs is not None:
-        gsd_m = grid.gsd_m
-        if grid.crs.is_geographic and gsd_m is not None:
-            # a degree of longitude is shorter than one of latitude, but at the equator
-            metres_down = down * float(grid.crs.units_factor[1]) * _EARTH_RADIUS_M
-            aspect = metres_down**2 / gsd_m**2
-        gsd_m = None if gsd_m is None else gsd_m / aspect**0.5
-    return {
-        "transform": list(grid.transform)[:6],
-        "aspect": aspect,
-        "gsd_m": gsd_m,  # along a row
-        "digits": 5 if grid.crs is not None and grid.crs.is_geographic else 1,
-    }
-
-
-#: Mean radius of the Earth: how far apart parallels lie needs no more than this for a picture.
-_EARTH_RADIUS_M = 6_371_008.8
-
-
-def area_text(area_m2: float) -> str:
-    """Return an area in the unit that suits it."""
-    if area_m2 >= 1e8:
-        return f"{area_m2 / 1e6:,.0f} km²"
-    if area_m2 >= 1e6:
-        return f"{area_m2 / 1e6:,.2f} km²"
-    if area_m2 >= 1e4:
-        return f"{area_m2 / 1e4:,.2f} ha"
-    return f"{area_m2:,.0f} m²"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 _WIDTH, _HEIGHT = 460, 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 10, 36
+#: Of a histogram beside the map.
+_SIDE_WIDTH, _BARS_HEIGHT = 280, 84
 
 #: Hues that the page has.
 HUES = 8
@@ -92,12 +95,72 @@ def line_chart(
     )
 
 
-def _ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
+def histogram_chart(
+    counts: Sequence[int],
+    span: tuple[float, float],
+    stops: Sequence[tuple[float, str]],
+    *,
+    title: str,
+) -> Markup:
+    """Draw how often numbers occur, over the colours that they have on the map.
+
+    Args:
+        counts: Of each bar, all equally wide.
+        span: Where the first begins and the last ends.
+        stops: Numbers, ascending, and their colours as ``#rrggbb``.
+        title: Read out in place of the picture.
+    """
+    (low, high), most = span, max(counts, default=0) or 1
+    step = (high - low) / len(counts)
+    width = _SIDE_WIDTH / len(counts)
+    parts = []
+    for i, count in enumerate(counts):
+        ends, tall = (low + i * step, low + (i + 1) * step), count / most * _BARS_HEIGHT
+        colour = _colour_at((ends[0] + ends[1]) / 2, stops)
+        told = f"{ends[0]:.4g} to {ends[1]:.4g}: {count:,} px"
+        parts.append(
+            f'<rect class="bin" x="{i * width:.2f}" y="{_BARS_HEIGHT - tall:.2f}" '
+            f'width="{width - 0.4:.2f}" height="{tall:.2f}" fill="{colour}">'
+            f"<title>{told}</title></rect>"
+            f'<rect x="{i * width:.2f}" y="{_BARS_HEIGHT + 3}" width="{width + 0.3:.2f}" '
+            f'height="11" fill="{colour}"/>'
+        )
+    for tick in _ticks(low, high, most=4):
+        x = (tick - low) / (high - low) * _SIDE_WIDTH
+        if -0.5 <= x <= _SIDE_WIDTH + 0.5:
+            side = "start" if x < 14 else "end" if x > _SIDE_WIDTH - 14 else "middle"
+            parts.append(
+                f'<path class="tick" d="M{x:.1f},{_BARS_HEIGHT + 14}v4"/>'
+                f'<text x="{x:.1f}" y="{_BARS_HEIGHT + 30}" text-anchor="{side}">{tick:g}</text>'
+            )
+    return Markup(
+        f'<svg class="chart histogram" viewBox="0 0 {_SIDE_WIDTH} {_BARS_HEIGHT + 34}" role="img" '
+        f'aria-label="{escape(title)}">{"".join(parts)}</svg>'
+    )
+
+
+def _colour_at(number: float, stops: Sequence[tuple[float, str]]) -> str:
+    """Return the colour of a number between its neighbours'; beyond the ends theirs."""
+    if number <= stops[0][0]:
+        return stops[0][1]
+    for (low, dark), (high, light) in pairwise(stops):
+        if number <= high:
+            share = (number - low) / (high - low)
+            both = zip(_parts_of(dark), _parts_of(light), strict=True)
+            return "#" + "".join(f"{round(a + (b - a) * share):02x}" for a, b in both)
+    return stops[-1][1]
+
+
+def _parts_of(colour: str) -> list[int]:
+    return [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+
+
+def _ticks(low: float, high: float, *, whole: bool = False, most: int = 5) -> list[float]:
     """Return three to six round numbers that hold a range between them."""
     span = (high - low) or abs(high) or 1.0
     power = 10.0 ** math.floor(math.log10(span))
     sizes = [power * f for f in (0.1, 0.2, 0.5, 1.0, 2.0)]
-    step = next(size for size in sizes if span / size <= 5)
+    step = next(size for size in sizes if span / size <= most)
     if whole:
         step = max(1.0, round(step))
     start = math.floor(low / step + 1e-9)

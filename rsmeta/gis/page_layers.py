@@ -17,6 +17,7 @@ from rsmeta.errors import GridMismatchError
 from rsmeta.geo.grid import Grid
 from rsmeta.geo.handles import open_quietly, open_raster, reading
 from rsmeta.geo.render import rgb_bands, stretch_rgb
+from rsmeta.gis.quantity_map import QuantityMap
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,6 +34,9 @@ NONE_16, NONE_8 = 65535, 255
 #: Steps that confidence is told in: finer ones would be noise that takes room.
 _STEPS = 100
 
+#: Steps that numbers are told in, between the ends of their histogram.
+NUMBER_STEPS = 1000
+
 
 @dataclass(frozen=True)
 class Layers:
@@ -41,7 +45,9 @@ class Layers:
     Attributes:
         grid: The thinned grid; a pixel of it stands for ``step`` by ``step`` of the map.
         step: See ``grid``.
-        classes: Class indices, (h, w) uint16, ``NONE_16`` where none.
+        cells: Class indices, or of numbers steps between the ends of their span, from 0 to
+            ``NUMBER_STEPS``; (h, w) uint16, ``NONE_16`` where none.
+        numbers: Whether they are steps.
         confidence: Percent, (h, w) uint8, ``NONE_8`` where unknown; none without such a raster.
         imagery: The scene in colour, (h, w, 3) uint8; none without a scene.
         seen: Where it has data, (h, w) bool; none likewise.
@@ -49,21 +55,24 @@ class Layers:
 
     grid: Grid
     step: int
-    classes: np.ndarray
+    cells: np.ndarray
+    numbers: bool = False
     confidence: np.ndarray | None = None
     imagery: np.ndarray | None = None
     seen: np.ndarray | None = None
 
     def packed(self) -> dict[str, Any]:
         """Return the layers as text that a page can hold."""
-        known = self.classes[self.classes != NONE_16]
-        small = not known.size or int(known.max()) < NONE_8
-        classes = np.where(self.classes == NONE_16, NONE_8, self.classes) if small else self.classes
+        known = self.cells[self.cells != NONE_16]
+        small = not self.numbers and (not known.size or int(known.max()) < NONE_8)
+        cells = np.where(self.cells == NONE_16, NONE_8, self.cells) if small else self.cells
+        if self.numbers:  # differences along rows, modulo 2^16: neighbours are alike
+            cells = np.diff(cells, axis=1, prepend=np.uint16(0))
         return {
             "width": self.grid.width_px,
             "height": self.grid.height_px,
             "bytes": 1 if small else 2,
-            "classes": _deflated(classes.astype("<u1" if small else "<u2")),
+            "cells": _deflated(cells.astype("<u1" if small else "<u2")),
             "confidence": None if self.confidence is None else _deflated(self.confidence),
             "imagery": None if self.imagery is None else _jpeg(self.imagery),
             "seen": None if self.seen is None else _deflated(self.seen.astype(np.uint8)),
@@ -71,12 +80,17 @@ class Layers:
 
 
 def read_layers(
-    class_map: ClassMap, *, scene: Scene | None = None, confidence: Path | None = None
+    shown: ClassMap | QuantityMap,
+    span: tuple[float, float] | None = None,
+    *,
+    scene: Scene | None = None,
+    confidence: Path | None = None,
 ) -> Layers:
     """Read a map, and what belongs to it, thinned to ``LONGEST_PX``.
 
     Args:
-        class_map: The map.
+        shown: The map.
+        span: Of a map of numbers, those that get the first and the last step.
         scene: The imagery below it, on any grid.
         confidence: Raster of the largest probability, on the map's grid.
 
@@ -84,15 +98,30 @@ def read_layers(
         SceneError: A raster cannot be read.
         GridMismatchError: Confidence lies on another grid, or imagery has no place on the map's.
     """
-    step = max(1, -(-max(class_map.grid.shape) // LONGEST_PX))
-    grid = _thinned(class_map.grid, step)
+    step = max(1, -(-max(shown.grid.shape) // LONGEST_PX))
+    grid = _thinned(shown.grid, step)
+    numbers = isinstance(shown, QuantityMap)
+    cells = _steps(shown, grid, span) if isinstance(shown, QuantityMap) else _classes(shown, grid)
+    imagery, seen = (None, None) if scene is None else _imagery(scene, shown.grid, grid)
+    sure = None if confidence is None else _confidence(confidence, shown.grid, grid)
+    return Layers(grid, step, cells, numbers, sure, imagery, seen)
+
+
+def _classes(class_map: ClassMap, grid: Grid) -> np.ndarray:
     with reading(class_map.path):
         values = open_raster(class_map.path).read(1, out_shape=grid.shape)
     indices = class_map.to_indices(values)
-    classes = np.where(indices < 0, np.uint16(NONE_16), indices.astype(np.uint16))
-    imagery, seen = (None, None) if scene is None else _imagery(scene, class_map.grid, grid)
-    sure = None if confidence is None else _confidence(confidence, class_map.grid, grid)
-    return Layers(grid, step, classes, sure, imagery, seen)
+    return np.where(indices < 0, np.uint16(NONE_16), indices.astype(np.uint16))
+
+
+def _steps(quantity: QuantityMap, grid: Grid, span: tuple[float, float] | None) -> np.ndarray:
+    if span is None:
+        raise ValueError("numbers are told in steps of a span")
+    numbers = quantity.read(quantity.grid.full_window, grid.shape)
+    known = np.isfinite(numbers)
+    share = (np.where(known, numbers, span[0]) - span[0]) / (span[1] - span[0])
+    steps = (np.clip(share, 0, 1) * NUMBER_STEPS).round()
+    return np.where(known, steps, NONE_16).astype(np.uint16)
 
 
 def _thinned(grid: Grid, step: int) -> Grid:

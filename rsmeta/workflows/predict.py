@@ -101,7 +101,7 @@ def predict(
     where = choose_device(device if dask is None else "cpu")  # elsewhere are other devices
     loaded = bundle if isinstance(bundle, ModelBundle) else load_bundle(bundle)
     record = with_settings(loaded.record, settings)
-    _check_task(record, names, mask=mask, refine=refine)
+    _check_task(record, names, refine=refine)
     if workers or dask:
         record = _in_shares(record, workers or 1)
     jobs: list[Job] = []
@@ -163,7 +163,6 @@ def _check_task(
     record: BundleRecord,
     names: Sequence[Products],
     *,
-    mask: str | Path | None,
     refine: Refinement,
 ) -> None:
     """Refuse what a model of this kind cannot give.
@@ -174,7 +173,6 @@ def _check_task(
     """
     check_mappable(record)
     asked = {
-        "--mask": mask is not None,
         "--mosaic, --crs, --like, --majority, --sieve": bool(refine),
     }
     for options in (options for options, given in asked.items() if given):

@@ -17,11 +17,11 @@ import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rasterio.windows import Window
 
-from rsmeta.errors import ConfigError, OutputError, one_line
+from rsmeta.errors import ConfigError, GridMismatchError, OutputError, one_line
 from rsmeta.geo.grid import Grid
 from rsmeta.geo.handles import file_states, open_raster
 from rsmeta.geo.lock import locked
@@ -31,6 +31,7 @@ from rsmeta.gis.delivery import final_place
 from rsmeta.gis.look import Look
 from rsmeta.gis.products import SHARES, Products
 from rsmeta.gis.progress import in_steps, silent, watched
+from rsmeta.gis.quantity_composite import QuantityComposite
 from rsmeta.gis.rasters import writing
 from rsmeta.gis.tidy import ClassStore, majority, sieve
 from rsmeta.workflows.map_files import MODEL_TAG, origin_of, tags_of, write_rest
@@ -78,7 +79,7 @@ def map_refined(
         return PredictResult(named, final.products, final.grid, "kept")
     with _workplace(final) as folder:
         raw = [
-            replace(job, products=_raw_products(folder, i, final.products, wanted), overwrite=True)
+            replace(job, products=_raw_products(folder, i, final, wanted), overwrite=True)
             for i, job in enumerate(jobs)
         ]
         mapped = [map_scene(model, job, on_progress) for job in raw]
@@ -92,6 +93,7 @@ def map_refined(
         tiles=sum(one.tiles for one in mapped), skipped=sum(one.skipped for one in mapped),
         class_pixels=dict(zip(names, tally.pixels, strict=True)),
         class_areas_m2=dict(zip(names, tally.areas_m2 or (), strict=False)),
+        statistics=tally.numbers if final.record.output.continuous else None,
         seconds=time.monotonic() - started,
         stages={"mapping": tidying - started, "refining": time.monotonic() - tidying},
         block_px=mapped[0].block_px, batch_size=mapped[0].batch_size,
@@ -133,14 +135,22 @@ def check_refinement(jobs: Sequence[Job], wanted: Refinement) -> None:
     """Refuse, before any work, what cannot be made of the maps.
 
     Raises:
-        ConfigError: The model tells numbers, not classes.
+        ConfigError: It is made of classes, and the model tells numbers.
         GridMismatchError: A scene has no place on the grid that is asked for.
     """
-    if jobs[0].record.output.continuous:
-        raise ConfigError(
-            "mosaics, other grids, majority and sieve are made of classes, and this model tells "
-            "numbers; leave them away"
-        )
+    output = jobs[0].record.output
+    if output.continuous:
+        for_classes = {"--majority": wanted.majority_px, "--sieve": wanted.sieve_px}
+        for option in (option for option, asked in for_classes.items() if asked is not None):
+            raise ConfigError(
+                f"{option}: tidies classes, and the model maps {output.name}, a number; leave "
+                f"{option} away"
+            )
+        if wanted.mosaic == "confidence":
+            raise ConfigError(
+                f"--mosaic confidence: the model maps {output.name}, a number, and tells no "
+                f"confidence; use --mosaic order or --mosaic mean"
+            )
     _target(jobs, wanted)
 
 
@@ -150,6 +160,10 @@ def _target(jobs: Sequence[Job], wanted: Refinement) -> Grid:
     raster = open_raster(str(wanted.like))
     if raster.crs is None:
         raise ConfigError(f"{wanted.like} has no CRS; its grid is nowhere")
+    for job in (job for job in jobs if job.grid.crs is None):
+        raise GridMismatchError(
+            f"{job.scene.name} has no CRS, so it has no place on another grid; add its CRS"
+        )
     return Grid(raster.crs, raster.transform, raster.height, raster.width)
 
 
@@ -192,9 +206,12 @@ def _is_done(final: Job, recipe: str) -> bool:
     )
 
 
-def _raw_products(folder: Path, i: int, asked: Products, wanted: Refinement) -> Products:
+def _raw_products(folder: Path, i: int, final: Job, wanted: Refinement) -> Products:
     """Return what is needed of one scene: no more than the map and what it is merged by."""
-    shares = any(name in asked.files for name in SHARES) or wanted.mosaic == "mean"
+    if final.record.output.continuous:
+        return Products(folder / f"{i}_map.tif")
+    asked = final.products.files
+    shares = any(name in asked for name in SHARES) or wanted.mosaic == "mean"
     sure = wanted.mosaic == "confidence" and not shares
     return Products(
         folder / f"{i}_map.tif",
@@ -230,19 +247,30 @@ class _Work:
 
 def _refined(work: _Work, raw: Sequence[Products], folder: Path) -> ProductWriter:
     """Make the one map of the scenes' own ones; return what has written it."""
-    parts = [Part(made.map, made.probabilities, made.confidence) for made in raw]
-    composite = Composite(parts, work.final.grid, work.wanted.mosaic or "order")
+    composite = _composite(work.final, raw, work.wanted)
     on_tidied, on_written = in_steps(work.told("refining"), 2)
     store = _tidied(composite, work.wanted, folder, on_tidied)
     return _write(work, composite, store, on_written)
 
 
+def _composite(
+    final: Job, raw: Sequence[Products], wanted: Refinement
+) -> Composite | QuantityComposite:
+    """Return the maps of the scenes as one, on the grid of the one map."""
+    if final.record.output.continuous:
+        rule: Literal["order", "mean"] = "mean" if wanted.mosaic == "mean" else "order"
+        return QuantityComposite([one.map for one in raw], final.grid, rule)
+    parts = [Part(one.map, one.probabilities, one.confidence) for one in raw]
+    return Composite(parts, final.grid, wanted.mosaic or "order")
+
+
 def _tidied(
-    composite: Composite, wanted: Refinement, folder: Path, tell: Tell
+    composite: Composite | QuantityComposite, wanted: Refinement, folder: Path, tell: Tell
 ) -> ClassStore | None:
     """Return the classes of the whole map, tidied; none where nothing is to be tidied."""
     if wanted.majority_px is None and wanted.sieve_px is None:
         return None
+    assert isinstance(composite, Composite)  # check_refinement has refused numbers
     on_gathered, on_sieved = in_steps(tell, 2) if wanted.sieve_px is not None else (tell, silent)
     try:
         store = ClassStore(folder / "classes.raw", composite.grid.shape)
@@ -262,14 +290,14 @@ def _gather(store: ClassStore, composite: Composite, majority_px: int | None, te
     strips = list(store.strips())
     for top, end in watched(strips, len(strips), tell):
         first, last = max(top - half, 0), min(end + half, store.height_px)
-        rows = composite.read(Window(0, first, store.width_px, last - first)).indices
+        rows = composite.classes(Window(0, first, store.width_px, last - first))
         if majority_px is not None:
             rows = majority(rows, majority_px)
         store.write(top, rows[top - first : end - first])
 
 
 def _write(
-    work: _Work, composite: Composite, store: ClassStore | None, tell: Tell
+    work: _Work, composite: Composite | QuantityComposite, store: ClassStore | None, tell: Tell
 ) -> ProductWriter:
     made, final = datetime.now(UTC), work.final
     tags = tags_of(final.scene, final.record, made) | {
@@ -289,7 +317,10 @@ def _write(
 
 
 def _write_blocks(
-    writer: ProductWriter, composite: Composite, store: ClassStore | None, tell: Tell
+    writer: ProductWriter,
+    composite: Composite | QuantityComposite,
+    store: ClassStore | None,
+    tell: Tell,
 ) -> set[int]:
     """Write a map block by block; return the places of the scenes that have a pixel in it."""
     used: set[int] = set()
@@ -302,10 +333,10 @@ def _write_blocks(
             window = Window(col, row, min(STEP_PX, width - col), rows)
             merged = composite.read(window)
             used |= merged.used
-            indices = merged.indices
+            indices, valid = merged.indices, merged.valid
             if tidy is not None:
                 indices = tidy[:, col : col + int(window.width)]
-            valid = indices >= 0
+                valid = indices >= 0
             if valid.any():
                 writer.write(writer.maker.made(merged.scores, valid, window, classes=indices))
     return used

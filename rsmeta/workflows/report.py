@@ -14,8 +14,11 @@ from rsmeta.geo.metadata import plain_tags
 from rsmeta.geo.scene import ReadRules, open_scene
 from rsmeta.geo.writer import check_output
 from rsmeta.gis.class_map import open_class_map
-from rsmeta.gis.page import Page, area_text, map_view, render
+from rsmeta.gis.page import Page, render
 from rsmeta.gis.page_layers import read_layers
+from rsmeta.gis.page_map import area_text, class_view, quantity_view
+from rsmeta.gis.page_scores import score_view
+from rsmeta.gis.quantity_map import QuantityMap, holds_quantity, open_quantity_map
 from rsmeta.workflows.evaluate_map import evaluate_map
 from rsmeta.workflows.run_folder import write_text
 from rsmeta.workflows.run_report import RunStory, open_run, run_facts
@@ -23,8 +26,9 @@ from rsmeta.workflows.run_report import RunStory, open_run, run_facts
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rsmeta.geo.grid import Grid
     from rsmeta.geo.scene import Scene
-    from rsmeta.gis.class_map import ClassMap, Cover
+    from rsmeta.gis.class_map import ClassMap
 
 logger = logging.getLogger(__name__)
 
@@ -94,23 +98,41 @@ def _own_name(folders: Sequence[Path], maps: Sequence[Path]) -> Path:
 
 
 def _map_page(path: Path, sources: MapSources, run: RunStory | None) -> Page:
-    class_map = open_class_map(path)
+    shown = _opened(path, sources)
     tags = plain_tags(open_raster(str(path)))
     if run is not None and tags.get(_MODEL_TAG) != run.record.weights_sha256:
         logger.warning("%s was not made by the model of %s", path, run.folder)
-    cover = class_map.cover()
     scene = _scene_of(path, tags.get(_SOURCE_TAG), sources.scene, run)
-    confidence = _confidence_of(path, sources.confidence)
-    layers = read_layers(class_map, scene=scene, confidence=confidence)
-    view, drawn = map_view(
-        class_map, cover, layers, imagery_name="" if scene is None else Path(scene.name).name
-    )
+    imagery_name = "" if scene is None else Path(scene.name).name
+    if isinstance(shown, QuantityMap):
+        spread = shown.spread()
+        area_m2 = spread.area_m2
+        layers = read_layers(shown, spread.span, scene=scene)
+        view, drawn = quantity_view(shown, spread, layers, imagery_name=imagery_name)
+    else:
+        cover = shown.cover()
+        area_m2 = None if cover.areas_m2 is None else sum(cover.areas_m2)
+        layers = read_layers(
+            shown, scene=scene, confidence=_confidence_of(path, sources.confidence)
+        )
+        view, drawn = class_view(shown, cover, layers, imagery_name=imagery_name)
     story = {} if run is None else dict(run.parts)
-    provenance = [*_map_provenance(class_map, tags), *story.pop("provenance", ())]
+    provenance = [*_map_provenance(shown, tags), *story.pop("provenance", ())]
     return Page(
-        title=path.stem, kind="Map", facts=_map_facts(class_map, cover), map=view, layers=drawn,
+        title=path.stem, kind="Map", facts=_map_facts(shown.grid, area_m2), map=view, layers=drawn,
         accuracy=_accuracy(path, sources), provenance=provenance, **story,
     )  # fmt: skip
+
+
+def _opened(path: Path, sources: MapSources) -> ClassMap | QuantityMap:
+    if not holds_quantity(path):
+        return open_class_map(path)
+    of_classes = {"--reference": sources.reference, "--confidence": sources.confidence}
+    for option in (option for option, given in of_classes.items() if given is not None):
+        raise ConfigError(
+            f"{option}: goes with a map of classes, and {path} holds numbers; leave it away"
+        )
+    return open_quantity_map(path)
 
 
 def _scene_of(
@@ -158,44 +180,45 @@ def _accuracy(path: Path, sources: MapSources) -> dict[str, Any] | None:
         path, sources.reference, class_column=sources.class_column, ignore=sources.ignore
     )
     in_m2 = told.mapped_areas_m2 is not None
+    counted = "points" if told.reference == "points" else "pixels"
     return {
         **told.as_dict(),
+        "scores": score_view(told.as_dict(), counted),
         "reference_name": Path(sources.reference).name,
-        "unit": "points" if told.reference == "points" else "pixels",
+        "unit": counted,
         "area_unit": "ha" if in_m2 else "% of map",
         "area_scale": 1e-4 if in_m2 else 100.0,
     }
 
 
-def _map_facts(class_map: ClassMap, cover: Cover) -> list[dict[str, str]]:
-    grid = class_map.grid
+def _map_facts(grid: Grid, area_m2: float | None) -> list[dict[str, str]]:
     facts = [("pixels", f"{grid.width_px:,} by {grid.height_px:,}")]
     if grid.gsd_m is not None:
         facts.append(("m pixels", f"{grid.gsd_m:.3g}"))
-    if cover.areas_m2 is not None:
-        facts.append(("mapped", area_text(sum(cover.areas_m2))))
+    if area_m2 is not None:
+        facts.append(("mapped", area_text(area_m2)))
     if grid.crs is not None:
-        facts.append(("", _crs_name(class_map)))
+        facts.append(("", _crs_name(grid)))
     return [{"name": name, "value": value} for name, value in facts]
 
 
-def _crs_name(class_map: ClassMap) -> str:
-    crs = class_map.grid.crs
+def _crs_name(grid: Grid) -> str:
+    crs = grid.crs
     code = None if crs is None else crs.to_epsg()
     return f"EPSG:{code}" if code else "" if crs is None else str(crs.to_dict().get("proj", "CRS"))
 
 
-def _map_provenance(class_map: ClassMap, tags: dict[str, str]) -> list[dict[str, str]]:
-    grid = class_map.grid
+def _map_provenance(shown: ClassMap | QuantityMap, tags: dict[str, str]) -> list[dict[str, str]]:
+    grid = shown.grid
     left, bottom, right, top = grid.bounds
     digits = 6 if grid.crs is not None and grid.crs.is_geographic else 2
     facts = {
-        "map": Path(class_map.path).name,
+        "map": Path(shown.path).name,
         "source scene": tags.get(_SOURCE_TAG),
         "scene taken": tags.get("TIFFTAG_DATETIME"),
         "mapped with": tags.get("TIFFTAG_SOFTWARE"),
         "model (SHA-256)": tags.get(_MODEL_TAG),
-        "CRS": "none" if grid.crs is None else _crs_name(class_map),
+        "CRS": "none" if grid.crs is None else _crs_name(grid),
         "bounds": ", ".join(f"{n:.{digits}f}" for n in (left, bottom, right, top)),
     }
     return [{"name": name, "value": value} for name, value in facts.items() if value]

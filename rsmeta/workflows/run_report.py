@@ -13,6 +13,8 @@ from rsmeta.bundle.bundle import RECORD_FILE, read_record
 from rsmeta.config.tuner import Position
 from rsmeta.errors import BundleError, one_line
 from rsmeta.gis.page_charts import Line, line_chart
+from rsmeta.gis.page_map import with_unit
+from rsmeta.gis.page_scores import first_score, score_view
 from rsmeta.workflows.run_folder import CONFIG_FILE, METRICS_FILE
 
 if TYPE_CHECKING:
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rsmeta.bundle import BundleRecord
+
+#: Title of the curves that are in the unit of what is estimated.
+_ERRORS = "Validation error"
 
 #: Curves of the training: title, the axis's ends, columns of history.csv and what they are called.
 _CURVES: tuple[tuple[str, tuple[float, float] | None, dict[str, str]], ...] = (
@@ -31,8 +36,13 @@ _CURVES: tuple[tuple[str, tuple[float, float] | None, dict[str, str]], ...] = (
             "validation_accuracy": "accuracy",
             "validation_miou": "mean IoU",
             "validation_macro_f1": "macro F1",
+            "validation_mean_class_accuracy": "mean class accuracy",
+            "validation_mean_average_precision": "mAP",
+            "validation_micro_f1": "micro F1",
         },
     ),
+    (_ERRORS, None, {"validation_rmse": "RMSE", "validation_mae": "mean absolute"}),
+    ("Explained variance, validation", None, {"validation_r2": "R²"}),
 )
 
 #: Positions in the order in which data pass them.
@@ -75,8 +85,8 @@ def open_run(folder: Path) -> RunStory:
     if (folder / METRICS_FILE).exists():
         metrics = _json(folder / METRICS_FILE)
     parts = {
-        "parts": _parts(metrics),
-        "charts": _charts(_rows(folder / "history.csv")),
+        "parts": _parts(metrics, "pixels" if record.per == "pixel" else "images"),
+        "charts": _charts(_rows(folder / "history.csv"), record.output.unit),
         "scales": _scales(record.scales, _rows(folder / "gamma_history.csv")),
         "pictures": _pictures(folder / "plots" / "chips.png", bundle / "quicklook.png"),
         "provenance": _provenance(record, metrics),
@@ -88,27 +98,44 @@ def open_run(folder: Path) -> RunStory:
 def run_facts(run: RunStory) -> list[dict[str, str]]:
     """Return what matters first of a run."""
     metrics, record = run.metrics, run.record
-    facts = [("", record.backbone.name), ("classes", f"{len(record.classes)}"),
-             ("bands", f"{len(record.bands)}")]  # fmt: skip
+    target = record.target
+    scored = ("classes", f"{len(record.classes)}")
+    if target is not None:
+        scored = ("", f"{target.name} in {target.unit}" if target.unit else target.name)
+    facts = [("", record.backbone.name), scored, ("bands", f"{len(record.bands)}")]
     for name, label in (("epochs", "epochs"), ("trained_parameters", "trained parameters")):
         if name in metrics:
             facts.append((label, f"{metrics[name]:,}"))
     for part in ("test", "validation"):
-        if part in metrics and metrics[part].get("miou") is not None:
-            facts.append((f"mean IoU, {part}", f"{metrics[part]['miou']:.3f}"))
+        best = first_score(metrics.get(part) or {})
+        if best is not None:
+            facts.append((f"{best[0]}, {part}", best[1]))
             break
     return [{"name": name, "value": value} for name, value in facts]
 
 
-def _parts(metrics: dict[str, Any]) -> list[dict[str, Any]]:
+def _parts(metrics: dict[str, Any], counted: str) -> list[dict[str, Any]]:
     return [
-        {**metrics[part], "name": part, "title": f"Accuracy on the {part} part"}
+        {
+            "name": part,
+            "title": f"Accuracy on the {part} part",
+            "scores": score_view(metrics[part], counted),
+            "labels": _labels(metrics.get("target")),
+        }
         for part in ("test", "validation")
-        if metrics.get(part) and "confusion" in metrics[part]
+        if metrics.get(part)
     ]
 
 
-def _charts(history: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
+def _labels(target: dict[str, Any] | None) -> str | None:
+    """Return what the training labels of a quantity are like: errors are judged by that."""
+    if target is None:
+        return None
+    mean, std = (with_unit(target[key], target["unit"]) for key in ("mean", "std"))
+    return f"the training labels have a mean of {mean} and a standard deviation of {std}"
+
+
+def _charts(history: Sequence[dict[str, str]], unit: str | None) -> list[dict[str, Any]]:
     charts = []
     for title, y_range, columns in _CURVES:
         lines = [
@@ -117,8 +144,9 @@ def _charts(history: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
         ]
         lines = [one for one in lines if any(math.isfinite(y) for _, y in one.points)]
         if lines:
-            svg = line_chart(lines, title=title, x_label="epoch", y_range=y_range)
-            charts.append({"title": title, "svg": svg, "legend": _legend(lines)})
+            named = f"{title} in {unit}" if unit and title == _ERRORS else title
+            svg = line_chart(lines, title=named, x_label="epoch", y_range=y_range)
+            charts.append({"title": named, "svg": svg, "legend": _legend(lines)})
     return charts
 
 

@@ -206,7 +206,7 @@ def _cells(
     """Yield blocks of cells, in places of the map."""
     return run_cells(
         model, job.scene, plan, flow=flow,
-        blocks=(block for block in plan.blocks() if block not in writer.finished),
+        blocks=(block for block in plan.blocks() if block not in writer.finished), area=job.area,
         batch_size=_batch_size(job), device=job.device,
     )  # fmt: skip
 

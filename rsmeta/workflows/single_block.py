@@ -60,7 +60,7 @@ class Work:
         scene: The scene, with the model's bands.
         plan: How it is cut: tiles that overlap, or cells of one value each.
         extent: The part of the scene that is mapped, in its pixels.
-        area: Pixels outside are not mapped; with tiles only.
+        area: Pixels outside, or cells without one inside, are not mapped.
     """
 
     scene: Scene
@@ -121,8 +121,8 @@ def compute_block(reference: ModelReference, work: Work, block: Window) -> Block
         batch_size = settings.batch_size or sizing.choose_batch_size(device)
         if isinstance(plan, CellPlan):
             [made] = run_cells(
-                model, work.scene, plan, flow=flow, blocks=[block], batch_size=batch_size,
-                device=device,
+                model, work.scene, plan, flow=flow, blocks=[block], area=work.area,
+                batch_size=batch_size, device=device,
             )  # fmt: skip
         else:
             alone = Strip(0, shifted(block, work.extent, 1), work.extent, plan.block_px)

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import rasterio
+import shapely
 import yaml
+from rasterio.warp import transform_bounds
 from rio_cogeo.cogeo import cog_validate
 
 from rsmeta.bundle import load_bundle
@@ -107,7 +109,16 @@ def test_the_bundle_describes_its_model_to_catalogues(
     tiny_run: TinyRun, stac_schemas: Path
 ) -> None:
     record = load_bundle(tiny_run.bundle).record
-    item = check_item(tiny_run.bundle / "mlm.json", stac_schemas)["properties"]
+    whole = check_item(tiny_run.bundle / "mlm.json", stac_schemas)
+    with rasterio.open(tiny_run.scene) as west, rasterio.open(tiny_run.data / "east.tif") as east:
+        sides = [transform_bounds(one.crs, "EPSG:4326", *one.bounds) for one in (west, east)]
+    ground = shapely.from_geojson(json.dumps(whole["geometry"]))
+    assert shapely.get_num_geometries(ground) == 2
+    assert ground.bounds == pytest.approx(
+        (sides[0][0], min(s[1] for s in sides), sides[1][2], max(s[3] for s in sides)), abs=1e-5
+    )
+    assert whole["bbox"] == pytest.approx(ground.bounds)
+    item = whole["properties"]
     assert item["mlm:tasks"] == ["semantic-segmentation"]
     (given,), (made,) = item["mlm:input"], item["mlm:output"]
     assert given["bands"] == ["green", "red", "nir"]

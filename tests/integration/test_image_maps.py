@@ -6,9 +6,11 @@ import csv
 import json
 from typing import TYPE_CHECKING
 
+import geopandas
 import numpy as np
 import pytest
 import rasterio
+import shapely
 import torch
 
 from rsmeta.bundle import load_bundle
@@ -93,6 +95,30 @@ def test_a_part_of_a_scene_has_cells_of_its_own(
         assert made.shape == (4, 3)
 
 
+@pytest.mark.parametrize("block_px", [1000, 30])
+def test_a_mask_takes_the_cells_with_a_pixel_inside_and_changes_none(
+    image_run: Path, rsmeta: Rsmeta, scene: Path, tmp_path: Path, block_px: int
+) -> None:
+    # pixels 40 to 70 across and 10 to 20 down, and one pixel of the last cell
+    boxes = [shapely.box(500_400, 5_149_800, 500_700, 5_149_900),
+             shapely.box(501_490, 5_149_000, 501_500, 5_149_010)]  # fmt: skip
+    geopandas.GeoDataFrame(geometry=boxes, crs="EPSG:32633").to_file(tmp_path / "aoi.gpkg")
+    words = ("--quiet", "predict", scene, "--model", image_run / "run/bundle")
+    assert rsmeta(*words, "--output", tmp_path / "all.tif").status == 0
+    ended = rsmeta(*words, "--output", tmp_path / "map.tif", "--mask", tmp_path / "aoi.gpkg",
+                   "--summary", tmp_path / "s.json", "--set", f"block_px={block_px}")  # fmt: skip
+    assert ended.status == 0, ended.err
+    with rasterio.open(tmp_path / "all.tif") as whole, rasterio.open(tmp_path / "map.tif") as made:
+        before, after = whole.read(1), made.read(1)
+        assert made.transform == whole.transform
+    inside = np.zeros((4, 5), dtype=bool)
+    inside[0, 1:3] = inside[3, 4] = True
+    assert ((after != 255) == inside).all()
+    assert (after[inside] == before[inside]).all()
+    tiles = json.loads((tmp_path / "s.json").read_text())["scenes"][0]["tiles"]
+    assert tiles == {"computed": 3, "skipped": 17}
+
+
 def test_images_are_labelled_in_a_table_with_footprints(
     image_run: Path, rsmeta: Rsmeta, tmp_path: Path
 ) -> None:
@@ -136,6 +162,16 @@ def test_ensembles_of_views(
                    tmp_path / "labels.csv")  # fmt: skip
     assert ended.status == 0, ended.err
     assert says in ended.out
+
+
+@pytest.mark.parametrize("words", [("--mask", "aoi.gpkg"), ("--sieve", 4), ("--vector", "x.gpkg")])
+def test_what_goes_with_maps_does_not_go_with_tables(
+    rsmeta: Rsmeta, image_run: Path, tmp_path: Path, words: tuple[object, ...]
+) -> None:
+    ended = rsmeta("predict", image_run / "data/test", "--model", image_run / "run/bundle",
+                   "--output", tmp_path / "labels.csv", *words)  # fmt: skip
+    assert ended.status == 2
+    assert f"{words[0]} goes with a map" in ended.err
 
 
 def test_what_does_not_fit(

@@ -225,6 +225,22 @@ def test_another_crs_takes_the_nearest_class_and_shares_between(
     assert np.isnan(shares[:, ~known]).all()
 
 
+@pytest.mark.parametrize("side_m", [10.4, 25])
+def test_shares_between_pixels_know_no_windows(
+    rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path, make_scene: MakeScene, side_m: float,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    place = Affine(side_m, 0.0, 500_003.0, 0.0, -side_m, 5_149_993.0)
+    like = make_scene(tmp_path / "like.tif", np.zeros((36, 36), np.uint8), transform=place)
+    (tmp_path / "out").mkdir()
+    for name, step_px in (("a", 2048), ("b", 16)):
+        monkeypatch.setattr(refined_map, "STEP_PX", step_px)
+        predict(rsmeta, tiny_run, tmp_path / f"out/{name}.tif", "--like", like,
+                "--probabilities", tmp_path / f"out/{name}_p.tif")  # fmt: skip
+    one, other = (read(tmp_path / f"out/{name}_p.tif") for name in "ab")
+    np.testing.assert_allclose(one, other, atol=1e-4)
+
+
 def test_the_grid_of_another_raster(
     rsmeta: Rsmeta, tiny_run: TinyRun, plain: Path, tmp_path: Path, make_scene: MakeScene
 ) -> None:

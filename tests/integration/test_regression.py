@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import rasterio
 import yaml
-from affine import Affine
 
 from rsmeta.bundle import load_bundle
 from tests.stac_items import check_item
@@ -18,47 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.conftest import MakeScene
-    from tests.integration.conftest import Rsmeta, RunToEnd
-
-#: Biomass follows the second band: 100 t/ha and more where it is bright.
-CONFIG = """\
-task: regression
-data:
-  scenes: [west.tif, east.tif]
-  labels: "{stem}_biomass.tif"
-  target: {name: biomass, unit: t/ha, scale: 0.1}
-  chip_px: 32
-  chips_per_epoch: 48
-  batch_size: 4
-  split: {test: 0.2}
-model: {options: {img_size: 32, patch_size: 8, embed_dim: 32, depth: 2, num_heads: 2}}
-tuner: full
-trainer: {max_epochs: 4, accelerator: cpu, optimizer: {lr: 0.005}}
-"""
-
-
-@pytest.fixture(scope="module")
-def biomass(
-    tmp_path_factory: pytest.TempPathFactory, make_scene: MakeScene, run_to_end: RunToEnd
-) -> Path:
-    """Train on two scenes, once; return the folder with ``data``, ``config.yaml`` and ``run``."""
-    folder = tmp_path_factory.mktemp("biomass")
-    rng = np.random.default_rng(0)
-    row, col = np.mgrid[:96, :96]
-    for name, left in (("west", 500_000.0), ("east", 502_000.0)):
-        place = Affine(10.0, 0.0, left, 0.0, -10.0, 5_150_000.0)
-        growth = 0.5 + 0.5 * np.sin(row / 9) * np.cos(col / 13)
-        image = rng.normal(1000 + np.stack([0 * growth, 900 * growth]), 30).astype(np.uint16)
-        image[:, :6, :9] = 0
-        tenths = (1000 + 1500 * growth).astype(np.int16)
-        tenths[50:60, :30] = -9999
-        make_scene(folder / f"data/{name}.tif", image, descriptions=("red", "nir"), transform=place,
-                   nodata=0)  # fmt: skip
-        make_scene(folder / f"data/{name}_biomass.tif", tenths, transform=place, nodata=-9999)
-    (folder / "config.yaml").write_text(CONFIG, encoding="utf-8")
-    root = f"data.root={folder / 'data'}"
-    run_to_end("train", folder / "config.yaml", root, "--output", folder / "run")
-    return folder
+    from tests.integration.conftest import Rsmeta
 
 
 def test_a_model_of_numbers_is_in_the_labels_unit(biomass: Path) -> None:

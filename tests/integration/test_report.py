@@ -90,6 +90,38 @@ def hostile_map(make_scene: MakeScene, folder: Path) -> Path:
     return path
 
 
+def numbers_map(make_scene: MakeScene, folder: Path) -> tuple[Path, np.ndarray]:
+    """A map of numbers with a corner without data and one pixel far from all others."""
+    row, col = np.mgrid[:60, :80]
+    numbers = (120 + 40 * np.sin(row / 9) * np.cos(col / 13)).astype(np.float32)
+    numbers[:10, :20], numbers[30, 40] = np.nan, 400
+    path = make_scene(folder / "biomass.tif", numbers, nodata=np.nan, descriptions=("biomass",))
+    with rasterio.open(path, "r+") as file:
+        file.units = ("t/ha",)
+    return path, numbers
+
+
+def many_map(make_scene: MakeScene, folder: Path) -> tuple[Path, np.ndarray]:
+    """A map of 300 classes, of which every other occurs, the first over half of the ground."""
+    rng = np.random.default_rng(0)
+    values = (2 * rng.integers(1, 151, (40, 50))).astype(np.uint16)
+    values[:20] = 2
+    path = make_scene(folder / "many.tif", values, nodata=65535)
+    classes = [{"value": v, "name": f"kind {v}", "colour": f"#{v * 50021 % 2**24:06x}"}
+               for v in range(1, 301)]  # fmt: skip
+    with rasterio.open(path, "r+") as file:
+        file.update_tags(RSMETA_CLASSES=json.dumps(classes))
+    return path, values
+
+
+def pixel_map(make_scene: MakeScene, folder: Path) -> Path:
+    path = make_scene(folder / "pixel.tif", np.array([[1]], dtype=np.uint8), nodata=255)
+    classes = [{"value": 1, "name": "the only one", "colour": "#cc2200"}]
+    with rasterio.open(path, "r+") as file:
+        file.update_tags(RSMETA_CLASSES=json.dumps(classes))
+    return path
+
+
 def test_a_map_with_all_that_belongs_to_it(
     rsmeta: Rsmeta, tiny_run: TinyRun, mapped: Path, tmp_path: Path
 ) -> None:
@@ -108,7 +140,7 @@ def test_a_map_with_all_that_belongs_to_it(
     layers = parsed.layers
     assert [one["name"] for one in layers["legend"]] == ["bare", "meadow"]
     expected = np.where(values == 255, 255, values - 1)
-    assert (array_of(layers, "classes") == expected).all()
+    assert (array_of(layers, "cells") == expected).all()
     percent = array_of(layers, "confidence")
     assert (percent[values == 255] == 255).all()
     known = values != 255
@@ -210,6 +242,98 @@ def test_imagery_on_another_grid_lies_in_its_place(
     assert seen[21:, :49].all()
 
 
+def test_a_map_of_numbers_has_a_ramp_and_statistics(
+    rsmeta: Rsmeta, make_scene: MakeScene, tmp_path: Path
+) -> None:
+    path, numbers = numbers_map(make_scene, tmp_path)
+    scene = make_scene(tmp_path / "s.tif", np.full((3, 60, 80), 5, np.uint8))
+    ended = rsmeta("report", path, "--scene", scene)
+    assert ended.status == 0, ended.err
+    parsed = Parsed(tmp_path / "biomass.html")
+    layers = parsed.layers
+    told = layers["quantity"]
+    known = np.isfinite(numbers)
+    assert told["unit"] == "t/ha"
+    assert told["cut"] == [False, True]
+    assert (told["low"], told["high"]) == pytest.approx(
+        (numbers[known].min(), numbers[known].mean() + 4 * numbers[known].std()), rel=1e-4
+    )
+    differences = array_of(layers, "cells", "<u2")
+    steps = np.cumsum(differences, axis=1, dtype=np.uint16)
+    assert (steps[~known] == 65535).all()
+    seen = told["low"] + steps[known] / told["steps"] * (told["high"] - told["low"])
+    expected = np.minimum(numbers[known], told["high"])
+    assert np.abs(seen - expected).max() <= 0.51 * (told["high"] - told["low"]) / told["steps"]
+    # the ramp is that of the style beside the map: two standard deviations
+    assert told["stops"][-1][0] == pytest.approx(
+        numbers[known].mean() + 2 * numbers[known].std(), rel=1e-4
+    )
+    for words in ("largest 400 t/ha", f"mean {numbers[known].mean():.4g} t/ha", "mean: 1 px",
+                  "biomass in t/ha", "46.04 ha mapped"):  # fmt: skip
+        assert words in parsed.words, words
+    bars = [a for tag, a in parsed.tags if tag == "rect" and a.get("class") == "bin"]
+    assert len(bars) == 48
+    assert not any(a.get("data-class") for _, a in parsed.tags)
+
+
+def test_a_map_of_numbers_without_any(
+    rsmeta: Rsmeta, make_scene: MakeScene, tmp_path: Path
+) -> None:
+    for name, value in (("none", np.nan), ("same", 7.0)):
+        make_scene(tmp_path / f"{name}.tif", np.full((4, 5), value, np.float32), nodata=np.nan)
+        assert rsmeta("report", tmp_path / f"{name}.tif").status == 0
+    assert "holds no number" in Parsed(tmp_path / "none.html").words
+    assert "smallest 7" in Parsed(tmp_path / "same.html").words
+
+
+def test_of_many_classes_those_that_occur_are_listed_the_largest_first(
+    rsmeta: Rsmeta, make_scene: MakeScene, tmp_path: Path
+) -> None:
+    path, values = many_map(make_scene, tmp_path)
+    ended = rsmeta("report", path, "--reference", path)
+    assert ended.status == 0, ended.err
+    parsed = Parsed(tmp_path / "many.html")
+    listed = [int(a["data-class"] or 0) for _, a in parsed.tags if "data-class" in a]
+    assert listed[0] == 1
+    assert len(listed) == len(np.unique(values)) < 160
+    counts = [int((values == 1 + index).sum()) for index in listed]
+    assert counts == sorted(counts, reverse=True)
+    assert f"{300 - len(listed)} more classes do not occur" in parsed.words
+    assert (array_of(parsed.layers, "cells", "<u2") == values - 1).all()
+    assert len(parsed.layers["legend"]) == 300
+    assert "The 24 classes that occur most often; 276 others are left out" in parsed.words
+    assert (tmp_path / "many.html").stat().st_size < 300_000
+
+
+def test_a_map_of_one_pixel(rsmeta: Rsmeta, make_scene: MakeScene, tmp_path: Path) -> None:
+    assert rsmeta("report", pixel_map(make_scene, tmp_path)).status == 0
+    parsed = Parsed(tmp_path / "pixel.html")
+    assert "1 by 1 pixels" in parsed.words
+    assert "100 m² mapped" in parsed.words
+    assert array_of(parsed.layers, "cells").tolist() == [[0]]
+
+
+def test_runs_of_other_tasks_show_their_own_scores(
+    rsmeta: Rsmeta, biomass: Path, image_run: Path, tmp_path: Path
+) -> None:
+    for run, told, not_told in (
+        (biomass, ("RMSE, test", "R²", "t/ha", "biomass in t/ha bands" , "standard deviation of",
+                   "Validation error in t/ha"), ("Confusion", "mean IoU", "0 classes")),
+        (image_run, ("mean class accuracy, test", "Confusion matrix", "images of the training"),
+         ("mean IoU",)),
+    ):  # fmt: skip
+        ended = rsmeta("report", run / "run", "--output", tmp_path / f"{run.name}.html")
+        assert ended.status == 0, ended.err
+        words = Parsed(tmp_path / f"{run.name}.html").words
+        words = words.split("Settings")[0]
+        for one in told:
+            assert one.replace(" bands", "") in words, one
+        for one in not_told:
+            assert one not in words, one
+    metrics = json.loads((biomass / "run/metrics.json").read_text())
+    assert f"{metrics['test']['rmse']:.4g} t/ha" in Parsed(tmp_path / f"{biomass.name}.html").words
+
+
 def test_what_no_page_can_be_made_of(
     rsmeta: Rsmeta, tiny_run: TinyRun, mapped: Path, tmp_path: Path, make_scene: MakeScene
 ) -> None:
@@ -217,21 +341,28 @@ def test_what_no_page_can_be_made_of(
     assert "does not name its classes" in rsmeta("report", tiny_run.scene).complaint
     assert "one run folder, one map" in rsmeta("report", mapped, mapped).complaint
     other = make_scene(tmp_path / "c.tif", np.zeros((5, 5), np.float32))
+    numbers, _ = numbers_map(make_scene, tmp_path)
+    ended = rsmeta("report", numbers, "--reference", mapped)
+    assert "--reference: goes with a map of classes" in ended.complaint
     ended = rsmeta("report", mapped, "--confidence", other, "--output", tmp_path / "p.html")
     assert "another grid" in ended.complaint
     assert not (tmp_path / "p.html").exists()
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
-@pytest.mark.parametrize("kind", ["map", "hostile"])
+@pytest.mark.parametrize("kind", ["map", "hostile", "numbers", "many", "pixel"])
 def test_a_browser_draws_it_and_says_nothing(
     rsmeta: Rsmeta, tiny_run: TinyRun, mapped: Path, make_scene: MakeScene, tmp_path: Path,
     kind: str,
 ) -> None:  # fmt: skip
     page = tmp_path / "page.html"
-    given = (mapped, "--scene", tiny_run.scene) if kind == "map" else (
-        hostile_map(make_scene, tmp_path),
-    )  # fmt: skip
+    given = {
+        "map": lambda: (mapped, "--scene", tiny_run.scene),
+        "hostile": lambda: (hostile_map(make_scene, tmp_path),),
+        "numbers": lambda: (numbers_map(make_scene, tmp_path)[0],),
+        "many": lambda: (many_map(make_scene, tmp_path)[0],),
+        "pixel": lambda: (pixel_map(make_scene, tmp_path),),
+    }[kind]()
     assert rsmeta("report", *given, "--output", page).status == 0
     picture = tmp_path / "page.png"
     dom, said = (
@@ -243,9 +374,14 @@ def test_a_browser_draws_it_and_says_nothing(
         assert "CONSOLE" not in ended.stderr, ended.stderr
     with open_quietly(picture) as file:
         pixels = file.read([1, 2, 3]).reshape(3, -1).T
-    if kind == "hostile":  # without imagery classes are drawn in their full colours
-        for colour in ((0xCC, 0x22, 0x00), (0x00, 0x33, 0xCC)):
-            assert (pixels == colour).all(axis=1).mean() > 0.02
+    # without imagery the map is drawn in its full colours
+    for colour, least in {
+        "map": [], "hostile": [((0xCC, 0x22, 0x00), 0.02), ((0x00, 0x33, 0xCC), 0.02)],
+        "numbers": [((0x44, 0x01, 0x54), 1e-4)],  # viridis begins so
+        "many": [((100042 >> 16, 100042 >> 8 & 255, 100042 & 255), 0.02)],
+        "pixel": [((0xCC, 0x22, 0x00), 0.2)],
+    }[kind]:  # fmt: skip
+        assert (pixels == colour).all(axis=1).mean() > least
     urls = set(re.findall(r'"url":"([^"]+)"', (tmp_path / "net.json").read_text()))
     # the browser asks its maker for news now and then; the page itself asks nobody
     assert not {url for url in urls if "example" in url}

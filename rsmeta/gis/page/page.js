@@ -16,7 +16,11 @@
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
     return new Response(stream).arrayBuffer();
   };
-  const indices = told.bytes === 1 ? new Uint8Array(await inflate(told.classes)) : new Uint16Array(await inflate(told.classes));
+  const quantity = told.quantity;
+  const cells = told.bytes === 1 ? new Uint8Array(await inflate(told.cells)) : new Uint16Array(await inflate(told.cells));
+  if (quantity) { // numbers come as differences along rows
+    for (let i = 0; i < cells.length; i += 1) if (i % width) cells[i] += cells[i - 1];
+  }
   const none = told.bytes === 1 ? 255 : 65535;
   const confidence = told.confidence ? new Uint8Array(await inflate(told.confidence)) : null;
 
@@ -32,14 +36,25 @@
   const packed = ([red, green, blue], alpha = 255) => ((alpha << 24) | (blue << 16) | (green << 8) | red) >>> 0;
 
   // ---- layers ------------------------------------------------------------------------------
+  const between = (from, to, share) => from.map((part, c) => Math.round(part + (to[c] - part) * share));
+  const numberOf = (step) => quantity.low + (step / quantity.steps) * (quantity.high - quantity.low);
+  const colourOfNumber = (number) => {
+    const stops = quantity.stops;
+    const above = stops.findIndex(([stop]) => number <= stop);
+    if (above === 0) return rgb(stops[0][1]);
+    if (above < 0) return rgb(stops[stops.length - 1][1]);
+    const [[low, from], [high, to]] = [stops[above - 1], stops[above]];
+    return between(rgb(from), rgb(to), (number - low) / (high - low));
+  };
   const shown = classes.map(() => true);
-  const classLayer = layer();
-  const paintClasses = () => {
+  const mapLayer = layer();
+  const paintMap = () => {
     const table = new Uint32Array(none + 1);
     classes.forEach((one, k) => { if (shown[k]) table[k] = packed(rgb(one.colour)); });
-    paint(classLayer, (i) => table[indices[i]]);
+    if (quantity) for (let k = 0; k <= quantity.steps; k += 1) table[k] = packed(colourOfNumber(numberOf(k)));
+    paint(mapLayer, (i) => table[cells[i]]);
   };
-  paintClasses();
+  paintMap();
 
   let confidenceLayer = null;
   if (confidence) {
@@ -48,7 +63,7 @@
     for (let percent = 0; percent <= 100; percent += 1) {
       const place = (percent / 100) * (stops.length - 1);
       const low = Math.min(Math.floor(place), stops.length - 2);
-      ramp[percent] = packed(stops[low].map((from, c) => Math.round(from + (stops[low + 1][c] - from) * (place - low))));
+      ramp[percent] = packed(between(stops[low], stops[low + 1], place - low));
     }
     confidenceLayer = layer();
     paint(confidenceLayer, (i) => ramp[confidence[i]]);
@@ -71,7 +86,7 @@
   const aspect = grid.aspect; // height of a pixel on the ground over its width
   const view = { scale: 1, x: 0, y: 0 }; // CSS pixels per column; place of the first pixel
   let fitted = true;
-  let overlay = "classes";
+  let overlay = "map";
   let hidden = false;
   let queued = false;
 
@@ -80,14 +95,13 @@
     const [w, h] = size();
     return Math.max(1e-6, Math.min((w - 24) / width, (h - 24) / (height * aspect)));
   };
-  const fit = () => {
+  const centre = () => {
     const [w, h] = size();
     view.scale = fitScale();
     view.x = (w - width * view.scale) / 2;
     view.y = (h - height * aspect * view.scale) / 2;
-    fitted = true;
-    redraw();
   };
+  const fit = () => { fitted = true; redraw(); };
   const hold = () => { // some of the map stays in sight
     const [w, h] = size();
     const [mapW, mapH] = [width * view.scale, height * aspect * view.scale];
@@ -96,7 +110,7 @@
   };
   const zoom = (factor, x, y) => {
     const least = fitScale() * 0.5;
-    const most = Math.max(least, 48);
+    const most = Math.max(fitScale() * 4, 48);
     const scale = Math.min(most, Math.max(least, view.scale * factor));
     view.x = x - ((x - view.x) * scale) / view.scale;
     view.y = y - ((y - view.y) * scale) / view.scale;
@@ -112,6 +126,7 @@
   const draw = () => {
     queued = false;
     const ratio = window.devicePixelRatio || 1;
+    if (fitted) centre(); // here, so that a frame is never drawn for the size before
     const [w, h] = size();
     canvas.width = Math.round(w * ratio);
     canvas.height = Math.round(h * ratio);
@@ -121,7 +136,7 @@
     pen.imageSmoothingEnabled = view.scale < 1;
     pen.imageSmoothingQuality = "high";
     if (imageryLayer && imageryBox.checked) pen.drawImage(imageryLayer, ...place);
-    const top = hidden ? null : { classes: classLayer, confidence: confidenceLayer, none: null }[overlay];
+    const top = hidden ? null : { map: mapLayer, confidence: confidenceLayer, none: null }[overlay];
     if (top) {
       pen.globalAlpha = slider.value / 100;
       pen.drawImage(top, ...place);
@@ -141,6 +156,14 @@
   };
 
   // ---- what lies below the pointer ---------------------------------------------------------
+  const numberAt = (step) => {
+    if (step === none) return null;
+    const number = numberOf(step);
+    const beyond = step === 0 && quantity.cut[0] ? "≤ " : step === quantity.steps && quantity.cut[1] ? "≥ " : "";
+    const text = Number(number.toPrecision(4)).toLocaleString("en", { maximumSignificantDigits: 4 });
+    const [red, green, blue] = colourOfNumber(number);
+    return { name: `${beyond}${text}${quantity.unit ? ` ${quantity.unit}` : ""}`, colour: `rgb(${red} ${green} ${blue})` };
+  };
   const tell = (x, y) => {
     const col = Math.floor((x - view.x) / view.scale);
     const row = Math.floor((y - view.y) / (view.scale * aspect));
@@ -148,7 +171,7 @@
     if (col < 0 || row < 0 || col >= width || row >= height) return;
     const at = row * width + col;
     const swatch = document.createElement("i");
-    const one = classes[indices[at]];
+    const one = quantity ? numberAt(cells[at]) : classes[cells[at]];
     swatch.style.background = one ? one.colour : "transparent";
     const words = [one ? one.name : "no data"];
     if (one && confidence && confidence[at] <= 100) words.push(`${confidence[at]} %`);
@@ -231,14 +254,30 @@
       redraw();
     });
   }
-  for (const box of document.querySelectorAll("#legend input")) {
-    box.addEventListener("change", () => {
-      shown[Number(box.dataset.class)] = box.checked;
-      paintClasses();
-      redraw();
+  const boxes = [...document.querySelectorAll("#legend input")];
+  const showChecked = () => {
+    for (const box of boxes) shown[Number(box.dataset.class)] = box.checked;
+    paintMap();
+    redraw();
+  };
+  for (const box of boxes) box.addEventListener("change", showChecked);
+  for (const [id, checked] of [["legend-all", true], ["legend-none", false]]) {
+    const button = document.getElementById(id);
+    if (button) {
+      button.addEventListener("click", () => {
+        for (const box of boxes) if (!box.closest("tbody").hidden) box.checked = checked;
+        showChecked();
+      });
+    }
+  }
+  const find = document.getElementById("find");
+  if (find) {
+    find.addEventListener("input", () => {
+      const wanted = find.value.trim().toLowerCase();
+      for (const one of document.querySelectorAll("#legend tbody")) one.hidden = !one.dataset.name.includes(wanted);
     });
   }
-  new ResizeObserver(() => { if (fitted) fit(); else { hold(); redraw(); } }).observe(canvas);
-  fit();
+  new ResizeObserver(() => { if (!fitted) hold(); redraw(); }).observe(canvas);
+  draw();
   document.documentElement.dataset.ready = "yes";
 })();
