@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from pyproj import CRS, Proj, Transformer
+from rasterio.windows import Window
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 _WEB_MERCATOR = 3857
 #: Between places as far apart the scale of a projection changes by less than 3e-6 of itself.
 _SCALE_STEP_M = 30_000.0
+#: Pixels whose areas are in memory at once.
+_ROWS_PX = 2**19
 
 
 def row_areas_m2(grid: Grid) -> NDArray[np.float64] | None:
@@ -96,13 +99,19 @@ def cover_of(
     Returns:
         Pixels (K,), and m² (K,) on the ellipsoid; none without a CRS.
     """
-    found = classes[valid]
-    areas = pixel_areas_m2(grid)
-    pixels = np.bincount(found, minlength=count).astype(np.int64)
-    if areas is None:
-        return pixels, None
-    weights = np.broadcast_to(areas, valid.shape)[valid]
-    return pixels, np.bincount(found, weights=weights, minlength=count).astype(np.float64)
+    pixels = np.zeros(count, dtype=np.int64)
+    ground = None if grid.crs is None else np.zeros(count)
+    step = max(_ROWS_PX // grid.width_px, 1)
+    for top in range(0, grid.height_px, step):  # areas take 8 bytes per pixel
+        rows = slice(top, min(top + step, grid.height_px))
+        known = valid[rows]
+        found = classes[rows][known]
+        pixels += np.bincount(found, minlength=count)
+        areas = pixel_areas_m2(grid.crop(Window(0, top, grid.width_px, rows.stop - top)))
+        if ground is not None and areas is not None:
+            weights = np.broadcast_to(areas, known.shape)[known]
+            ground += np.bincount(found, weights=weights, minlength=count)
+    return pixels, ground
 
 
 def _knots(count: int, step: float) -> NDArray[np.float64]:

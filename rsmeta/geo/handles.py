@@ -55,9 +55,9 @@ GDAL_ERRORS = (RasterioError, CPLE_BaseError, OSError)
 #: Handles that a thread keeps open; the least recently used one is closed first.
 MAX_OPEN = 16
 
-#: Decoded pixels that GDAL keeps, in MB: a few tiles of a file of many bands for each reading
+#: The most that GDAL keeps of decoded pixels: a few tiles of a file of many bands for each reading
 #: thread. A block is read once, so more would hardly be used.
-CACHE_MB = 64
+CACHE_BYTES = 64 * 2**20
 
 # GDAL's names that are no paths: <VRTDataset…, /vsi…, http://…, NETCDF:…, SENTINEL2_L2A:…
 _NO_PATH = re.compile(r"<|/vsi|[A-Za-z][A-Za-z0-9+.-]*://|[A-Z][A-Z0-9_]+:")
@@ -191,12 +191,16 @@ def _drop(source: str) -> None:
 
 
 @contextmanager
-def bounded_cache() -> Iterator[None]:
+def bounded_cache(size: int = CACHE_BYTES) -> Iterator[None]:
     """Bound GDAL's cache of decoded pixels, unless the user did by ``GDAL_CACHEMAX``.
 
-    GDAL would take a share of the machine's memory, however small the work is.
+    GDAL would take a share of the machine's memory, however small the work is. rasterio takes
+    bytes, unlike the variable, which takes megabytes.
+
+    Args:
+        size: In bytes.
     """
-    chosen = {} if "GDAL_CACHEMAX" in os.environ else {"GDAL_CACHEMAX": CACHE_MB}
+    chosen = {} if "GDAL_CACHEMAX" in os.environ else {"GDAL_CACHEMAX": size}
     with rasterio.Env(**chosen):
         yield
 

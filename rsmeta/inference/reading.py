@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
@@ -22,13 +23,15 @@ if TYPE_CHECKING:
     from rsmeta.geo.scene import Scene
     from rsmeta.geo.tiling import Strip, TilePlan
 
-#: Columns, or rows, that one thread reads at once: those of a tile that most files have.
+#: Side of what one thread reads at once: that of a tile that most files have.
 _PART_PX = 512
 #: A file with longer tiles than this is taken for one that is stored row by row.
 _LONGEST_TILE_PX = 2048
 #: Threads that decode a file side by side; more wait for the disk.
 READERS = min(4, os.cpu_count() or 1)
 
+#: Pools of one thread each.
+_Readers: TypeAlias = "list[ThreadPoolExecutor]"
 #: Index of (rows, columns) in an array.
 Place: TypeAlias = tuple[slice, slice]
 
@@ -79,11 +82,15 @@ def read_blocks(
     Raises:
         SceneUnreadableError: The scene cannot be read to its end.
     """
-    with ThreadPoolExecutor(READERS, thread_name_prefix="rsmeta-read") as pool:
+    with ExitStack() as stack:
+        readers = [
+            stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="rsmeta-read"))
+            for _ in range(READERS)
+        ]
         for strip in strips:
             for block in strip.blocks():
                 if block not in finished:
-                    yield _read_block(pool, _Ground(scene, area), plan, strip, block)
+                    yield _read_block(readers, _Ground(scene, area), plan, strip, block)
 
 
 def within(window: Window, origin: Window) -> Place:
@@ -119,7 +126,7 @@ class _Ground:
 
 
 def _read_block(
-    pool: ThreadPoolExecutor, ground: _Ground, plan: TilePlan, strip: Strip, block: Window
+    readers: _Readers, ground: _Ground, plan: TilePlan, strip: Strip, block: Window
 ) -> ReadBlock:
     origin, tiles = plan.extent(block), plan.tiles(block)
     homely = [tile for tile in tiles if strip.is_home(tile, block)]
@@ -128,7 +135,7 @@ def _read_block(
         if ground.may_be_wanted(origin):
             skipped -= sum(ground.holds_wanted(tile) for tile in homely)
         return ReadBlock(strip, block, origin, None, None, None, (), skipped)
-    data, valid = _read(pool, ground.scene, origin)
+    data, valid = _read(readers, ground.scene, origin)
     wanted = ground.wanted(valid, origin)
     full = tuple(tile for tile in tiles if wanted[within(tile, origin)].any())
     skipped = len(homely) - sum(strip.is_home(tile, block) for tile in full)
@@ -138,8 +145,7 @@ def _read_block(
     return ReadBlock(strip, block, origin, data, valid, of_block, full, skipped)
 
 
-def _read(pool: ThreadPoolExecutor, scene: Scene, window: Window) -> tuple[np.ndarray, np.ndarray]:
-    """Read a window with several threads, each some columns, or rows, of the file's tiles."""
+def _read(readers: _Readers, scene: Scene, window: Window) -> tuple[np.ndarray, np.ndarray]:
     _, _, height, width = whole_pixels(window)
     data = large_array((len(scene.bands), height, width), np.float32)
     valid = large_array((height, width), np.bool_)
@@ -149,24 +155,33 @@ def _read(pool: ThreadPoolExecutor, scene: Scene, window: Window) -> tuple[np.nd
         scene.read_into(part, data[:, *place], valid[place])
 
     parts = _parts(window, *scene.file_tile_px)
-    for done in [pool.submit(read_part, part) for part in parts]:
+    for done in [readers[lane % len(readers)].submit(read_part, part) for lane, part in parts]:
         done.result()
     return data, valid
 
 
-def _parts(window: Window, tile_height_px: int, tile_width_px: int) -> Iterator[Window]:
-    """Yield parts of a window that share no tile of the file, row by row.
+def _parts(window: Window, tile_height_px: int, tile_width_px: int) -> Iterator[tuple[int, Window]]:
+    """Yield parts of a window that share no tile of the file, each with the number of its lane.
 
-    They are small enough that what is done with one finds it in the processor's cache.
+    A lane is a column of the file's tiles, or a row where tiles are as wide as the file. A lane is
+    always read by the same thread: what its handle has decoded for one block, and GDAL not yet
+    dropped, the next block begins with. Parts are so small that what is done with the pixels of
+    one finds them in the processor's cache.
     """
     top, left, height, width = whole_pixels(window)
-    for row, bottom in _cuts(top, height, tile_height_px):
-        for col, right in _cuts(left, width, tile_width_px):
-            yield Window(col, row, right - col, bottom - row)
+    rowwise = tile_width_px > _LONGEST_TILE_PX
+    for col, right in _cuts(left, width, tile_width_px):
+        for row, bottom in _cuts(top, height, tile_height_px):
+            lane = row // _step(tile_height_px) if rowwise else col // _step(tile_width_px)
+            yield lane, Window(col, row, right - col, bottom - row)
+
+
+def _step(tile_px: int) -> int:
+    return max(_PART_PX // tile_px, 1) * tile_px
 
 
 def _cuts(start: int, length: int, tile_px: int) -> Iterable[tuple[int, int]]:
     """Cut a range where tiles of the file begin, about ``_PART_PX`` apart."""
-    step = max(_PART_PX // tile_px, 1) * tile_px
+    step = _step(tile_px)
     inner = range((start // step + 1) * step, start + length, step)
     return pairwise([start, *inner, start + length])

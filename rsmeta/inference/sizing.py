@@ -6,27 +6,37 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
+from rsmeta.geo.handles import CACHE_BYTES
+
 if TYPE_CHECKING:
+    from rsmeta.geo.scene import Scene
     from rsmeta.geo.tiling import TilePlan
 
-#: Sides of blocks to choose from: whole tiles of the output, the largest that fits first.
-BLOCKS_PX = (2048, 1024, 512)
+#: Sides of blocks to choose from: whole tiles of the output, the largest that fits first. Small
+#: ones read more around themselves: little beside a network on a CPU, much beside one on a GPU.
+BLOCKS_PX = {"cpu": (1024, 512), "cuda": (2048, 1024, 512)}
 #: What may be taken of the memory that is free: others on the machine, and the network, want some.
 _SHARE = 0.25
 #: Room on the disk for sums that wait for the next row of blocks.
 _SPOOL_BYTES = 2**30
 _BATCH = {"cpu": 8, "cuda": 64}
 _FLOAT = 4
+#: What is written goes through the cache as well.
+_LEAST_CACHE_BYTES = 16 * 2**20
 # Blocks under way at once: read and computed; blended and written.
 _BLOCKS_READ, _BLOCKS_BLENDED = 2, 2
 
 
-def choose_block_px(*, bands: int, classes: int, tile_px: int, free_bytes: int) -> int:
+def choose_block_px(
+    device: torch.device, *, bands: int, classes: int, tile_px: int, free_bytes: int
+) -> int:
     """Return the side of the largest block that fits into a part of the free memory.
 
     Args:
+        device: Where the network is.
         bands: Bands of a scene, as the model wants them.
         classes: Scores per pixel.
         tile_px: Side of a tile; on average a block is read with half a tile around it.
@@ -37,8 +47,19 @@ def choose_block_px(*, bands: int, classes: int, tile_px: int, free_bytes: int) 
         read = _BLOCKS_READ * bands * (side + tile_px) ** 2
         return _FLOAT * (read + _BLOCKS_BLENDED * classes * side * (side + tile_px))
 
-    fitting = (side for side in BLOCKS_PX if needs(side) <= _SHARE * free_bytes)
-    return next(fitting, BLOCKS_PX[-1])
+    sides = BLOCKS_PX[device.type]
+    return next((side for side in sides if needs(side) <= _SHARE * free_bytes), sides[-1])
+
+
+def choose_cache_bytes(scene: Scene, plan: TilePlan) -> int:
+    """Return how much GDAL is to keep of decoded pixels: what one block leaves to the next.
+
+    Two columns of the file's tiles, which both of them read.
+    """
+    height, width = scene.file_tile_px
+    rows = (plan.block_px + plan.tile_px) // height + 2
+    column = rows * height * width * len(scene.bands) * np.dtype(scene.dtype).itemsize
+    return min(max(2 * column, _LEAST_CACHE_BYTES), CACHE_BYTES)
 
 
 def choose_batch_size(device: torch.device) -> int:

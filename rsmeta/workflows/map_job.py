@@ -181,19 +181,22 @@ class Job:
         )
 
 
-def plan_for(scene: Scene, record: BundleRecord, *, begun_px: int | None = None) -> TilePlan:
+def plan_for(
+    scene: Scene, record: BundleRecord, device: torch.device, *, begun_px: int | None = None
+) -> TilePlan:
     """Return how a scene is cut for a model.
 
     Args:
         scene: The scene.
         record: The model, with the settings to map with.
+        device: Where it is.
         begun_px: Side of the blocks that there are already; none: there are none.
     """
     settings = record.predict
     block_px = settings.block_px or begun_px
     if block_px is None:
         block_px = sizing.choose_block_px(
-            bands=len(record.bands), classes=record.output.scores, tile_px=record.tile_px,
+            device, bands=len(record.bands), classes=record.output.scores, tile_px=record.tile_px,
             free_bytes=sizing.free_memory_bytes(),
         )  # fmt: skip
     overlap_px = int(record.tile_px * settings.overlap)

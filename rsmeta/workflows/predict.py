@@ -103,7 +103,7 @@ def predict(
     record = with_settings(loaded.record, settings)
     _check_task(record, names, refine=refine)
     if workers or dask:
-        record = _in_shares(record, workers or 1)
+        record = _in_shares(record, workers or 1, where)
     jobs: list[Job] = []
     for source, products in zip(sources, names, strict=True):  # all of them before any work
         with _failing(source, failed, stop=alone):
@@ -222,11 +222,11 @@ def with_settings(record: BundleRecord, settings: Sequence[str]) -> BundleRecord
     return record.model_copy(update={"predict": chosen})
 
 
-def _in_shares(record: BundleRecord, workers: int) -> BundleRecord:
+def _in_shares(record: BundleRecord, workers: int, device: torch.device) -> BundleRecord:
     """Return the record with blocks of a size that several processes can have in memory at once."""
     settings = record.predict
     side_px = sizing.choose_block_px(
-        bands=len(record.bands), classes=record.output.scores, tile_px=record.tile_px,
+        device, bands=len(record.bands), classes=record.output.scores, tile_px=record.tile_px,
         free_bytes=sizing.free_memory_bytes() // workers,
     )  # fmt: skip
     chosen = settings.model_copy(update={"block_px": settings.block_px or min(side_px, _TASK_PX)})

@@ -85,7 +85,7 @@ def predict_array(
     with held(raster, name) as source:
         scene = open_for(source, record)
         check_scene(scene, record)
-        work = _ArrayMap(_work(scene, record), record, probabilities)
+        work = _ArrayMap(_work(scene, record, choose_device(device)), record, probabilities)
         if any(part.array.chunks is not None for part in raster.parts):
             origin = loaded if isinstance(bundle, ModelBundle) else Path(bundle)
             values = _lazily(work, raster, ModelReference(origin, record, device))
@@ -94,8 +94,8 @@ def predict_array(
     return _placed(values, raster, work)
 
 
-def _work(scene: Scene, record: BundleRecord) -> Work:
-    plan, whole = plan_for(scene, record), scene.grid.full_window
+def _work(scene: Scene, record: BundleRecord, device: torch.device) -> Work:
+    plan, whole = plan_for(scene, record, device), scene.grid.full_window
     if record.per == "pixel":
         return Work(scene, plan, whole)
     return Work(scene, cells_for(record, whole, plan.block_px), whole)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
+from rsmeta.geo.handles import bounded_cache
 from rsmeta.geo.journal import read_begun_with
 from rsmeta.geo.writer import partial_folder
 from rsmeta.gis.delivery import final_place
@@ -107,7 +108,7 @@ def map_scene(
     )
     stages: dict[str, float] = {}
     try:
-        with writing(
+        with bounded_cache(sizing.choose_cache_bytes(job.scene, plan)), writing(
             job.products, job.grid, look, begun_with=begun_with(job, plan.block_px),
             overwrite=job.overwrite or job.resume, resume=job.resume,
         ) as writer:  # fmt: skip
@@ -128,7 +129,7 @@ def map_scene(
 def _plan(job: Job) -> TilePlan:
     begun = read_begun_with(journal_file(job.products)) if job.resume else None
     begun_px = None if begun is None else int(begun["setting"]["block_px"])
-    return plan_for(job.scene, job.record, begun_px=begun_px)
+    return plan_for(job.scene, job.record, job.device, begun_px=begun_px)
 
 
 def _batch_size(job: Job) -> int:

@@ -29,7 +29,7 @@ class Tiny(nn.Module):
     def forward(self, image, valid):
         return self.layer(image)
 
-bundle = bundle_of(Tiny(), classes=3, tile_px=224, overlap=0.15, block_px=1024)
+bundle = bundle_of(Tiny(), classes=3, tile_px=224, overlap=0.15)
 scene, output = sys.argv[1:]
 predict(scene, bundle, output=output, summary=output + ".json", device="cpu")
 """

@@ -22,7 +22,7 @@ from rsmeta.gis.look import Look
 from rsmeta.gis.products import Products, check_possible
 from rsmeta.gis.quicklook import map_picture
 from rsmeta.gis.rasters import writing
-from rsmeta.gis.stac import Origin, item_text, raster_asset
+from rsmeta.gis.stac import Origin, Source, item_text, raster_asset
 from rsmeta.gis.tally import Statistics
 from rsmeta.heads import OutputSpec
 from tests.stac_items import check_item
@@ -43,9 +43,8 @@ def mapped(tmp_path: Path) -> tuple[Path, np.ndarray]:
     valid[:10, :20] = False
     (tmp_path / "scene.tif").write_bytes(b"")
     wanted = Products(tmp_path / "m.tif", stac=tmp_path / "m.json", quicklook=tmp_path / "m.png")
-    origin = Origin(
-        str(tmp_path / "scene.tif"), None, datetime.now(UTC), "some backbone", "0" * 64, None, "1"
-    )
+    scene = Source(str(tmp_path / "scene.tif"), None)
+    origin = Origin([scene], datetime.now(UTC), "some backbone", "0" * 64, None, "1")
     with writing(wanted, GRID, Look(BIOMASS, (), {"A": "b"}), begun_with={}) as writer:
         for row in (0, 30):
             rows = slice(row, row + 30)

@@ -11,9 +11,11 @@ import rasterio
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rasterio.env import get_gdal_config
 from rasterio.windows import Window
 
 from rsmeta.errors import OutputError, RsmetaError, SceneUnreadableError
+from rsmeta.geo import handles
 from rsmeta.geo.coverage import may_hold_data
 from rsmeta.geo.scene import Scene, open_scene
 from rsmeta.geo.tiling import TilePlan
@@ -270,12 +272,38 @@ def test_blocks_that_nothing_is_stored_for_are_not_read(
 
 
 def test_blocks_fit_into_a_part_of_the_free_memory() -> None:
-    def chosen(gigabytes: float) -> int:
+    def chosen(device: str, gigabytes: float) -> int:
         return sizing.choose_block_px(
-            bands=13, classes=10, tile_px=224, free_bytes=int(gigabytes * 2**30)
+            torch.device(device),
+            bands=13,
+            classes=10,
+            tile_px=224,
+            free_bytes=int(gigabytes * 2**30),
         )
 
-    assert [chosen(gigabytes) for gigabytes in (64, 8, 2, 0.1)] == [2048, 2048, 1024, 512]
+    free = (64, 8, 2, 0.1)
+    assert [chosen("cuda", gigabytes) for gigabytes in free] == [2048, 2048, 1024, 512]
+    assert [chosen("cpu", gigabytes) for gigabytes in free] == [1024, 1024, 1024, 512]
+
+
+def test_gdal_keeps_what_one_block_leaves_to_the_next(tmp_path: Path) -> None:
+    def kept(bands: int) -> int:
+        path = tmp_path / f"{bands}.tif"
+        with rasterio.open(
+            path, "w", driver="GTiff", width=4096, height=4096, count=bands, dtype="uint16",
+            crs="EPSG:32633", transform=rasterio.transform.from_origin(5e5, 5e6, 10, 10),
+            tiled=True, blockxsize=512, blockysize=512, sparse_ok=True,
+        ) as file:  # fmt: skip
+            file.descriptions = ("red", "nir", "blue", "green", "swir16", "swir22")[:bands]
+        plan = TilePlan(4096, 4096, tile_px=224, overlap_px=32, block_px=1024)
+        return sizing.choose_cache_bytes(open_scene(path), plan)
+
+    two_columns = 2 * 4 * 512 * 512 * 2  # of one band: four tiles each, 2 bytes a pixel
+    assert kept(6) == 6 * two_columns
+    assert kept(2) == 16 * 2**20
+    path = tmp_path / "6.tif"
+    with handles.bounded_cache(kept(6)), rasterio.open(path):
+        assert get_gdal_config("GDAL_CACHEMAX") == kept(6)
 
 
 def test_strips_are_as_wide_as_the_tiles_kept_for_them_allow() -> None:
