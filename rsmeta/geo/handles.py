@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import re
@@ -82,6 +83,13 @@ def _renew_lock() -> None:
 
 
 os.register_at_fork(after_in_child=_renew_lock)
+
+
+@atexit.register
+def _close() -> None:
+    """Close the main thread's handles: rasterio cannot once the interpreter is being taken down."""
+    for raster in _threads.__dict__.pop("opened", {}).values():
+        raster.close()
 
 
 def is_path(source: str | Path) -> bool:
