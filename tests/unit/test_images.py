@@ -171,7 +171,7 @@ def test_so2sat_is_read_from_its_file(tmp_path: Path) -> None:
             file["sen1"] = np.zeros((17, 32, 32, 8))
             file["sen2"] = np.tile(np.arange(1, 11) / 10, (17, 32, 32, 1))
             file["label"] = np.eye(17)
-    data = opened(tmp_path, kind="torchgeo", dataset="So2Sat", options={"checksum": False})
+    data = opened(tmp_path, kind="torchgeo", dataset="So2Sat")
     assert len(data.classes) == 17
     batch = next(iter(data.test_dataloader()))
     assert batch["label"].tolist() == [0, 1, 2, 3]

@@ -137,6 +137,9 @@ def _opened(
 ) -> Any:
     if split:
         arguments = {"split": split, **arguments}
+    # What is fetched is checked. Sums of tens of GB at each start would take minutes, and the
+    # default of TorchGeo differs between its versions.
+    arguments = {"checksum": settings.download, **arguments}
     if settings.download:
         arguments = {"download": True, **arguments}
     try:
