@@ -225,11 +225,7 @@ class _Sum:
         self._area = Window(left, top, width, max(height, end - top))
         if carried is not None:
             above = spool.take(carried.slot)[:, top - carried.top :]
-            begun = self._zeros(len(above))[:, : above.shape[1]]
-            if begun.is_cpu:
-                np.copyto(begun.numpy(), above.numpy())
-            else:
-                begun.copy_(above)
+            self._zeros(len(above))[:, : above.shape[1]] = above.to(self._where)
         self._missing = deque(tile for tile in block.tiles if tile not in self._summed)
         return True
 
