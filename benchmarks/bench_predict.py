@@ -34,7 +34,7 @@ from rsmeta.config.tuner import TunerSpec
 from rsmeta.geo.sensors import load_sensor
 from rsmeta.geo.tiling import TilePlan
 from rsmeta.models.build import build_network
-from rsmeta.workflows.predict import predict
+from rsmeta.workflows.mapping.predict_scenes import predict
 
 if TYPE_CHECKING:
     from rsmeta.models.network import Network

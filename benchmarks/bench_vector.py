@@ -22,9 +22,9 @@ import rasterio
 from rasterio.windows import Window
 
 from rsmeta.config.polygons import PolygonSettings
-from rsmeta.gis.products import CLASSES_TAG
+from rsmeta.gis.outputs.products import CLASSES_TAG
 from rsmeta.gis.vector import vectorise
-from rsmeta.workflows.summary import peak_memory_bytes
+from rsmeta.workflows.mapping.summary import peak_memory_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

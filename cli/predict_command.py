@@ -14,7 +14,7 @@ from rsmeta_cli.predict_progress import image_progress, map_progress
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rsmeta.workflows.predict import PredictResult
+    from rsmeta.workflows.mapping.predict_scenes import PredictResult
 
 _FILE = click.Path()  # as text: s3://… is no path
 
@@ -37,7 +37,7 @@ _FILE = click.Path()  # as text: s3://… is no path
 @click.option("--summary", type=_FILE, help="Also write what came of it, as JSON.")
 @click.option("--bounds", nargs=4, type=float, metavar="W S E N", help="Map this part; degrees.")
 @click.option("--mask", type=_FILE, help="Map inside these polygons only; any CRS.")
-# Options that are called like a field of rsmeta.Refinement are given to it.
+# Options that are called like a field of rsmeta.Postprocess are given to it.
 @click.option(
     "--mosaic", type=click.Choice(["order", "confidence", "mean"]),
     help="Make one map of all SCENES; where they overlap take the first, the surest, the mean.",
@@ -77,9 +77,9 @@ def command(options: dict[str, Any], /, **given: Any) -> None:
     A model of whole images gives one value per cell, on a coarser grid (--set stride_px=N). With
     an --output that ends in .csv or .geojson, SCENES are images that it labels one by one.
     """
-    from rsmeta.gis.products import Products
-    from rsmeta.gis.refinement import Refinement
-    from rsmeta.workflows.predict import predict
+    from rsmeta.gis.outputs.products import Products
+    from rsmeta.gis.postprocess.postprocess import Postprocess
+    from rsmeta.workflows.mapping.predict_scenes import predict
 
     scenes, model = list(given.pop("scenes")), given.pop("model")
     level = given.pop("optimize")
@@ -90,7 +90,7 @@ def command(options: dict[str, Any], /, **given: Any) -> None:
         return
     wanted = {spec.name: given.pop(spec.name) for spec in fields(Products) if spec.name in given}
     output = Products(given.pop("output"), **wanted)
-    refine = Refinement(**{spec.name: given.pop(spec.name) for spec in fields(Refinement)})
+    refine = Postprocess(**{spec.name: given.pop(spec.name) for spec in fields(Postprocess)})
     try:
         with map_progress(quiet=options["quiet"]) as on_progress:
             results = predict(
@@ -110,7 +110,7 @@ def _label_images(images: list[str], model: Path, given: dict[str, Any], *, quie
     asked = [f"--{name.removesuffix('_px')}" for name in maps_only if given.get(name)]
     if asked:
         raise click.UsageError(f"{asked[0]} goes with a map, not with a table of images")
-    from rsmeta.workflows.predict_images import predict_images
+    from rsmeta.workflows.mapping.predict_images import predict_images
 
     given["output"] = Path(given["output"])
     keys = ("output", "overwrite", "device", "settings")

@@ -11,7 +11,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from rsmeta.workflows.predict import Progress
+    from rsmeta.workflows.mapping.predict_scenes import Progress
 
 
 @contextlib.contextmanager
@@ -74,7 +74,7 @@ class _Lines:
 
 
 def _told(now: Progress) -> str:
-    from rsmeta.workflows.summary import peak_memory_bytes
+    from rsmeta.workflows.mapping.summary import peak_memory_bytes
 
     tiles = f"{now.tiles:,} tiles ({now.skipped:,} empty), " if now.stage == "mapping" else ""
     return (

@@ -14,7 +14,7 @@ from rsmeta_cli.scores import scores
 
 if TYPE_CHECKING:
     from rsmeta.config import Settings
-    from rsmeta.workflows.sweep import SweepResult
+    from rsmeta.workflows.sweep.sweep import SweepResult
 
 
 @click.command(cls=CommandWithKeys)
@@ -78,7 +78,7 @@ def command(
 
 def _sweep(config: Path, overrides: tuple[str, ...], output: Path, *, resume: bool) -> None:
     from rsmeta.errors import RunsFailedError
-    from rsmeta.workflows.sweep import sweep
+    from rsmeta.workflows.sweep.sweep import sweep
 
     try:
         result = sweep(config, overrides, output=output, resume=resume)
@@ -89,7 +89,7 @@ def _sweep(config: Path, overrides: tuple[str, ...], output: Path, *, resume: bo
 
 
 def _show_table(result: SweepResult) -> None:
-    from rsmeta.workflows.sweep_table import shown
+    from rsmeta.workflows.sweep.table import shown
 
     header, rows = shown(result.rows)
     click.echo()

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rsmeta.bundle import load_bundle
-    from rsmeta.gis.products import Products
-    from rsmeta.gis.refinement import Refinement
+    from rsmeta.gis.outputs.products import Products
+    from rsmeta.gis.postprocess.postprocess import Postprocess
     from rsmeta.gis.vector import vectorise
     from rsmeta.workflows.evaluate import evaluate
     from rsmeta.workflows.evaluate_map import evaluate_map
     from rsmeta.workflows.inspect import inspect
-    from rsmeta.workflows.mapping import predict
-    from rsmeta.workflows.predict_images import predict_images
+    from rsmeta.workflows.mapping.predict import predict
+    from rsmeta.workflows.mapping.predict_images import predict_images
     from rsmeta.workflows.pretrain import pretrain
     from rsmeta.workflows.report import MapSources, report
-    from rsmeta.workflows.sweep import sweep
+    from rsmeta.workflows.sweep.sweep import sweep
     from rsmeta.workflows.train import train
 
 try:
@@ -30,23 +30,36 @@ except PackageNotFoundError:  # a checkout on the path that was never installed
     __version__ = "0+unknown"
 
 __all__ = [
-    "MapSources", "Products", "Refinement", "__version__", "evaluate", "evaluate_map", "inspect",
-    "load_bundle", "predict", "predict_images", "pretrain", "report", "sweep", "train", "vectorise",
+    "MapSources",
+    "Postprocess",
+    "Products",
+    "__version__",
+    "evaluate",
+    "evaluate_map",
+    "inspect",
+    "load_bundle",
+    "predict",
+    "predict_images",
+    "pretrain",
+    "report",
+    "sweep",
+    "train",
+    "vectorise",
 ]  # fmt: skip
 
 _HOME = {
     "MapSources": "rsmeta.workflows.report",
-    "Products": "rsmeta.gis.products",
-    "Refinement": "rsmeta.gis.refinement",
+    "Products": "rsmeta.gis.outputs.products",
+    "Postprocess": "rsmeta.gis.postprocess.postprocess",
     "evaluate": "rsmeta.workflows.evaluate",
     "evaluate_map": "rsmeta.workflows.evaluate_map",
     "inspect": "rsmeta.workflows.inspect",
     "load_bundle": "rsmeta.bundle",
-    "predict": "rsmeta.workflows.mapping",
-    "predict_images": "rsmeta.workflows.predict_images",
+    "predict": "rsmeta.workflows.mapping.predict",
+    "predict_images": "rsmeta.workflows.mapping.predict_images",
     "pretrain": "rsmeta.workflows.pretrain",
     "report": "rsmeta.workflows.report",
-    "sweep": "rsmeta.workflows.sweep",
+    "sweep": "rsmeta.workflows.sweep.sweep",
     "train": "rsmeta.workflows.train",
     "vectorise": "rsmeta.gis.vector",
 }

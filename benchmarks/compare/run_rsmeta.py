@@ -30,7 +30,7 @@ from rsmeta.config.tuner import TunerSpec
 from rsmeta.geo.sensors import load_sensor
 from rsmeta.models.build import build_network
 from rsmeta.models.prepare import Prepare
-from rsmeta.workflows.predict import predict
+from rsmeta.workflows.mapping.predict_scenes import predict
 
 SENSOR = "sentinel2_l1c"
 SETTINGS = {"default": (), "small": ("block_px=512",)}

@@ -10,10 +10,10 @@ import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from rsmeta.data.assemble import assemble
+from rsmeta.data.build_splits import assemble
 from rsmeta.data.chips import ChipDataset
-from rsmeta.data.hold_out import hold_out
-from rsmeta.data.outer import OuterDraw, OuterSampler
+from rsmeta.data.held_out_split import held_out_split
+from rsmeta.data.meta_sampler import MetaDraw, MetaSampler
 from rsmeta.data.quantities import target_statistics
 from rsmeta.data.sampler import CellDraw, GridChipSampler, RandomChipSampler
 from rsmeta.data.statistics import band_statistics
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from rsmeta.config.data import ClassSpec, DataSettings
     from rsmeta.config.meta import MetaSettings
-    from rsmeta.data.assemble import ScenePart
+    from rsmeta.data.build_splits import ScenePart
     from rsmeta.data.splits import Part
     from rsmeta.geo.grid import Grid
     from rsmeta.geo.sensors import Band
@@ -69,7 +69,7 @@ class SceneDataModule(LightningDataModule):
         self.bands = self.parts["train"][0].labelled.scene.bands
         self._held_out: list[ScenePart] = []
         if meta is not None and meta.learned and meta.source == "held_out":
-            self.parts["train"], self._held_out = hold_out(
+            self.parts["train"], self._held_out = held_out_split(
                 self.parts["train"], meta.held_out, settings=settings, seed=seed
             )
 
@@ -132,10 +132,10 @@ class SceneDataModule(LightningDataModule):
             first_step: Number of the outer step to begin with, from 0.
         """
         train, answered = self.parts["train"], self._held_out or self.parts["train"]
-        sampler = OuterSampler(
+        sampler = MetaSampler(
             self._draw(train),
             self._draw(answered),
-            take=OuterDraw(
+            take=MetaDraw(
                 inner=inner_batches,
                 outer=meta.batches,
                 inner_size=self.settings.batch_size,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import rasterio
 
+from rsmeta.data.label_index import labelled_values
 from rsmeta.data.labels import VECTOR_SUFFIXES, LabelRules, RasterLabels
-from rsmeta.data.survey import labelled_values
 from rsmeta.errors import LabelsError
 
 if TYPE_CHECKING:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from rsmeta.data.draws import Draw, EpochSampler, InOrderSampler, strata_of
-from rsmeta.data.survey import CELL_PX
+from rsmeta.data.class_sampling import Draw, EpochSampler, InOrderSampler, strata_of
+from rsmeta.data.label_index import CELL_PX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from rsmeta.config.data import SamplingName
-    from rsmeta.data.survey import LabelIndex
+    from rsmeta.data.label_index import LabelIndex
 
 
 class ChipKey(NamedTuple):

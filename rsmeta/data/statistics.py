@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from rsmeta.data.survey import windows
+from rsmeta.data.label_index import windows
 from rsmeta.errors import TrainingError
 
 if TYPE_CHECKING:

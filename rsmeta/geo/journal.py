@@ -25,16 +25,16 @@ class Journal:
 
     Args:
         path: The file.
-        begun_with: What determines the pixels, under names that a user understands; JSON.
+        resume_fingerprint: What determines the pixels, under names that a user understands; JSON.
 
     Attributes:
         path: The file.
         entries: What ``add`` was given, in this run and those before.
     """
 
-    def __init__(self, path: Path, begun_with: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, resume_fingerprint: Mapping[str, Any]) -> None:
         self.path = path
-        self._begun_with = json.loads(json.dumps(begun_with))
+        self._begun_with = json.loads(json.dumps(resume_fingerprint))
         self.entries: list[dict[str, Any]] = []
 
     def __enter__(self) -> Journal:
@@ -69,16 +69,16 @@ class Journal:
         os.fsync(self._file.fileno())
 
 
-def check_same(path: Path, begun_with: Mapping[str, Any], output: Path) -> None:
+def check_same(path: Path, resume_fingerprint: Mapping[str, Any], output: Path) -> None:
     """Refuse to go on with what another model, scene or setting has begun.
 
     Raises:
-        OutputError: The journal's first line differs from ``begun_with``.
+        OutputError: The journal's first line differs from ``resume_fingerprint``.
     """
     lines, _ = _sound_lines(path)
     if not lines:
         return
-    now = json.loads(json.dumps(begun_with))
+    now = json.loads(json.dumps(resume_fingerprint))
     for name in {**lines[0], **now}:
         before, after = lines[0].get(name), now.get(name)
         if before != after:

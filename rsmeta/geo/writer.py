@@ -12,10 +12,10 @@ from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
 from rsmeta.errors import OutputError
+from rsmeta.geo.block_vrt import RasterSpec, write_block_vrt
 from rsmeta.geo.grid import whole_pixels
 from rsmeta.geo.handles import GDAL_ERRORS, innermost, open_quietly
 from rsmeta.geo.lock import locked
-from rsmeta.geo.mosaic import RasterLook, write_mosaic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -99,7 +99,7 @@ class RasterWriter:
     def __init__(
         self,
         path: Path,
-        look: RasterLook,
+        look: RasterSpec,
         *,
         publish: Callable[[Path, Path], None],
         overwrite: bool = False,
@@ -159,7 +159,7 @@ class RasterWriter:
         """
         with self._errors_said():
             mosaic = self.folder / "mosaic.vrt"
-            write_mosaic(mosaic, self.look, self._blocks())
+            write_block_vrt(mosaic, self.look, self._blocks())
             self._publish(mosaic, self._finished)
             self._read_back(self._finished)
             _to_disk(self._finished)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rsmeta.errors import SceneError
-from rsmeta.geo.areas import cover_of
 from rsmeta.geo.grid import Grid
 from rsmeta.geo.handles import open_raster, reading
+from rsmeta.geo.pixel_area import cover_of
 from rsmeta.gis.class_map import STEP_PX
-from rsmeta.gis.products import CLASSES_TAG
-from rsmeta.gis.tally import Statistics
+from rsmeta.gis.outputs.map_statistics import Statistics
+from rsmeta.gis.outputs.products import CLASSES_TAG
 
 if TYPE_CHECKING:
     from pathlib import Path

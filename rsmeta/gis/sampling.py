@@ -16,8 +16,8 @@ import geopandas
 import numpy as np
 
 from rsmeta.errors import OutputError, one_line
-from rsmeta.geo.areas import pixel_areas_m2
 from rsmeta.geo.grid import whole_pixels
+from rsmeta.geo.pixel_area import pixel_areas_m2
 from rsmeta.geo.writer import check_output
 
 if TYPE_CHECKING:

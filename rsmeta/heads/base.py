@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from rsmeta.config.load import validate
-from rsmeta.heads.directions import random_directions
+from rsmeta.heads.classifier_init import random_directions
 from rsmeta.registry import Registry
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Classifier(Head):
         """Return logits (B, K) of one vector per image, (B, D)."""
 
     def point(self, directions: Tensor) -> None:
-        """Take one direction per class, as the functions of ``rsmeta.heads.directions`` give them.
+        """Take one direction per class, as ``rsmeta.heads.classifier_init`` gives them.
 
         Args:
             directions: Vectors (K, D).

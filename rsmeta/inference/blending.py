@@ -15,7 +15,7 @@ from rsmeta.geo.grid import whole_pixels
 from rsmeta.inference.arrays import large_array
 from rsmeta.inference.reading import within
 from rsmeta.inference.scoring import OpenedBlock, ScoredTiles
-from rsmeta.inference.spool import Slot, Spool
+from rsmeta.inference.spill_file import Slot, SpillFile
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -72,7 +72,7 @@ def blend_tiles(
     opened: deque[_Sum] = deque()
     shelf = _Shelf()
     with ExitStack() as stack:
-        spool: Spool | None = None
+        spool: SpillFile | None = None
         for item in items:
             if isinstance(item, OpenedBlock):
                 opened.append(_Sum(item, plan, blend, where))
@@ -80,7 +80,7 @@ def blend_tiles(
             else:
                 if spool is None:
                     most = 4 * item.scores.shape[1] * plan.tile_px * plan.block_px
-                    spool = stack.enter_context(Spool(keep_in, most))
+                    spool = stack.enter_context(SpillFile(keep_in, most))
                 shelf.put(item, where)
             while opened and opened[0].advance(shelf, spool):
                 turn = opened[0].turn
@@ -165,7 +165,7 @@ class _Shelf:
                 waiting.scores, waiting.is_view = _copied(waiting.scores), False
         self._views = []
 
-    def forget(self, turn: Turn, spool: Spool | None) -> None:
+    def forget(self, turn: Turn, spool: SpillFile | None) -> None:
         """Drop what no block after a turn touches."""
         self._tiles = {key: tile for key, tile in self._tiles.items() if tile.last > turn}
         for key in [key for key in self.carried if key[0] < turn[0]]:
@@ -191,7 +191,7 @@ class _Sum:
         self.turn = opened.block.strip.turn(opened.block.window)
 
     @torch.inference_mode()
-    def advance(self, shelf: _Shelf, spool: Spool | None) -> bool:
+    def advance(self, shelf: _Shelf, spool: SpillFile | None) -> bool:
         """Add the tiles that are there, in order; return whether none is missing.
 
         Called when all blocks before it are finished.
@@ -207,7 +207,7 @@ class _Sum:
             self._carry(shelf, spool)
         return not missing
 
-    def _begin(self, shelf: _Shelf, spool: Spool | None) -> bool:
+    def _begin(self, shelf: _Shelf, spool: SpillFile | None) -> bool:
         """Start from what the blocks above have summed; return false before anything is scored."""
         if spool is None:
             return False
@@ -248,7 +248,7 @@ class _Sum:
         _add_weighted(total[:, *here], scores[:, *there], rows[:, None] * cols)
         self._summed.add(tile)
 
-    def _carry(self, shelf: _Shelf, spool: Spool) -> None:
+    def _carry(self, shelf: _Shelf, spool: SpillFile) -> None:
         """Leave what lies below the block to the next one in its column."""
         window = self._opened.block.window
         bottom = int(window.row_off + window.height)

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from rasterio.windows import Window
 
-    from rsmeta.geo.area import Area
-    from rsmeta.geo.cells import CellPlan
+    from rsmeta.geo.aoi import Area
+    from rsmeta.geo.patches import PatchPlan
     from rsmeta.geo.scene import Scene
-    from rsmeta.inference.flow import Flow
+    from rsmeta.inference.pipeline import Pipeline
     from rsmeta.inference.scoring import Model
 
 
@@ -47,9 +47,9 @@ class _Ground:
 def run_cells(
     model: Model,
     scene: Scene,
-    plan: CellPlan,
+    plan: PatchPlan,
     *,
-    flow: Flow,
+    flow: Pipeline,
     blocks: Iterable[Window] | None = None,
     area: Area | None = None,
     batch_size: int = 8,
@@ -81,7 +81,7 @@ def run_cells(
 
 
 def _read(
-    scene: Scene, plan: CellPlan, blocks: Iterable[Window], area: Area | None
+    scene: Scene, plan: PatchPlan, blocks: Iterable[Window], area: Area | None
 ) -> Generator[_Ground, None, None]:
     def ground(block: Window) -> _Ground:
         window = plan.ground(block)
@@ -97,12 +97,12 @@ def _read(
 
 
 def _score(
-    grounds: Iterable[_Ground], plan: CellPlan, scorer: Scorer
+    grounds: Iterable[_Ground], plan: PatchPlan, scorer: Scorer
 ) -> Generator[Block, None, None]:
     yield from map(partial(_block, plan=plan, scorer=scorer), grounds)
 
 
-def _block(ground: _Ground, *, plan: CellPlan, scorer: Scorer) -> Block:
+def _block(ground: _Ground, *, plan: PatchPlan, scorer: Scorer) -> Block:
     valid = _wanted_cells(ground, plan)
     places = np.argwhere(valid)
     skipped = valid.size - len(places)
@@ -120,7 +120,7 @@ def _block(ground: _Ground, *, plan: CellPlan, scorer: Scorer) -> Block:
 
 
 def _scores(
-    ground: _Ground, data: np.ndarray, plan: CellPlan, places: np.ndarray, scorer: Scorer
+    ground: _Ground, data: np.ndarray, plan: PatchPlan, places: np.ndarray, scorer: Scorer
 ) -> np.ndarray:
     """Return the scores (N, K) of cells of a block, given by row and column in it."""
     row, col = int(ground.block.row_off), int(ground.block.col_off)
@@ -131,7 +131,7 @@ def _scores(
     return scores
 
 
-def _wanted_cells(ground: _Ground, plan: CellPlan) -> np.ndarray:
+def _wanted_cells(ground: _Ground, plan: PatchPlan) -> np.ndarray:
     """Return which cells of a block have a wanted pixel on their own ground that a tile sees."""
     cells = np.zeros((int(ground.block.height), int(ground.block.width)), dtype=bool)
     row, col = int(ground.block.row_off), int(ground.block.col_off)

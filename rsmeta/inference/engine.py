@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
     from rasterio.windows import Window
 
-    from rsmeta.geo.area import Area
+    from rsmeta.geo.aoi import Area
     from rsmeta.geo.scene import Scene
     from rsmeta.geo.tiling import Blend, Strip, TilePlan
-    from rsmeta.inference.flow import Flow
+    from rsmeta.inference.pipeline import Pipeline
     from rsmeta.inference.scoring import Model
 
 __all__ = ["Block", "run_blocks"]
@@ -36,7 +36,7 @@ def run_blocks(
     scene: Scene,
     plan: TilePlan,
     *,
-    flow: Flow,
+    flow: Pipeline,
     strips: Iterable[Strip],
     finished: Container[Window] = (),
     area: Area | None = None,

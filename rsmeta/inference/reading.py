@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from rasterio.windows import Window
 
-from rsmeta.geo.coverage import may_hold_data
 from rsmeta.geo.grid import whole_pixels
+from rsmeta.geo.sparse import may_hold_data
 from rsmeta.inference.arrays import large_array
 
 if TYPE_CHECKING:
     from collections.abc import Container, Generator, Iterable, Iterator
 
-    from rsmeta.geo.area import Area
+    from rsmeta.geo.aoi import Area
     from rsmeta.geo.scene import Scene
     from rsmeta.geo.tiling import Strip, TilePlan
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rsmeta.config.trainer import TrainerSettings
-    from rsmeta.data.ground_module import GroundDataModule
     from rsmeta.data.splits import Part
+    from rsmeta.data.unlabelled_datamodule import UnlabelledDataModule
     from rsmeta.tasks.base import TrainingData
     from rsmeta.training.pretrain import PretrainModule
 
@@ -75,7 +75,7 @@ class FitResult:
 
 def fit(
     module: TaskModule | PretrainModule,
-    data: TrainingData | GroundDataModule,
+    data: TrainingData | UnlabelledDataModule,
     *,
     output: Path,
     resume: bool = False,
@@ -196,7 +196,7 @@ def _build_trainer(
 
 def _outer_loop(
     module: TaskModule | PretrainModule,
-    data: TrainingData | GroundDataModule,
+    data: TrainingData | UnlabelledDataModule,
     output: Path,
 ) -> list[Callback]:
     """Return what learns the scales, and what notes them; nothing where they are fixed."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
-from rsmeta.heads.directions import class_means, few_shot_means, linear_probe, text_directions
+from rsmeta.heads.classifier_init import class_means, few_shot_means, linear_probe, text_directions
 from rsmeta.models.network import ImageNetwork
 from rsmeta.training.features import features_of
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from rsmeta.data.ground_module import GroundDataModule
+    from rsmeta.data.unlabelled_datamodule import UnlabelledDataModule
     from rsmeta.geo.bands import Band
     from rsmeta.training.pretrain import PretrainModule
 
@@ -53,7 +53,7 @@ class Rebuilt(NamedTuple):
 def plot_pretraining(
     folder: Path,
     module: PretrainModule,
-    data: GroundDataModule,
+    data: UnlabelledDataModule,
     history: Sequence[dict[str, float]],
 ) -> None:
     """Write curves.png and reconstructions.png.
@@ -102,7 +102,7 @@ def _by_band(hidden: Tensor, groups: Sequence[Any]) -> Tensor:
     return hidden[:, [of_band[i] for i in range(len(of_band))]]
 
 
-def _some_chips(data: GroundDataModule) -> dict[str, Any]:
+def _some_chips(data: UnlabelledDataModule) -> dict[str, Any]:
     """Return a few chips of the first epoch."""
     keys = list(data.train_sampler())[:_CHIPS]
     samples = [data.dataset[key] for key in keys]

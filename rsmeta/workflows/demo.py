@@ -10,11 +10,11 @@ from typing import Any
 
 from rsmeta.config.resources import config_dir
 from rsmeta.errors import OutputError, one_line
-from rsmeta.gis.quicklook import quicklook
+from rsmeta.gis.outputs.quicklook import quicklook
 from rsmeta.sample_data import make_landscape
 from rsmeta.workflows.evaluate_map import evaluate_map
-from rsmeta.workflows.map_job import open_for
-from rsmeta.workflows.predict import predict
+from rsmeta.workflows.mapping.predict_scenes import predict
+from rsmeta.workflows.mapping.request import open_for
 from rsmeta.workflows.train import train
 
 logger = logging.getLogger(__name__)

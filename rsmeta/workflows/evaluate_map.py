@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rsmeta.data.labels import LabelRules, PolygonLabels, open_labels
-from rsmeta.data.points import holds_points, read_points
+from rsmeta.data.reference_points import holds_reference_points, read_reference_points
 from rsmeta.errors import ConfigError, LabelsError, SceneError
 from rsmeta.gis.class_map import open_class_map
 from rsmeta.gis.sampling import allocate, check_points_output, draw, write_points
@@ -72,8 +72,8 @@ def _compare(
     class_map: ClassMap, reference: Path, rules: LabelRules, metrics: SegmentationMetrics
 ) -> tuple[ReferenceKind, int]:
     """Count agreement; return what the reference is, and how many points were left out."""
-    if holds_points(reference):
-        points = read_points(reference, class_map.grid, rules)
+    if holds_reference_points(reference):
+        points = read_reference_points(reference, class_map.grid, rules)
         mapped = class_map.at(points.cols, points.rows)
         metrics.update(mapped, points.classes)
         beside = int((mapped < 0).sum())
@@ -117,12 +117,12 @@ def draw_sample(
     Args:
         path: The map; its classes are the strata.
         output: Vector file to write: .gpkg, .geojson or .fgb.
-        points: Points in all.
+        points: ReferencePoints in all.
         seed: The same gives the same places.
         overwrite: Replace a file that exists.
 
     Returns:
-        Points that lie in each class of the map.
+        ReferencePoints that lie in each class of the map.
 
     Raises:
         SceneError: The map cannot be read, or does not say its classes.

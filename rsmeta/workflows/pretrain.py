@@ -11,7 +11,7 @@ from safetensors.torch import save
 
 from rsmeta.config.load import read_settings
 from rsmeta.config.pretrain import PretrainSettings
-from rsmeta.data.ground_module import GroundDataModule
+from rsmeta.data.unlabelled_datamodule import UnlabelledDataModule
 from rsmeta.errors import OutputError, one_line
 from rsmeta.geo.sensors import load_sensor, sensor_names
 from rsmeta.models.checkpoint import file_sha256
@@ -78,7 +78,7 @@ def pretrain(
     )
     run = TrainingRun(output, settings, resume=resume)
     output = run.output
-    data = GroundDataModule(settings.data, seed=settings.seed)
+    data = UnlabelledDataModule(settings.data, seed=settings.seed)
     autoencoder, kept = build_autoencoder(settings, data.bands)
     module = PretrainModule(autoencoder, Prepare(*(kept or data.statistics)), settings)
     _tell_parameters(module)
@@ -91,7 +91,7 @@ def pretrain(
     return PretrainResult(output, backbone, numbers)
 
 
-def _save_backbone(path: Path, module: PretrainModule, data: GroundDataModule) -> Path:
+def _save_backbone(path: Path, module: PretrainModule, data: UnlabelledDataModule) -> Path:
     """Write the encoder under its published names, with what it wants of its bands."""
     encoder = module.autoencoder.encoder
     record = backbone_record(
@@ -108,7 +108,7 @@ def _save_backbone(path: Path, module: PretrainModule, data: GroundDataModule) -
     return path
 
 
-def _unit(data: GroundDataModule) -> InputUnit | None:
+def _unit(data: UnlabelledDataModule) -> InputUnit | None:
     """Return what the scenes' values are in, as far as their sensor tells."""
     named = data.settings.sensor
     own = data.scenes[0].sensor
@@ -125,7 +125,7 @@ def _tell_parameters(module: PretrainModule) -> None:
 
 
 def _metrics(
-    module: PretrainModule, data: GroundDataModule, result: FitResult, *, seconds: float
+    module: PretrainModule, data: UnlabelledDataModule, result: FitResult, *, seconds: float
 ) -> dict[str, Any]:
     """Return what metrics.json holds."""
     encoder = module.autoencoder.encoder

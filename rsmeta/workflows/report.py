@@ -14,10 +14,10 @@ from rsmeta.geo.metadata import plain_tags
 from rsmeta.geo.scene import ReadRules, open_scene
 from rsmeta.geo.writer import check_output
 from rsmeta.gis.class_map import open_class_map
-from rsmeta.gis.page import Page, render
-from rsmeta.gis.page_layers import read_layers
-from rsmeta.gis.page_map import area_text, class_view, quantity_view
-from rsmeta.gis.page_scores import score_view
+from rsmeta.gis.page.layers import read_layers
+from rsmeta.gis.page.map_view import area_text, class_view, quantity_view
+from rsmeta.gis.page.page import Page, render
+from rsmeta.gis.page.scores import score_view
 from rsmeta.gis.quantity_map import QuantityMap, holds_quantity, open_quantity_map
 from rsmeta.workflows.evaluate_map import evaluate_map
 from rsmeta.workflows.run_folder import write_text

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from rsmeta.bundle.bundle import RECORD_FILE, read_record
 from rsmeta.config.tuner import Position
 from rsmeta.errors import BundleError, one_line
-from rsmeta.gis.page_charts import Line, line_chart
-from rsmeta.gis.page_map import with_unit
-from rsmeta.gis.page_scores import first_score, score_view
+from rsmeta.gis.page.charts import Line, line_chart
+from rsmeta.gis.page.map_view import with_unit
+from rsmeta.gis.page.scores import first_score, score_view
 from rsmeta.workflows.run_folder import CONFIG_FILE, METRICS_FILE
 
 if TYPE_CHECKING:

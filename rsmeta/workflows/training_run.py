@@ -20,7 +20,7 @@ from rsmeta.workflows.run_folder import METRICS_FILE, begun, check_run, write_te
 if TYPE_CHECKING:
     from rsmeta.config import Settings
     from rsmeta.config.pretrain import PretrainSettings
-    from rsmeta.data.ground_module import GroundDataModule
+    from rsmeta.data.unlabelled_datamodule import UnlabelledDataModule
     from rsmeta.tasks.base import TrainingData
     from rsmeta.training.fit import FitResult
     from rsmeta.training.module import TaskModule
@@ -56,7 +56,7 @@ class TrainingRun:
     def fit(
         self,
         module: TaskModule | PretrainModule,
-        data: TrainingData | GroundDataModule,
+        data: TrainingData | UnlabelledDataModule,
         *,
         progress: bool,
     ) -> FitResult:

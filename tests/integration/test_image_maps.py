@@ -14,7 +14,7 @@ import shapely
 import torch
 
 from rsmeta.bundle import load_bundle
-from rsmeta.geo.cells import CellPlan
+from rsmeta.geo.patches import PatchPlan
 from rsmeta.geo.scene import open_scene
 from tests.integration.image_data import BANDS, COLOURS, COUNTS
 
@@ -55,7 +55,7 @@ def test_a_map_has_one_value_per_cell(
     assert classes[0, 3] == 255
     assert classes[1, 3] != 255  # part of it has data
     network = load_bundle(image_run / "run/bundle").network
-    chip = open_scene(scene).select(network.backbone.bands).read(CellPlan(
+    chip = open_scene(scene).select(network.backbone.bands).read(PatchPlan(
         open_scene(scene).grid.full_window, 32, 32, 64).tile(1, 1))  # fmt: skip
     with torch.inference_mode():
         scores = network(torch.from_numpy(chip.data)[None], torch.from_numpy(chip.valid)[None])

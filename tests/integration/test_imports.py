@@ -65,7 +65,7 @@ def test_a_typo_is_said_before_torch_is_imported() -> None:
 
 
 def test_predict_loads_nothing_of_training() -> None:
-    found = imported("import rsmeta.workflows.predict")
+    found = imported("import rsmeta.workflows.mapping.predict_scenes")
     assert "torch" in found
     assert not found & TRAINING_ONLY
     assert not found & ELSEWHERE
@@ -74,7 +74,7 @@ def test_predict_loads_nothing_of_training() -> None:
 def test_building_a_network_to_map_with_loads_nothing_of_training_either() -> None:
     """Start-up: what mapping needs is timm and rasterio, and little else."""
     found = imported(
-        "import rsmeta.workflows.predict\n"
+        "import rsmeta.workflows.mapping.predict_scenes\n"
         "from rsmeta.config.model import ModelSpec\n"
         "from rsmeta.models.families import build_backbone\n"
         "build_backbone(ModelSpec.model_validate({'backbone': 'vit_tiny_patch16_224'}))"

@@ -14,7 +14,7 @@ import rasterio
 import rioxarray
 import xarray as xr
 
-from rsmeta.gis import object_store
+from rsmeta.gis.outputs import object_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

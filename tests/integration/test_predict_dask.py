@@ -16,7 +16,7 @@ from distributed import Client, LocalCluster
 import rsmeta
 from rsmeta.errors import OutputError, RsmetaError
 from rsmeta.geo.scene import open_scene
-from rsmeta.workflows.cluster import worker_environment
+from rsmeta.workflows.mapping.executors import worker_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,9 +50,9 @@ def workers() -> Iterator[Any]:
 
 
 def loaded_model() -> str:
-    from rsmeta.workflows import single_block
+    from rsmeta.workflows.mapping.predict import worker
 
-    return single_block._kept.token
+    return worker._kept.token
 
 
 def arrays(folder: Path) -> list[np.ndarray]:
@@ -77,7 +77,7 @@ def test_a_killed_worker_costs_no_pixel(
     pids = workers.run(os.getpid)
     seen: list[int] = []
 
-    def kill_one(now: rsmeta.workflows.predict.Progress) -> None:
+    def kill_one(now: rsmeta.workflows.mapping.predict_scenes.Progress) -> None:
         if not seen:
             os.kill(next(iter(pids.values())), signal.SIGKILL)
         seen.append(now.done_px)
@@ -207,7 +207,7 @@ def test_a_gpu_by_its_number_is_the_first_that_a_process_sees(
         yield
 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    monkeypatch.setattr("rsmeta.workflows.predict.processes", noted)
+    monkeypatch.setattr("rsmeta.workflows.mapping.predict_scenes.processes", noted)
     for device in ("cuda", "cuda:1"):
         with pytest.raises(RsmetaError, match="no processes"):
             rsmeta.predict(

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 SLOW = """
 import sys, time
 from rsmeta.geo import writer
-from rsmeta.inference import flow
-from rsmeta.workflows import ready_model
+from rsmeta.inference import pipeline
+from rsmeta.inference import model
 
-flow._PATIENCE_S = 0.2
-batches, quick = 0, ready_model.optimised
+pipeline._PATIENCE_S = 0.2
+batches, quick = 0, model.optimised
 
 def slow(*given, **options):
     model = quick(*given, **options)
@@ -44,7 +44,7 @@ def full(path):
         time.sleep(0.01)
     {error}
 
-ready_model.optimised = slow
+model.optimised = slow
 writer._to_disk = full
 """
 

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 _MAP = """
 import sys
 from torch import nn
-from rsmeta.workflows.predict import predict
+from rsmeta.workflows.mapping.predict_scenes import predict
 from tests.unit.mapping_bundles import bundle_of
 
 class Tiny(nn.Module):

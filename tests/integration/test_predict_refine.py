@@ -16,8 +16,8 @@ from rasterio.warp import transform
 from rasterio.windows import Window
 
 from rsmeta.geo.lock import locked
-from rsmeta.gis.tidy import ClassStore, majority, sieve
-from rsmeta.workflows import refined_map
+from rsmeta.gis.postprocess.tidy import ClassStore, majority, sieve
+from rsmeta.workflows.mapping import postprocessed
 from tests.stac_items import check_item
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def test_what_is_mapped_is_kept_when_refining_fails_and_nobody_else_may_write(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(refined_map, "sieve", full)
+        patched.setattr(postprocessed, "sieve", full)
         assert "No space left" in rsmeta(*words).complaint
     assert not place.exists()
     made = (raw / "0_map.tif").stat().st_mtime_ns
@@ -186,7 +186,7 @@ def test_what_is_mapped_is_kept_when_refining_fails_and_nobody_else_may_write(
     seen = []
     with monkeypatch.context() as patched:
         patched.setattr(
-            refined_map, "sieve",
+            postprocessed, "sieve",
             lambda store, least, **_: seen.append((raw / "0_map.tif").stat().st_mtime_ns) or 0,
         )  # fmt: skip
         assert rsmeta(*words, "--resume").status == 0
@@ -234,7 +234,7 @@ def test_shares_between_pixels_know_no_windows(
     like = make_scene(tmp_path / "like.tif", np.zeros((36, 36), np.uint8), transform=place)
     (tmp_path / "out").mkdir()
     for name, step_px in (("a", 2048), ("b", 16)):
-        monkeypatch.setattr(refined_map, "STEP_PX", step_px)
+        monkeypatch.setattr(postprocessed, "STEP_PX", step_px)
         predict(rsmeta, tiny_run, tmp_path / f"out/{name}.tif", "--like", like,
                 "--probabilities", tmp_path / f"out/{name}_p.tif")  # fmt: skip
     one, other = (read(tmp_path / f"out/{name}_p.tif") for name in "ab")

@@ -132,10 +132,11 @@ def test_a_coarser_grid_gets_means_and_a_shifted_one_what_lies_between(
 def test_another_crs_keeps_what_is_known_and_does_not_know_blocks(
     rsmeta: Rsmeta, biomass: Path, plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rsmeta.workflows import refined_map
 
     predict(rsmeta, biomass, tmp_path / "a.tif", "--crs", "EPSG:3035")
-    monkeypatch.setattr(refined_map, "STEP_PX", 32)
+    from rsmeta.workflows.mapping import postprocessed
+
+    monkeypatch.setattr(postprocessed, "STEP_PX", 32)
     predict(rsmeta, biomass, tmp_path / "b.tif", "--crs", "EPSG:3035", "--set", "block_px=32")
     one, other = read(tmp_path / "a.tif"), read(tmp_path / "b.tif")
     assert (np.isfinite(one) == np.isfinite(other)).all()

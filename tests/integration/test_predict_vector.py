@@ -12,7 +12,7 @@ import pytest
 import rasterio
 import shapely
 
-from rsmeta.gis.products import POLYGON_ENDINGS
+from rsmeta.gis.outputs.products import POLYGON_ENDINGS
 from rsmeta.gis.vector import FORMATS
 
 if TYPE_CHECKING:

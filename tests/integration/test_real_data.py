@@ -9,7 +9,7 @@ import pytest
 import rasterio
 
 from rsmeta.workflows.evaluate_map import evaluate_map
-from rsmeta.workflows.predict import predict
+from rsmeta.workflows.mapping.predict_scenes import predict
 from rsmeta.workflows.train import TrainResult, train
 from tests.conftest import ROOT
 

@@ -16,7 +16,7 @@ import pytest
 import rasterio
 
 from rsmeta.geo.handles import open_quietly
-from rsmeta.gis import page_layers
+from rsmeta.gis.page import layers as page_layers
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ from rsmeta.config.load import preset_companion, preset_names
 from rsmeta.config.sweep_runs import SweepRun, read_sweep
 from rsmeta.errors import ConfigError
 from rsmeta.workflows.listing import listing
-from rsmeta.workflows.sweep_table import Outcome, scores_of, shown, summarise
+from rsmeta.workflows.sweep.table import Outcome, scores_of, shown, summarise
 
 DATA: dict[str, Any] = {"scenes": "a.tif", "labels": "b.tif", "classes": ["dry", "wet"]}
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from rasterio.crs import CRS
 
 from rsmeta.errors import OutputError
-from rsmeta.geo.areas import row_areas_m2
 from rsmeta.geo.grid import Grid
 from rsmeta.geo.journal import Journal, check_same, read_begun_with
+from rsmeta.geo.pixel_area import row_areas_m2
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,10 +20,10 @@ from rasterio.windows import Window
 from rio_cogeo.cogeo import cog_validate
 
 from rsmeta.errors import OutputError
+from rsmeta.geo.block_vrt import RasterSpec, write_block_vrt
 from rsmeta.geo.grid import Grid
-from rsmeta.geo.mosaic import RasterLook, write_mosaic
 from rsmeta.geo.writer import RasterWriter, check_output
-from rsmeta.gis.cog import publish_cog
+from rsmeta.gis.outputs.cog import publish_cog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +44,7 @@ def writer(
     **look: object,
 ) -> RasterWriter:  # fmt: skip
     given = {"count": 1, "dtype": "uint8", "nodata": 255, **look}
-    raster = RasterLook(grid, **given)  # type: ignore[arg-type]
+    raster = RasterSpec(grid, **given)  # type: ignore[arg-type]
     return RasterWriter(path, raster, publish=publish, overwrite=overwrite, resume=resume)
 
 
@@ -66,8 +66,8 @@ def names_in(folder: Path) -> list[str]:
 @pytest.mark.parametrize(("side", "head"), [(1_000, b"II*\0"), (17_000, b"II+\0")])
 def test_files_that_may_pass_4_gb_are_bigtiffs(tmp_path: Path, side: int, head: bytes) -> None:
     """2.3 GB of numbers, all of them nodata: how far they can be compressed is not foreseen."""
-    look = RasterLook(Grid(None, Affine.identity(), side, side), 1, "float64", 0)
-    write_mosaic(tmp_path / "m.vrt", look, [])
+    look = RasterSpec(Grid(None, Affine.identity(), side, side), 1, "float64", 0)
+    write_block_vrt(tmp_path / "m.vrt", look, [])
     publish_cog(tmp_path / "m.vrt", tmp_path / "m.tif", overviews="nearest")
     assert (tmp_path / "m.tif").read_bytes()[:4] == head
     assert (tmp_path / "m.tif").stat().st_size < 1e6
@@ -225,15 +225,15 @@ from affine import Affine
 from rasterio.windows import Window
 from rsmeta.errors import OutputError
 from rsmeta.geo.grid import Grid
-from rsmeta.geo.mosaic import RasterLook, write_mosaic
+from rsmeta.geo.block_vrt import RasterSpec, write_block_vrt
 from rsmeta.geo.writer import RasterWriter
-from rsmeta.gis.cog import publish_cog
+from rsmeta.gis.outputs.cog import publish_cog
 step, limit = int(sys.argv[2]), int(sys.argv[3])
 noise = np.random.default_rng(0).integers(0, 255, (1, 600, 600), dtype=np.uint8)
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
 try:
     with RasterWriter(
-        Path(sys.argv[1]), RasterLook(Grid(None, Affine.identity(), 600, 600), 1, "uint8", None),
+        Path(sys.argv[1]), RasterSpec(Grid(None, Affine.identity(), 600, 600), 1, "uint8", None),
         publish=partial(publish_cog, overviews="nearest"),
     ) as file:
         for row in range(0, 600, step):

@@ -16,8 +16,8 @@ from torch import nn
 
 from rsmeta.config.data import DataSettings
 from rsmeta.errors import OutputError
-from rsmeta.gis.products import Products
-from rsmeta.workflows.predict import predict
+from rsmeta.gis.outputs.products import Products
+from rsmeta.workflows.mapping.predict_scenes import predict
 from tests.stac_items import check_item
 from tests.unit.mapping_bundles import bundle_of, random_scene
 
@@ -288,7 +288,6 @@ def test_a_style_of_ones_own_is_kept_without_overwrite(scene: Path, tmp_path: Pa
 def test_what_cannot_be_finished_leaves_no_name_and_can_be_resumed(
     scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rsmeta.workflows import map_files
 
     def full(*_: object) -> str:
         raise OSError(28, "No space left on device")
@@ -298,8 +297,10 @@ def test_what_cannot_be_finished_leaves_no_name_and_can_be_resumed(
         tmp_path / "m.tif", confidence=tmp_path / "c.tif", stac=tmp_path / "m.json",
         quicklook=tmp_path / "m.png",
     )  # fmt: skip
+    from rsmeta.workflows.mapping import sidecars
+
     with monkeypatch.context() as patch:
-        patch.setattr(map_files, "item_text", full)
+        patch.setattr(sidecars, "item_text", full)
         with pytest.raises(OutputError, match=r"cannot write .*m\.json: .*No space left"):
             predict(scene, bundle, output=wanted, device="cpu")
     assert names_in(tmp_path) == [".c.tif.partial", ".m.tif.partial", "s.tif"]
@@ -328,6 +329,7 @@ def test_a_kill_while_names_are_given_leaves_the_map_for_last(
         rename(source, target)
 
     bundle = bundle_with(Steps(3), THREE)
+
     with monkeypatch.context() as patch:
         patch.setattr(writer.os, "replace", stopped)
         with pytest.raises(OutputError, match="Input/output error"):

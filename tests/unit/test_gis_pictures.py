@@ -12,9 +12,9 @@ from rasterio.crs import CRS
 
 from rsmeta.config.colours import class_colours
 from rsmeta.geo.grid import Grid
-from rsmeta.gis.furniture import ground_width_m, north_deg, pixel_ratio, round_length
-from rsmeta.gis.products import Products
-from rsmeta.workflows.predict import predict
+from rsmeta.gis.outputs.map_decorations import ground_width_m, north_deg, pixel_ratio, round_length
+from rsmeta.gis.outputs.products import Products
+from rsmeta.workflows.mapping.predict_scenes import predict
 from tests.unit.test_gis_maps import THREE, Steps, bundle_with
 
 if TYPE_CHECKING:

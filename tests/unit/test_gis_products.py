@@ -8,7 +8,7 @@ import pytest
 
 import rsmeta
 from rsmeta.errors import OutputError
-from rsmeta.gis.products import Products
+from rsmeta.gis.outputs.products import Products
 
 
 def test_strings_are_paths_and_only_what_is_asked_for_counts() -> None:

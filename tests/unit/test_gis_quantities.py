@@ -18,12 +18,12 @@ from rio_cogeo.cogeo import cog_validate
 
 from rsmeta.errors import OutputError
 from rsmeta.geo.grid import Grid
-from rsmeta.gis.look import Look
-from rsmeta.gis.products import Products, check_possible
-from rsmeta.gis.quicklook import map_picture
-from rsmeta.gis.rasters import writing
-from rsmeta.gis.stac import Origin, Source, item_text, raster_asset
-from rsmeta.gis.tally import Statistics
+from rsmeta.gis.outputs.map_statistics import Statistics
+from rsmeta.gis.outputs.products import Products, check_possible
+from rsmeta.gis.outputs.quicklook import map_picture
+from rsmeta.gis.outputs.raster_spec import MapSpec
+from rsmeta.gis.outputs.rasters import writing
+from rsmeta.gis.outputs.stac import Origin, Source, item_text, raster_asset
 from rsmeta.heads import OutputSpec
 from tests.stac_items import check_item
 
@@ -45,7 +45,7 @@ def mapped(tmp_path: Path) -> tuple[Path, np.ndarray]:
     wanted = Products(tmp_path / "m.tif", stac=tmp_path / "m.json", quicklook=tmp_path / "m.png")
     scene = Source(str(tmp_path / "scene.tif"), None)
     origin = Origin([scene], datetime.now(UTC), "some backbone", "0" * 64, None, "1")
-    with writing(wanted, GRID, Look(BIOMASS, (), {"A": "b"}), begun_with={}) as writer:
+    with writing(wanted, GRID, MapSpec(BIOMASS, (), {"A": "b"}), resume_fingerprint={}) as writer:
         for row in (0, 30):
             rows = slice(row, row + 30)
             place = Window(0, row, 80, 30)

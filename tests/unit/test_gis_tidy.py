@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from rsmeta.gis.tidy import ClassStore, majority, sieve
+from rsmeta.gis.postprocess.tidy import ClassStore, majority, sieve
 
 if TYPE_CHECKING:
     from pathlib import Path

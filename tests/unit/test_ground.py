@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from rsmeta.config.pretrain import GroundSettings
-from rsmeta.data.ground import GroundDataset, GroundSampler, survey_ground
-from rsmeta.data.ground_module import GroundDataModule
+from rsmeta.data.unlabelled_chips import UnlabelledChips, UnlabelledSampler, index_unlabelled
+from rsmeta.data.unlabelled_datamodule import UnlabelledDataModule
 from rsmeta.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def settings(tmp_path: Path, make_scene: MakeScene) -> GroundSettings:
 
 
 def test_every_chip_has_enough_valid_pixels(settings: GroundSettings) -> None:
-    data = GroundDataModule(settings, seed=0)
+    data = UnlabelledDataModule(settings, seed=0)
     samples = [data.dataset[key] for key in data.train_sampler()]
     shares = [float(sample["valid"].float().mean()) for sample in samples]
     assert min(shares) >= 0.5
@@ -51,7 +51,7 @@ def test_every_chip_has_enough_valid_pixels(settings: GroundSettings) -> None:
 
 
 def test_chips_differ_by_epoch_and_repeat_by_seed(settings: GroundSettings) -> None:
-    samplers = [GroundDataModule(settings, seed=seed).train_sampler() for seed in (0, 0, 1)]
+    samplers = [UnlabelledDataModule(settings, seed=seed).train_sampler() for seed in (0, 0, 1)]
     first = [list(sampler) for sampler in samplers]
     assert first[0] == first[1] != first[2]
     samplers[0].set_epoch(1)
@@ -63,21 +63,21 @@ def test_chips_differ_by_epoch_and_repeat_by_seed(settings: GroundSettings) -> N
 
 def test_batches_hold_image_and_validity(settings: GroundSettings) -> None:
     batch: dict[str, torch.Tensor] = next(
-        iter(GroundDataModule(settings, seed=0).train_dataloader())
+        iter(UnlabelledDataModule(settings, seed=0).train_dataloader())
     )
     assert batch["image"].shape == (8, 2, CHIP_PX, CHIP_PX)
     assert batch["valid"].dtype == torch.bool
-    mean, std = GroundDataModule(settings, seed=0).statistics
+    mean, std = UnlabelledDataModule(settings, seed=0).statistics
     assert np.allclose(mean, 0.25, atol=0.02), "nodata has no part in the statistics"
     assert (std < 0.12).all()
 
 
 def test_ground_without_enough_valid_pixels(settings: GroundSettings) -> None:
     strict = settings.model_copy(update={"scenes": ("a.tif",), "nodata": 0.0, "min_valid": 1.0})
-    GroundDataModule(strict, seed=0)
+    UnlabelledDataModule(strict, seed=0)
     small = settings.model_copy(update={"scenes": ("b.tif",), "chip_px": 64})
     with pytest.raises(TrainingError, match=r"lower data\.min_valid or data\.chip_px"):
-        GroundDataModule(small, seed=0)
+        UnlabelledDataModule(small, seed=0)
 
 
 @dataclass
@@ -96,9 +96,9 @@ class _Huge:
 
 def test_a_huge_scene_is_never_read_whole() -> None:
     scene: Any = _Huge()
-    index = survey_ground(scene, 64, min_valid=0.5, rng=np.random.default_rng(0))
+    index = index_unlabelled(scene, 64, min_valid=0.5, rng=np.random.default_rng(0))
     assert scene.reads <= 1024
     assert 400 < len(index.corners) < 625
-    sampler = GroundSampler([index], [(500_000, 400_000)], chip_px=64, length=50, seed=0)
-    dataset = GroundDataset([scene], 64, 0.5)
+    sampler = UnlabelledSampler([index], [(500_000, 400_000)], chip_px=64, length=50, seed=0)
+    dataset = UnlabelledChips([scene], 64, 0.5)
     assert all(dataset[key]["valid"].all() for key in sampler)

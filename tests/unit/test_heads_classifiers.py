@@ -13,7 +13,7 @@ from torch.nn import functional
 from rsmeta.config.model import HeadSpec
 from rsmeta.errors import ConfigError, LabelsError, MissingExtraError, UnknownNameError
 from rsmeta.heads import CLASSIFIERS, HeadInput, build_head
-from rsmeta.heads.directions import (
+from rsmeta.heads.classifier_init import (
     class_means,
     few_shot_means,
     linear_probe,
@@ -168,7 +168,7 @@ def test_a_linear_probe_tells_classes_apart(classes: int) -> None:
 def test_a_probe_that_did_not_converge_says_so(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rsmeta.heads.directions._MOST_STEPS", 1)
+    monkeypatch.setattr("rsmeta.heads.classifier_init._MOST_STEPS", 1)
     features, labels, _ = clusters()
     with caplog.at_level(logging.WARNING, "rsmeta"):
         linear_probe(features, labels, 4)

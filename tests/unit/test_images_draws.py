@@ -11,8 +11,8 @@ from rsmeta.config.images import ImbalanceSettings
 from rsmeta.data.images.files import FileImages, ImageReader
 from rsmeta.data.images.sampler import EveryImageSampler, ImageDraw, RandomImageSampler
 from rsmeta.data.images.subsets import divide, few, thinned
+from rsmeta.data.label_index import CELL_PX, LabelIndex
 from rsmeta.data.sampler import CellDraw, RandomChipSampler
-from rsmeta.data.survey import CELL_PX, LabelIndex
 from rsmeta.geo.rules import ReadRules
 
 #: 90 images of class 0, 9 of class 1, 1 of class 2.
@@ -89,7 +89,7 @@ def test_processes_share_the_images_out(monkeypatch: pytest.MonkeyPatch, samplin
     whole = epoch(sampling, labels=labels)
     found = []
     for rank in range(3):
-        monkeypatch.setattr("rsmeta.data.draws.world", lambda rank=rank: (rank, 3))
+        monkeypatch.setattr("rsmeta.data.class_sampling.world", lambda rank=rank: (rank, 3))
         found.append(epoch(sampling, labels=labels))
         assert list(EveryImageSampler(10)) == [(i, None) for i in range(rank, 10, 3)]
     assert len({len(part) for part in found}) == 1, "all take as many steps"

@@ -16,13 +16,13 @@ from rasterio.windows import Window
 
 from rsmeta.errors import OutputError, RsmetaError, SceneUnreadableError
 from rsmeta.geo import handles
-from rsmeta.geo.coverage import may_hold_data
 from rsmeta.geo.scene import Scene, open_scene
+from rsmeta.geo.sparse import may_hold_data
 from rsmeta.geo.tiling import TilePlan
 from rsmeta.inference import sizing
 from rsmeta.inference.augment import augmented
 from rsmeta.inference.engine import run_blocks
-from rsmeta.inference.flow import Flow
+from rsmeta.inference.pipeline import Pipeline
 from tests.unit.mapping_bundles import random_scene
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def scene(tmp_path: Path, make_scene: MakeScene) -> Scene:
 def blocks_of(
     model: Any, scene: Scene, plan: TilePlan, *, strip_blocks: int = 100, **options: Any
 ) -> list[Block]:
-    with Flow() as flow:
+    with Pipeline() as flow:
         strips = plan.strips(strip_blocks=strip_blocks)
         return list(run_blocks(model, scene, plan, flow=flow, strips=strips, **options))
 
@@ -178,7 +178,7 @@ def test_an_error_while_reading_comes_out_and_ends_all_threads(scene: Scene) -> 
 
 def test_who_leaves_ends_all_threads(scene: Scene) -> None:
     plan = plan_of(scene, 16)
-    with Flow() as flow:
+    with Pipeline() as flow:
         next(run_blocks(Recorder(), scene, plan, flow=flow, strips=plan.strips()))
         assert len(own_threads()) >= 3
     assert own_threads() == []
@@ -192,7 +192,7 @@ def test_a_stage_is_ahead_by_its_depth_and_no_more() -> None:
             made.append(number)
             yield number
 
-    with Flow() as flow:
+    with Pipeline() as flow:
         taken = flow.ahead("numbers", (n for n in numbers()), 3)
         assert next(taken) == 0
         while len(made) < 4:

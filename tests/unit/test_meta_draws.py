@@ -12,16 +12,16 @@ import torch
 from rsmeta.config.data import DataSettings
 from rsmeta.config.meta import MetaSettings
 from rsmeta.data.datamodule import SceneDataModule
-from rsmeta.data.outer import OuterDraw, OuterSampler
+from rsmeta.data.label_index import CELL_PX, LabelIndex
+from rsmeta.data.meta_sampler import MetaDraw, MetaSampler
 from rsmeta.data.sampler import CellDraw
-from rsmeta.data.survey import CELL_PX, LabelIndex
 from rsmeta.errors import SplitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from rsmeta.data.assemble import ScenePart
+    from rsmeta.data.build_splits import ScenePart
     from rsmeta.data.sampler import ChipKey
     from tests.conftest import MakeScene
 
@@ -36,15 +36,15 @@ def cells(side: int = 10, rare: int = 2) -> CellDraw:
     return CellDraw([LabelIndex(places, counts)], [shape], chip_px=CELL_PX, sampling="instance")
 
 
-def sampler(first_step: int = 0, seed: int = 0, **keys: Any) -> OuterSampler:
+def sampler(first_step: int = 0, seed: int = 0, **keys: Any) -> MetaSampler:
     take: dict[str, Any] = {
         "inner": 0, "outer": 1, "inner_size": 4, "outer_size": 4, "ratio": 0.2,
         "stratified": False, **keys,
     }  # fmt: skip
-    return OuterSampler(cells(), cells(), take=OuterDraw(**take), seed=seed, first_step=first_step)
+    return MetaSampler(cells(), cells(), take=MetaDraw(**take), seed=seed, first_step=first_step)
 
 
-def some(draws: OuterSampler, count: int) -> list[list[ChipKey]]:
+def some(draws: MetaSampler, count: int) -> list[list[ChipKey]]:
     return list(itertools.islice(draws, count))
 
 
@@ -87,7 +87,7 @@ def test_inner_batches_come_first_and_processes_share_the_draws(
     (whole,) = some(sampler(outer_size=8), 1)
     shares = []
     for rank in (0, 1):
-        monkeypatch.setattr("rsmeta.data.outer.world", lambda rank=rank: (rank, 2))
+        monkeypatch.setattr("rsmeta.data.meta_sampler.world", lambda rank=rank: (rank, 2))
         shares += some(sampler(outer_size=4), 1)
     assert sorted(shares[0] + shares[1]) == sorted(whole)
 

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from rasterio.enums import ColorInterp
 from torch import nn
 
-from rsmeta.geo.cells import CellPlan
+from rsmeta.geo.patches import PatchPlan
 from rsmeta.geo.scene import open_scene
-from rsmeta.gis.products import Products
+from rsmeta.gis.outputs.products import Products
 from rsmeta.inference import sizing
-from rsmeta.workflows.predict import predict
+from rsmeta.workflows.mapping.predict_scenes import predict
 from tests.unit.mapping_bundles import bundle_of, random_scene
 
 if TYPE_CHECKING:
@@ -309,7 +309,7 @@ def test_cells_depend_on_their_own_tile_alone(
             assert raster.transform.a == 10 * stride_px
     assert np.allclose(*maps, atol=1e-6, equal_nan=True)
     scene = open_scene(folder / "s.tif")
-    plan = CellPlan(scene.grid.full_window, tile_px, stride_px, 64)
+    plan = PatchPlan(scene.grid.full_window, tile_px, stride_px, 64)
     assert maps[0].shape == plan.shape
     for (row, col), found in np.ndenumerate(maps[0]):
         seen = plan.seen(row, col)

@@ -16,7 +16,7 @@ from rsmeta.errors import SceneError
 from rsmeta.geo.grid import Grid
 from rsmeta.geo.stac_parts import bbox_of, ground_of
 from rsmeta.gis import quantity_map
-from rsmeta.gis.quantity_composite import QuantityComposite
+from rsmeta.gis.postprocess.quantity_composite import QuantityComposite
 from rsmeta.gis.quantity_map import holds_quantity, open_quantity_map
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from rsmeta.data.images.class_names import read_lines
 from rsmeta.data.images.files import ImageReader, is_image
 from rsmeta.data.images.image_set import Found, ImageSet, Pixels
 from rsmeta.data.images.part_store import PartStore
-from rsmeta.data.opening import whence
+from rsmeta.data.open_scenes import whence
 from rsmeta.errors import ImagesError, SceneError, did_you_mean, enumerate_names
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Look at every image before training begins: its bands, or (when asked) all of its pixels."""
+"""MapSpec at every image before training begins: its bands, or (when asked) all of its pixels."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from rasterio.windows import Window
 
-from rsmeta.data.assemble import assemble
-from rsmeta.data.hold_out import hold_out
+from rsmeta.data.build_splits import assemble
+from rsmeta.data.held_out_split import held_out_split
 from rsmeta.data.images.image_set import Found, ImageSet, Pixels
 from rsmeta.errors import ImagesError, SplitError
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rsmeta.config.images import ChipsSettings
-    from rsmeta.data.assemble import ScenePart
+    from rsmeta.data.build_splits import ScenePart
     from rsmeta.data.images.image_set import ImageTask, Wanted
     from rsmeta.data.splits import Part
     from rsmeta.geo.bands import Band
@@ -92,7 +92,7 @@ def find_chips(settings: ChipsSettings, wanted: Wanted) -> Found:
     held: list[ScenePart] = []
     meta = wanted.meta
     if meta is not None and meta.learned and meta.source == "held_out":
-        parts["train"], held = hold_out(
+        parts["train"], held = held_out_split(
             parts["train"], meta.held_out, settings=settings, seed=wanted.seed
         )
     sets: dict[Part, ImageSet] = {

@@ -11,7 +11,7 @@ import numpy as np
 
 from rsmeta.data.images.class_names import read_class_names
 from rsmeta.data.images.image_set import Found, ImageSet, Pixels
-from rsmeta.data.opening import whence
+from rsmeta.data.open_scenes import whence
 from rsmeta.errors import ConfigError, ImagesError, one_line
 from rsmeta.geo.bands import match_bands, select_bands
 from rsmeta.geo.sensors import load_sensor

@@ -10,7 +10,7 @@ import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from rsmeta.data.images.assemble import assemble_images
+from rsmeta.data.images.build_splits import build_image_splits
 from rsmeta.data.images.dataset import ImageDataset
 from rsmeta.data.images.groups import read_groups
 from rsmeta.data.images.image_set import Wanted
@@ -21,7 +21,7 @@ from rsmeta.data.images.sampler import (
     class_counts,
 )
 from rsmeta.data.images.statistics import image_statistics
-from rsmeta.data.outer import OuterDraw, OuterSampler
+from rsmeta.data.meta_sampler import MetaDraw, MetaSampler
 from rsmeta.data.splits import PARTS, Part
 from rsmeta.errors import ImagesError, SplitError
 
@@ -78,7 +78,7 @@ class ImageDataModule(LightningDataModule):
         self.seed = seed
         self.task = task
         self.epochs = epochs
-        found = assemble_images(settings, Wanted(task, seed, bands, meta, to_train))
+        found = build_image_splits(settings, Wanted(task, seed, bands, meta, to_train))
         #: The classes in the order of their numbers; empty for regression.
         self.classes: tuple[ClassSpec, ...] = found.classes
         #: The images of each part; none where the configuration names no such part.
@@ -160,10 +160,10 @@ class ImageDataModule(LightningDataModule):
         """
         held_out = self._held_out
         training = self._draw(self._train)
-        sampler = OuterSampler(
+        sampler = MetaSampler(
             training,
             training if held_out is None else self._draw(held_out),
-            take=OuterDraw(
+            take=MetaDraw(
                 inner=inner_batches,
                 outer=meta.batches,
                 inner_size=self.settings.batch_size,

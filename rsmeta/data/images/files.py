@@ -12,7 +12,7 @@ from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
 from rsmeta.data.images.image_set import ImageSet, Pixels
-from rsmeta.data.opening import read_rules, wanted_bands
+from rsmeta.data.open_scenes import read_rules, wanted_bands
 from rsmeta.errors import SceneUnreadableError
 from rsmeta.geo.handles import open_raster, reading
 from rsmeta.geo.scene import open_scene

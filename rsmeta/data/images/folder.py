@@ -8,7 +8,7 @@ import numpy as np
 
 from rsmeta.data.images.files import FileImages, ImageReader, is_image
 from rsmeta.data.images.image_set import Found
-from rsmeta.data.opening import whence
+from rsmeta.data.open_scenes import whence
 from rsmeta.errors import ImagesError, did_you_mean, enumerate_names
 
 if TYPE_CHECKING:

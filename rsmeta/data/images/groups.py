@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rsmeta.data.images.class_names import read_lines
-from rsmeta.data.opening import whence
+from rsmeta.data.open_scenes import whence
 from rsmeta.errors import ImagesError, did_you_mean
 
 if TYPE_CHECKING:

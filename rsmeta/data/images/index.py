@@ -9,7 +9,7 @@ import numpy as np
 from rsmeta.data.images.class_names import read_class_names, read_lines
 from rsmeta.data.images.files import FileImages, ImageReader
 from rsmeta.data.images.image_set import Found
-from rsmeta.data.opening import whence
+from rsmeta.data.open_scenes import whence
 from rsmeta.errors import ImagesError, did_you_mean, enumerate_names
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from rsmeta.data.draws import Draw, EpochSampler, InOrderSampler, strata_of
+from rsmeta.data.class_sampling import Draw, EpochSampler, InOrderSampler, strata_of
 from rsmeta.data.images.resize import CropDraw
 
 if TYPE_CHECKING:

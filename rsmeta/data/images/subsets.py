@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rsmeta.data.draws import strata_of
+from rsmeta.data.class_sampling import strata_of
 from rsmeta.data.images.sampler import class_counts
 from rsmeta.data.splits import choose_blocks
 

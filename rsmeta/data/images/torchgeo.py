@@ -10,7 +10,7 @@ import torch
 
 from rsmeta.config.torchgeo import known_dataset
 from rsmeta.data.images.image_set import Found, ImageSet, Pixels
-from rsmeta.data.opening import whence
+from rsmeta.data.open_scenes import whence
 from rsmeta.data.torchgeo_compat import NOT_FOUND_ERRORS, dataset_class, target_of
 from rsmeta.errors import (
     ConfigError,

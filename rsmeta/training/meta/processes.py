@@ -8,7 +8,7 @@ import torch
 import torch.distributed
 from torch import Tensor
 
-from rsmeta.data.draws import world
+from rsmeta.data.class_sampling import world
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

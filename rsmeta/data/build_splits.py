@@ -1,0 +1,268 @@
+"""From the ``data`` section to labelled scenes, divided into parts."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyproj
+import shapely
+
+from rsmeta.data.chips import LabelledScene
+from rsmeta.data.label_index import LabelIndex, count_by_block, index_labels
+from rsmeta.data.labels import LabelRules, open_labels, read_polygons
+from rsmeta.data.open_scenes import open_scenes, wanted_bands
+from rsmeta.data.quantities import open_quantity
+from rsmeta.data.splits import PARTS, Block, BlockLattice, Part, Region, choose_blocks, regions_of
+from rsmeta.errors import LabelsError, SplitError
+from rsmeta.geo.sources import scene_stem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rsmeta.config.data import DataSettings
+    from rsmeta.geo.bands import Band
+    from rsmeta.geo.grid import Grid
+    from rsmeta.geo.scene import Scene
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ScenePart:
+    """A scene as one part sees it, with the index of the labels it sees."""
+
+    labelled: LabelledScene
+    index: LabelIndex
+
+
+def assemble(
+    settings: DataSettings, *, seed: int, bands: Sequence[Band] | None = None
+) -> dict[Part, list[ScenePart]]:
+    """Open every scene and its labels, and divide the ground.
+
+    Args:
+        settings: The ``data`` section.
+        seed: Seed of the division.
+        bands: Bands to read; none: ``use_bands`` of the settings, else those of the first scene.
+
+    Returns:
+        The scenes of each part that hold labels in it; validation and test may be empty.
+
+    Raises:
+        RsmetaError: A scene, its bands, its labels or the split cannot be used.
+    """
+    opened = {
+        name: open_scenes(settings, patterns)
+        for name, patterns in (
+            ("train", settings.scenes),
+            ("validation", settings.validation_scenes),
+            ("test", settings.test_scenes),
+        )
+    }
+    wanted = bands or wanted_bands(settings, opened["train"][0])
+    pairs = {
+        name: [_with_labels(settings, scene.select(wanted)) for scene in scenes]
+        for name, scenes in opened.items()
+    }
+    parts: dict[Part, list[ScenePart]] = {part: [] for part in PARTS}
+    for part in ("validation", "test"):
+        _warn_of_shared_ground(part, pairs[part], pairs["train"])
+        parts[part] += seen(settings, [(pair, None) for pair in pairs[part]])
+    divided = divide(settings, pairs["train"], seed=seed)
+    for part in PARTS:
+        parts[part] += seen(settings, divided[part])
+    if not parts["train"]:
+        raise SplitError(
+            "no labelled pixel is left for training; check data.labels, data.ignore and data.split"
+        )
+    _tell(settings, parts)
+    return parts
+
+
+def _warn_of_shared_ground(
+    part: str, pairs: Sequence[LabelledScene], training: Sequence[LabelledScene]
+) -> None:
+    """Say which scenes that are named for one part lie on ground that training sees."""
+    for pair in pairs:
+        grids = [pair.scene.grid, *(other.scene.grid for other in training)]
+        if len(same_place(grids)[0]) > 1:
+            logger.warning(
+                "the %s scene %s lies on training ground (by its georeferencing): its scores say "
+                "little about other places", part, pair.scene.name,
+            )  # fmt: skip
+
+
+def divide(
+    settings: DataSettings, pairs: Sequence[LabelledScene], *, seed: int
+) -> dict[Part, list[tuple[LabelledScene, Region | None]]]:
+    """Divide the training scenes into parts by ``settings.split``."""
+    split = settings.split
+    explicit = {"validation": settings.validation_scenes, "test": settings.test_scenes}
+    shares = {
+        part: float(given)
+        for part, given in _held_out(settings).items()
+        if not isinstance(given, Path) and given and not explicit[part]
+    }
+    rng = np.random.default_rng([seed, 1])
+    if split.by == "polygons":
+        return _by_polygons(settings, pairs)
+    if not shares:
+        return {"train": [(pair, None) for pair in pairs], "validation": [], "test": []}
+    if split.by == "files":
+        return _by_files(pairs, shares, rng)
+    return _by_blocks(settings, pairs, shares, rng)
+
+
+def _by_files(
+    pairs: Sequence[LabelledScene], shares: Mapping[Part, float], rng: np.random.Generator
+) -> dict[Part, list[tuple[LabelledScene, Region | None]]]:
+    places = same_place([pair.scene.grid for pair in pairs])
+    if len(places) <= len(shares):
+        raise SplitError(
+            f"the {len(pairs)} scenes cover {len(places)} separate place(s), too few for "
+            f"split.by=files with {len(shares) + 1} parts; use split.by=blocks"
+        )
+    order = [places[i] for i in rng.permutation(len(places))]
+    divided: dict[Part, list[tuple[LabelledScene, Region | None]]] = {part: [] for part in PARTS}
+    for part, share in shares.items():
+        wanted = max(1, round(share * len(places)))
+        for _ in range(min(wanted, len(order) - 1)):
+            divided[part] += [(pairs[i], None) for i in order.pop()]
+    divided["train"] = [(pairs[i], None) for place in order for i in place]
+    return divided
+
+
+def _by_blocks(
+    settings: DataSettings,
+    pairs: Sequence[LabelledScene],
+    shares: Mapping[Part, float],
+    rng: np.random.Generator,
+) -> dict[Part, list[tuple[LabelledScene, Region | None]]]:
+    counts: dict[Block, np.ndarray] = {}
+    lattices: dict[int, BlockLattice] = {}
+    places = same_place([pair.scene.grid for pair in pairs])
+    for number, place in enumerate(places):
+        grid = pairs[place[0]].scene.grid
+        lattices[number] = BlockLattice.on(grid, block_px(settings, grid))
+        for i in place:
+            found = count_by_block(
+                pairs[i].scene, pairs[i].labels, settings.strata, lattices[number]
+            )
+            for (row, col), count in found.items():
+                key = (number, row, col)
+                counts[key] = counts.get(key, 0) + count
+    chosen = choose_blocks(counts, shares, rng)
+    for part in shares:
+        if not chosen[part]:
+            raise SplitError(
+                f"the labels lie in {len(counts)} block(s), too few to keep a {part} part; "
+                f"set data.split.block_px smaller, or data.split.{part}=0"
+            )
+    divided: dict[Part, list[tuple[LabelledScene, Region | None]]] = {part: [] for part in PARTS}
+    for number, place in enumerate(places):
+        for i in place:
+            scene = pairs[i].scene
+            held_out = {
+                part: lattices[number].polygons(
+                    [(row, col) for n, row, col in chosen[part] if n == number], scene.grid.crs
+                )
+                for part in shares
+            }
+            regions = regions_of(held_out, scene.grid, gap_px=settings.split.gap_px)
+            for part, region in regions.items():
+                divided[part].append((pairs[i], region))
+    return divided
+
+
+def _by_polygons(
+    settings: DataSettings, pairs: Sequence[LabelledScene]
+) -> dict[Part, list[tuple[LabelledScene, Region | None]]]:
+    split = settings.split
+    divided: dict[Part, list[tuple[LabelledScene, Region | None]]] = {part: [] for part in PARTS}
+    for pair in pairs:
+        grid = pair.scene.grid
+        held_out: dict[Part, shapely.Geometry] = {}
+        for part, given in _held_out(settings).items():
+            if isinstance(given, Path):
+                held_out[part] = _ground(settings.root / given, grid)
+        for part, region in regions_of(held_out, grid, gap_px=split.gap_px).items():
+            divided[part].append((pair, region))
+    return divided
+
+
+def _held_out(settings: DataSettings) -> dict[Part, float | Path | None]:
+    return {"validation": settings.split.validation, "test": settings.split.test}
+
+
+def _ground(path: Path, grid: Grid) -> shapely.Geometry:
+    frame = read_polygons(path)
+    if grid.crs is not None and frame.crs is not None:
+        frame = frame.to_crs(pyproj.CRS.from_user_input(grid.crs.to_wkt()))
+    elif frame.crs is not None or grid.crs is not None:
+        raise LabelsError(f"{path} and the scene must both have a CRS, or neither")
+    return shapely.union_all(frame.geometry.to_numpy())
+
+
+def same_place(grids: Sequence[Grid]) -> list[list[int]]:
+    """Group grids whose ground overlaps, directly or through others; first come, first listed."""
+    boxes = [shapely.box(*(grid.bounds_lonlat() or grid.bounds)) for grid in grids]
+    kinds = [grid.crs is None for grid in grids]
+    groups: list[list[int]] = []
+    for i, box in enumerate(boxes):
+        touching = [
+            group
+            for group in groups
+            if any(kinds[j] == kinds[i] and boxes[j].intersects(box) for j in group)
+        ]
+        merged = sorted([i, *(j for group in touching for j in group)])
+        groups = [group for group in groups if group not in touching]
+        groups.append(merged)
+    return sorted(groups)
+
+
+def block_px(settings: DataSettings, grid: Grid) -> int:
+    """Return the side of a block: a fifth of the scene, within half a chip and four chips."""
+    fifth = min(grid.height_px, grid.width_px) // 5
+    chip = settings.chip_px
+    return settings.split.block_px or max(16, chip // 2, min(4 * chip, fifth))
+
+
+def _with_labels(settings: DataSettings, scene: Scene) -> LabelledScene:
+    name = settings.labels.replace("{stem}", scene_stem(scene.name))
+    path = settings.root / name
+    if settings.target is not None:
+        labels = open_quantity(path, scene.grid, settings.target, settings.ignore)
+        return LabelledScene(scene, labels)
+    rules = LabelRules(settings.classes, settings.ignore, settings.class_column, settings.layer)
+    return LabelledScene(scene, open_labels(path, scene.grid, rules))
+
+
+def seen(
+    settings: DataSettings, divided: Sequence[tuple[LabelledScene, Region | None]]
+) -> list[ScenePart]:
+    """Index the labels of each scene's region; scenes without any are left out."""
+    parts = []
+    for pair, region in divided:
+        labelled = LabelledScene(pair.scene, pair.labels, region) if region else pair
+        index = index_labels(pair.scene, pair.labels, settings.strata, region)
+        if len(index.cells):
+            parts.append(ScenePart(labelled, index))
+    return parts
+
+
+def _tell(settings: DataSettings, parts: Mapping[Part, Sequence[ScenePart]]) -> None:
+    """Log the labelled pixels per part and class."""
+    names = [spec.name for spec in settings.classes]
+    if settings.target is not None:
+        names = [settings.target.name]
+    for part in PARTS:
+        counts = sum(
+            (seen.index.class_counts for seen in parts[part]),
+            np.zeros(settings.strata, np.int64),
+        )
+        shown = ", ".join(f"{name} {n}" for name, n in zip(names, counts, strict=True))
+        logger.info("%s: %d scene(s); labelled pixels: %s", part, len(parts[part]), shown or "none")

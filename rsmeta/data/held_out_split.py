@@ -1,0 +1,99 @@
+"""Take a share of the training ground away, for the scales of the adapters to answer to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import shapely
+from rasterio.warp import transform
+
+from rsmeta.data.build_splits import block_px, same_place, seen
+from rsmeta.data.label_index import CELL_PX
+from rsmeta.data.splits import Block, BlockLattice, Region, choose_blocks, grown
+from rsmeta.errors import SplitError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rsmeta.config.data import DataSettings
+    from rsmeta.data.build_splits import ScenePart
+    from rsmeta.data.chips import LabelledScene
+
+#: Tells this stream from the others that start from the same seed.
+_STREAM = 3
+
+
+def held_out_split(
+    parts: Sequence[ScenePart], share: float, *, settings: DataSettings, seed: int
+) -> tuple[list[ScenePart], list[ScenePart]]:
+    """Divide the training ground by blocks; all scenes of one place share the division.
+
+    Args:
+        parts: The scenes as training sees them.
+        share: Of every class's labelled pixels, as nearly as blocks allow.
+        settings: The ``data`` section: chips, classes, gap.
+        seed: Seed of the division.
+
+    Returns:
+        What is left for training, and what is held out; no pixel is in both.
+
+    Raises:
+        SplitError: The labels lie in too few blocks.
+    """
+    lattices = _lattices(parts, settings)
+    counts: dict[Block, np.ndarray] = {}
+    for part, (number, lattice) in zip(parts, lattices, strict=True):
+        for (row, col), count in _count_by_block(part, lattice).items():
+            block = (number, row, col)
+            counts[block] = counts.get(block, 0) + count
+    rng = np.random.default_rng([seed, _STREAM])
+    chosen = choose_blocks(counts, {"validation": share}, rng)["validation"]
+    kept: list[tuple[LabelledScene, Region | None]] = []
+    held: list[tuple[LabelledScene, Region | None]] = []
+    for part, (number, lattice) in zip(parts, lattices, strict=True):
+        blocks = [(row, col) for n, row, col in chosen if n == number]
+        ground = lattice.polygons(blocks, part.labelled.scene.grid.crs)
+        left, taken = _regions(part, ground, settings.split.gap_px)
+        kept.append((part.labelled, left))
+        held.append((part.labelled, taken))
+    of_training, of_scales = seen(settings, kept), seen(settings, held)
+    if not (of_training and of_scales):
+        raise SplitError(
+            f"the training labels lie in {len(counts)} block(s), too few for "
+            f"meta.source=held_out; use meta.source=train"
+        )
+    return of_training, of_scales
+
+
+def _lattices(parts: Sequence[ScenePart], settings: DataSettings) -> list[tuple[int, BlockLattice]]:
+    """Return for each scene the number of its place, and the blocks that this place has."""
+    grids = [part.labelled.scene.grid for part in parts]
+    found: dict[int, tuple[int, BlockLattice]] = {}
+    for number, place in enumerate(same_place(grids)):
+        first = grids[place[0]]
+        lattice = BlockLattice.on(first, block_px(settings, first))
+        found |= dict.fromkeys(place, (number, lattice))
+    return [found[i] for i in range(len(parts))]
+
+
+def _regions(part: ScenePart, ground: shapely.Geometry, gap_px: int) -> tuple[Region, Region]:
+    """Return what is left of a scene's training ground, and the part of it that is held out."""
+    before = part.labelled.region
+    taken = before.geometry if before is not None else shapely.MultiPolygon()
+    gap = gap_px * max(part.labelled.scene.grid.pixel_size)
+    left = Region(shapely.union(taken, grown(ground, gap)), inverted=True)
+    return left, Region(shapely.difference(ground, taken))
+
+
+def _count_by_block(part: ScenePart, lattice: BlockLattice) -> dict[tuple[int, int], np.ndarray]:
+    """Count the labelled pixels per class, (K,), in the blocks that the cells' centres lie in."""
+    grid, index = part.labelled.scene.grid, part.index
+    rows, cols = ((index.cells + 0.5) * CELL_PX).T
+    x, y = grid.xy(cols, rows)
+    if lattice.crs is not None and grid.crs not in (None, lattice.crs):
+        x, y = map(np.asarray, transform(grid.crs, lattice.crs, x, y))
+    totals: dict[tuple[int, int], np.ndarray] = {}
+    for (row, col), count in zip(lattice.locate(x, y).tolist(), index.counts, strict=True):
+        totals[row, col] = totals.get((row, col), 0) + count
+    return totals

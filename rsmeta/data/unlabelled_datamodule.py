@@ -1,0 +1,103 @@
+"""Everything a pretraining run reads: scenes, valid ground, statistics, a loader."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader
+
+from rsmeta.data.open_scenes import open_scenes, wanted_bands
+from rsmeta.data.statistics import band_statistics
+from rsmeta.data.torchgeo_compat import stack_samples
+from rsmeta.data.unlabelled_chips import UnlabelledChips, UnlabelledSampler, index_unlabelled
+from rsmeta.errors import TrainingError
+
+if TYPE_CHECKING:
+    from rsmeta.config.pretrain import GroundSettings
+    from rsmeta.geo.scene import Scene
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _AllOf:
+    """A scene of which all ground may be seen."""
+
+    scene: Scene
+    region: None = None
+
+
+class UnlabelledDataModule(LightningDataModule):
+    """Chips of unlabelled scenes.
+
+    Batches hold ``image`` (B, C, H, W) float32 physical and ``valid`` (B, H, W) bool.
+
+    Args:
+        settings: The ``data`` section.
+        seed: Seed of the draws.
+
+    Raises:
+        RsmetaError: A scene or its bands cannot be used, or no window has enough valid pixels.
+    """
+
+    #: There is nothing to validate on.
+    validates = False
+
+    def __init__(self, settings: GroundSettings, *, seed: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.seed = seed
+        opened = open_scenes(settings, settings.scenes)
+        wanted = wanted_bands(settings, opened[0])
+        self.scenes = tuple(scene.select(wanted) for scene in opened)
+        self.bands = self.scenes[0].bands
+        rng = np.random.default_rng([seed, 2])
+        self.indexes = tuple(
+            index_unlabelled(scene, settings.chip_px, min_valid=settings.min_valid, rng=rng)
+            for scene in self.scenes
+        )
+        found = sum(len(index.corners) for index in self.indexes)
+        if not found:
+            raise TrainingError(
+                f"no window of {settings.chip_px} x {settings.chip_px} pixels in "
+                f"{len(self.scenes)} scene(s) is valid for data.min_valid={settings.min_valid:g}; "
+                f"check data.nodata, or lower data.min_valid or data.chip_px"
+            )
+        logger.info("%d scene(s), %d windows with enough valid pixels", len(self.scenes), found)
+
+    @cached_property
+    def statistics(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation per band over the valid pixels, (C,) each."""
+        return band_statistics([_AllOf(scene) for scene in self.scenes], seed=self.seed)
+
+    @cached_property
+    def dataset(self) -> UnlabelledChips:
+        """All chips there are."""
+        return UnlabelledChips(self.scenes, self.settings.chip_px, self.settings.min_valid)
+
+    def train_sampler(self) -> UnlabelledSampler:
+        """Return the chips of the first epoch; later ones follow with ``set_epoch``."""
+        return UnlabelledSampler(
+            self.indexes,
+            [(scene.grid.height_px, scene.grid.width_px) for scene in self.scenes],
+            chip_px=self.settings.chip_px,
+            length=self.settings.chips_per_epoch,
+            seed=self.seed,
+        )
+
+    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """Return random chips on valid ground."""
+        return DataLoader(
+            self.dataset,
+            batch_size=self.settings.batch_size,
+            sampler=self.train_sampler(),
+            num_workers=self.settings.workers,
+            persistent_workers=self.settings.workers > 0,
+            collate_fn=stack_samples,
+            drop_last=True,
+        )

@@ -1,0 +1,121 @@
+"""What the rasters of one map are like: bands, types, colours, and how they are drawn."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+from rsmeta.geo.block_vrt import RasterSpec
+from rsmeta.gis.outputs.products import CLASSES_TAG, SHARES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rsmeta.config.data import ClassSpec
+    from rsmeta.geo.grid import Grid
+    from rsmeta.gis.outputs.cog import Overviews
+    from rsmeta.heads.output import OutputSpec
+
+#: Shares of 0 to 1 as whole numbers: 250 is 1. Steps of this size are exact in decimals.
+SHARE_STEP = 0.004
+SHARE_NODATA = 255
+
+#: matplotlib's names of colours that run evenly from dark to light, to colour-blind eyes too.
+_RAMPS = {"probabilities": "viridis", "confidence": "cividis", "entropy": "magma"}
+QUANTITY_RAMP = "viridis"
+
+
+@dataclass(frozen=True)
+class MapSpec:
+    """What maps of one model have in common.
+
+    Attributes:
+        output: What the values of the map mean.
+        classes: Values, names and colours; none where the map holds numbers.
+        tags: Metadata of every file; the classes are added where they matter.
+        shares: Type of the numbers that tell probabilities, confidence and entropy.
+    """
+
+    output: OutputSpec
+    classes: Sequence[ClassSpec]
+    tags: Mapping[str, str]
+    shares: Literal["float32", "uint8"] = "float32"
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """How numbers are drawn.
+
+    Attributes:
+        name: matplotlib's name of the colours.
+        low: Number that gets the first colour; none: from the numbers themselves.
+        high: Number that gets the last one.
+    """
+
+    name: str
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class RasterProduct:
+    """One raster of a map.
+
+    Attributes:
+        raster: Bands, types, tags.
+        overviews: How pixels are merged in overviews.
+        drawn: The classes with their colours, or how its numbers are drawn.
+    """
+
+    raster: RasterSpec
+    overviews: Overviews
+    drawn: Sequence[ClassSpec] | Ramp
+
+
+def raster_products_of(grid: Grid, look: MapSpec) -> dict[str, RasterProduct]:
+    """Return every raster that the map of a model can come with, by the name of the product."""
+    if look.output.continuous:
+        return {"map": _quantity(grid, look)}
+    listed = [{"value": s.value, "name": s.name, "colour": s.colour} for s in look.classes]
+    tags = {**look.tags, CLASSES_TAG: json.dumps(listed, ensure_ascii=False)}
+    names = [spec.name for spec in look.classes]
+    shares = partial(_shares, grid, look.shares)
+    bands = {"probabilities": names, "confidence": ["confidence"], "entropy": ["entropy"]}
+    told = {"probabilities": tags, "confidence": look.tags, "entropy": look.tags}
+    return {
+        "map": _classes(grid, look, tags),
+        **{name: shares(told[name], bands[name], Ramp(_RAMPS[name], 0.0, 1.0)) for name in SHARES},
+    }
+
+
+def _classes(grid: Grid, look: MapSpec, tags: Mapping[str, str]) -> RasterProduct:
+    output = look.output
+    colours = None
+    if output.dtype == "uint8":  # in uint16 a palette takes 400 kB, once for each overview
+        colours = {s.value: (*s.rgb, 255) for s in look.classes}
+        colours |= {} if output.nodata is None else {int(output.nodata): (0, 0, 0, 0)}
+    raster = RasterSpec(grid, 1, output.dtype, output.nodata, colours, ["class"], tags)
+    return RasterProduct(raster, "mode", look.classes)
+
+
+def _quantity(grid: Grid, look: MapSpec) -> RasterProduct:
+    output = look.output
+    raster = RasterSpec(
+        grid, 1, output.dtype, output.nodata, None, [output.name or "value"], look.tags,
+        unit=output.unit,
+    )  # fmt: skip
+    return RasterProduct(raster, "average", Ramp(QUANTITY_RAMP))
+
+
+def _shares(
+    grid: Grid, dtype: str, tags: Mapping[str, str], bands: Sequence[str], drawn: Ramp
+) -> RasterProduct:
+    if dtype == "uint8":
+        raster = RasterSpec(
+            grid, len(bands), dtype, SHARE_NODATA, None, bands, tags, scale=SHARE_STEP
+        )
+    else:
+        raster = RasterSpec(grid, len(bands), dtype, float("nan"), None, bands, tags)
+    return RasterProduct(raster, "average", drawn)

@@ -1,0 +1,1 @@
+"""What is done to finished maps: mosaics, another grid, majority filter, sieve."""

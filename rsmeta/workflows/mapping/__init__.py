@@ -1,0 +1,1 @@
+"""Map scenes, arrays and image files with a trained model."""

@@ -1,0 +1,344 @@
+"""Map scenes, and make one tidied map of them on the grid that is asked for.
+
+The scenes are mapped as ever, into a hidden folder beside the map, where an interrupted run can be
+gone on with. What is made of them is then written like any map, so that styles, tables and items
+tell of what is in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import math
+import shutil
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from rasterio.windows import Window
+
+from rsmeta.errors import ConfigError, GridMismatchError, OutputError, one_line
+from rsmeta.geo.grid import Grid
+from rsmeta.geo.handles import file_states, open_raster
+from rsmeta.geo.lock import locked
+from rsmeta.gis.class_map import STEP_PX
+from rsmeta.gis.outputs.delivery import final_place
+from rsmeta.gis.outputs.products import SHARES, Products
+from rsmeta.gis.outputs.raster_spec import MapSpec
+from rsmeta.gis.outputs.rasters import writing
+from rsmeta.gis.postprocess.composite import Composite, Part, grid_for
+from rsmeta.gis.postprocess.quantity_composite import QuantityComposite
+from rsmeta.gis.postprocess.tidy import ClassStore, majority, sieve
+from rsmeta.gis.progress import in_steps, silent, watched
+from rsmeta.workflows.mapping.one_scene import PredictResult, map_scene
+from rsmeta.workflows.mapping.progress import told_to
+from rsmeta.workflows.mapping.sidecars import MODEL_TAG, origin_of, tags_of, write_rest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from rsmeta.gis.outputs.rasters import ProductWriter
+    from rsmeta.gis.postprocess.postprocess import Postprocess
+    from rsmeta.gis.progress import Tell
+    from rsmeta.inference.scoring import Model
+    from rsmeta.workflows.mapping.executors import Cluster
+    from rsmeta.workflows.mapping.progress import Progress
+    from rsmeta.workflows.mapping.request import MapRequest
+
+logger = logging.getLogger(__name__)
+
+_DONE_TAG = "RSMETA_REFINED"
+
+
+def map_postprocessed(
+    model: Model | Cluster,
+    jobs: Sequence[MapRequest],
+    wanted: Postprocess,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> PredictResult:
+    """Map scenes into one map.
+
+    Args:
+        model: Gives class probabilities, on the jobs' device; or processes that do.
+        jobs: The scenes; all name the products of the one map.
+        wanted: What to make of them.
+        on_progress: Called after each block of a scene, and while the maps are refined.
+
+    Raises:
+        RsmetaError: A scene cannot be read to its end, or the map not be written.
+    """
+    started = time.monotonic()
+    final = _final_job(jobs, wanted)
+    named = " + ".join(job.scene.name for job in jobs)
+    recipe = _recipe(jobs, wanted)
+    if _is_done(final, recipe):
+        return PredictResult(named, final.products, final.grid, "kept")
+    with _workplace(final) as folder:
+        raw = [
+            replace(job, products=_raw_products(folder, i, final, wanted), overwrite=True)
+            for i, job in enumerate(jobs)
+        ]
+        mapped = [map_scene(model, job, on_progress) for job in raw]
+        tidying = time.monotonic()
+        work = _Work(jobs, wanted, final, recipe, on_progress)
+        writer = _refined(work, [job.products for job in raw], folder)
+        shutil.rmtree(folder)
+    tally, names = writer.tally, final.record.output.classes
+    return PredictResult(
+        scene=named, products=final.products, grid=final.grid,
+        tiles=sum(one.tiles for one in mapped), skipped=sum(one.skipped for one in mapped),
+        class_pixels=dict(zip(names, tally.pixels, strict=True)),
+        class_areas_m2=dict(zip(names, tally.areas_m2 or (), strict=False)),
+        statistics=tally.numbers if final.record.output.continuous else None,
+        seconds=time.monotonic() - started,
+        stages={"mapping": tidying - started, "refining": time.monotonic() - tidying},
+        block_px=mapped[0].block_px, batch_size=mapped[0].batch_size,
+    )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _workplace(final: MapRequest) -> Iterator[Path]:
+    """Hold the hidden folder of a map's raw material; what is in it stays for a later --resume.
+
+    Raises:
+        OutputError: Another process is writing the same map, or the folder cannot be made.
+    """
+    target = final.products.map
+    folder = target.with_name(f".{target.name}.raw")
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder, target))
+            if not final.resume:
+                _empty(folder)
+        except OSError as error:
+            raise OutputError(f"cannot write in {folder} ({one_line(error)})") from error
+        try:
+            yield folder
+        finally:
+            if folder.exists() and not any(p.name != "lock" for p in folder.iterdir()):
+                shutil.rmtree(folder)
+
+
+def _empty(folder: Path) -> None:
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        elif entry.name != "lock":
+            entry.unlink()
+
+
+def check_postprocess(jobs: Sequence[MapRequest], wanted: Postprocess) -> None:
+    """Refuse, before any work, what cannot be made of the maps.
+
+    Raises:
+        ConfigError: It is made of classes, and the model tells numbers.
+        GridMismatchError: A scene has no place on the grid that is asked for.
+    """
+    output = jobs[0].record.output
+    if output.continuous:
+        for_classes = {"--majority": wanted.majority_px, "--sieve": wanted.sieve_px}
+        for option in (option for option, asked in for_classes.items() if asked is not None):
+            raise ConfigError(
+                f"{option}: tidies classes, and the model maps {output.name}, a number; leave "
+                f"{option} away"
+            )
+        if wanted.mosaic == "confidence":
+            raise ConfigError(
+                f"--mosaic confidence: the model maps {output.name}, a number, and tells no "
+                f"confidence; use --mosaic order or --mosaic mean"
+            )
+    _target(jobs, wanted)
+
+
+def _target(jobs: Sequence[MapRequest], wanted: Postprocess) -> Grid:
+    if wanted.like is None:
+        return grid_for([job.grid for job in jobs], wanted.target_crs)
+    raster = open_raster(str(wanted.like))
+    if raster.crs is None:
+        raise ConfigError(f"{wanted.like} has no CRS; its grid is nowhere")
+    for job in (job for job in jobs if job.grid.crs is None):
+        raise GridMismatchError(
+            f"{job.scene.name} has no CRS, so it has no place on another grid; add its CRS"
+        )
+    return Grid(raster.crs, raster.transform, raster.height, raster.width)
+
+
+def _final_job(jobs: Sequence[MapRequest], wanted: Postprocess) -> MapRequest:
+    """Return the job of the one map: as of the first scene, on the grid that is asked for."""
+    grid = _target(jobs, wanted)
+    times = {job.scene.acquired for job in jobs}
+    acquired = times.pop() if len(times) == 1 else None  # one moment is what a tag can hold
+    scene = replace(jobs[0].scene, grid=grid, acquired=acquired)
+    return replace(jobs[0], scene=scene, extent=grid.full_window)
+
+
+def _recipe(jobs: Sequence[MapRequest], wanted: Postprocess) -> str:
+    """Return what is made of what, for people, and a hash that differs where that does."""
+    made_of = [
+        (
+            job.scene.source, [int(n) for n in job.extent.flatten()],
+            None if job.area is None else job.area.sha256, file_states(job.scene.source),
+        )
+        for job in jobs
+    ]  # fmt: skip
+    digest = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
+    return f"{wanted.told}; {digest[:16]}"
+
+
+def _is_done(final: MapRequest, recipe: str) -> bool:
+    """Return whether an earlier run has left nothing to resume."""
+    paths = final.products.paths
+    if not (final.resume and all(path.is_file() for path in paths)):
+        return False
+    tags = open_raster(str(final.products.map)).tags()
+    same = (tags.get(MODEL_TAG), tags.get(_DONE_TAG)) == (
+        final.record.weights_sha256, recipe,
+    )  # fmt: skip
+    if same or final.overwrite:
+        return same
+    raise OutputError(
+        f"{final.products.map} was made by another model or in another way; choose another name "
+        f"or give --overwrite"
+    )
+
+
+def _raw_products(folder: Path, i: int, final: MapRequest, wanted: Postprocess) -> Products:
+    """Return what is needed of one scene: no more than the map and what it is merged by."""
+    if final.record.output.continuous:
+        return Products(folder / f"{i}_map.tif")
+    asked = final.products.files
+    shares = any(name in asked for name in SHARES) or wanted.mosaic == "mean"
+    sure = wanted.mosaic == "confidence" and not shares
+    return Products(
+        folder / f"{i}_map.tif",
+        probabilities=folder / f"{i}_probabilities.tif" if shares else None,
+        confidence=folder / f"{i}_confidence.tif" if sure else None,
+    )
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is to be made of finished maps.
+
+    Attributes:
+        jobs: The scenes.
+        wanted: What to make of their maps.
+        final: The one map.
+        recipe: As ``_recipe`` returns it.
+        on_progress: Called while it is made.
+    """
+
+    jobs: Sequence[MapRequest]
+    wanted: Postprocess
+    final: MapRequest
+    recipe: str
+    on_progress: Callable[[Progress], None] | None
+
+    def told(self, stage: str) -> Tell:
+        """Return what takes the share of a stage that is done."""
+        total_px = math.prod(self.final.grid.shape)
+        name = final_place(self.final.products.map)
+        return told_to(self.on_progress, stage, scene=name, total_px=total_px)
+
+
+def _refined(work: _Work, raw: Sequence[Products], folder: Path) -> ProductWriter:
+    """Make the one map of the scenes' own ones; return what has written it."""
+    composite = _composite(work.final, raw, work.wanted)
+    on_tidied, on_written = in_steps(work.told("refining"), 2)
+    store = _tidied(composite, work.wanted, folder, on_tidied)
+    return _write(work, composite, store, on_written)
+
+
+def _composite(
+    final: MapRequest, raw: Sequence[Products], wanted: Postprocess
+) -> Composite | QuantityComposite:
+    """Return the maps of the scenes as one, on the grid of the one map."""
+    if final.record.output.continuous:
+        rule: Literal["order", "mean"] = "mean" if wanted.mosaic == "mean" else "order"
+        return QuantityComposite([one.map for one in raw], final.grid, rule)
+    parts = [Part(one.map, one.probabilities, one.confidence) for one in raw]
+    return Composite(parts, final.grid, wanted.mosaic or "order")
+
+
+def _tidied(
+    composite: Composite | QuantityComposite, wanted: Postprocess, folder: Path, tell: Tell
+) -> ClassStore | None:
+    """Return the classes of the whole map, tidied; none where nothing is to be tidied."""
+    if wanted.majority_px is None and wanted.sieve_px is None:
+        return None
+    assert isinstance(composite, Composite)  # check_postprocess has refused numbers
+    on_gathered, on_sieved = in_steps(tell, 2) if wanted.sieve_px is not None else (tell, silent)
+    try:
+        store = ClassStore(folder / "classes.raw", composite.grid.shape)
+        _gather(store, composite, wanted.majority_px, on_gathered)
+        if wanted.sieve_px is not None:
+            joined = sieve(store, wanted.sieve_px, tell=on_sieved)
+            logger.info("sieve: %d regions of less than %d pixels joined to their neighbours",
+                        joined, wanted.sieve_px)  # fmt: skip
+    except OSError as error:
+        raise OutputError(f"cannot write in {folder} ({one_line(error)}); is it full?") from error
+    return store
+
+
+def _gather(store: ClassStore, composite: Composite, majority_px: int | None, tell: Tell) -> None:
+    """Fill a store with the classes of a composite, the majority of them around each pixel."""
+    half = (majority_px or 1) // 2
+    strips = list(store.strips())
+    for top, end in watched(strips, len(strips), tell):
+        first, last = max(top - half, 0), min(end + half, store.height_px)
+        rows = composite.classes(Window(0, first, store.width_px, last - first))
+        if majority_px is not None:
+            rows = majority(rows, majority_px)
+        store.write(top, rows[top - first : end - first])
+
+
+def _write(
+    work: _Work, composite: Composite | QuantityComposite, store: ClassStore | None, tell: Tell
+) -> ProductWriter:
+    made, final = datetime.now(UTC), work.final
+    tags = tags_of(final.scene, final.record, made) | {
+        "RSMETA_SOURCE": ", ".join(Path(job.scene.name).name for job in work.jobs),
+        _DONE_TAG: work.recipe,
+    }
+    look = MapSpec(
+        final.record.output, final.record.classes, tags, final.products.probabilities_type
+    )
+    resume_fingerprint = {"way of refining": work.recipe, "model": final.record.weights_sha256}
+    with writing(
+        final.products, final.grid, look, resume_fingerprint=resume_fingerprint,
+        overwrite=final.overwrite or final.resume,
+    ) as writer:  # fmt: skip
+        used = _write_blocks(writer, composite, store, tell)
+        origin = origin_of([work.jobs[i] for i in sorted(used)] or work.jobs, made)
+        write_rest(final, writer, origin, work.told("polygons"))
+    return writer
+
+
+def _write_blocks(
+    writer: ProductWriter,
+    composite: Composite | QuantityComposite,
+    store: ClassStore | None,
+    tell: Tell,
+) -> set[int]:
+    """Write a map block by block; return the places of the scenes that have a pixel in it."""
+    used: set[int] = set()
+    height, width = composite.grid.shape
+    tops = range(0, height, STEP_PX)
+    for row in watched(tops, len(tops), tell):
+        rows = min(STEP_PX, height - row)
+        tidy = None if store is None else store.read(row, row + rows)
+        for col in range(0, width, STEP_PX):
+            window = Window(col, row, min(STEP_PX, width - col), rows)
+            merged = composite.read(window)
+            used |= merged.used
+            indices, valid = merged.indices, merged.valid
+            if tidy is not None:
+                indices = tidy[:, col : col + int(window.width)]
+                valid = indices >= 0
+            if valid.any():
+                writer.write(writer.maker.made(merged.scores, valid, window, classes=indices))
+    return used

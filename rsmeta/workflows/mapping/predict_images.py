@@ -1,0 +1,193 @@
+"""Label image files with a model of whole images: a table, and the footprints on the ground."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from rasterio.warp import transform
+
+from rsmeta.bundle import ModelBundle, load_bundle
+from rsmeta.config.images import ImageFileSettings
+from rsmeta.data.images.files import ImageReader, is_image
+from rsmeta.data.images.image_set import Pixels
+from rsmeta.data.images.resize import to_chip
+from rsmeta.errors import BundleError, SceneNotFoundError
+from rsmeta.geo.grid import Grid, apply
+from rsmeta.geo.sources import read_lists
+from rsmeta.geo.writer import check_output
+from rsmeta.inference.model import choose_device, ready
+from rsmeta.inference.sizing import choose_batch_size
+from rsmeta.workflows.mapping.predict_scenes import with_settings
+from rsmeta.workflows.mapping.request import open_for
+from rsmeta.workflows.run_folder import write_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from torch import Tensor
+
+    from rsmeta.bundle import BundleRecord
+
+logger = logging.getLogger(__name__)
+
+#: Endings of a table of labelled images.
+TABLES = frozenset({".csv", ".geojson"})
+
+#: Probability above which an image of a multilabel model has a label.
+_THRESHOLD = 0.5
+
+_WGS84 = "EPSG:4326"
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """What labelling images came to.
+
+    Attributes:
+        table: The CSV file.
+        footprints: The GeoJSON file; none where no image says where it lies.
+        rows: One per image, as in the table.
+    """
+
+    table: Path
+    footprints: Path | None
+    rows: list[dict[str, Any]]
+
+
+def predict_images(
+    images: str | Path | Sequence[str | Path],
+    bundle: str | Path | ModelBundle,
+    *,
+    output: str | Path,
+    overwrite: bool = False,
+    device: str = "auto",
+    settings: Sequence[str] = (),
+    on_progress: Callable[[int, int], None] | None = None,
+) -> LabelledImages:
+    """Label image files, each as a whole.
+
+    Args:
+        images: Files, folders (searched to their depth), or lists of them (``@list.txt``).
+        bundle: A bundle of a classification, multilabel or regression model of whole images.
+        output: A name that ends in .csv or .geojson; the other of the two lies beside it, where
+            an image is georeferenced.
+        overwrite: Replace files that exist.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        settings: ``KEY=VALUE`` strings that overrule the bundle's ``predict`` settings.
+        on_progress: Called with the number of finished images and of all.
+
+    Raises:
+        RsmetaError: Anything a user can mend: no images, one that cannot be read, output.
+    """
+    table, footprints = (Path(output).with_suffix(ending) for ending in (".csv", ".geojson"))
+    for path in (table, footprints):
+        check_output(path, overwrite=overwrite)
+    files = _files([images] if isinstance(images, str | Path) else list(images))
+    where = choose_device(device)
+    loaded = bundle if isinstance(bundle, ModelBundle) else load_bundle(bundle)
+    record = with_settings(loaded.record, settings)
+    if record.per == "pixel":
+        raise BundleError(
+            f"the model is for {record.task} of pixels, and {output} is a table of images; write "
+            f"a map instead: --output MAP.tif"
+        )
+    size = record.predict.batch_size or choose_batch_size(where)
+    rows: list[dict[str, Any]] = []
+    grids: list[Grid | None] = []
+    with ready(loaded, record, where) as model, torch.inference_mode():
+        for start in range(0, len(files), size):
+            read = [_read(path, record) for path in files[start : start + size]]
+            image, valid = (torch.stack(part).to(where) for part in zip(*(r[0] for r in read),
+                                                                        strict=True))  # fmt: skip
+            scores = model(image, valid).cpu()
+            grids += [grid for _, grid in read]
+            rows += [
+                {"image": str(path), **_told(score, record)}
+                for path, score in zip(files[start : start + size], scores, strict=True)
+            ]
+            if on_progress:
+                on_progress(len(rows), len(files))
+    write_text(table, _as_csv(rows))
+    known = [(row, grid) for row, grid in zip(rows, grids, strict=True) if grid is not None]
+    if known:
+        write_text(footprints, _as_geojson(known))
+    else:
+        logger.info("no image is georeferenced; there are no footprints to write")
+    return LabelledImages(table, footprints if known else None, rows)
+
+
+def _files(given: Sequence[str | Path]) -> list[Path]:
+    """Return image files in their order, those of folders sorted by path."""
+    found: dict[Path, None] = {}
+    for entry in map(Path, read_lists(given)):
+        inside = sorted(p for p in entry.rglob("*") if is_image(p)) if entry.is_dir() else [entry]
+        if not inside or not inside[0].exists():
+            raise SceneNotFoundError(entry)
+        found |= dict.fromkeys(inside)
+    return list(found)
+
+
+def _read(path: Path, record: BundleRecord) -> tuple[tuple[Tensor, Tensor], Grid | None]:
+    """Return an image and its validity as the network sees them, and where it lies, if known."""
+    image = record.image
+    sized = ImageFileSettings(chip_px=record.tile_px)
+    if image is not None:
+        sized = ImageFileSettings(
+            chip_px=record.tile_px, resize=image.resize, resize_px=image.resize_px
+        )
+    if image is not None and image.colour == "rgb":
+        bands = tuple(band.band for band in record.bands)
+        pixels = ImageReader(record.read.rules, bands, as_rgb=True).read(str(path))
+        return to_chip(pixels, sized), None
+    scene = open_for(path, record)
+    chip = scene.read(scene.grid.full_window)
+    grid = scene.grid if scene.grid.crs is not None else None
+    return to_chip(Pixels(chip.data, chip.valid), sized), grid
+
+
+def _told(scores: Tensor, record: BundleRecord) -> dict[str, Any]:
+    """Return what a table says of one image: label and probability, or number."""
+    if record.target is not None:
+        return {record.target.name: float(scores[0])}
+    shares = dict(zip(record.output.classes, map(float, scores), strict=True))
+    columns = {f"p_{name}": round(share, 6) for name, share in shares.items()}
+    if record.task == "multilabel":
+        found = [name for name, share in shares.items() if share > _THRESHOLD]
+        return {"labels": ";".join(found), **columns}
+    best = max(shares, key=lambda name: shares[name])
+    return {"class": best, "probability": round(shares[best], 6), **columns}
+
+
+def _as_csv(rows: Sequence[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _as_geojson(known: Sequence[tuple[dict[str, Any], Grid]]) -> str:
+    features = [
+        {"type": "Feature", "properties": row,
+         "geometry": {"type": "Polygon", "coordinates": [list(_corners(grid))]}}
+        for row, grid in known
+    ]  # fmt: skip
+    return json.dumps({"type": "FeatureCollection", "features": features}, indent=1) + "\n"
+
+
+def _corners(grid: Grid) -> Iterator[tuple[float, float]]:
+    """Yield the corners of a grid in degrees, anticlockwise, the first one again at the end.
+
+    Source: RFC 7946, sections 3.1.6 and 4.
+    """
+    places = [(0, 0), (0, grid.height_px), (grid.width_px, grid.height_px), (grid.width_px, 0)]
+    xs, ys = zip(*(apply(grid.transform, *place) for place in [*places, places[0]]), strict=True)
+    lon, lat = transform(grid.crs, _WGS84, xs, ys)
+    yield from ((round(x, 9), round(y, 9)) for x, y in zip(lon, lat, strict=True))

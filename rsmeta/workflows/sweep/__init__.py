@@ -1,0 +1,1 @@
+"""Train one configuration over seeds and a grid, and compare the runs."""

@@ -1,0 +1,153 @@
+"""Train one configuration over seeds and a grid, several runs at once, and compare them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rsmeta.config.load import read_yaml
+from rsmeta.config.sweep_runs import read_sweep
+from rsmeta.errors import OutputError, RunsFailedError
+from rsmeta.workflows.run_folder import CONFIG_FILE, METRICS_FILE, check_run
+from rsmeta.workflows.sweep.process import Places, train_apart
+from rsmeta.workflows.sweep.table import Outcome, Row, scores_of, write_tables
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from rsmeta.config.sweep_runs import SweepRun
+
+logger = logging.getLogger(__name__)
+
+#: Folder of the runs, in that of the sweep.
+RUNS = "runs"
+
+#: Settings of a run that say when it ends: with other ones, a finished run goes on.
+_LENGTH = ("max_epochs", "max_steps", "max_minutes", "early_stopping")
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """What a sweep left.
+
+    Attributes:
+        output: Its folder, with ``table.csv``, ``table.md``, ``runs.csv`` and ``runs/``.
+        rows: The table: one row for each point of the grid.
+        outcomes: What came of each run.
+    """
+
+    output: Path
+    rows: list[Row]
+    outcomes: list[Outcome]
+
+
+def sweep(
+    config: str | Path | Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    *,
+    output: str | Path,
+    resume: bool = False,
+) -> SweepResult:
+    """Train every point of ``sweep.grid`` with every seed, each in a process of its own.
+
+    Tables are written anew after every run. A run that fails is told, and the others go on.
+
+    Args:
+        config: YAML file, or mapping, with a section ``sweep``.
+        overrides: ``KEY=VALUE`` strings over the configuration.
+        output: Folder of the sweep; made if need be.
+        resume: Keep the finished runs that are in ``output``, and go on with the others.
+
+    Returns:
+        The table, and what came of each run.
+
+    Raises:
+        RsmetaError: Settings or output cannot be used; nothing was trained.
+        RunsFailedError: Some runs failed; the others ended.
+    """
+    section, runs = read_sweep(config, overrides)
+    output = Path(output)
+    _check(output, runs, resume=resume)
+    outcomes = {run: _found(output, run) for run in runs}
+    waiting = [run for run, one in outcomes.items() if one.metrics is None]
+    places = Places.of(runs[0].settings.trainer.accelerator, section.parallel)
+    logger.info(
+        "%d runs, %d of them finished before; %s", len(runs), len(runs) - len(waiting), places
+    )
+    (output / RUNS).mkdir(parents=True, exist_ok=True)
+    rows = write_tables(output, list(outcomes.values()))
+    for outcome in _trained(output, waiting, places):
+        outcomes[outcome.run] = outcome
+        rows = write_tables(output, list(outcomes.values()))
+        _tell(outcome, sum(one.status != "waiting" for one in outcomes.values()), len(runs))
+    result = SweepResult(output, rows, list(outcomes.values()))
+    failed = {one.run.label: one.error for one in result.outcomes if one.error is not None}
+    if failed:
+        raise RunsFailedError(failed, result, len(runs))
+    return result
+
+
+def _check(output: Path, runs: Sequence[SweepRun], *, resume: bool) -> None:
+    """Refuse a folder that holds something else, before anything is trained.
+
+    Raises:
+        OutputError: It does, or cannot be written.
+    """
+    if (output / CONFIG_FILE).exists():
+        raise OutputError(f"{output} holds a single run; name another folder for the sweep")
+    if (output / RUNS).exists() and not resume:
+        raise OutputError(
+            f"{output} holds a sweep already; go on with it with --resume, or name another folder"
+        )
+    for run in runs:
+        folder = output / RUNS / run.folder
+        if (folder / CONFIG_FILE).exists() or run is runs[0]:
+            check_run(folder, run.settings, resume=(folder / CONFIG_FILE).exists())
+
+
+def _found(output: Path, run: SweepRun) -> Outcome:
+    """Return what is known of a run from its folder."""
+    folder = output / RUNS / run.folder
+    if not (folder / METRICS_FILE).exists():
+        return Outcome(run)
+    length = read_yaml(folder / CONFIG_FILE)["trainer"]
+    wanted = run.settings.trainer.model_dump(mode="json")
+    if any(length.get(key) != wanted[key] for key in _LENGTH):
+        (folder / METRICS_FILE).unlink()  # of a shorter run; this one has not ended
+        return Outcome(run)
+    return Outcome(run, metrics=_metrics(folder))
+
+
+def _metrics(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
+    return found
+
+
+def _trained(output: Path, runs: Sequence[SweepRun], places: Places) -> Iterator[Outcome]:
+    """Train runs, so many at once as there are places; yield each as it ends."""
+    pool = ThreadPoolExecutor(places.count)  # each thread only waits for a process
+    try:
+        waiting: dict[Future[str | None], SweepRun] = {
+            pool.submit(train_apart, run.settings, output / RUNS / run.folder, places): run
+            for run in runs
+        }
+        for future in as_completed(waiting):
+            run, error = waiting[future], future.result()
+            folder = output / RUNS / run.folder
+            yield Outcome(run, error=error) if error else Outcome(run, metrics=_metrics(folder))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _tell(outcome: Outcome, ended: int, count: int) -> None:
+    if outcome.metrics is None:
+        logger.warning("%d/%d  %s  failed: %s", ended, count, outcome.run.label, outcome.error)
+        return
+    scores = scores_of(outcome.metrics)
+    part = "test" if any(name.startswith("test_") for name in scores) else "validation"
+    told = "  ".join(f"{k} {v:.4g}" for k, v in scores.items() if k.startswith(part))
+    logger.info("%d/%d  %s  %s", ended, count, outcome.run.label, told)
