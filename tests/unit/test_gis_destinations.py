@@ -21,14 +21,16 @@ def test_a_local_file_is_made_where_it_is_wanted() -> None:
 def test_an_object_is_made_elsewhere_and_its_sidecars_go_with_it(given: str | Path) -> None:
     output = Output.at(given)
     assert output.destination == "s3://bucket/a/west.tif"
-    assert output.is_delivered and output.local.name == "west.tif"
+    assert output.is_delivered
+    assert output.local.name == "west.tif"
     sidecar = output.sidecar(output.local.with_suffix(".qml"))
     assert sidecar.destination == "s3://bucket/a/west.qml"
 
 
 def test_an_array_file_is_made_as_a_geotiff_and_its_sidecars_stay() -> None:
     output = Output.at(Path("maps/west.nc"))
-    assert output.destination == "maps/west.nc" and output.local.suffix == ".tif"
+    assert output.destination == "maps/west.nc"
+    assert output.local.suffix == ".tif"
     assert not output.sidecar(output.local.with_suffix(".qml")).is_delivered
 
 
