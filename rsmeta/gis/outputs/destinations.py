@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rsmeta.errors import OutputError
 from rsmeta.geo.arrays import is_array_file, need_engine
-from rsmeta.geo.handles import is_path
+from rsmeta.geo.raster_source import is_path
 from rsmeta.geo.writer import check_output
 from rsmeta.gis.outputs import object_store
 
