@@ -13,6 +13,7 @@ from rsmeta.geo.handles import bounded_cache, open_raster
 from rsmeta.geo.metadata import plain_tags
 from rsmeta.geo.scene import ReadRules, open_scene
 from rsmeta.geo.writer import check_output
+from rsmeta.gis import tags
 from rsmeta.gis.class_map import open_class_map
 from rsmeta.gis.page.layers import read_layers
 from rsmeta.gis.page.map_view import area_text, class_view, quantity_view
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from rsmeta.gis.class_map import ClassMap
 
 logger = logging.getLogger(__name__)
-
-_MODEL_TAG, _SOURCE_TAG = "RSMETA_MODEL_SHA256", "RSMETA_SOURCE"
 
 
 @dataclass(frozen=True)
@@ -99,10 +98,10 @@ def _own_name(folders: Sequence[Path], maps: Sequence[Path]) -> Path:
 
 def _map_page(path: Path, sources: MapSources, run: RunStory | None) -> Page:
     shown = _opened(path, sources)
-    tags = plain_tags(open_raster(str(path)))
-    if run is not None and tags.get(_MODEL_TAG) != run.record.weights_sha256:
+    carried = plain_tags(open_raster(str(path)))
+    if run is not None and carried.get(tags.MODEL) != run.record.weights_sha256:
         logger.warning("%s was not made by the model of %s", path, run.folder)
-    scene = _scene_of(path, tags.get(_SOURCE_TAG), sources.scene, run)
+    scene = _scene_of(path, carried.get(tags.SOURCE), sources.scene, run)
     imagery_name = "" if scene is None else Path(scene.name).name
     if isinstance(shown, QuantityMap):
         spread = shown.spread()
@@ -117,7 +116,7 @@ def _map_page(path: Path, sources: MapSources, run: RunStory | None) -> Page:
         )
         view, drawn = class_view(shown, cover, layers, imagery_name=imagery_name)
     story = {} if run is None else dict(run.parts)
-    provenance = [*_map_provenance(shown, tags), *story.pop("provenance", ())]
+    provenance = [*_map_provenance(shown, carried), *story.pop("provenance", ())]
     return Page(
         title=path.stem, kind="Map", facts=_map_facts(shown.grid, area_m2), map=view, layers=drawn,
         accuracy=_accuracy(path, sources), provenance=provenance, **story,
@@ -208,16 +207,17 @@ def _crs_name(grid: Grid) -> str:
     return f"EPSG:{code}" if code else "" if crs is None else str(crs.to_dict().get("proj", "CRS"))
 
 
-def _map_provenance(shown: ClassMap | QuantityMap, tags: dict[str, str]) -> list[dict[str, str]]:
+def _map_provenance(shown: ClassMap | QuantityMap, carried: dict[str, str]) -> list[dict[str, str]]:
     grid = shown.grid
     left, bottom, right, top = grid.bounds
     digits = 6 if grid.crs is not None and grid.crs.is_geographic else 2
     facts = {
         "map": Path(shown.path).name,
-        "source scene": tags.get(_SOURCE_TAG),
-        "scene taken": tags.get("TIFFTAG_DATETIME"),
-        "mapped with": tags.get("TIFFTAG_SOFTWARE"),
-        "model (SHA-256)": tags.get(_MODEL_TAG),
+        "source scene": carried.get(tags.SOURCE),
+        "scene acquired": carried.get(tags.ACQUIRED),
+        "map made": carried.get(tags.MADE),
+        "mapped with": carried.get(tags.SOFTWARE),
+        "model (SHA-256)": carried.get(tags.MODEL),
         "CRS": "none" if grid.crs is None else _crs_name(grid),
         "bounds": ", ".join(f"{n:.{digits}f}" for n in (left, bottom, right, top)),
     }

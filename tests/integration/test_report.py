@@ -17,6 +17,7 @@ import rasterio
 
 from rsmeta.geo.handles import open_quietly
 from rsmeta.gis.page import layers as page_layers
+from rsmeta.workflows.report import report
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -180,6 +181,21 @@ def test_names_from_files_stay_text(rsmeta: Rsmeta, make_scene: MakeScene, tmp_p
     assert not any(tag == "img" for tag, _ in parsed.tags)
     assert parsed.words.count(HOSTILE) >= 3
     assert parsed.layers["legend"][0]["name"] == HOSTILE
+
+
+def test_when_the_map_was_made_is_not_when_its_scene_was_acquired(
+    make_scene: MakeScene, tmp_path: Path
+) -> None:
+    path = pixel_map(make_scene, tmp_path)
+    with rasterio.open(path, "r+") as file:
+        file.update_tags(TIFFTAG_DATETIME="2026:11:28 01:00:00")
+    parsed = Parsed(report(path, output=tmp_path / "made.html"))
+    assert "map made 2026:11:28 01:00:00" in parsed.words
+    assert "scene acquired" not in parsed.words
+    with rasterio.open(path, "r+") as file:
+        file.update_tags(ACQUISITIONDATETIME="2015-07-11T10:00:08+00:00")
+    parsed = Parsed(report(path, output=tmp_path / "both.html"))
+    assert "scene acquired 2015-07-11T10:00:08+00:00 map made 2026" in parsed.words
 
 
 def test_a_run_alone(rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import rasterio
 from affine import Affine
 
 from rsmeta.gis.class_map import ClassMap, Cover, open_class_map
-from rsmeta.gis.outputs.products import CLASSES_TAG
+from rsmeta.gis.tags import CLASSES as CLASSES_TAG
 from rsmeta.gis.sampling import allocate, draw, write_points
 
 if TYPE_CHECKING:
