@@ -132,7 +132,14 @@ def test_mean_and_deviation_over_seeds_with_failed_runs_left_out() -> None:
     assert tail.deviation == pytest.approx(0.02**0.5)
     assert rows[0].seconds == 15
     header, lines = shown(rows)
-    assert header == ["tuner.scale", "runs", "test accuracy", "test tail_f1", "learns", "seconds"]
+    assert header == [
+        "tuner.scale",
+        "runs",
+        "test accuracy",
+        "test tail_f1",
+        "parameters",
+        "seconds",
+    ]
     assert lines == [
         ["1", "2 of 3, 1 failed", "0.800 ± 0.071", "0.600 ± 0.141", "1,234", "15"],
         ["3", "1 of 3", "0.500", "0.500", "1,234", "10"],
