@@ -162,7 +162,7 @@ def test_preset_brings_a_strategy(name: str) -> None:
     assert loaded.tuner.method == name.removeprefix("meta_")
     assert preset_companion("tuner", name) == "first_order"
     (line,) = [text for shown, text in listing("presets") if shown == f"tuner: {name}"]
-    assert line.endswith("with meta: first_order unless meta is given")
+    assert line.endswith("sets meta: first_order unless meta is given")
 
 
 def test_what_is_said_of_meta_wins_and_single_keys_go_onto_the_companion() -> None:
