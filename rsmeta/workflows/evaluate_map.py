@@ -85,7 +85,7 @@ def _accumulate(
         return "points", outside + points.unlabelled
     labels = open_labels(reference, class_map.grid, rules)
     for window in class_map.windows():
-        classes = labels.read(class_map.grid.crop(window))
+        classes = labels.read(window)
         if (classes >= 0).any():
             metrics.update(class_map.read(window), classes)
     return "polygons" if isinstance(labels, PolygonLabels) else "raster", 0
