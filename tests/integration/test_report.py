@@ -17,7 +17,6 @@ import rasterio
 
 from rsmeta.geo.handles import open_quietly
 from rsmeta.gis.page import layers as page_layers
-from rsmeta.workflows.report import report
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -183,21 +182,6 @@ def test_names_from_files_stay_text(rsmeta: Rsmeta, make_scene: MakeScene, tmp_p
     assert parsed.layers["legend"][0]["name"] == HOSTILE
 
 
-def test_when_the_map_was_made_is_not_when_its_scene_was_acquired(
-    make_scene: MakeScene, tmp_path: Path
-) -> None:
-    path = pixel_map(make_scene, tmp_path)
-    with rasterio.open(path, "r+") as file:
-        file.update_tags(TIFFTAG_DATETIME="2026:11:28 01:00:00")
-    parsed = Parsed(report(path, output=tmp_path / "made.html"))
-    assert "map made 2026:11:28 01:00:00" in parsed.words
-    assert "scene acquired" not in parsed.words
-    with rasterio.open(path, "r+") as file:
-        file.update_tags(ACQUISITIONDATETIME="2015-07-11T10:00:08+00:00")
-    parsed = Parsed(report(path, output=tmp_path / "both.html"))
-    assert "scene acquired 2015-07-11T10:00:08+00:00 map made 2026" in parsed.words
-
-
 def test_a_run_alone(rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path) -> None:
     run = shutil.copytree(tiny_run.folder, tmp_path / "run")
     (run / "gamma_history.csv").write_text(
@@ -329,6 +313,19 @@ def test_a_map_of_one_pixel(rsmeta: Rsmeta, make_scene: MakeScene, tmp_path: Pat
     assert array_of(parsed.layers, "cells").tolist() == [[0]]
 
 
+def test_times_of_scene_and_map_are_not_mixed_up(
+    rsmeta: Rsmeta, make_scene: MakeScene, tmp_path: Path
+) -> None:
+    path = pixel_map(make_scene, tmp_path)
+    taken, made = "2026-07-01T10:00:31+00:00", "2026:11:28 01:40:00"
+    with rasterio.open(path, "r+") as file:
+        file.update_tags(TIFFTAG_DATETIME=made, ACQUISITIONDATETIME=taken)
+    assert rsmeta("report", path).status == 0
+    words = Parsed(path.with_suffix(".html")).words
+    assert f"scene acquired {taken}" in words
+    assert f"mapped on {made}" in words
+
+
 def test_runs_of_other_tasks_show_their_own_scores(
     rsmeta: Rsmeta, biomass: Path, image_run: Path, tmp_path: Path
 ) -> None:
@@ -359,7 +356,7 @@ def test_what_no_page_can_be_made_of(
     other = make_scene(tmp_path / "c.tif", np.zeros((5, 5), np.float32))
     numbers, _ = numbers_map(make_scene, tmp_path)
     ended = rsmeta("report", numbers, "--reference", mapped)
-    assert "--reference: goes with a map of classes" in ended.complaint
+    assert "--reference needs a class map" in ended.complaint
     ended = rsmeta("report", mapped, "--confidence", other, "--output", tmp_path / "p.html")
     assert "another grid" in ended.complaint
     assert not (tmp_path / "p.html").exists()
