@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from rsmeta.config.base import Strict
 from rsmeta.config.data_kinds import KIND_MARK, data_kinds
 from rsmeta.config.resources import config_dir
 from rsmeta.config.settings import Settings
@@ -274,10 +275,13 @@ def _known_keys(model: type[BaseModel], where: Sequence[str]) -> list[str]:
             models = [data_kinds()[part.removeprefix(KIND_MARK)]]
             continue
         field = models[0].model_fields.get(part)
-        models = _models_in(field.annotation) if field else []
+        if field is None:  # a key of a mapping of the models found last
+            continue
+        models = _models_in(field.annotation)
         if not models:
             return []
-    return list(models[0].model_fields)
+    first = models[0]
+    return first.known_keys() if issubclass(first, Strict) else list(first.model_fields)
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

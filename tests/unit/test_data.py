@@ -133,7 +133,7 @@ def test_files_split_keeps_places_apart(
             make_scene(tmp_path / f"{name}.tif", array, descriptions=bands, transform=there)
     data = SceneDataModule(settings, seed=0)
     names = {
-        part: {Path(p.labelled.scene.source).stem for p in data.parts[part]}
+        part: {Path(p.labelled.scene.name).stem for p in data.parts[part]}
         for part in ("train", "validation")  # type: ignore[index]
     }
     assert len(names["train"]) == 2

@@ -56,7 +56,7 @@ class ChipImages(ImageSet):
     def name(self, index: int) -> str:
         """Return scene and place of a chip."""
         scene, row, col = self.places[index].tolist()
-        return f"{self.scenes[scene].scene.source} (row {row}, column {col})"
+        return f"{self.scenes[scene].scene.name} (row {row}, column {col})"
 
     def read(self, index: int) -> Pixels:
         """Read a chip; what its part may not see is invalid."""
