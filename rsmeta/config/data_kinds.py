@@ -70,7 +70,7 @@ def _any_kind(kinds: tuple[type[ReadSettings], ...]) -> TypeAdapter[ReadSettings
 def _of_its_kind(given: Any, _: Any) -> ReadSettings:
     kinds = data_kinds()
     if not isinstance(given, dict | ReadSettings):
-        raise ValueError(
+        raise ValueError(  # noqa: TRY004 pydantic takes it for a wrong value
             f"{given!r} is no section; write scenes, labels and classes, or a kind and its keys"
         )
     kind = given.get("kind", "scenes") if isinstance(given, dict) else None
