@@ -92,7 +92,7 @@ def train(
     check_loss(settings.loss, task.losses)  # before labels are read, which may take long
     run = TrainingRun(output, settings, resume=resume)
     output = run.output
-    check_strategy(settings.meta.strategy)
+    check_strategy(settings.meta)
     data = task.data(settings, meta=settings.meta)
     mean, std = data.statistics
     network = build_network(

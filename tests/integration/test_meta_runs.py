@@ -146,7 +146,7 @@ def test_invariant_9_scales_act_the_same_in_training_validation_bundle_and_predi
     assert passes[0] == dict.fromkeys(ends, 1.0)
     assert passes[-1] == ends, "validation runs with what training ended in"
     if strategy == "first_order":
-        assert all(used == passes[0] for used in passes[:6]), "fixed between outer steps"
+        assert all(used == passes[0] for used in passes[:6]), "fixed between meta steps"
     assert all(scale != 1.0 for scale in ends.values())
     # In the bundle: the same network, and its map the same as from scales written into adapters.
     bundle = load_bundle(meta_run.bundle)

@@ -13,7 +13,7 @@ from torch.nn import functional
 from rsmeta.config.meta import MetaSettings
 from rsmeta.errors import MissingExtraError, TrainingError
 from rsmeta.peft import AdaptedModule, LoRA, Site, modulate, site_modulators
-from rsmeta.training.meta import STRATEGIES, OuterTask
+from rsmeta.training.meta import MetaTask, build_strategy
 from tests.unit.small_problem import Small, task_of
 
 STRATEGY_NAMES = ("first_order", "unrolled", "finite_difference", "evolution")
@@ -54,10 +54,10 @@ def draw(generator: torch.Generator, *, training: bool) -> dict[str, Tensor]:
 def test_the_harmful_site_is_switched_off_and_the_needed_one_is_not(name: str) -> None:
     network = Leaky()
     weights = [p for p in network.parameters() if p.requires_grad]
-    scales = [modulator.rho for modulator in site_modulators(network).values()]
+    rhos = [modulator.rho for modulator in site_modulators(network).values()]
     optimizer = torch.optim.AdamW(weights, lr=0.01, weight_decay=0.05)
     settings = MetaSettings(strategy=name, lr=0.1, population=6)
-    strategy = STRATEGIES.get(name)(scales, settings, seed=1)
+    strategy = build_strategy(settings, rhos, seed=1)
     generator = torch.Generator().manual_seed(0)
     for _ in range(90):
         for _ in range(2):
@@ -69,12 +69,12 @@ def test_the_harmful_site_is_switched_off_and_the_needed_one_is_not(name: str) -
             optimizer.step()
         for p in weights:
             p.requires_grad_(False)
-        for rho in scales:
+        for rho in rhos:
             rho.requires_grad_(True)
         strategy.update(
-            OuterTask(
-                network, scales, nn.CrossEntropyLoss(),
-                inner=[draw(generator, training=True)], outer=[draw(generator, training=False)],
+            MetaTask(
+                network, rhos, nn.CrossEntropyLoss(),
+                ahead=[draw(generator, training=True)], batches=[draw(generator, training=False)],
                 optimizer=optimizer,
             )
         )  # fmt: skip
@@ -91,28 +91,27 @@ def test_goes_on_from_its_state_as_if_never_interrupted(name: str) -> None:
         network = Small()
         optimizer = torch.optim.SGD(network.weights, lr=0.1, momentum=0.9)
         settings: Any = MetaSettings(strategy=name, lr=0.1)
-        inner = STRATEGIES.get(name).inner_batches(settings)
-        task = task_of(network, optimizer, inner=inner)
-        strategy = STRATEGIES.get(name)(task.scales, settings, seed=3)
+        strategy = build_strategy(settings, network.rhos, seed=3)
+        task = task_of(network, optimizer, ahead=strategy.steps_ahead)
         for step in range(4):
             if interrupted and step == 2:
                 state = strategy.state_dict()
-                strategy = STRATEGIES.get(name)(task.scales, settings, seed=3)
+                strategy = build_strategy(settings, network.rhos, seed=3)
                 strategy.load_state_dict(state)
             strategy.update(task)
-        return [rho.detach() for rho in task.scales]
+        return [rho.detach() for rho in task.rhos]
 
     whole, resumed = run(interrupted=False), run(interrupted=True)
     assert all(torch.equal(a, b) for a, b in zip(whole, resumed, strict=True))
-    fresh = [rho.detach() for rho in Small().scales]
+    fresh = [rho.detach() for rho in Small().rhos]
     assert not any(torch.equal(a, b) for a, b in zip(whole, fresh, strict=True))
 
 
 def test_evolution_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    evolution: Any = STRATEGIES.get("evolution")
-    one = Small(granularity="position").scales
+    settings = MetaSettings(strategy="evolution")
+    one = Small(granularity="position").rhos
     with pytest.raises(TrainingError, match=r"needs two scales or more; choose another meta.gran"):
-        evolution(one, MetaSettings())
+        build_strategy(settings, one)
     monkeypatch.setitem(sys.modules, "cmaes", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'rsmeta\[evolution\]'"):
-        evolution(Small().scales, MetaSettings())
+        build_strategy(settings, Small().rhos)
