@@ -26,7 +26,6 @@ from rsmeta.geo.grid import Grid
 from rsmeta.geo.handles import file_states, open_raster
 from rsmeta.geo.lock import locked
 from rsmeta.gis.class_map import STEP_PX
-from rsmeta.gis.outputs.delivery import final_place
 from rsmeta.gis.outputs.products import SHARES, Products
 from rsmeta.gis.outputs.raster_spec import MapSpec
 from rsmeta.gis.outputs.rasters import writing
@@ -107,7 +106,7 @@ def _workplace(final: MapRequest) -> Iterator[Path]:
     Raises:
         OutputError: Another process is writing the same map, or the folder cannot be made.
     """
-    target = final.products.map
+    target = final.products.files["map"]
     folder = target.with_name(f".{target.name}.raw")
     with contextlib.ExitStack() as stack:
         try:
@@ -194,7 +193,7 @@ def _is_done(final: MapRequest, recipe: str) -> bool:
     paths = final.products.paths
     if not (final.resume and all(path.is_file() for path in paths)):
         return False
-    tags = open_raster(str(final.products.map)).tags()
+    tags = open_raster(str(final.products.files["map"])).tags()
     same = (tags.get(MODEL_TAG), tags.get(_DONE_TAG)) == (
         final.record.weights_sha256, recipe,
     )  # fmt: skip
@@ -241,7 +240,7 @@ class _Work:
     def told(self, stage: str) -> Tell:
         """Return what takes the share of a stage that is done."""
         total_px = math.prod(self.final.grid.shape)
-        name = final_place(self.final.products.map)
+        name = self.final.products.outputs["map"].destination
         return told_to(self.on_progress, stage, scene=name, total_px=total_px)
 
 
@@ -259,8 +258,11 @@ def _composite(
     """Return the maps of the scenes as one, on the grid of the one map."""
     if final.record.output.continuous:
         rule: Literal["order", "mean"] = "mean" if wanted.mosaic == "mean" else "order"
-        return QuantityComposite([one.map for one in raw], final.grid, rule)
-    parts = [Part(one.map, one.probabilities, one.confidence) for one in raw]
+        return QuantityComposite([one.files["map"] for one in raw], final.grid, rule)
+    parts = [
+        Part(files["map"], files.get("probabilities"), files.get("confidence"))
+        for files in (one.files for one in raw)
+    ]
     return Composite(parts, final.grid, wanted.mosaic or "order")
 
 
