@@ -73,9 +73,7 @@ def main() -> None:
     network, loss, batch = build(backbone), nn.CrossEntropyLoss(), draw(size)
     optimizer = torch.optim.AdamW(network.trainable_parameters(), lr=1e-3)
     rhos = network.scale_parameters()
-    made = {
-        name: build_strategy(MetaSettings(strategy=name), rhos) for name in STRATEGIES.names()
-    }
+    made = {name: build_strategy(MetaSettings(strategy=name), rhos) for name in STRATEGIES.names()}
 
     def train_step() -> None:
         optimizer.zero_grad()

@@ -107,9 +107,7 @@ def main() -> None:
     strategies = sys.argv[4:] or ["first_order"]
     torch.set_num_threads(1)
     print(f"{machine()}; {backbone}, {BATCH} chips of {CHIP_PX} px, {steps} steps\n")
-    print(
-        "| strategy | step of the weights, CPU s | meta step, CPU s | ratio | overhead |"
-    )
+    print("| strategy | step of the weights, CPU s | meta step, CPU s | ratio | overhead |")
     print("|---|---|---|---|---|")
     for strategy in strategies:
         step, meta, over = share(Path(sys.argv[1]), backbone, strategy, steps)

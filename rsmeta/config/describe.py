@@ -12,6 +12,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from rsmeta.config.base import WithOptions
 from rsmeta.config.images import ImageFileSettings
 from rsmeta.config.load import PRESET_SECTIONS, preset_names
+from rsmeta.config.meta import MetaSettings
 from rsmeta.config.settings import Settings
 from rsmeta.config.tuner import TunerSpec
 
@@ -71,8 +72,9 @@ def _new_keys(model: type[BaseModel], bases: Sequence[type[BaseModel]]) -> list[
 def json_schema() -> str:
     """Return the JSON schema of a configuration file, for editors' completion."""
     schema = Settings.model_json_schema(schema_generator=_Untitled)
-    for name in ("TunerSpec", "SiteOverride"):
-        schema["$defs"][name]["properties"] |= _options_schema(TunerSpec)
+    for name, section in (("TunerSpec", TunerSpec), ("SiteOverride", TunerSpec),
+                          ("MetaSettings", MetaSettings)):  # fmt: skip
+        schema["$defs"][name]["properties"] |= _options_schema(section)
     for section in PRESET_SECTIONS:
         _allow_preset(schema, section)
     schema["properties"]["loss"]["anyOf"].append(_loss_terms(schema))

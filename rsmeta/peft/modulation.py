@@ -100,7 +100,9 @@ def keep_sites(backbone: nn.Module, names: Collection[str]) -> None:
         raise TunerError(f"no adapter at site {unknown[0]}; there are {', '.join(sorted(known))}")
     gone = fixed - set(names)
     if gone and gone != fixed:
-        raise TunerError(f"the site {min(gone)} cannot be dropped alone, because later sites depend on it")
+        raise TunerError(
+            f"the site {min(gone)} cannot be dropped alone, because later sites depend on it"
+        )
     # From the inside out, since the modules of several methods are nested.
     for path, module in reversed(list(backbone.named_modules())):
         if isinstance(module, AdaptedModule):

@@ -69,7 +69,7 @@ class Modulator(nn.Module):
 
     @torch.no_grad()
     def strength(self) -> float:
-        """Return the largest absolute scale over channels: where it is 0, the adapter does nothing."""
+        """Return the largest absolute scale over channels; at 0 the adapter does nothing."""
         return float(self().abs().max())
 
     def extra_repr(self) -> str:

@@ -208,7 +208,7 @@ def test_other_granularities_and_forms_train_and_load(
 
 def test_a_network_that_is_split_up_is_refused(meta_run: TinyRun) -> None:
     module, data = make_module(settings_of(meta_run.data, "trainer.strategy=fsdp"))
-    with pytest.raises(TrainingError, match=r"trainer.strategy=fsdp splits the network up"):
+    with pytest.raises(TrainingError, match=r"trainer.strategy=fsdp splits the network"):
         MetaStep(data).on_train_start(SimpleNamespace(strategy=object()), module)  # type: ignore[arg-type]
 
 

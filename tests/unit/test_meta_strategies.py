@@ -7,13 +7,22 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rsmeta.config.meta import MetaSettings
-from rsmeta.errors import MissingExtraError, TrainingError
+from rsmeta.config import load_settings
+from rsmeta.config.base import Strict
+from rsmeta.config.meta import SHIPPED, MetaSettings
+from rsmeta.errors import ConfigError, MissingExtraError, TrainingError
 from rsmeta.peft import AdaptedModule, LoRA, Site, modulate, site_modulators
-from rsmeta.training.meta import MetaTask, build_strategy
+from rsmeta.training.meta import (
+    STRATEGIES,
+    MetaStrategy,
+    MetaTask,
+    build_strategy,
+    check_strategy,
+)
 from tests.unit.small_problem import Small, task_of
 
 STRATEGY_NAMES = ("first_order", "unrolled", "finite_difference", "evolution")
@@ -115,3 +124,57 @@ def test_evolution_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cmaes", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'rsmeta\[evolution\]'"):
         build_strategy(settings, Small().rhos)
+
+
+class Still(MetaStrategy):
+    """A strategy of another package: moves nothing, and has an option of its own."""
+
+    class Options(Strict):
+        """What it takes."""
+
+        patience: int = Field(default=3, ge=1)
+
+    def update(self, task: MetaTask) -> None:
+        """Leave the scales."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore nothing."""
+
+
+def test_a_strategy_of_another_package_has_its_own_options(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(STRATEGIES._things, "still", Still)
+    data = {"scenes": "a.tif", "labels": "b.tif", "classes": ["dry", "wet"]}
+
+    def built(**keys: Any) -> Any:
+        meta = load_settings({"data": data, "meta": {"strategy": "still", **keys}}).meta
+        check_strategy(meta)
+        return build_strategy(meta, Small().rhos)
+
+    assert built().options.patience == 3
+    assert built(patience=5).options.patience == 5
+    with pytest.raises(ConfigError, match=r"meta \(still\): .*patience"):
+        built(patience=0)
+    with pytest.raises(ConfigError, match=r"patienc.*did you mean 'patience'"):
+        built(patienc=5)
+
+
+def test_options_of_other_strategies_are_ignored_and_typing_errors_are_not() -> None:
+    data = {"scenes": "a.tif", "labels": "b.tif", "classes": ["dry", "wet"]}
+
+    def meta(**keys: Any) -> MetaSettings:
+        return load_settings({"data": data, "meta": keys}).meta
+
+    for name, options in SHIPPED.items():
+        given = meta(strategy=name, lr=0.3, inner_steps=4, sigma=0.7)
+        assert given.options.keys() == options.model_fields.keys()
+        assert meta(**given.model_dump()) == given
+    with pytest.raises(ConfigError, match=r"unknown key 'meta\.sigmma'; did you mean 'sigma'"):
+        meta(strategy="evolution", sigmma=0.2)
+    with pytest.raises(ConfigError, match=r"meta\.inner_steps.*greater than or equal to 1"):
+        meta(strategy="unrolled", inner_steps=0)
