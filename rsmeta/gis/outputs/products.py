@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from rsmeta.config.data import ClassSpec
-from rsmeta.errors import OutputError, SceneError, enumerate_names
+from rsmeta.errors import OutputError, enumerate_names
 from rsmeta.geo.arrays import is_array_file
-from rsmeta.geo.handles import open_raster
 from rsmeta.geo.writer import PAM_ENDING
 from rsmeta.gis.outputs.destinations import Output
 
@@ -18,9 +15,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rsmeta.heads.output import OutputSpec
-
-#: Tag that names the classes of a map, as JSON: [{value, name, colour}, …].
-CLASSES_TAG = "RSMETA_CLASSES"
 
 _TIFF = (".tif", ".tiff")
 #: Formats of polygons.
@@ -220,15 +214,3 @@ def check_products(products: Sequence[Products], *, overwrite: bool) -> None:
             raise OutputError(f"{output.destination} would be written twice; name different files")
         seen.add(path)
         output.check(overwrite=overwrite)
-
-
-def map_classes(path: str | Path) -> tuple[ClassSpec, ...]:
-    """Read the classes of a map that ``rsmeta predict`` wrote.
-
-    Raises:
-        SceneError: The file cannot be read, or is no such map of classes.
-    """
-    tag = open_raster(str(path)).tags().get(CLASSES_TAG)
-    if tag is None:
-        raise SceneError(f"{path} does not name its classes; give a map written by rsmeta predict")
-    return tuple(ClassSpec.model_validate(entry) for entry in json.loads(tag))

@@ -24,8 +24,8 @@ from rsmeta.geo.patches import PatchPlan
 from rsmeta.geo.scene import open_scene
 from rsmeta.geo.tiling import TilePlan
 from rsmeta.geo.writer import partial_folder
+from rsmeta.gis import tags
 from rsmeta.inference import sizing
-from rsmeta.workflows.mapping.sidecars import MODEL_TAG
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -168,7 +168,7 @@ class MapRequest:
             return False
         made = outputs["map"]
         found = open_raster(str(made.local) if made.local.is_file() else made.destination)
-        same = found.tags().get(MODEL_TAG) == self.record.weights_sha256
+        same = found.tags().get(tags.MODEL) == self.record.weights_sha256
         if same and (found.transform, found.shape) == (self.grid.transform, self.grid.shape):
             return True
         if self.overwrite:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import rsmeta
 from rsmeta.bundle import MODEL_ITEM_FILE
 from rsmeta.geo.sources import scene_stem
+from rsmeta.gis import tags
 from rsmeta.gis.outputs.stac import Asset, Origin, Source, item_text, raster_asset
 from rsmeta.gis.progress import silent
 
@@ -22,20 +23,18 @@ if TYPE_CHECKING:
     from rsmeta.gis.progress import Tell
     from rsmeta.workflows.mapping.request import MapRequest
 
-MODEL_TAG = "RSMETA_MODEL_SHA256"
-
 
 def tags_of(scene: Scene, record: BundleRecord, made: datetime) -> dict[str, str]:
     """Return the metadata that every raster carries: model, source, software, times."""
-    tags = {
-        "TIFFTAG_SOFTWARE": f"rsmeta {rsmeta.__version__}",
-        "TIFFTAG_DATETIME": made.strftime("%Y:%m:%d %H:%M:%S"),
-        MODEL_TAG: record.weights_sha256,
-        "RSMETA_SOURCE": Path(scene.name).name,
+    carried = {
+        tags.SOFTWARE: f"rsmeta {rsmeta.__version__}",
+        tags.MADE: tags.tiff_time(made),
+        tags.MODEL: record.weights_sha256,
+        tags.SOURCE: Path(scene.name).name,
     }
     if scene.acquired is not None:
-        tags["ACQUISITIONDATETIME"] = scene.acquired.isoformat()
-    return tags
+        carried[tags.ACQUIRED] = scene.acquired.isoformat()
+    return carried
 
 
 def write_rest(
