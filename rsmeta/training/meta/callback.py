@@ -52,7 +52,8 @@ class MetaStep(Callback):
         if not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
             raise TrainingError(
                 f"trainer.strategy={module.settings.trainer.strategy} splits the network, and "
-                f"scales can only be learned on a whole one; use auto or ddp, or meta.strategy=fixed"
+                f"scales can only be learned on a whole one; use auto or ddp, or "
+                f"meta.strategy=fixed"
             )
         meta = module.settings.meta
         self._strategy = build_strategy(
