@@ -72,9 +72,9 @@ def _new_keys(model: type[BaseModel], bases: Sequence[type[BaseModel]]) -> list[
 def json_schema() -> str:
     """Return the JSON schema of a configuration file, for editors' completion."""
     schema = Settings.model_json_schema(schema_generator=_Untitled)
-    for name, section in (("TunerSpec", TunerSpec), ("SiteOverride", TunerSpec),
-                          ("MetaSettings", MetaSettings)):  # fmt: skip
-        schema["$defs"][name]["properties"] |= _options_schema(section)
+    for name in ("TunerSpec", "SiteOverride"):
+        schema["$defs"][name]["properties"] |= _options_schema(TunerSpec)
+    schema["$defs"]["MetaSettings"]["properties"] |= _options_schema(MetaSettings)
     for section in PRESET_SECTIONS:
         _allow_preset(schema, section)
     schema["properties"]["loss"]["anyOf"].append(_loss_terms(schema))
