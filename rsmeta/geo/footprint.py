@@ -82,6 +82,24 @@ def unrolled(grid: Grid, crs: Any = WGS84) -> shapely.Geometry | None:
     return shapely.orient_polygons(outline)
 
 
+def outline(grid: Grid) -> shapely.Polygon:
+    """Return the edge of a grid, rotated or not, as a polygon in its own CRS."""
+    corners = (
+        np.array([0, grid.width_px, grid.width_px, 0]),
+        np.array([0, 0, grid.height_px, grid.height_px]),
+    )
+    return shapely.Polygon(np.stack(grid.xy(*corners), axis=1))
+
+
+def footprint(grid: Grid) -> shapely.Geometry | None:
+    """Return where a grid lies, in degrees within -180..180, cut at the antimeridian.
+
+    None where that is not known: no CRS, or one that is not tied to the Earth.
+    """
+    outline = unrolled(grid)
+    return None if outline is None else wrapped(outline)
+
+
 def wrapped(outline: shapely.Geometry) -> shapely.Geometry:
     """Return an unrolled footprint within -180..180, cut at the antimeridian."""
     west, _, east, _ = outline.bounds
@@ -104,7 +122,9 @@ def mended(polygons: Any) -> Any:
 
 def shifted(geometry: Any, x: float) -> Any:
     """Return geometries moved along x."""
-    return shapely.transform(geometry, lambda places: places + np.array([x, 0.0])) if x else geometry
+    return (
+        shapely.transform(geometry, lambda places: places + np.array([x, 0.0])) if x else geometry
+    )
 
 
 def bounds_lonlat(shapes: Sequence[shapely.Geometry]) -> Bounds:
@@ -143,6 +163,8 @@ def _edge(grid: Grid, way: Transformer) -> tuple[NDArray[np.float64], NDArray[np
     along = np.linspace(0, 4, 4 * _SIDE_POINTS + 1)
     lon, lat = way.transform(*grid.xy(*_on_edge(grid, along)))
     for _ in range(_MOST_HALVINGS):
+        if not np.isfinite(lon).all():
+            break
         wide = np.flatnonzero(np.abs(_short_way(np.diff(lon))) > _STEP_DEG)
         if not len(wide):
             break

@@ -34,7 +34,7 @@ VECTOR_SUFFIXES = frozenset({".gpkg", ".shp", ".geojson", ".json", ".fgb", ".par
 _COLLECTIONS = (shapely.GeometryType.GEOMETRYCOLLECTION, shapely.GeometryType.MULTIPOLYGON)
 
 
-class PolygonFile:
+class VectorFile:
     """A vector file, or one layer of it.
 
     Args:
@@ -71,7 +71,9 @@ class PolygonFile:
             else:
                 frame = geopandas.read_file(self.path, layer=self._chosen_layer())
         except (OSError, RuntimeError, ValueError, ImportError) as error:
-            raise self._error(f"cannot read {self.path} as vectors ({one_line(error)})") from error
+            raise self._error(
+                f"cannot read {self.path} as polygons or points ({one_line(error)})"
+            ) from error
         if not isinstance(frame, geopandas.GeoDataFrame):
             raise self._error(f"{self.path} holds a table without geometries; give polygons")
         return frame[frame.geometry.notna() & ~frame.geometry.is_empty].reset_index(drop=True)
@@ -103,12 +105,11 @@ class PolygonFile:
         """
         frame = self.read_polygons()
         if (frame.crs is None) != (grid.crs is None):
-            without, other = "the scene", self.path
-            if frame.crs is None:
-                without, other = str(self.path), "the scene"
+            lacks, has = (self.path, "the scene") if frame.crs is None else ("the scene", self.path)
+            tool = "ogr2ogr" if frame.crs is None else "gdal_edit.py"
             raise self._error(
-                f"{without} has no CRS and {other} has one; write it into the file, e.g. with "
-                f"{'ogr2ogr' if frame.crs is None else 'gdal_edit.py'} -a_srs EPSG:…"
+                f"{lacks} has no CRS and {has} has one, so they cannot be laid over each other; "
+                f"add it, e.g. with {tool} -a_srs EPSG:…"
             )
         try:
             polygons = onto_grid(frame.geometry.to_numpy(), frame.crs, grid)
@@ -116,8 +117,7 @@ class PolygonFile:
             raise self._error(f"{self.path} cannot be laid over the scene: {error}") from error
         near = ~shapely.is_empty(polygons)
         crs = None if grid.crs is None else grid.crs.to_wkt()
-        placed = frame.set_geometry(np.where(near, polygons, None), crs=crs)
-        return placed[near].reset_index(drop=True)
+        return frame.set_geometry(polygons, crs=crs)[near].reset_index(drop=True)
 
     def _chosen_layer(self) -> str | None:
         import pyogrio

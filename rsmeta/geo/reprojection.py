@@ -53,15 +53,12 @@ def onto_grid(polygons: NDArray[Any], crs: Any, grid: Grid) -> NDArray[Any]:
     source, target = CRS.from_user_input(crs), CRS.from_wkt(grid.crs.to_wkt())
     if source == target:
         return _modulo(polygons, grid.bounds) if in_degrees(source) else polygons
-    way = transformer(source, target)
-    if way is None:
-        raise GridMismatchError(f"coordinates of {source.name} cannot become {target.name}")
+    way = _way(source, target)
     if not in_degrees(source) and _is_torn(grid, source):
         # The grid lies across the seam of the polygons' map; degrees have none.
-        to_degrees = transformer(source, WGS84)
-        assert to_degrees is not None  # their map has a seam, so it is one of the Earth
         tolerance_deg = _TOLERANCE_PX * (grid.gsd_m or 0.0) / _METRES_PER_DEGREE
-        return onto_grid(mended(bent(polygons, to_degrees, tolerance_deg)), WGS84, grid)
+        degrees = CRS.from_user_input(WGS84)
+        return onto_grid(mended(bent(polygons, _way(source, degrees), tolerance_deg)), WGS84, grid)
     bounds = _reach(grid, source)
     if bounds is None:
         return np.full(len(polygons), _NOTHING)
@@ -73,6 +70,34 @@ def onto_grid(polygons: NDArray[Any], crs: Any, grid: Grid) -> NDArray[Any]:
         moved = shapely.transform(moved, lambda places: _around(places, centre))
     result: NDArray[Any] = mended(moved)
     return result
+
+
+def places_onto_grid(places: NDArray[np.float64], crs: Any, grid: Grid) -> NDArray[np.float64]:
+    """Return places in the CRS of a grid, longitudes modulo 360; infinite where it shows none.
+
+    Args:
+        places: (x, y) of each, (N, 2).
+        crs: Their CRS; none where the grid has none.
+        grid: The grid.
+
+    Raises:
+        GridMismatchError: There is no way from one CRS to the other.
+    """
+    if crs is None or grid.crs is None:
+        return places
+    source, target = CRS.from_user_input(crs), CRS.from_wkt(grid.crs.to_wkt())
+    if source != target:
+        places = _moved(_way(source, target), places)
+    if in_degrees(target):
+        places = _around(places, (grid.bounds[0] + grid.bounds[2]) / 2)
+    return places
+
+
+def _way(source: CRS, target: CRS) -> Transformer:
+    way = transformer(source, target)
+    if way is None:
+        raise GridMismatchError(f"coordinates of {source.name} cannot become {target.name}")
+    return way
 
 
 def in_degrees(crs: CRS) -> bool:
@@ -201,7 +226,9 @@ def _is_torn(grid: Grid, crs: CRS) -> bool:
     if places is None:
         return False
     with np.errstate(invalid="ignore"):
-        steps = [np.hypot(*np.moveaxis(np.diff(places, axis=axis), 2, 0)).ravel() for axis in (0, 1)]
+        steps = [
+            np.hypot(*np.moveaxis(np.diff(places, axis=axis), 2, 0)).ravel() for axis in (0, 1)
+        ]
     lengths = np.concatenate(steps)
     lengths = lengths[np.isfinite(lengths)]
     return bool(len(lengths) and lengths.max() > _TORN * np.median(lengths))
