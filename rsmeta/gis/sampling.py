@@ -16,6 +16,7 @@ import geopandas
 import numpy as np
 
 from rsmeta.errors import OutputError, one_line
+from rsmeta.files import write_atomically
 from rsmeta.geo.grid import whole_pixels
 from rsmeta.geo.pixel_area import pixel_areas_m2
 from rsmeta.geo.writer import check_output
@@ -149,11 +150,8 @@ def write_points(path: Path, grid: Grid, drawn: Drawn) -> None:
     columns = {"id": np.arange(1, len(x) + 1), "class": np.full(len(x), None, dtype=object)}
     frame = geopandas.GeoDataFrame(columns, geometry=geopandas.points_from_xy(x, y), crs=crs)
     frame["class"] = frame["class"].astype("string")
-    partial = path.with_name(f".partial.{path.name}")
     try:
-        frame.to_file(partial, layer="sample")
-        partial.replace(path)
+        with write_atomically(path) as hidden:
+            frame.to_file(hidden, layer="sample")
     except (OSError, RuntimeError) as error:
         raise OutputError(f"cannot write {path} ({one_line(error)})") from error
-    finally:
-        partial.unlink(missing_ok=True)

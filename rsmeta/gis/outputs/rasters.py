@@ -11,9 +11,10 @@ import numpy as np
 from rasterio.windows import Window
 
 from rsmeta.errors import OutputError
+from rsmeta.files import partial_folder
 from rsmeta.geo.journal import Journal, check_same
 from rsmeta.geo.pixel_area import cover_of
-from rsmeta.geo.writer import RasterWriter, partial_folder
+from rsmeta.geo.writer import RasterWriter
 from rsmeta.gis.outputs.cog import publish_cog
 from rsmeta.gis.outputs.map_statistics import MapStatistics, Statistics
 from rsmeta.gis.outputs.pam import pam_text
