@@ -167,7 +167,7 @@ class SensorFile(Strict):
 
 @cache
 def _registry() -> Registry[Sensor]:
-    registry: Registry[Sensor] = Registry("sensor")
+    registry: Registry[Sensor] = Registry("sensor", Sensor)
     for path in sorted((config_dir() / "sensors").glob("*.yaml")):
         registry.add(path.stem, _read_sensor(path))
     return registry
