@@ -102,7 +102,8 @@ def test_a_class_without_a_name_is_refused() -> None:
     "override",
     ["trainer.optimizer.lr=.inf", "trainer.optimizer.lr=.nan", "tuner.scale=.nan",
      "tuner.scale=.inf",
-     "data.scale=.nan", "data.offset=.inf", "loss.weight=.inf", "meta={strategy: first_order, lr: .inf}", "tuner.alpha=.inf",
+     "data.scale=.nan", "data.offset=.inf", "loss.weight=.inf",
+     "meta={strategy: first_order, lr: .inf}", "tuner.alpha=.inf",
      "predict.overlap=.nan", "trainer.max_minutes=.inf", "tuner.sites={'*.q': {alpha: .nan}}"],
 )  # fmt: skip
 def test_numbers_that_are_none_are_refused(override: str) -> None:
