@@ -91,6 +91,7 @@ def command(options: dict[str, Any], /, **given: Any) -> None:
     wanted = {spec.name: given.pop(spec.name) for spec in fields(Products) if spec.name in given}
     output = Products(given.pop("output"), **wanted)
     refine = Postprocess(**{spec.name: given.pop(spec.name) for spec in fields(Postprocess)})
+    options["resumable"] = True
     try:
         with map_progress(quiet=options["quiet"]) as on_progress:
             results = predict(
