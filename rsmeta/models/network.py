@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rsmeta.errors import BundleError, TunerError, enumerate_names
+from rsmeta.heads.solved import SolvedHead
 from rsmeta.models.backbone import Backbone, pad_to_multiple
 from rsmeta.models.prepare import Prepare
 from rsmeta.peft import AdaptedModule, Modulator, TunedSites, is_merged, keep_sites
@@ -148,6 +149,11 @@ class Network(nn.Module):
         """
         if is_merged(self):
             raise BundleError("the network's adapters are merged; unmerge it before loading")
+        if isinstance(self.head, SolvedHead):
+            prefix = "head."
+            self.head.fit_shapes(
+                {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
+            )
         own = self.state_dict()
         missing = sorted(self._trained - state.keys())
         extra = sorted(state.keys() - self._trained)
