@@ -83,7 +83,7 @@ def _compare(
         return "points", beside + points.unlabelled
     labels = open_labels(reference, class_map.grid, rules)
     for window in class_map.windows():
-        wanted = labels.read(class_map.grid.crop(window))
+        wanted = labels.read(window)
         if (wanted >= 0).any():
             metrics.update(class_map.read(window), wanted)
     return "polygons" if isinstance(labels, PolygonLabels) else "raster", 0

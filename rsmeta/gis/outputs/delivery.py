@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from rsmeta.errors import OutputError, one_line
 from rsmeta.geo.arrays import is_array_file, need_engine
-from rsmeta.geo.handles import is_path
+from rsmeta.geo.raster_source import is_path
 from rsmeta.gis.outputs import object_store
 
 if TYPE_CHECKING:

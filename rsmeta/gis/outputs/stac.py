@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rsmeta.geo.handles import is_path
+from rsmeta.geo.raster_source import is_path
 from rsmeta.geo.stac_parts import (
     COG,
     GEOTIFF,

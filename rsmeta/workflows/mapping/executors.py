@@ -7,12 +7,10 @@ import os
 import time
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rsmeta
 from rsmeta.errors import MissingExtraError, RsmetaError, one_line
-from rsmeta.geo.handles import is_path
 from rsmeta.workflows.mapping.worker import ModelReference, Work, compute_block
 
 if TYPE_CHECKING:
@@ -68,7 +66,7 @@ class Cluster:
             RsmetaError: A block cannot be computed, or the cluster is lost.
         """
         # Workers have current folders of their own.
-        scene = replace(task.work.scene, source=_absolute(task.work.scene.source))
+        scene = replace(task.work.scene, source=task.work.scene.source.absolute())
         task = replace(task, work=replace(task.work, scene=scene))
         windows = (window for window in task.work.blocks() if window not in finished)
         waiting: set[Any] = set()
@@ -287,7 +285,3 @@ def _check_versions(client: Any, address: str) -> None:
 
 def _version() -> str:
     return rsmeta.__version__
-
-
-def _absolute(source: str) -> str:
-    return str(Path(source).expanduser().absolute()) if is_path(source) else source

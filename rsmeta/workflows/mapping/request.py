@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-import re
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,6 @@ from rsmeta.errors import (
 )
 from rsmeta.geo.handles import file_states, open_raster
 from rsmeta.geo.patches import PatchPlan
-from rsmeta.geo.remote import without_query
 from rsmeta.geo.scene import open_scene
 from rsmeta.geo.tiling import TilePlan
 from rsmeta.geo.writer import partial_folder
@@ -38,6 +36,7 @@ if TYPE_CHECKING:
     from rsmeta.bundle import BundleRecord
     from rsmeta.geo.aoi import Area
     from rsmeta.geo.grid import Grid
+    from rsmeta.geo.raster_source import AnySource
     from rsmeta.geo.scene import Scene
     from rsmeta.gis.outputs.products import Products
 
@@ -49,7 +48,7 @@ LARGEST_GSD_RATIO = 4.0
 WGS84 = "EPSG:4326"
 
 
-def open_for(source: str | Path, record: BundleRecord) -> Scene:
+def open_for(source: AnySource, record: BundleRecord) -> Scene:
     """Open a scene with the bands of a model, matched by name.
 
     It is read as the training scenes were; where that does not fit (another sensor, bands in
@@ -250,18 +249,10 @@ def resume_fingerprint(job: MapRequest, block_px: int) -> dict[str, Any]:
     return {
         "version of rsmeta": rsmeta.__version__,
         "model": model.hexdigest(),
-        "scene": {**reading, "source": _lasting(scene), "files": file_states(scene.source)},
+        "scene": {**reading, "source": scene.source.identity, "files": file_states(scene.source)},
         "extent": [int(n) for n in job.extent.flatten()],
         "mask": None if job.area is None else job.area.sha256,
         "setting": {"tile_px": record.tile_px, **chosen, "block_px": block_px},
         "list of outputs": [path.name for path in job.products.paths],
         "type of probabilities": job.products.probabilities_type,
     }
-
-
-def _lasting(scene: Scene) -> str:
-    """Return what a scene is made of, without signatures of addresses, which expire."""
-    if scene.name == scene.source:
-        return without_query(scene.source)
-    parts = re.sub(r"\?[^<]*(?=</SourceFilename>)", "", scene.source)
-    return f"{scene.name} {hashlib.sha256(parts.encode()).hexdigest()}"

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import rsmeta
 from rsmeta.bundle import MODEL_ITEM_FILE
-from rsmeta.geo.handles import address
 from rsmeta.geo.sources import scene_stem
 from rsmeta.gis.outputs.stac import Asset, Origin, Source, item_text, raster_asset
 from rsmeta.gis.progress import silent
@@ -107,7 +106,7 @@ def origin_of(jobs: Sequence[MapRequest], made: datetime) -> Origin:
     job = jobs[0]
     item = None if job.bundle is None else job.bundle / MODEL_ITEM_FILE
     return Origin(
-        scenes=[Source(address(one.scene.source), one.scene.acquired) for one in jobs],
+        scenes=[Source(one.scene.source.uri, one.scene.acquired) for one in jobs],
         made=made,
         model=job.record.backbone.name,
         model_sha256=job.record.weights_sha256,
