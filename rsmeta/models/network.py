@@ -85,6 +85,11 @@ class Network(nn.Module):
         logits = cast("Tensor", head(self.backbone.dense(x, head.depths), x))
         return self.leave(logits[..., : image.shape[-2], : image.shape[-1]])
 
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return self.prepare.mean.device
+
     def enter(self, image: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the backbone takes, and where it is valid, with sides as it wants them."""
         # Padded before it is normalised, so that the margin is invalid like any other.

@@ -78,13 +78,12 @@ def labelled_pixels(
         seed: Decides which pixels of a frequent class are drawn.
     """
     network.eval()
-    device = next((one.device for one in network.buffers()), torch.device("cpu"))
     draw = np.random.default_rng(seed)
     # Of each chip its share is drawn, so that no chip is left out.
     counts = np.maximum(np.asarray(data.class_counts), 1) if part == "train" else None
     features, labels, groups = [], [], []
     for number, batch in enumerate(data.ordered_dataloader(part)):
-        found, classes, chips = _of_batch(network, batch, device)
+        found, classes, chips = _of_batch(network, batch)
         if counts is not None:
             keep = draw.random(len(classes)) < (MOST_PER_CLASS / counts)[classes]
             found, classes, chips = found[keep], classes[keep], chips[keep]
@@ -95,10 +94,9 @@ def labelled_pixels(
 
 
 @torch.inference_mode()
-def _of_batch(
-    network: Network, batch: Batch, device: torch.device
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _of_batch(network: Network, batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return features, classes and chip of each labelled, valid pixel of a batch."""
+    device = network.device
     image, valid = batch["image"].to(device), batch["valid"].to(device)
     head = cast("SolvedHead", network.head)
     prepared, _ = network.enter(image, valid)

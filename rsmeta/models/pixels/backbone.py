@@ -101,7 +101,7 @@ class PixelBackbone(Backbone):
         return 1
 
     @property
-    def halo_px(self) -> int:
+    def halo_px(self) -> int | None:
         """How far around a pixel its features look."""
         return max(self._context, default=1) // 2
 
