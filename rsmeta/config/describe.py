@@ -12,6 +12,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from rsmeta.config.base import WithOptions
 from rsmeta.config.images import ImageFileSettings
 from rsmeta.config.load import PRESET_SECTIONS, preset_names
+from rsmeta.config.meta import MetaSettings
 from rsmeta.config.settings import Settings
 from rsmeta.config.tuner import TunerSpec
 
@@ -73,6 +74,7 @@ def json_schema() -> str:
     schema = Settings.model_json_schema(schema_generator=_Untitled)
     for name in ("TunerSpec", "SiteOverride"):
         schema["$defs"][name]["properties"] |= _options_schema(TunerSpec)
+    schema["$defs"]["MetaSettings"]["properties"] |= _options_schema(MetaSettings)
     for section in PRESET_SECTIONS:
         _allow_preset(schema, section)
     schema["properties"]["loss"]["anyOf"].append(_loss_terms(schema))

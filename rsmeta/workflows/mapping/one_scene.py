@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Literal
 from rsmeta.geo.handles import bounded_cache
 from rsmeta.geo.journal import read_begun_with
 from rsmeta.geo.writer import partial_folder
-from rsmeta.gis.outputs.delivery import final_place
 from rsmeta.gis.outputs.raster_spec import MapSpec
 from rsmeta.gis.outputs.rasters import journal_file, writing
 from rsmeta.inference import sizing
@@ -79,7 +78,7 @@ class PredictResult:
     @property
     def outputs(self) -> dict[str, str]:
         """Where the files are, by the name of the product."""
-        return {name: final_place(path) for name, path in self.products.files.items()}
+        return {name: output.destination for name, output in self.products.outputs.items()}
 
 
 def map_scene(
@@ -192,7 +191,7 @@ def _pixels(
         area=job.area, blend=job.record.predict.blend,
         batch_size=_batch_size(job), device=job.device,
         blend_on=sizing.choose_blending(plan, classes, job.device),
-        keep_in=partial_folder(job.products.map),
+        keep_in=partial_folder(job.products.files["map"]),
     )  # fmt: skip
 
     def placed(block: Block) -> Block:

@@ -20,7 +20,7 @@ from rsmeta.errors import (
 from rsmeta.geo.aoi import read_aoi
 from rsmeta.geo.handles import bounded_cache
 from rsmeta.geo.sources import expand_sources, read_lists, scene_stem
-from rsmeta.gis.outputs.delivery import deliver, forget, local_place
+from rsmeta.gis.outputs.delivery import deliver, discard_undelivered
 from rsmeta.gis.outputs.products import Products, check_possible, check_products
 from rsmeta.gis.postprocess.postprocess import Postprocess
 from rsmeta.inference import sizing
@@ -159,7 +159,7 @@ def _names(
     output: str | Path | Products, sources: Sequence[str | Path], *, count: int, joint: bool
 ) -> list[Products]:
     """Return the files of each scene; a mosaic has one set of them."""
-    wanted = output if isinstance(output, Products) else Products(local_place(output))
+    wanted = output if isinstance(output, Products) else Products(output)
     if joint:
         return [wanted.of_scene("mosaic", scenes=1)] * len(sources)
     return [wanted.of_scene(scene_stem(source), scenes=count) for source in sources]
@@ -193,8 +193,8 @@ def _check_task(
 def _check_outputs(products: Sequence[Products], *, overwrite: bool, resume: bool) -> None:
     """Refuse outputs that cannot be written; forget what an earlier run left and did not bring."""
     if not resume:
-        for path in (path for one in products for path in (*one.paths, *one.beside)):
-            forget(path)
+        for one in products:
+            discard_undelivered(one)
     check_products(products, overwrite=overwrite or resume)
 
 

@@ -24,9 +24,8 @@ from rsmeta.geo.patches import PatchPlan
 from rsmeta.geo.scene import open_scene
 from rsmeta.geo.tiling import TilePlan
 from rsmeta.geo.writer import partial_folder
-from rsmeta.gis.outputs.delivery import final_place, is_there
+from rsmeta.gis import tags
 from rsmeta.inference import sizing
-from rsmeta.workflows.mapping.sidecars import MODEL_TAG
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -163,19 +162,19 @@ class MapRequest:
         Raises:
             OutputError: The map that is there was made by another model or on another grid.
         """
-        paths = self.products.paths
-        begun = any(partial_folder(path).exists() for path in paths)
-        if not self.resume or begun or not all(map(is_there, paths)):
+        outputs = self.products.outputs
+        begun = any(partial_folder(output.local).exists() for output in outputs.values())
+        if not self.resume or begun or not all(output.exists for output in outputs.values()):
             return False
-        made = self.products.map
-        found = open_raster(str(made) if made.is_file() else final_place(made))
-        same = found.tags().get(MODEL_TAG) == self.record.weights_sha256
+        made = outputs["map"]
+        found = open_raster(str(made.local) if made.local.is_file() else made.destination)
+        same = found.tags().get(tags.MODEL) == self.record.weights_sha256
         if same and (found.transform, found.shape) == (self.grid.transform, self.grid.shape):
             return True
         if self.overwrite:
             return False
         raise OutputError(
-            f"{final_place(made)} was made by another model or for another extent; choose "
+            f"{made.destination} was made by another model or for another extent; choose "
             f"another name or give --overwrite"
         )
 
