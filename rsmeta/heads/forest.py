@@ -24,7 +24,7 @@ _AT_ONCE = 32768
 class ForestOptions(SolvedOptions):
     """Options of forests."""
 
-    trees: int = Field(default=300, ge=1, description="number of trees")
+    trees: int = Field(default=100, ge=1, description="number of trees")
     least_leaf: int = Field(default=1, ge=1, description="labelled pixels of a leaf at least")
     max_depth: int | None = Field(default=None, ge=1, description="none: until leaves are pure")
 
