@@ -19,11 +19,11 @@ from rsmeta.errors import (
     OutputError,
     SceneError,
 )
+from rsmeta.files import partial_folder
 from rsmeta.geo.handles import file_states, open_raster
 from rsmeta.geo.patches import PatchPlan
 from rsmeta.geo.scene import open_scene
 from rsmeta.geo.tiling import TilePlan
-from rsmeta.geo.writer import partial_folder
 from rsmeta.gis import tags
 from rsmeta.inference import sizing
 
