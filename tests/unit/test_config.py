@@ -354,7 +354,7 @@ def test_schema_knows_every_key_and_no_other() -> None:
             form["$ref"] for form in schema["properties"][section]["anyOf"] if "$ref" in form
         ).rsplit("/", 1)[-1]
         # which keys these take is up to the loss or the method that they name
-        by_name = section in ("loss", "tuner")
+        by_name = section in ("loss", "tuner", "meta")
         assert definitions[name]["additionalProperties"] is by_name
         named = {key.path.split(".")[1] for key in keys}
         by_preset = {"preset"} if section in PRESET_SECTIONS else set()
