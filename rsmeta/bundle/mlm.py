@@ -138,7 +138,8 @@ def _input(record: BundleRecord) -> dict[str, Any]:
             "data_type": "float32",
         },
         "value_scaling": (
-            None if record.stem.form == "physical"
+            None
+            if record.stem.form == "physical"
             else [_scaling(band, record.stem.form) for band in record.bands]
         ),
         "resize_type": None,

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import rsmeta
+from rsmeta._version import __version__
 from rsmeta.bundle import ModelBundle, save_bundle
 from rsmeta.bundle.record import (
     BackboneIdentity,
@@ -38,8 +38,9 @@ from rsmeta.workflows.image_record import image_record
 from rsmeta.workflows.training_run import TrainingRun, versions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
+    from rsmeta.config.load import Overrides
     from rsmeta.config.settings import PredictSettings
     from rsmeta.data.splits import Part
     from rsmeta.models.network import Network
@@ -69,7 +70,7 @@ class TrainResult:
 
 def train(
     config: str | Path | Mapping[str, Any] | Settings,
-    overrides: Sequence[str] = (),
+    overrides: Overrides = (),
     *,
     output: str | Path,
     resume: bool = False,
@@ -79,7 +80,7 @@ def train(
 
     Args:
         config: YAML file, mapping, or settings.
-        overrides: ``KEY=VALUE`` strings over the configuration.
+        overrides: ``KEY=VALUE`` strings, or a mapping, over the configuration.
         output: Run folder; made if need be.
         resume: Go on with the run that is in ``output``.
         progress: Draw a progress bar.
@@ -144,7 +145,7 @@ def describe(
         for band, own, origin in zip(data.bands, normalisation.bands, stem.origins, strict=True)
     )  # fmt: skip
     return BundleRecord(
-        rsmeta=rsmeta.__version__,
+        rsmeta=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         bands=bands,
         task=settings.task,
@@ -179,9 +180,7 @@ def _tile_px(settings: Settings, network: Network) -> int:
     """Return the side of what the network sees at once."""
     asked = settings.predict.tile_px if settings.per_pixel else None
     halo_px = network.backbone.halo_px
-    if (
-        asked is None and halo_px is not None
-    ):  # any size gives the same pixels; large ones less work
+    if asked is None and halo_px is not None:  # any size gives the same pixels
         return max(_LOCAL_TILE_PX, settings.data.chip_px, 8 * halo_px)
     return asked or settings.data.chip_px
 

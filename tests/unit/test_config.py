@@ -406,8 +406,8 @@ def test_methods_combine_by_preset_and_mapping() -> None:
         ({"ranks": 2}, "'tuner.ranks'; did you mean 'rank'"),
         ({"sites": {"q": {"rank": 2}}}, "'q' is no pattern of sites; write blocks.positions"),
         ({"sites": {"*.w": {"rank": 2}}}, "names the position 'w'"),
-        ({"sites": {"*.q": {"rank": 0}}}, r"tuner.sites.\*.q.rank=0"),
-        ({"sites": {"*.q": {"rnk": 2}}}, r"'tuner.sites.\*.q.rnk'; did you mean 'rank'"),
+        ({"sites": {"*.q": {"rank": 0}}}, "tuner.sites.*.q.rank=0"),
+        ({"sites": {"*.q": {"rnk": 2}}}, "'tuner.sites.*.q.rnk'; did you mean 'rank'"),
         ({"method": "bias", "length": 3}, "length=3 does not apply to method=bias"),
     ],
 )
