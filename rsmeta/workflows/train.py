@@ -172,7 +172,6 @@ def describe(
         scales=scales_of(network.backbone),
         predict=_exact(settings.predict, network, tile_px),
         kept_sites=tuple(site_modulators(network.backbone)),
-        predict=settings.predict,
         training={"seed": settings.seed, **metrics},
         weights_sha256="",
     )
