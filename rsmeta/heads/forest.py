@@ -85,7 +85,7 @@ class ForestHead(SolvedHead):
 
     def probabilities(self, features: Tensor) -> Tensor:
         """Return the mean shares of the leaves that pixels (N, F) come to, (N, K)."""
-        parts = [self._few(part) for part in features.float().split(_AT_ONCE)]
+        parts = [self._few(part) for part in torch.split(features.float(), _AT_ONCE)]
         return torch.cat(parts) if parts else self.shares.new_zeros(0, self.classes)
 
     def _few(self, features: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from rsmeta.config.meta import MetaSettings
-from rsmeta.config.tuner import TunerSpec, tuner_specs
+from rsmeta.config.tuner import TunerSpec
 from rsmeta.errors import ConfigError
 from rsmeta.heads import CLASSIFIERS, HEADS, Classifier, Head, HeadInput, SolvedHead, build_head
 from rsmeta.models.families import build_backbone
@@ -105,7 +105,8 @@ def _frozen(tuner: TunerSpec | Sequence[TunerSpec], model: ModelSpec) -> TunerSp
     """
     frozen = TunerSpec(method="head")
     if tuner not in (TunerSpec(), frozen):
-        methods = ", ".join(one.method for one in tuner_specs(tuner))
+        several = (tuner,) if isinstance(tuner, TunerSpec) else tuner
+        methods = ", ".join(one.method for one in several)
         raise ConfigError(
             f"tuner={methods} trains the backbone by gradient steps, and model.head="
             f"{model.head.name} is solved for in one go; omit tuner, or take the head linear or fpn"

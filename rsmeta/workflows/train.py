@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rsmeta.config.load import Overrides
-    from rsmeta.config.settings import PredictSettings
+    from rsmeta.config.predict import PredictSettings
     from rsmeta.data.splits import Part
     from rsmeta.models.network import Network
     from rsmeta.tasks.base import TrainingData
