@@ -94,7 +94,7 @@ def read_polygons(path: Path, layer: str | None = None) -> geopandas.GeoDataFram
     if not flat.any():
         raise LabelsError(f"{path} holds no polygon; labels must be polygons or a raster")
     if not flat.all():
-        logger.warning("%s: %d geometries are no polygons and are left out", path, (~flat).sum())
+        logger.warning("%s: %d geometries are not polygons and are ignored", path, (~flat).sum())
     frame = frame[flat].reset_index(drop=True)
     frame.geometry = shapely.make_valid(frame.geometry.to_numpy())
     return frame
