@@ -4,6 +4,7 @@
     ├── ConfigError             a settings file or KEY=VALUE that cannot be used
     ├── UnknownNameError        a name that no registry holds
     ├── MissingExtraError       an optional dependency that is not installed
+    ├── PluginError             something that another package offers and that cannot be loaded
     ├── SceneError              a raster that cannot be read as a scene
     │   ├── SceneNotFoundError
     │   ├── SceneUnreadableError
@@ -61,6 +62,16 @@ class MissingExtraError(RsmetaError):
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(
             f"{package} is not installed; install it with: pip install 'rsmeta[{extra}]'"
+        )
+
+
+class PluginError(RsmetaError):
+    """Something that another package offers through an entry point and that cannot be loaded."""
+
+    def __init__(self, kind: str, name: str, package: str, reason: object) -> None:
+        super().__init__(
+            f"cannot load the {kind} {name!r} of the package {package} ({one_line(reason)}); "
+            f"update or uninstall {package}"
         )
 
 

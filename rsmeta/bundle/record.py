@@ -6,11 +6,12 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from rsmeta.config.base import Strict
+from rsmeta.config.base import AnyNumber, Strict
 from rsmeta.config.data import CLASS_NODATA, WIDE_NODATA, ClassSpec
 from rsmeta.config.meta import MetaSettings
 from rsmeta.config.model import ModelSpec
-from rsmeta.config.settings import PredictSettings, TaskName
+from rsmeta.config.predict import PredictSettings
+from rsmeta.config.settings import TaskName
 from rsmeta.config.tuner import Tuner
 from rsmeta.geo.scene import ReadRules
 from rsmeta.geo.sensors import Band
@@ -83,7 +84,7 @@ class ReadRecord(Strict):
     bands: tuple[str, ...] | None = None
     scale: float | None = None
     offset: float | None = None
-    nodata: float | None = None
+    nodata: AnyNumber | None = None
     valid_if: Literal["all", "any"] = "all"
 
     @property

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
-from rsmeta.config.base import Strict
+from rsmeta.config.base import AnyNumber, Strict
 from rsmeta.config.colours import class_colours
 
 #: Map value that marks pixels without data in a uint8 class map.
@@ -90,10 +90,12 @@ def class_specs(given: Any) -> Any:
             continue
         spec = dict(entry) if isinstance(entry, dict) else {"name": entry}
         name = spec.get("name", "")
-        if isinstance(name, bool):  # YAML reads yes, no, on and off so
+        if isinstance(name, bool):
             raise ValueError(  # noqa: TRY004 pydantic takes it for a wrong value
-                f"a class is named {name}; put names such as yes or no in quotes"
+                f"a class is named {name}; put the name in quotes"
             )
+        if name is None:
+            raise ValueError(f"the class {spec.get('value', i)} has no name; write one after it")
         spec["name"] = str(name)
         spec.setdefault("value", i)
         spec.setdefault("colour", spec.pop("color", None) or colours[i])
@@ -110,7 +112,7 @@ class TargetSpec(Strict):
     unit: str | None = Field(default=None, description="its unit, as the map is to say: t/ha, m")
     scale: float = Field(default=1.0, description="quantity = label * scale + offset")
     offset: float = Field(default=0.0, description="quantity = label * scale + offset")
-    nodata: float | None = Field(
+    nodata: AnyNumber | None = Field(
         default=None, description="label that means 'not known', where the raster does not say"
     )
 
@@ -186,7 +188,7 @@ class ReadSettings(Strict):
     )
     scale: float | None = Field(default=None, description="physical = raw * scale + offset")
     offset: float | None = Field(default=None, description="physical = raw * scale + offset")
-    nodata: float | None = Field(
+    nodata: AnyNumber | None = Field(
         default=None, description="raw value without data, where the files do not say"
     )
     valid_if: Literal["all", "any"] = Field(

@@ -18,6 +18,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from rsmeta.errors import TrainingError, one_line
+from rsmeta.files import write_atomically
 from rsmeta.training.callbacks import History
 from rsmeta.training.meta import MetaStep, ScaleHistory
 from rsmeta.training.module import TaskModule
@@ -44,9 +45,8 @@ class AtomicCheckpoints(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
         """Write beside the file, then rename into place."""
-        partial = Path(path).with_name(f".{Path(path).name}.partial")
-        super().save_checkpoint(checkpoint, partial, storage_options)
-        partial.replace(path)
+        with write_atomically(Path(path)) as hidden:
+            super().save_checkpoint(checkpoint, hidden, storage_options)
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
+from rsmeta.files import partial_folder
 from rsmeta.geo.handles import bounded_cache
 from rsmeta.geo.journal import read_begun_with
-from rsmeta.geo.writer import partial_folder
 from rsmeta.gis.outputs.raster_spec import MapSpec
 from rsmeta.gis.outputs.rasters import journal_file, writing
 from rsmeta.inference import sizing

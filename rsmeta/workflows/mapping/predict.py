@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from rsmeta.bundle import ModelBundle
+    from rsmeta.config.load import Overrides
     from rsmeta.gis.outputs.products import Products
     from rsmeta.gis.postprocess.postprocess import Postprocess
     from rsmeta.workflows.mapping.predict_scenes import PredictResult, Progress
@@ -34,7 +35,7 @@ def predict(
     device: str = "auto",
     workers: int | None = None,
     dask: str | None = None,
-    settings: Sequence[str] = (),
+    settings: Overrides = (),
     on_progress: Callable[[Progress], None] | None = None,
 ) -> list[PredictResult]: ...
 
@@ -46,7 +47,7 @@ def predict(
     *,
     probabilities: bool = False,
     device: str = "auto",
-    settings: Sequence[str] = (),
+    settings: Overrides = (),
 ) -> xr.DataArray: ...
 
 

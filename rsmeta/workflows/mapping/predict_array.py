@@ -34,13 +34,14 @@ from rsmeta.workflows.mapping.sidecars import tags_of
 from rsmeta.workflows.mapping.worker import ModelReference, Work, compute_block
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     import torch
     import xarray as xr
     from numpy.typing import NDArray
 
     from rsmeta.bundle import BundleRecord
+    from rsmeta.config.load import Overrides
     from rsmeta.geo.grid import Grid
     from rsmeta.geo.scene import Scene
     from rsmeta.inference.engine import Block
@@ -53,7 +54,7 @@ def predict_array(
     *,
     probabilities: bool = False,
     device: str = "auto",
-    settings: Sequence[str] = (),
+    settings: Overrides = (),
 ) -> xr.DataArray:
     """Map an array that is georeferenced as rioxarray has it.
 
@@ -63,7 +64,7 @@ def predict_array(
         bundle: A bundle, or its folder.
         probabilities: Return these, and not the class of the largest.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        settings: ``KEY=VALUE`` strings that overrule the bundle's ``predict`` settings.
+        settings: ``KEY=VALUE`` strings, or a mapping, over the bundle's ``predict`` settings.
 
     Returns:
         The map (y, x), its values and nodata as in a GeoTIFF; or probabilities (class, y, x)

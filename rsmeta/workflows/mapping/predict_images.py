@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rsmeta.bundle import BundleRecord
+    from rsmeta.config.load import Overrides
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ def predict_images(
     output: str | Path,
     overwrite: bool = False,
     device: str = "auto",
-    settings: Sequence[str] = (),
+    settings: Overrides = (),
     on_progress: Callable[[int, int], None] | None = None,
 ) -> LabelledImages:
     """Label image files, each as a whole.
@@ -81,7 +82,7 @@ def predict_images(
             an image is georeferenced.
         overwrite: Replace files that exist.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        settings: ``KEY=VALUE`` strings that overrule the bundle's ``predict`` settings.
+        settings: ``KEY=VALUE`` strings, or a mapping, over the bundle's ``predict`` settings.
         on_progress: Called with the number of finished images and of all.
 
     Raises:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from rsmeta.bundle import BundleRecord
+    from rsmeta.config.load import Overrides
     from rsmeta.inference.scoring import Model
     from rsmeta.workflows.mapping.executors import Cluster
 
@@ -68,7 +69,7 @@ def predict(
     device: str = "auto",
     workers: int | None = None,
     dask: str | None = None,
-    settings: Sequence[str] = (),
+    settings: Overrides = (),
     on_progress: Callable[[Progress], None] | None = None,
 ) -> list[PredictResult]:
     """Map one or more scenes.
@@ -88,7 +89,7 @@ def predict(
         workers: Compute in so many processes of this machine; with GPUs, each on one of them.
         dask: Compute on the workers of the scheduler at this address; they find bundle and scenes
             under the same paths.
-        settings: ``KEY=VALUE`` strings that overrule the bundle's ``predict`` settings.
+        settings: ``KEY=VALUE`` strings, or a mapping, over the bundle's ``predict`` settings.
         on_progress: Called after each block, and while maps are refined or become polygons.
 
     Returns:
@@ -210,7 +211,7 @@ def _failing(source: str | Path, failed: dict[str, RsmetaError], *, stop: bool) 
         failed[str(source)] = error
 
 
-def with_settings(record: BundleRecord, settings: Sequence[str]) -> BundleRecord:
+def with_settings(record: BundleRecord, settings: Overrides) -> BundleRecord:
     """Return the record with some of its settings overruled."""
     chosen = overruled(record.predict, settings)
     if record.per == "image":

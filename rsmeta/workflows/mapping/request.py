@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rasterio.warp import transform_bounds
 from rasterio.windows import Window, intersect
 
-import rsmeta
+from rsmeta._version import __version__
 from rsmeta.errors import (
     BandsUnrecognisedError,
     ConfigError,
@@ -19,11 +19,11 @@ from rsmeta.errors import (
     OutputError,
     SceneError,
 )
+from rsmeta.files import partial_folder
 from rsmeta.geo.handles import file_states, open_raster
 from rsmeta.geo.patches import PatchPlan
 from rsmeta.geo.scene import open_scene
 from rsmeta.geo.tiling import TilePlan
-from rsmeta.geo.writer import partial_folder
 from rsmeta.gis import tags
 from rsmeta.inference import sizing
 
@@ -246,7 +246,7 @@ def resume_fingerprint(job: MapRequest, block_px: int) -> dict[str, Any]:
     if record.per == "image":
         chosen |= {"cells": [job.cells(block_px).tile_px, job.cells(block_px).stride_px]}
     return {
-        "version of rsmeta": rsmeta.__version__,
+        "version of rsmeta": __version__,
         "model": model.hexdigest(),
         "scene": {**reading, "source": scene.source.identity, "files": file_states(scene.source)},
         "extent": [int(n) for n in job.extent.flatten()],
