@@ -13,7 +13,7 @@
     │   ├── BandsMissingError
     │   └── GridMismatchError
     ├── ScenesFailedError       some of several scenes that could not be mapped
-    ├── AreaError               polygons that cannot be used as a mask
+    ├── AoiError                polygons that cannot be used as an area of interest
     ├── RunsFailedError         some runs of a sweep that did not end; the others are kept
     ├── LabelsError             labels that do not fit the scenes or the class list
     ├── ImagesError             images with one label each, or their index, that cannot be used
@@ -146,8 +146,11 @@ class ScenesFailedError(RsmetaError):
         super().__init__(f"{len(failed)} of {count} scenes could not be mapped: {reasons}")
 
 
-class AreaError(RsmetaError):
-    """Polygons that cannot be used as a mask."""
+class AoiError(RsmetaError):
+    """Polygons that cannot be used as an area of interest."""
+
+
+AreaError = AoiError  # its former name
 
 
 class RunsFailedError(RsmetaError):

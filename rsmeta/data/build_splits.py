@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyproj
 import shapely
 
 from rsmeta.data.chips import LabelledScene
 from rsmeta.data.label_index import LabelIndex, count_by_block, index_labels
 from rsmeta.data.labels import LabelRules, open_labels
 from rsmeta.data.open_scenes import open_scenes, wanted_bands
-from rsmeta.data.polygon_labels import read_polygons
 from rsmeta.data.quantities import open_quantity
 from rsmeta.data.splits import PARTS, Block, BlockLattice, Part, Region, choose_blocks, regions_of
 from rsmeta.data.streams import random_stream
-from rsmeta.errors import LabelsError, SplitError
+from rsmeta.errors import SplitError
+from rsmeta.geo.footprint import footprint, outline
+from rsmeta.geo.polygons import VectorFile
 from rsmeta.geo.sources import scene_stem
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def _by_blocks(
             scene = pairs[i].scene
             held_out = {
                 part: lattices[number].polygons(
-                    [(row, col) for n, row, col in chosen[part] if n == number], scene.grid.crs
+                    [(row, col) for n, row, col in chosen[part] if n == number], scene.grid
                 )
                 for part in shares
             }
@@ -199,18 +199,15 @@ def _held_out(settings: DataSettings) -> dict[Part, float | Path | None]:
 
 
 def _area_of(path: Path, grid: Grid) -> shapely.Geometry:
-    frame = read_polygons(path)
-    if grid.crs is not None and frame.crs is not None:
-        frame = frame.to_crs(pyproj.CRS.from_user_input(grid.crs.to_wkt()))
-    elif frame.crs is not None or grid.crs is not None:
-        raise LabelsError(f"{path} and the scene must both have a CRS, or neither")
+    frame = VectorFile(path, error=SplitError).read_onto(grid)
     return shapely.union_all(frame.geometry.to_numpy())
 
 
 def same_place(grids: Sequence[Grid]) -> list[list[int]]:
     """Group grids that overlap, directly or through others; in the order of their first."""
-    boxes = [shapely.box(*(grid.bounds_lonlat() or grid.bounds)) for grid in grids]
-    kinds = [grid.crs is None for grid in grids]
+    known = [footprint(grid) for grid in grids]
+    boxes = [outline(grid) if one is None else one for grid, one in zip(grids, known, strict=True)]
+    kinds = [one is None for one in known]
     groups: list[list[int]] = []
     for i, box in enumerate(boxes):
         touching = [

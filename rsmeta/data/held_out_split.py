@@ -51,7 +51,7 @@ def held_out_split(
     held: list[tuple[LabelledScene, Region | None]] = []
     for part, (number, lattice) in zip(parts, lattices, strict=True):
         blocks = [(row, col) for n, row, col in chosen if n == number]
-        area = lattice.polygons(blocks, part.labelled.scene.grid.crs)
+        area = lattice.polygons(blocks, part.labelled.scene.grid)
         left, taken = _regions(part, area, settings.split.gap_px)
         kept.append((part.labelled, left))
         held.append((part.labelled, taken))

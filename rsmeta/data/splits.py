@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import rasterio.features
 import shapely
-from rasterio.warp import transform_geom
+
+from rsmeta.geo.footprint import outline
+from rsmeta.geo.reprojection import onto_grid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -116,8 +118,8 @@ class BlockLattice:
         cols = np.floor((x - self.left) / self.width)
         return np.stack([rows, cols], axis=-1).astype(np.int64)
 
-    def polygons(self, blocks: Sequence[tuple[int, int]], crs: CRS | None) -> shapely.Geometry:
-        """Return the union of some blocks, in ``crs``."""
+    def polygons(self, blocks: Sequence[tuple[int, int]], grid: Grid) -> shapely.Geometry:
+        """Return what of some blocks lies on or about a grid, in its CRS."""
         boxes = [
             shapely.box(
                 self.left + col * self.width,
@@ -127,26 +129,10 @@ class BlockLattice:
             )
             for row, col in blocks
         ]
-        return to_crs(shapely.union_all(boxes), self.crs, crs)
-
-
-def outline(grid: Grid) -> shapely.Polygon:
-    """Return the edge of a grid, rotated or not, as a polygon in its CRS."""
-    x, y = grid.xy(
-        np.array([0, grid.width_px, grid.width_px, 0]),
-        np.array([0, 0, grid.height_px, grid.height_px]),
-    )
-    return shapely.Polygon(np.stack([x, y], axis=1))
-
-
-def to_crs(geometry: shapely.Geometry, source: CRS | None, target: CRS | None) -> shapely.Geometry:
-    """Return ``geometry`` in another CRS, its edges bent as the projection bends them."""
-    if geometry.is_empty or source is None or target is None or source == target:
-        return geometry
-    left, bottom, right, top = geometry.bounds
-    dense = shapely.segmentize(geometry, max(right - left, top - bottom) / 64)
-    moved = transform_geom(source, target, shapely.geometry.mapping(dense))
-    return shapely.geometry.shape(moved)
+        ground: shapely.Geometry = onto_grid(np.array([shapely.union_all(boxes)]), self.crs, grid)[
+            0
+        ]
+        return ground
 
 
 def choose_blocks(
