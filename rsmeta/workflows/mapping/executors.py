@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rasterio.windows import Window
 
-    from rsmeta.gis.outputs.rasters import BlockMaker, MadeBlock
+    from rsmeta.gis.outputs.blocks import BlockMaker, MadeBlock
 
 #: Blocks that wait at each thread of a worker: it never idles, and what is lost with it is little.
 _AHEAD = 2

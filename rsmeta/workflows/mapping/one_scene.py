@@ -31,9 +31,10 @@ if TYPE_CHECKING:
     from rsmeta.geo.grid import Grid
     from rsmeta.geo.patches import PatchPlan
     from rsmeta.geo.tiling import TilePlan
+    from rsmeta.gis.outputs.blocks import MadeBlock
     from rsmeta.gis.outputs.map_statistics import MapStatistics, Statistics
     from rsmeta.gis.outputs.products import Products
-    from rsmeta.gis.outputs.rasters import MadeBlock, ProductWriter
+    from rsmeta.gis.outputs.rasters import ProductWriter
     from rsmeta.inference.engine import Block
     from rsmeta.inference.scoring import Model
     from rsmeta.workflows.mapping.request import MapRequest

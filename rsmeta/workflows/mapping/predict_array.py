@@ -16,7 +16,7 @@ from rsmeta.geo.arrays import ArrayRaster, PixelWindow, held
 from rsmeta.geo.handles import bounded_cache
 from rsmeta.geo.patches import PatchPlan
 from rsmeta.gis.outputs.class_attributes import class_attributes
-from rsmeta.gis.outputs.rasters import map_values
+from rsmeta.gis.outputs.nodata import map_values, without_nan
 from rsmeta.inference import sizing
 from rsmeta.inference.cells import run_cells
 from rsmeta.inference.engine import run_blocks
@@ -145,7 +145,9 @@ class _ArrayMap:
             return np.full((*self.layers, *size), self.nodata, self.dtype)
         if self.probabilities:
             return np.where(block.valid, block.scores, np.float32(np.nan))
-        values: NDArray[Any] = map_values(self.record.output, block.scores, block.valid)[0]
+        values: NDArray[Any] = map_values(
+            self.record.output, block.scores, without_nan(block.scores, block.valid)
+        )[0]
         return values
 
     def reach(self, block: Window) -> tuple[slice, slice]:
