@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rsmeta.data.splits import Part
-    from rsmeta.inference.views import ImageViews
+    from rsmeta.inference.test_time_augmentation import Views
     from rsmeta.workflows.evaluate import Scores
 
 
@@ -29,7 +29,7 @@ def zero_shot(
     overrides: Sequence[str] = (),
     *,
     split: Part = "test",
-    augment: ImageViews = "none",
+    augment: Views = "none",
 ) -> Scores:
     """Score a CLIP that nothing was trained of.
 

@@ -58,6 +58,7 @@ class Products:
         stac: An item that describes the map, and whatever else is written, to catalogues.
         probabilities_type: Numbers in which probabilities, confidence and entropy are written:
             as they are, or as whole steps of 0.004 in a quarter of the room.
+        summary: One JSON file about all scenes: areas, times, errors; never one per scene.
 
     Raises:
         OutputError: A file has an ending that its kind cannot have.
@@ -71,8 +72,11 @@ class Products:
     quicklook: Path | None = field(default=None, metadata=_file("map.png", ".png"))
     stac: Path | None = field(default=None, metadata=_file("map.json", ".json", ".geojson"))
     probabilities_type: Literal["float32", "uint8"] = "float32"
+    summary: Path | None = None
 
     def __post_init__(self) -> None:
+        if self.summary is not None:
+            object.__setattr__(self, "summary", Path(self.summary))
         for spec in _file_fields():
             given = getattr(self, spec.name)
             if given is not None:

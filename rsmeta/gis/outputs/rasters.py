@@ -152,6 +152,7 @@ class ProductWriter:
     Attributes:
         maker: Makes what ``write`` takes.
         finished: Blocks that need not be computed, in this run or an earlier one.
+        tally: Statistics of all finished blocks.
     """
 
     def __init__(
@@ -165,18 +166,13 @@ class ProductWriter:
         self._kinds = raster_products_of(grid, look)
         self._journal = journal
         self._writers = writers
-        self.finished: dict[Window, MapStatistics] = {}
+        none = (0,) * len(look.output.values)
+        self.tally = MapStatistics(none, None if grid.crs is None else (0.0,) * len(none))
+        self.finished: set[Window] = set()
         for entry in journal.entries:
             window = Window(*entry["window"])
             if entry["empty"] or all(writer.has(window) for writer in writers.values()):
-                self.finished[window] = MapStatistics.from_json(entry["tally"])
-
-    @property
-    def tally(self) -> MapStatistics:
-        """What all finished blocks came to."""
-        none = (0,) * len(self.maker.look.output.values)
-        areas = None if self.maker.grid.crs is None else (0.0,) * len(none)
-        return sum(self.finished.values(), MapStatistics(none, areas))
+                self._finish(window, MapStatistics.from_json(entry["tally"]))
 
     def write(self, block: MadeBlock) -> None:
         """Write one block into every raster, and then note it as finished.
@@ -193,7 +189,12 @@ class ProductWriter:
             self._journal.add(entry)
         except OSError as error:
             raise OutputError(f"cannot write in {self._journal.path.parent} ({error})") from error
-        self.finished[window] = block.tally
+        self._finish(window, block.tally)
+
+    def _finish(self, window: Window, tally: MapStatistics) -> None:
+        if window not in self.finished:
+            self.finished.add(window)
+            self.tally += tally
 
     def complete(self) -> dict[str, Finished]:
         """Make the rasters and what belongs beside them, none of it under its name yet.

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any, overload
 from rsmeta.workflows.mapping.predict_scenes import predict as predict_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import xarray as xr
 
     from rsmeta.bundle import ModelBundle
     from rsmeta.gis.outputs.products import Products
     from rsmeta.gis.postprocess.postprocess import Postprocess
+    from rsmeta.workflows.mapping.executors import Execution
     from rsmeta.workflows.mapping.predict_scenes import PredictResult, Progress
+    from rsmeta.workflows.mapping.request import AreaOfInterest, Bounds, IfExists
 
 
 @overload
@@ -25,16 +27,11 @@ def predict(
     bundle: str | Path | ModelBundle,
     *,
     output: str | Path | Products,
-    summary: str | Path | None = None,
-    overwrite: bool = False,
-    resume: bool = False,
-    bounds: tuple[float, float, float, float] | None = None,
-    mask: str | Path | None = None,
-    refine: Postprocess | None = None,
-    device: str = "auto",
-    workers: int | None = None,
-    dask: str | None = None,
-    settings: Sequence[str] = (),
+    aoi: AreaOfInterest | Bounds | str | Path | None = None,
+    postprocess: Postprocess | None = None,
+    execution: Execution | str | None = None,
+    if_exists: IfExists = "error",
+    settings: Sequence[str] | Mapping[str, object] = (),
     on_progress: Callable[[Progress], None] | None = None,
 ) -> list[PredictResult]: ...
 
@@ -46,7 +43,7 @@ def predict(
     *,
     probabilities: bool = False,
     device: str = "auto",
-    settings: Sequence[str] = (),
+    settings: Sequence[str] | Mapping[str, object] = (),
 ) -> xr.DataArray: ...
 
 

@@ -1,4 +1,4 @@
-"""What a map carries and what comes with it, besides the rasters: tags, picture, STAC item."""
+"""What comes with a map besides its rasters: tags, polygons, picture, STAC item."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def tags_of(scene: Scene, record: BundleRecord, made: datetime) -> dict[str, str
 
 
 def write_rest(
-    job: MapRequest, writer: ProductWriter, origin: Origin, on_polygons: Tell = silent
+    request: MapRequest, writer: ProductWriter, origin: Origin, on_polygons: Tell = silent
 ) -> None:
-    """Make the rasters complete, and all that is made from them; nothing has its name yet.
+    """Complete the rasters and make all that is made from them; nothing has its name yet.
 
     Args:
-        job: What is mapped.
+        request: What is mapped.
         writer: All blocks are written.
         origin: What the map was made from.
         on_polygons: Called while polygons are made.
@@ -54,41 +54,42 @@ def write_rest(
     """
     rasters = writer.complete()
     assets = {
-        name: raster_asset(name, raster, writer.tally, job.grid) for name, raster in rasters.items()
+        name: raster_asset(name, raster, writer.tally, request.grid)
+        for name, raster in rasters.items()
     }
-    if job.products.vector is not None:
-        assets["polygons"] = _polygons(job, writer, rasters, on_polygons)
-    if job.products.quicklook is not None:
-        assets["thumbnail"] = _picture(job, writer, rasters, origin)
-    if job.products.stac is not None:  # last: it holds the checksums of all the others
-        with writer.beside(job.products.stac) as hidden:
-            text = item_text(job.products.stac, assets, job.grid, origin)
+    if request.products.vector is not None:
+        assets["polygons"] = _polygons(request, writer, rasters, on_polygons)
+    if request.products.quicklook is not None:
+        assets["thumbnail"] = _picture(request, writer, rasters, origin)
+    if request.products.stac is not None:  # last: it holds the checksums of all the others
+        with writer.beside(request.products.stac) as hidden:
+            text = item_text(request.products.stac, assets, request.grid, origin)
             hidden.write_text(text, encoding="utf-8")
 
 
 def _polygons(
-    job: MapRequest, writer: ProductWriter, rasters: Mapping[str, Finished], tell: Tell
+    request: MapRequest, writer: ProductWriter, rasters: Mapping[str, Finished], tell: Tell
 ) -> Asset:
     from rsmeta.gis import vector  # so late because scipy and pyarrow take their time
 
-    path = job.products.vector
+    path = request.products.vector
     assert path is not None  # asked for
     sure = rasters.get("confidence")
     source = vector.open_map(rasters["map"].hidden, None if sure is None else sure.hidden)
     with writer.beside(path) as hidden:
-        vector.write(source, hidden, job.record.predict.polygons, tell)
+        vector.write(source, hidden, request.record.predict.polygons, tell)
     media_type = vector.FORMATS[path.suffix.lower()].media_type
     return Asset(path, hidden, media_type, ["data"], "The map as polygons", {})
 
 
 def _picture(
-    job: MapRequest, writer: ProductWriter, rasters: Mapping[str, Finished], origin: Origin
+    request: MapRequest, writer: ProductWriter, rasters: Mapping[str, Finished], origin: Origin
 ) -> Asset:
     from rsmeta.gis.outputs.quicklook import (
         map_picture,  # so late because matplotlib takes its time
     )
 
-    path = job.products.quicklook
+    path = request.products.quicklook
     assert path is not None  # asked for
     more = f" and {len(origin.scenes) - 1} more" if len(origin.scenes) > 1 else ""
     title = scene_stem(origin.scenes[0].name) + more
@@ -97,20 +98,21 @@ def _picture(
     return Asset(path, hidden, "image/png", ["thumbnail"], "The map with its legend", {})
 
 
-def origin_of(jobs: Sequence[MapRequest], made: datetime) -> Origin:
+def origin_of(requests: Sequence[MapRequest], made: datetime) -> Origin:
     """Return what a map was made from.
 
     Args:
-        jobs: Of the scenes that are in it, one at least, with one model.
+        requests: Of the scenes in it, one at least, with one model.
         made: When the map was made, UTC.
     """
-    job = jobs[0]
-    item = None if job.bundle is None else job.bundle / MODEL_ITEM_FILE
+    request = requests[0]
+    model = request.model
+    item = model / MODEL_ITEM_FILE if isinstance(model, Path) else None
     return Origin(
-        scenes=[Source(address(one.scene.source), one.scene.acquired) for one in jobs],
+        scenes=[Source(address(one.scene.source), one.scene.acquired) for one in requests],
         made=made,
-        model=job.record.backbone.name,
-        model_sha256=job.record.weights_sha256,
+        model=request.record.backbone.name,
+        model_sha256=request.record.weights_sha256,
         model_item=item if item is not None and item.is_file() else None,
         version=rsmeta.__version__,
     )
