@@ -84,7 +84,7 @@ def main(folder: Path) -> None:
     for sensor, (bands, _) in SENSORS.items():
         made = make_landscape(folder, sensor=sensor)
         scenes = [open_scene(path) for path in made.scenes]
-        scenes = [scene.select(select_bands(bands, scene.bands, scene.source)) for scene in scenes]
+        scenes = [scene.select(select_bands(bands, scene.bands, scene.name)) for scene in scenes]
         chip = scenes[0].read(scenes[0].grid.full_window)
         pixels = chip.data[:, chip.valid]
         prepare = Prepare(pixels.mean(axis=1), pixels.std(axis=1))

@@ -22,7 +22,7 @@ import rasterio
 from rasterio.windows import Window
 
 from rsmeta.config.polygons import PolygonSettings
-from rsmeta.gis.outputs.products import CLASSES_TAG
+from rsmeta.gis.tags import CLASSES as CLASSES_TAG
 from rsmeta.gis.vector import vectorise
 from rsmeta.workflows.mapping.summary import peak_memory_bytes
 

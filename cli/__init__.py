@@ -1,1 +1,1 @@
-"""The command line: options, echo and exit codes; the work is done in ``rsmeta.workflows``."""
+"""The command line: options, output and exit codes; ``rsmeta.workflows`` does the work."""

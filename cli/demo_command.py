@@ -21,20 +21,21 @@ from rsmeta_cli.scores import scores
 )
 @click.pass_obj
 def command(options: dict[str, Any], output: Path) -> None:
-    """Adapt a pretrained backbone to another sensor, and map with it: minutes, on a CPU.
+    """Adapt a pretrained backbone to another sensor and map a scene; takes minutes on a CPU.
 
-    The nano backbone knows Sentinel-2-like scenes. A sample landscape is made as Landsat 8 would
-    see it; adapters are trained on its west, its east is mapped and compared with the truth.
+    The nano backbone was pretrained on Sentinel-2-like scenes. The demo generates a landscape as
+    Landsat 8 would see it, trains adapters on its west, maps its east and scores the map against
+    the truth.
     """
     from rsmeta.workflows.demo import demo
 
     result = demo(output, progress=sys.stderr.isatty() and not options["quiet"])
     click.echo(
-        "\na backbone pretrained on Sentinel-2-like scenes, adapted to Landsat-8-like ones;\n"
-        "its map against the truth, on ground that training never saw:"
+        "\nA backbone pretrained on Sentinel-2-like scenes was adapted to Landsat-8-like scenes.\n"
+        "Accuracy of its map in an area not used for training:"
     )
     scores(result.scores)
-    click.echo(f"\nlook at   {result.picture}")
-    click.echo(f"in a GIS  {result.map}")
-    click.echo(f"model     {result.bundle}")
-    click.echo(f"again     rsmeta predict {result.scene} --model {result.bundle} --output MAP.tif")
+    click.echo(f"\npicture    {result.picture}")
+    click.echo(f"map        {result.map}")
+    click.echo(f"model      {result.bundle}")
+    click.echo(f"map again  rsmeta predict {result.scene} --model {result.bundle} --output MAP.tif")

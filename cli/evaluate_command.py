@@ -17,40 +17,40 @@ _FILE = click.Path(path_type=Path)
 @click.command()
 @click.argument("config", required=False, type=_FILE)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--model", type=_FILE, help="Bundle folder; CONFIG names the data.")
+@click.option("--model", type=_FILE, help="Bundle folder; CONFIG describes the data.")
 @click.option(
     "--split",
     type=click.Choice(["train", "validation", "test"]),
     default="test",
     show_default=True,
-    help="Part of CONFIG's data to compare with.",
+    help="Part of CONFIG's data to score.",
 )
 @click.option(
     "--augment",
     type=click.Choice(["none", "flips", "all", "five_crop", "ten_crop", "random"]),
     default="none",
     show_default=True,
-    help="Views to average: mirrored, turned too; of whole images also parts of them.",
+    help="Views to average: flips, all (flips and rotations); for image labels also crops.",
 )
 @click.option(
     "--zero-shot",
     is_flag=True,
-    help="Without a bundle: let CLIP, the backbone of CONFIG, tell the classes by their names.",
+    help="Without a bundle: classify by class names with CLIP, the backbone of CONFIG.",
 )
 @click.option("--map", "map_", type=_FILE, help="Map to compare with --reference.")
 @click.option("--reference", type=_FILE, help="Label raster, polygons or points, in any CRS.")
-@click.option("--class-column", help="Column of the reference polygons or points.")
-@click.option("--ignore", multiple=True, type=int, help="Reference value without label.")
+@click.option("--class-column", help="Class column of the reference polygons or points.")
+@click.option("--ignore", multiple=True, type=int, help="Reference value that means no label.")
 @click.option(
     "--draw-sample", type=click.IntRange(min=1), metavar="N",
-    help="Draw N points of the map at random, to be interpreted, into --output.",
+    help="Draw N random points from the map for labelling, into --output.",
 )  # fmt: skip
-@click.option("--seed", default=0, show_default=True, help="The same draws the same points.")
-@click.option("--output", type=_FILE, help="Also write the numbers as JSON; or the points drawn.")
+@click.option("--seed", default=0, show_default=True, help="Random seed of --draw-sample.")
+@click.option("--output", type=_FILE, help="JSON file for the scores, or file for the points.")
 @click.option("--overwrite", is_flag=True, help="Replace --output if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(config: Path | None, overrides: tuple[str, ...], **given: Any) -> None:
-    """Compare a model with a part of CONFIG's data, or a map with a reference.
+    """Score a model on a part of CONFIG's data, or a map against a reference.
 
     \b
         rsmeta evaluate --model RUN/bundle CONFIG.yaml [KEY=VALUE ...] [--split PART]
@@ -58,8 +58,8 @@ def command(config: Path | None, overrides: tuple[str, ...], **given: Any) -> No
         rsmeta evaluate --map MAP.tif --reference LABELS [--class-column NAME]
         rsmeta evaluate --map MAP.tif --draw-sample N --output POINTS.gpkg
 
-    A reference of points is taken for a stratified random sample, as --draw-sample draws it:
-    accuracy and areas of the whole map are estimated from it, with standard errors.
+    Reference points are treated as a stratified random sample, such as --draw-sample draws:
+    accuracy and areas of the whole map are estimated from them, with standard errors.
     """  # noqa: D301 - click takes the character, not its name
     mode = _mode(config, given)
     if mode == "sample":
@@ -71,26 +71,26 @@ def command(config: Path | None, overrides: tuple[str, ...], **given: Any) -> No
     output = given["output"]
     if output is not None:
         check_output(output, overwrite=given["overwrite"])
-    numbers = _compare(mode, config, overrides, given)
+    result = _evaluate(mode, config, overrides, given)
     if output is not None:
-        write_text(output, json.dumps(numbers, indent=2, ensure_ascii=False) + "\n")
+        write_text(output, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
     if given["as_json"]:
-        click.echo(json.dumps(numbers, indent=2))
+        click.echo(json.dumps(result, indent=2))
     elif mode == "map":
-        show_accuracy.map_accuracy(numbers)
+        show_accuracy.map_accuracy(result)
     else:
-        scores(numbers)
+        scores(result)
 
 
 def _mode(config: Path | None, given: dict[str, Any]) -> str:
-    """Return what is asked for; anything but one thing is wrong usage."""
-    asked = {
+    """Return the requested mode; anything but exactly one is wrong usage."""
+    modes = {
         "model": given["model"] is not None and config is not None,
-        "words": given["zero_shot"] and config is not None and given["model"] is None,
+        "zero_shot": given["zero_shot"] and config is not None and given["model"] is None,
         "map": given["map_"] is not None and given["reference"] is not None,
         "sample": given["map_"] is not None and given["draw_sample"] is not None,
     }
-    chosen = [mode for mode, is_asked in asked.items() if is_asked]
+    chosen = [mode for mode, requested in modes.items() if requested]
     if len(chosen) != 1:
         raise click.UsageError(
             "give --model BUNDLE CONFIG, or --zero-shot CONFIG, or --map MAP --reference LABELS, "
@@ -101,7 +101,7 @@ def _mode(config: Path | None, given: dict[str, Any]) -> str:
     return chosen[0]
 
 
-def _compare(
+def _evaluate(
     mode: str, config: Path | None, overrides: tuple[str, ...], given: dict[str, Any]
 ) -> dict[str, Any]:
     from rsmeta.workflows.evaluate import evaluate
@@ -113,12 +113,12 @@ def _compare(
             class_column=given["class_column"], ignore=given["ignore"],
         ).as_dict()  # fmt: skip
     assert config is not None
-    how = {"split": given["split"], "augment": given["augment"]}
+    options = {"split": given["split"], "augment": given["augment"]}
     if mode == "model":
-        return evaluate(given["model"], config, overrides, **how).as_dict()
+        return evaluate(given["model"], config, overrides, **options).as_dict()
     from rsmeta.workflows.zero_shot import zero_shot
 
-    return zero_shot(config, overrides, **how).as_dict()
+    return zero_shot(config, overrides, **options).as_dict()
 
 
 def _draw(given: dict[str, Any]) -> None:
@@ -131,5 +131,5 @@ def _draw(given: dict[str, Any]) -> None:
     shares = ", ".join(f"{name} {count}" for name, count in drawn.items())
     click.echo(
         f"{given['output']}: {sum(drawn.values())} points ({shares}); fill in the column class, "
-        f"then give the file as --reference"
+        f"then pass the file as --reference"
     )

@@ -17,18 +17,18 @@ import click
     "form",
     required=True,
     type=click.Choice(["merged", "peft", "onnx"]),
-    help="merged: a bundle that needs no other file; peft: LoRA as HF peft reads it; onnx: a "
-    "file for QGIS's plugin Deepness.",
+    help="merged: a self-contained bundle; peft: LoRA files for HF peft; onnx: a file for the "
+    "QGIS plugin Deepness.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
 def command(output: Path, model: Path, form: str, *, overwrite: bool) -> None:
-    """Write a trained model to OUT, a folder or an .onnx file, in another form.
+    """Export a trained model to OUT, a folder or an .onnx file.
 
-    merged puts adapters into the weights, as far as they can be, and all weights into one bundle:
-    rsmeta predict --model OUT needs no checkpoint. peft writes adapter_config.json and
+    merged folds the adapters into the weights where possible and stores all weights in one bundle,
+    so that rsmeta predict --model OUT needs no checkpoint. peft writes adapter_config.json and
     adapter_model.safetensors, which peft.PeftModel.from_pretrained loads onto the same timm model.
-    onnx goes from standardised bands to class probabilities, in batches of any size; its metadata
-    tell classes, resolution, tile, overlap and how raw numbers are standardised.
+    onnx maps standardised bands to class probabilities, with any batch size; its metadata hold
+    classes, resolution, tile size, overlap and the standardisation of raw values.
     """
     from rsmeta.workflows.export import export
 

@@ -21,16 +21,16 @@ def command(path: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))
         return
-    scales, learns = found.pop("scales", None), found.pop("learns", None)
+    scales, trainable = found.pop("scales", None), found.pop("learns", None)
     _echo(found, indent=0)
     if scales:
         click.echo("scales:")
         show.scales(scales)
-    if isinstance(learns, list):
-        click.echo("learns:")
-        show.learning(learns)
-    elif learns is not None:
-        click.echo(f"learns: {learns}")
+    if isinstance(trainable, list):
+        click.echo("trainable:")
+        show.trainable(trainable)
+    elif trainable is not None:
+        click.echo(f"trainable: {trainable}")
 
 
 def _echo(mapping: dict[str, Any], indent: int) -> None:

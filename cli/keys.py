@@ -1,4 +1,4 @@
-"""A command whose help ends with every configuration key, default and meaning."""
+"""A command whose help lists every configuration key with its default and meaning."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import click
 
 
 class CommandWithKeys(click.Command):
-    """A command that takes a configuration."""
+    """A command with a configuration file."""
 
-    #: Module and class of its settings, imported when the help is shown.
+    #: Module and class of its settings, imported only to show the help.
     settings = ("rsmeta.config", "Settings")
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the keys by section."""
+        """Write the keys, section by section."""
         from rsmeta.config.describe import describe_keys
 
         module, name = self.settings

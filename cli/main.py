@@ -1,4 +1,4 @@
-"""``rsmeta``: the command group, and how errors become one line and an exit status."""
+"""``rsmeta``: the command group; turns errors into one line and an exit status."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ import click
 from rsmeta import __version__
 from rsmeta.errors import RsmetaError, one_line
 
-#: Name of each command and the line that ``rsmeta --help`` shows; its code is imported on use.
+#: Each command with its line in ``rsmeta --help``; its module is imported on use.
 COMMANDS = {
     "train": "Train a model from a configuration.",
     "pretrain": "Pretrain a backbone on scenes without labels.",
     "predict": "Map scenes with a trained model.",
-    "evaluate": "Compare a model, or a map, with reference labels.",
-    "report": "Show a run, or a map, on one HTML page.",
+    "evaluate": "Score a model or a map against reference labels.",
+    "report": "Write an HTML report of a run or a map.",
     "inspect": "Describe a scene, a bundle, a run, a checkpoint or a configuration.",
-    "export": "Write a trained model in another form.",
-    "list": "List what a configuration may name.",
-    "demo": "Adapt a pretrained backbone to sample data, and map with it.",
+    "export": "Export a trained model to another format.",
+    "list": "List the names that a configuration can use.",
+    "demo": "Adapt a pretrained backbone to sample data and map a scene.",
 }
 
 
 class LazyGroup(click.Group):
-    """Imports a command's module when the command is used, not before."""
+    """Imports the module of a command only when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the commands in the order of a user's work."""
+        """Return the commands in the order of a typical workflow."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return a command."""
+        """Return a command, imported now."""
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f"rsmeta_cli.{cmd_name}_command")
@@ -53,23 +53,27 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="rsmeta")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-@click.option("--quiet", is_flag=True, help="Say warnings and errors only.")
+@click.option("--verbose", is_flag=True, help="Log details: weights files, tensors, bands.")
+@click.option("--quiet", is_flag=True, help="Log warnings and errors only.")
 @click.pass_context
-def cli(ctx: click.Context, debug: bool, quiet: bool) -> None:
-    """Adapt vision transformers to satellite imagery, and map whole scenes with them.
+def cli(ctx: click.Context, debug: bool, verbose: bool, quiet: bool) -> None:
+    """Adapt vision transformers to satellite imagery and map whole scenes.
 
-    A user's first map takes two commands:
+    The first map takes two commands:
 
     \b
         rsmeta train CONFIG.yaml --output RUN
         rsmeta predict SCENE.tif --model RUN/bundle --output MAP.tif
     """  # noqa: D301 - click takes the character, not its name
+    if verbose and quiet:
+        raise click.UsageError("--verbose and --quiet exclude each other; use one of them")
     ctx.obj = {"debug": debug, "quiet": quiet}
-    _set_up_logging(logging.WARNING if quiet else logging.INFO)
+    level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
+    _set_up_logging(level)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; the exit status is 0 done, 1 a user's error, 2 wrong usage."""
+    """Run the command line; exit status 0: done, 1: error, 2: wrong usage, 130: interrupted."""
     if arguments is not None:
         _run(arguments)
         return
@@ -82,9 +86,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(given: list[str]) -> None:
     debug = "--debug" in given
+    # The group's flags are accepted after the command too.
+    flags = [flag for flag in ("--debug", "--verbose") if flag in given]
+    words = [*flags, *(word for word in given if word not in flags)]
     try:
-        # Where a user looks for --debug is after the command; it is accepted there too.
-        words = ["--debug", *(w for w in given if w != "--debug")] if debug else given
         status: Any = cli.main(words, prog_name="rsmeta", standalone_mode=False)
     except click.exceptions.Abort:
         _fail("interrupted", 130)
@@ -98,21 +103,21 @@ def _run(given: list[str]) -> None:
             raise
         _fail(one_line(error), 1)
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output went away: that is its right
+        sys.stderr.close()  # the reader of our output has closed it, as `head` does
         sys.exit(0)
-    except OSError as error:  # a full disk, a place without permission: not ours to mend
+    except OSError as error:  # such as a full disk or a missing permission
         if debug:
             raise
-        _fail(f"{one_line(error)}; free or change that place, or look with --debug", 1)
+        _fail(f"{one_line(error)}; check disk space and permissions, or use --debug", 1)
     else:
         sys.exit(status if isinstance(status, int) else 0)
 
 
 def _leave_threads(end: SystemExit) -> None:
-    """End at once if mapping was broken off in a long batch, for which Python would wait."""
+    """Exit at once if mapping was aborted during a long batch; Python would wait for it."""
     if any(thread.name.startswith("rsmeta-") for thread in threading.enumerate()):
         for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):  # its reader may have gone away
+            with contextlib.suppress(OSError, ValueError):  # its reader may have closed it
                 stream.flush()
         os._exit(end.code if isinstance(end.code, int) else 1)
 
@@ -126,7 +131,7 @@ class _EchoHandler(logging.Handler):
     """Writes log records to standard error as plain lines."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one record; warnings say that they are warnings."""
+        """Write one record, with a prefix for warnings."""
         prefix = "warning: " if record.levelno >= logging.WARNING else ""
         click.echo(f"{prefix}{record.getMessage()}", err=True)
 

@@ -19,21 +19,21 @@ class _PretrainCommand(CommandWithKeys):
 @click.argument("config", type=click.Path(path_type=Path))
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Run folder.")
-@click.option("--resume", is_flag=True, help="Go on with the run in the output folder.")
+@click.option("--resume", is_flag=True, help="Resume the run in the output folder.")
 @click.pass_obj
 def command(
     options: dict[str, Any], config: Path, overrides: tuple[str, ...], output: Path, resume: bool
 ) -> None:
-    """Pretrain a backbone on unlabelled scenes: SatMAE's masked autoencoding in channel groups.
+    """Pretrain a backbone on unlabelled scenes with SatMAE's grouped masked autoencoder.
 
-    Leaves in the run folder: backbone.safetensors (what model.checkpoint takes), checkpoints/
-    (the whole autoencoder), metrics.json, history.csv, config.yaml (fully resolved), plots/
-    with reconstructions, and tensorboard/.
+    The run folder gets backbone.safetensors (for model.checkpoint), checkpoints/ (the whole
+    autoencoder), metrics.json, history.csv, config.yaml (fully resolved), plots/ with
+    reconstructions, and tensorboard/.
     """
     from rsmeta.config.load import read_settings
     from rsmeta.config.pretrain import PretrainSettings
 
-    # a typo is said before torch is imported
+    # typos are reported before torch is imported
     settings = read_settings(PretrainSettings, config, overrides)
     from rsmeta.workflows.pretrain import pretrain
 
@@ -43,13 +43,10 @@ def command(
         resume=resume,
         progress=sys.stderr.isatty() and not options["quiet"],
     )
-    told = result.metrics
-    click.echo(f"{told['steps']} steps in {told['seconds'] / 60:.1f} min, loss {_shown(told)}")
-    click.echo(f"look at   {output / 'plots' / 'reconstructions.png'}")
+    metrics = result.metrics
+    loss = "unknown" if metrics["train_loss"] is None else f"{metrics['train_loss']:.4g}"
+    click.echo(f"{metrics['steps']} steps in {metrics['seconds'] / 60:.1f} min, loss {loss}")
+    click.echo(f"picture   {output / 'plots' / 'reconstructions.png'}")
     click.echo(
-        f"use it    model: {{backbone: {settings.model.backbone}, checkpoint: {result.backbone}}}"
+        f"to use    model: {{backbone: {settings.model.backbone}, checkpoint: {result.backbone}}}"
     )
-
-
-def _shown(told: dict[str, Any]) -> str:
-    return "unknown" if told["train_loss"] is None else f"{told['train_loss']:.4g}"

@@ -1,4 +1,4 @@
-"""How scores are shown: a line for the whole, then a table per class or label."""
+"""Print scores: overall ones in a line, then a table per class or label."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from rsmeta_cli.show import share, table
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Classes that a table shows at most: those that were recognised worst.
+#: Most classes in a table; of more, the ones with the lowest scores are shown.
 _MOST_ROWS = 60
 
 
 def scores(result: Mapping[str, Any]) -> None:
-    """Echo the scores of any task, as ``as_dict`` of its result gives them."""
+    """Echo the scores of any task, given ``as_dict`` of its result."""
     if "miou" in result:
         _of_maps(result)
     elif "mean_class_accuracy" in result:
@@ -74,19 +74,19 @@ def _of_labels(result: Mapping[str, Any]) -> None:
 
 def _of_numbers(result: Mapping[str, Any]) -> None:
     unit = f" {result['unit']}" if result["unit"] else ""
-    named = {"RMSE": "rmse", "MAE": "mae", "bias": "bias"}
-    told = [
-        f"{shown} n/a" if result[key] is None else f"{shown} {result[key]:.4g}{unit}"
-        for shown, key in named.items()
+    errors = {"RMSE": "rmse", "MAE": "mae", "bias": "bias"}
+    texts = [
+        f"{label} n/a" if result[key] is None else f"{label} {result[key]:.4g}{unit}"
+        for label, key in errors.items()
     ]
-    told += [f"R² {share(result['r2'])}", f"({result['count']:,} labels)"]
-    click.echo(f"{result['name']}: {'  '.join(told)}")
+    texts += [f"R² {share(result['r2'])}", f"({result['count']:,} labels)"]
+    click.echo(f"{result['name']}: {'  '.join(texts)}")
 
 
 def _worst(entries: Mapping[str, Any], key: str) -> list[tuple[str, Any]]:
-    """Return all entries, or of too many those with the lowest scores, and say so."""
+    """Return all entries; if there are too many, those with the lowest scores, with a note."""
     if len(entries) <= _MOST_ROWS:
         return list(entries.items())
     known = [(name, entry) for name, entry in entries.items() if entry[key] is not None]
-    click.echo(f"the {_MOST_ROWS} of {len(entries)} that were recognised worst (--json has all):")
+    click.echo(f"the {_MOST_ROWS} lowest scores of {len(entries)} (--json shows all):")
     return sorted(known, key=lambda item: item[1][key])[:_MOST_ROWS]

@@ -1,4 +1,4 @@
-"""How results are shown: tables, key-value lines, scores, progress."""
+"""Print tables: aligned columns, trainable sites, learned scales."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def table(rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> None:
         click.echo("  ".join([*padded, line[-1]]).rstrip())
 
 
-def learning(rows: Sequence[dict[str, Any]]) -> None:
-    """Echo what learns: a line per place, equal places of several blocks in one."""
+def trainable(rows: Sequence[dict[str, Any]]) -> None:
+    """Echo the trainable sites; equal sites of several blocks share a line."""
     lines: dict[tuple[str, ...], list[tuple[str, int]]] = {}
     for row in rows:
         block, dot, position = row["site"].rpartition(".")
@@ -40,7 +40,7 @@ def learning(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _ranges(blocks: Sequence[str]) -> str:
-    """Return ascending block numbers with runs in short: ``0-3,7``."""
+    """Return block numbers as ascending ranges: ``0-3,7``."""
     numbers = sorted({int(block) for block in blocks})
     first = [n for n in numbers if n - 1 not in numbers]
     last = [n for n in numbers if n + 1 not in numbers]
@@ -48,17 +48,17 @@ def _ranges(blocks: Sequence[str]) -> str:
 
 
 def scales(by_site: dict[str, float]) -> None:
-    """Echo the scales of the adapters, block by position; - where there is no adapter."""
+    """Echo the scales of the adapters, block by position; - without an adapter."""
     places = [site.split(".") for site in by_site]
     positions = list(dict.fromkeys(position for _, position in places))
     blocks = list(dict.fromkeys(block for block, _ in places))
     rows = []
     for block in blocks:
-        found = (by_site.get(f"{block}.{position}") for position in positions)
-        rows.append([block, *("-" if scale is None else f"{scale:.3f}" for scale in found)])
+        values = (by_site.get(f"{block}.{position}") for position in positions)
+        rows.append([block, *("-" if scale is None else f"{scale:.3f}" for scale in values)])
     table(rows, ("block", *positions))
 
 
 def share(value: float | None) -> str:
-    """Return a share with four digits, or n/a where a class does not occur."""
+    """Return a share with four digits, or n/a if unknown."""
     return "n/a" if value is None else f"{value:.4f}"

@@ -1,4 +1,4 @@
-"""How the accuracy of a map is shown: counts, and estimates with their intervals."""
+"""Print the accuracy of a map: counts, and estimates with confidence intervals."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ if TYPE_CHECKING:
 _KINDS = {"raster": "pixels", "polygons": "pixels inside polygons", "points": "points"}
 
 
-def map_accuracy(told: dict[str, Any]) -> None:
+def map_accuracy(result: dict[str, Any]) -> None:
     """Echo the accuracy of a map: agreement, confusion matrix and, from points, estimates."""
-    kind = told["reference"]["kind"]
-    overall = f"accuracy {show.share(told['accuracy'])}  mIoU {show.share(told['miou'])}  "
+    kind = result["reference"]["kind"]
+    overall = f"accuracy {show.share(result['accuracy'])}  mIoU {show.share(result['miou'])}  "
     click.echo(
-        f"{overall}macro F1 {show.share(told['macro_f1'])}  kappa {show.share(told['kappa'])}"
+        f"{overall}macro F1 {show.share(result['macro_f1'])}  kappa {show.share(result['kappa'])}"
     )
-    click.echo(f"\nagreement of the {told['pixels']:,} compared {_KINDS[kind]}")
+    click.echo(f"\nagreement over {result['pixels']:,} {_KINDS[kind]}")
     rows = [
         [name, *(show.share(entry[key]) for key in ("precision", "recall", "f1", "iou")),
          f"{entry['pixels']:,}"]
-        for name, entry in told["classes"].items()
+        for name, entry in result["classes"].items()
     ]  # fmt: skip
     show.table(rows, ("class", "user's", "producer's", "F1", "IoU", f"reference {kind}"))
     click.echo("\nreference (rows) and map (columns)")
-    _confusion(list(told["classes"]), told["confusion"])
-    if told["estimates"] is not None:
-        _estimates(told["estimates"], in_m2=_has_areas(told))
+    _confusion(list(result["classes"]), result["confusion"])
+    if result["estimates"] is not None:
+        _estimates(result["estimates"], in_m2=_has_areas(result))
 
 
 def _confusion(names: Sequence[str], rows: Sequence[Sequence[int]]) -> None:
@@ -42,17 +42,17 @@ def _confusion(names: Sequence[str], rows: Sequence[Sequence[int]]) -> None:
     show.table([[name, *line] for name, line in zip(names, lines, strict=True)], ("", *head))
 
 
-def _has_areas(told: dict[str, Any]) -> bool:
-    return all(entry["mapped_area_m2"] is not None for entry in told["classes"].values())
+def _has_areas(result: dict[str, Any]) -> bool:
+    return all(entry["mapped_area_m2"] is not None for entry in result["classes"].values())
 
 
-def _estimates(told: dict[str, Any], *, in_m2: bool) -> None:
-    """Echo what the sample tells of the whole map, each with half its 95 % interval."""
+def _estimates(estimates: dict[str, Any], *, in_m2: bool) -> None:
+    """Echo the estimates for the whole map, ± half the 95 % confidence interval."""
     click.echo(
         f"\nestimates for the whole map, ± half of the 95 % confidence interval\n"
-        f"overall accuracy {_share(told['overall_accuracy'])}  "
-        f"mIoU {show.share(told['miou'])}  macro F1 {show.share(told['macro_f1'])}  "
-        f"kappa {show.share(told['kappa'])}"
+        f"overall accuracy {_share(estimates['overall_accuracy'])}  "
+        f"mIoU {show.share(estimates['miou'])}  macro F1 {show.share(estimates['macro_f1'])}  "
+        f"kappa {show.share(estimates['kappa'])}"
     )
     unit, scale = ("ha", 1e-4) if in_m2 else ("% of map", 100.0)
     rows = [
@@ -60,7 +60,7 @@ def _estimates(told: dict[str, Any], *, in_m2: bool) -> None:
          show.share(one["f1"]), show.share(one["iou"]),
          f"{one['mapped_area_m2'] * scale:,.2f}", _area(one["area_m2"], scale),
          f"{one['samples']:,}"]
-        for name, one in told["classes"].items()
+        for name, one in estimates["classes"].items()
     ]  # fmt: skip
     show.table(
         rows,
@@ -78,7 +78,7 @@ def _area(estimate: dict[str, Any], scale: float) -> str:
 
 
 def _half(estimate: dict[str, Any], scale: float, form: str) -> str:
-    """Return half of the interval; an unknown one is said to be so."""
+    """Return half the interval as text; ``?`` if unknown."""
     if estimate["interval_95"] is None:
         return " ± ?"
     low, high = estimate["interval_95"]

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 @click.argument("config", type=click.Path(path_type=Path))
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--output", type=click.Path(path_type=Path), help="Run folder.")
-@click.option("--resume", is_flag=True, help="Go on with the run in the output folder.")
-@click.option("--dry-run", is_flag=True, help="Check everything, say what would learn, and stop.")
+@click.option("--resume", is_flag=True, help="Resume the run in the output folder.")
+@click.option("--dry-run", is_flag=True, help="Check everything, list what would train, and stop.")
 @click.pass_obj
 def command(
     options: dict[str, Any],
@@ -33,23 +33,23 @@ def command(
     resume: bool,
     dry_run: bool,
 ) -> None:
-    """Train a model as CONFIG says; KEY=VALUE overrides a key by its dotted path.
+    """Train a model from CONFIG; KEY=VALUE overrides a key by its dotted path.
 
-    Leaves in the run folder: bundle/ (what predict needs), checkpoints/, metrics.json,
-    history.csv, config.yaml (fully resolved), plots/ and tensorboard/.
+    The run folder gets bundle/ (for predict), checkpoints/, metrics.json, history.csv, config.yaml
+    (fully resolved), plots/ and tensorboard/.
 
-    With a section sweep, trains every point of its grid with every seed, and leaves table.md,
-    table.csv, runs.csv and the run folders in runs/.
+    A sweep section trains every point of its grid with every seed, and writes table.md, table.csv,
+    runs.csv and the run folders in runs/.
     """
     from rsmeta.config import load_settings
 
     if output is None and not dry_run:
         raise click.UsageError("Missing option '--output': the run folder (or use --dry-run).")
-    settings = load_settings(config, overrides)  # a typo is said before torch is imported
+    settings = load_settings(config, overrides)  # typos are reported before torch is imported
     if output is None or dry_run:
         if settings.sweep is not None:
-            _tell_runs(config, overrides)
-        _tell_what_would_learn(settings)
+            _list_runs(config, overrides)
+        _list_trainable(settings)
         return
     if settings.sweep is not None:
         _sweep(config, overrides, output, resume=resume)
@@ -72,7 +72,7 @@ def command(
     )
     if settings.per_pixel:
         click.echo(
-            f"map a scene: rsmeta predict SCENE --model {output / 'bundle'} --output MAP.tif"
+            f"to map a scene: rsmeta predict SCENE --model {output / 'bundle'} --output MAP.tif"
         )
 
 
@@ -97,22 +97,22 @@ def _show_table(result: SweepResult) -> None:
     click.echo(f"\ntables: {result.output / 'table.md'}, table.csv, runs.csv; models in runs/")
 
 
-def _tell_runs(config: Path, overrides: tuple[str, ...]) -> None:
+def _list_runs(config: Path, overrides: tuple[str, ...]) -> None:
     from rsmeta.config.sweep_runs import read_sweep
 
     _, runs = read_sweep(config, overrides)
-    click.echo(f"a sweep of {len(runs)} runs:")
+    click.echo(f"sweep of {len(runs)} runs:")
     for run in runs:
         click.echo(f"  {run.label}")
     click.echo("without the grid:")
 
 
-def _tell_what_would_learn(settings: Settings) -> None:
+def _list_trainable(settings: Settings) -> None:
     from rsmeta.workflows.dry_run import dry_run
 
-    found = dry_run(settings)
-    show.learning(found.rows)
+    result = dry_run(settings)
+    show.trainable(result.rows)
     click.echo(
-        f"{found.trained:,} of {found.total:,} parameters would learn "
-        f"({found.trained / found.total:.2%}); nothing was trained or written"
+        f"{result.trained:,} of {result.total:,} parameters would be trained "
+        f"({result.trained / result.total:.2%}); nothing was trained or written"
     )

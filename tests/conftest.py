@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 # Figures are written, never shown.
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+# A busy machine is not a defect.
+settings.register_profile("rsmeta", deadline=None)
+settings.load_profile("rsmeta")
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Union, get_args, g
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
+from rsmeta.config.base import WithOptions
 from rsmeta.config.images import ImageFileSettings
 from rsmeta.config.load import PRESET_SECTIONS, preset_names
 from rsmeta.config.settings import Settings
+from rsmeta.config.tuner import TunerSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,6 +71,8 @@ def _new_keys(model: type[BaseModel], bases: Sequence[type[BaseModel]]) -> list[
 def json_schema() -> str:
     """Return the JSON schema of a configuration file, for editors' completion."""
     schema = Settings.model_json_schema(schema_generator=_Untitled)
+    for name in ("TunerSpec", "SiteOverride"):
+        schema["$defs"][name]["properties"] |= _options_schema(TunerSpec)
     for section in PRESET_SECTIONS:
         _allow_preset(schema, section)
     schema["properties"]["loss"]["anyOf"].append(_loss_terms(schema))
@@ -82,6 +86,14 @@ def json_schema() -> str:
         "description": "A configuration of rsmeta train; see: rsmeta train --help",
     }
     return json.dumps(schema | head, indent=1, sort_keys=True) + "\n"
+
+
+def _options_schema(model: type[WithOptions]) -> dict[str, Any]:
+    """Return the properties that options of shipped methods are in the schema of a section."""
+    found: dict[str, Any] = {}
+    for options in model.shipped.values():
+        found |= options.model_json_schema(schema_generator=_Untitled).get("properties", {})
+    return found
 
 
 class _Untitled(GenerateJsonSchema):
@@ -141,7 +153,10 @@ def _loss_terms(schema: dict[str, Any]) -> dict[str, Any]:
 
 def _keys(model: type[BaseModel], prefix: str) -> list[Key]:
     keys: list[Key] = []
-    for name, field in model.model_fields.items():
+    fields = dict(model.model_fields)
+    if issubclass(model, WithOptions):
+        fields |= model.option_fields()
+    for name, field in fields.items():
         inner = _section(field)
         keys += [_key(prefix + name, field)] if inner is None else _keys(inner, f"{prefix}{name}.")
     return keys

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from rsmeta.config.base import Strict
 from rsmeta.config.resources import config_dir
 from rsmeta.config.settings import Settings
 from rsmeta.errors import ConfigError, UnknownNameError, did_you_mean, one_line
@@ -276,10 +277,13 @@ def _known_keys(model: type[BaseModel], where: Sequence[str]) -> list[str]:
             models = [one for one in models if _is_of_kind(one, part.removeprefix(_KIND_MARK))]
             continue
         field = models[0].model_fields.get(part)
-        models = _models_in(field.annotation) if field else []
+        if field is None:  # a key of a mapping of the models found last
+            continue
+        models = _models_in(field.annotation)
         if not models:
             return []
-    return list(models[0].model_fields)
+    first = models[0]
+    return first.known_keys() if issubclass(first, Strict) else list(first.model_fields)
 
 
 def _is_of_kind(model: type[BaseModel], kind: str) -> bool:

@@ -4,26 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from rsmeta.config.base import Strict
+from rsmeta.config.base import WithOptions
 
 
-class LossTerm(Strict):
+class LossTerm(WithOptions):
     """A loss by name; keys beside the fields here are that loss's own options."""
-
-    # The options belong to the loss, which may be registered by others: it checks them.
-    model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
 
     name: str = Field(
         default="cross_entropy", description="its options are further keys; see: rsmeta list losses"
     )
     weight: float = Field(default=1.0, gt=0, description="factor before the loss")
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The keys beside the fields, as given."""
-        return dict(self.model_extra or {})
 
 
 class LossSpec(LossTerm):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypeAlias
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from rsmeta.config.base import Strict
+from rsmeta.config.base import Strict, WithOptions
 
 Pool: TypeAlias = Literal["token", "mean"]
 
@@ -30,11 +30,8 @@ class StemSpec(Strict):
     )
 
 
-class HeadSpec(Strict):
+class HeadSpec(WithOptions):
     """A head by name; keys beside the fields here are that head's own options."""
-
-    # The options belong to the head, which may be registered by others: it checks them.
-    model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
 
     name: str = Field(
         default="fpn",
@@ -59,11 +56,6 @@ class HeadSpec(Strict):
         description="sentences for init=text: name, photo, overhead, or own ones with {} for the "
         "class; none: photo",
     )
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The keys beside the fields, as given."""
-        return dict(self.model_extra or {})
 
     @model_validator(mode="after")
     def _init_takes_its_keys(self) -> HeadSpec:

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
-from rsmeta.config.base import Strict
+from rsmeta.config.base import NoOptions, Strict, WithOptions, located
 
 #: Places inside a transformer block that an adapter can act on.
 Position = Literal["norm1", "q", "k", "v", "out", "norm2", "mlp1", "mlp2", "block"]
@@ -52,25 +61,91 @@ _Rank = Annotated[int, Field(ge=1)]
 _Alpha = Annotated[float, Field(gt=0)]
 
 
+class LowRankOptions(Strict):
+    """Options of adapters with an inner width."""
+
+    rank: _Rank | Literal["auto"] = Field(
+        default=8,
+        description="inner width of an adapter; auto: 2^floor(log2(classes / (2 · blocks))), at "
+        "least 1",
+    )
+    alpha: _Alpha | Literal["rank"] = Field(
+        default=8.0,
+        description="an adapter's update is multiplied by alpha / rank; rank: by 1",
+    )
+
+
+class LoRAOptions(LowRankOptions):
+    """Options of lora."""
+
+    out_reads: Literal["input", "output"] = Field(
+        default="input",
+        description="what lora at out reads: the projection's input, or its output as MetaPEFT's "
+        "published code has it",
+    )
+
+
+class PromptOptions(Strict):
+    """Options of visual prompts."""
+
+    length: int = Field(default=10, ge=1, description="prompts per block (vpt_shallow, vpt_deep)")
+
+
+class MaskOptions(Strict):
+    """Options of masked tuning."""
+
+    ratio: float = Field(default=0.05, gt=0, le=1, description="share of weights trained (mask)")
+    seed: int = Field(default=0, ge=0, description="which weights are drawn (mask)")
+
+
+#: Options of the methods that rsmeta ships.
+SHIPPED: Mapping[str, type[Strict]] = {
+    "lora": LoRAOptions,
+    "dora": LowRankOptions,
+    "adapter": LowRankOptions,
+    "adaptformer": LowRankOptions,
+    "vpt_shallow": PromptOptions,
+    "vpt_deep": PromptOptions,
+    "mask": MaskOptions,
+    **dict.fromkeys(("ssf", "bias", "ln", "head", "full", "partial"), NoOptions),
+}
+
+
 class SiteOverride(Strict):
-    """What is different at some sites; a key that is left out stays the method's."""
+    """Values for some sites: the learning rate, and any option of the method."""
 
-    rank: _Rank | None = Field(default=None, description="inner width of the adapter there")
-    alpha: _Alpha | Literal["rank"] | None = Field(
-        default=None, description="strength relative to the rank there"
-    )
+    # The options belong to the method, which may be registered by others: it checks them.
+    model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
+
     lr_scale: float | None = Field(
-        default=None, gt=0, description="learning rate there, times the optimizer's"
+        default=None, gt=0, description="factor of the optimizer's learning rate there"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_none(cls, given: Any) -> Any:
+        """Drop the keys without a value that older bundles hold."""
+        if not isinstance(given, dict):
+            return given
+        return {key: value for key, value in given.items() if value is not None}
 
-class TunerSpec(Strict):
-    """One way to fit a backbone to a task."""
+    @classmethod
+    def known_keys(cls) -> list[str]:
+        """Return the learning rate and the options of all shipped methods."""
+        return [*cls.model_fields, *TunerSpec.option_fields()]
+
+
+class TunerSpec(WithOptions):
+    """One way to fit a backbone to a task: a method by name, where it acts, and its options."""
+
+    chooser: ClassVar[str] = "method"
+    shipped: ClassVar[Mapping[str, type[Strict]]] = SHIPPED
+    tolerant: ClassVar[frozenset[str]] = frozenset({"head", "full", "partial"})
 
     method: str = Field(
-        default="lora", description="lora, dora, adapter, ssf, head, full, …; see: rsmeta list "
-        "tuners",
-    )  # fmt: skip
+        default="lora",
+        description="lora, dora, adapter, ssf, head, full, …; see: rsmeta list tuners",
+    )
     positions: _Positions | None = Field(
         default=None,
         description="adapted places: q, k, v, out, mlp1, mlp2, norm1, norm2, or attn, mlp, ln for "
@@ -81,32 +156,15 @@ class TunerSpec(Strict):
         description="adapted blocks from 0: numbers and ranges [0-5, 11]; none: all (partial: the "
         "last)",
     )
-    rank: _Rank | Literal["auto"] = Field(
-        default=8,
-        description="inner width of an adapter; auto: 2^floor(log2(classes / (2 · blocks))), at "
-        "least 1",
-    )
-    alpha: _Alpha | Literal["rank"] = Field(
-        default=8.0,
-        description="an adapter's update is multiplied by alpha / rank; rank: by 1",
-    )
-    out_reads: Literal["input", "output"] = Field(
-        default="input",
-        description="what lora at out reads: the projection's input, or its output as MetaPEFT's "
-        "published code has it",
-    )
-    length: int = Field(default=10, ge=1, description="prompts per block (vpt_shallow, vpt_deep)")
-    ratio: float = Field(default=0.05, gt=0, le=1, description="share of weights learned (mask)")
-    seed: int = Field(default=0, ge=0, description="which weights are drawn (mask)")
     scale: float = Field(
-        default=1.0, ge=0, description="initial value of every adapter's scale (its modulator)"
+        default=1.0, ge=0, description="initial scale of every adapter (see the section meta)"
     )
     lr_scale: float = Field(
-        default=1.0, gt=0, description="learning rate of what it trains, times the optimizer's"
+        default=1.0, gt=0, description="factor of the optimizer's learning rate for this method"
     )
     sites: dict[str, SiteOverride] = Field(
         default={},
-        description="other values at some sites, by blocks.positions: {'*.q': {rank: 16}, "
+        description="other options at some sites, by blocks.positions: {'*.q': {rank: 16}, "
         "'0-3.mlp': {lr_scale: 0.1}}; later entries win",
     )
 
@@ -128,6 +186,16 @@ class TunerSpec(Strict):
         for pattern in sites:
             parse_site_pattern(pattern)
         return sites
+
+    @model_validator(mode="after")
+    def _options_of_sites(self) -> TunerSpec:
+        own = self.shipped.get(self.method)
+        if own is None:  # a plugin's method checks them itself
+            return self
+        for pattern, override in self.sites.items():
+            with located("sites", pattern):
+                own.model_validate(self.options | dict(override.model_extra or {}))
+        return self
 
     def at(self, block: int, position: Position) -> TunerSpec:
         """Return the settings at one site: those of the method under its ``sites``."""

@@ -13,10 +13,12 @@ import shapely
 
 from rsmeta.data.chips import LabelledScene
 from rsmeta.data.label_index import LabelIndex, count_by_block, index_labels
-from rsmeta.data.labels import LabelRules, open_labels, read_polygons
+from rsmeta.data.labels import LabelRules, open_labels
 from rsmeta.data.open_scenes import open_scenes, wanted_bands
+from rsmeta.data.polygon_labels import read_polygons
 from rsmeta.data.quantities import open_quantity
 from rsmeta.data.splits import PARTS, Block, BlockLattice, Part, Region, choose_blocks, regions_of
+from rsmeta.data.streams import random_stream
 from rsmeta.errors import LabelsError, SplitError
 from rsmeta.geo.sources import scene_stem
 
@@ -107,7 +109,7 @@ def divide(
         for part, given in _held_out(settings).items()
         if not isinstance(given, Path) and given and not explicit[part]
     }
-    rng = np.random.default_rng([seed, 1])
+    rng = random_stream("split", seed)
     if split.by == "polygons":
         return _by_polygons(settings, pairs)
     if not shares:
@@ -149,9 +151,7 @@ def _by_blocks(
         grid = pairs[place[0]].scene.grid
         lattices[number] = BlockLattice.on(grid, block_px(settings, grid))
         for i in place:
-            found = count_by_block(
-                pairs[i].scene, pairs[i].labels, settings.strata, lattices[number]
-            )
+            found = count_by_block(pairs[i], settings.strata, lattices[number])
             for (row, col), count in found.items():
                 key = (number, row, col)
                 counts[key] = counts.get(key, 0) + count
@@ -248,7 +248,7 @@ def seen(
     parts = []
     for pair, region in divided:
         labelled = LabelledScene(pair.scene, pair.labels, region) if region else pair
-        index = index_labels(pair.scene, pair.labels, settings.strata, region)
+        index = index_labels(labelled, settings.strata)
         if len(index.cells):
             parts.append(ScenePart(labelled, index))
     return parts

@@ -1,51 +1,54 @@
-"""Chips of many scenes, each read on its own scene's grid through TorchGeo's datasets."""
+"""Chips of labelled scenes, each read by its window on its own scene's grid."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
 from rasterio.windows import Window
 from torch.utils.data import Dataset
-
-from rsmeta.data.scenes import SceneDataset
-from rsmeta.data.torchgeo_compat import IntersectionDataset, geo_slice
-from rsmeta.errors import SceneError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rsmeta.data.labels import PolygonLabels, RasterLabels
+    from rsmeta.data.label_reader import LabelReader
     from rsmeta.data.sampler import ChipKey
     from rsmeta.data.splits import Region
+    from rsmeta.geo.chip import Chip
     from rsmeta.geo.scene import Scene
 
 
+@dataclass(frozen=True)
 class LabelledScene:
-    """A scene, its labels, and the ground of it that one part may see.
+    """A scene, its labels, and the region of it that one part may see.
 
-    Args:
+    Attributes:
         scene: The scene with its bands selected.
         labels: Labels on the scene's grid.
-        region: Ground that may be seen; none: all of it.
-
-    Raises:
-        SceneError: The scene's grid is rotated, which TorchGeo's queries cannot express.
+        region: What may be seen; none: all of the scene.
     """
 
-    def __init__(
-        self, scene: Scene, labels: RasterLabels | PolygonLabels, region: Region | None = None
-    ) -> None:
-        if scene.grid.transform.b or scene.grid.transform.d:
-            raise SceneError(
-                f"{scene.name} is rotated against its CRS; training needs a north-up scene: "
-                f"warp it first, e.g. with gdalwarp"
-            )
-        self.scene = scene
-        self.labels = labels
-        self.region = region
-        #: TorchGeo's view: image, validity and mask of any query.
-        self.dataset = IntersectionDataset(SceneDataset(scene, region), labels, collate_fn=_joined)
+    scene: Scene
+    labels: LabelReader
+    region: Region | None = None
+
+    def read_image(self, window: Window) -> Chip:
+        """Read a window of the scene; pixels outside the region are invalid."""
+        chip = self.scene.read(window)
+        if self.region is None:
+            return chip
+        return replace(chip, valid=chip.valid & self.region.contains(chip.grid))
+
+    def read_labels(self, window: Window) -> np.ndarray:
+        """Read the labels of a window, (H, W); there are none outside the region."""
+        labels = self.labels.read(window)
+        if self.region is None:
+            return labels
+        seen = self.region.contains(self.scene.grid.crop(window))
+        return np.where(seen, labels, no_label(labels))
 
 
 class ChipDataset(Dataset[dict[str, Any]]):
@@ -70,14 +73,18 @@ class ChipDataset(Dataset[dict[str, Any]]):
 
     def __getitem__(self, key: ChipKey) -> dict[str, Any]:
         """Read one chip."""
-        part = self.scenes[key.scene]
-        grid = part.scene.grid.crop(Window(key.col, key.row, self.chip_px, self.chip_px))
-        sample = part.dataset[geo_slice(grid)]
-        mask = sample["mask"]
-        nothing = math.nan if mask.is_floating_point() else -1
-        sample["mask"] = mask.masked_fill(~sample["valid"], nothing)
-        return sample
+        window = Window(key.col, key.row, self.chip_px, self.chip_px)
+        return sample_of(self.scenes[key.scene], window)
 
 
-def _joined(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    return {key: value for sample in samples for key, value in sample.items()}
+def sample_of(labelled: LabelledScene, window: Window) -> dict[str, Any]:
+    """Read one window as a sample; see ``ChipDataset``."""
+    chip, labels = labelled.read_image(window), labelled.read_labels(window)
+    image, valid = torch.from_numpy(chip.data), torch.from_numpy(chip.valid)
+    mask = torch.from_numpy(np.where(chip.valid, labels, no_label(labels)))
+    return {"image": torch.where(valid, image, 0.0), "valid": valid, "mask": mask}
+
+
+def no_label(labels: np.ndarray) -> Any:
+    """Return what marks a pixel without label: NaN among numbers, -1 among classes."""
+    return labels.dtype.type(math.nan if np.issubdtype(labels.dtype, np.floating) else -1)

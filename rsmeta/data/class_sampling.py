@@ -15,6 +15,8 @@ import numpy as np
 import torch.distributed
 from torch.utils.data import Sampler
 
+from rsmeta.data.streams import random_stream
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -130,7 +132,7 @@ class EpochSampler(Sampler[Key], abc.ABC):
     def __iter__(self) -> Iterator[Key]:
         """Yield what this process reads in the epoch."""
         rank, size = world()
-        rng = np.random.default_rng([self._seed, self._epoch])
+        rng = random_stream("epoch", self._seed, self._epoch)
         return self._draws(rng, slice(rank, len(self) * size, size))
 
     @property

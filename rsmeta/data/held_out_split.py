@@ -11,6 +11,7 @@ from rasterio.warp import transform
 from rsmeta.data.build_splits import block_px, same_place, seen
 from rsmeta.data.label_index import CELL_PX
 from rsmeta.data.splits import Block, BlockLattice, Region, choose_blocks, grown
+from rsmeta.data.streams import random_stream
 from rsmeta.errors import SplitError
 
 if TYPE_CHECKING:
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from rsmeta.config.data import DataSettings
     from rsmeta.data.build_splits import ScenePart
     from rsmeta.data.chips import LabelledScene
-
-#: Tells this stream from the others that start from the same seed.
-_STREAM = 3
 
 
 def held_out_split(
@@ -47,7 +45,7 @@ def held_out_split(
         for (row, col), count in _count_by_block(part, lattice).items():
             block = (number, row, col)
             counts[block] = counts.get(block, 0) + count
-    rng = np.random.default_rng([seed, _STREAM])
+    rng = random_stream("held_out", seed)
     chosen = choose_blocks(counts, {"validation": share}, rng)["validation"]
     kept: list[tuple[LabelledScene, Region | None]] = []
     held: list[tuple[LabelledScene, Region | None]] = []

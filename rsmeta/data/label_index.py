@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from rasterio.warp import transform
-from rasterio.windows import Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from rsmeta.data.labels import LabelReader
-    from rsmeta.data.splits import BlockLattice, Region
-    from rsmeta.geo.scene import Scene
+    from rasterio.windows import Window
+
+    from rsmeta.data.chips import LabelledScene
+    from rsmeta.data.splits import BlockLattice
 
 #: Side of a cell of the label index, in pixels.
 CELL_PX = 16
@@ -45,20 +45,16 @@ class LabelIndex:
         return totals
 
 
-def index_labels(
-    scene: Scene, labels: LabelReader, classes: int, region: Region | None = None
-) -> LabelIndex:
-    """Count the labelled, valid pixels of a scene in cells.
+def index_labels(labelled: LabelledScene, classes: int) -> LabelIndex:
+    """Count the labelled, valid pixels of a scene's region in cells.
 
     Args:
-        scene: The scene; a label on a pixel without data does not count.
-        labels: Labels on the scene's grid.
+        labelled: The scene; a label on a pixel without data does not count.
         classes: Number of classes, K.
-        region: Ground to count; none: all of it.
     """
     cells: list[np.ndarray] = []
     counts: list[np.ndarray] = []
-    for rows, cols, found in _labelled_pixels(scene, labels, region):
+    for rows, cols, found in _labelled_pixels(labelled):
         keys, inverse = np.unique(
             np.stack([rows, cols], axis=1) // CELL_PX, axis=0, return_inverse=True
         )
@@ -71,14 +67,15 @@ def index_labels(
 
 
 def count_by_block(
-    scene: Scene, labels: LabelReader, classes: int, lattice: BlockLattice
+    labelled: LabelledScene, classes: int, lattice: BlockLattice
 ) -> Mapping[tuple[int, int], np.ndarray]:
     """Count the labelled, valid pixels per class, (K,), in each block of a lattice."""
+    grid = labelled.scene.grid
     totals: dict[tuple[int, int], np.ndarray] = {}
-    for rows, cols, found in _labelled_pixels(scene, labels, None):
-        x, y = scene.grid.xy(cols + 0.5, rows + 0.5)
-        if lattice.crs is not None and scene.grid.crs not in (None, lattice.crs):
-            x, y = map(np.asarray, transform(scene.grid.crs, lattice.crs, x, y))
+    for rows, cols, found in _labelled_pixels(labelled):
+        x, y = grid.xy(cols + 0.5, rows + 0.5)
+        if lattice.crs is not None and grid.crs not in (None, lattice.crs):
+            x, y = map(np.asarray, transform(grid.crs, lattice.crs, x, y))
         keys, inverse = np.unique(lattice.locate(x, y), axis=0, return_inverse=True)
         flat = np.bincount(inverse.ravel() * classes + found, minlength=len(keys) * classes)
         for (row, col), count in zip(keys.tolist(), flat.reshape(-1, classes), strict=True):
@@ -86,41 +83,27 @@ def count_by_block(
     return totals
 
 
-def windows(height_px: int, width_px: int, step_px: int) -> Iterator[Window]:
-    """Yield windows of ``step_px`` that cover a raster exactly, smaller at its far edges."""
-    for row in range(0, height_px, step_px):
-        for col in range(0, width_px, step_px):
-            yield Window(col, row, min(step_px, width_px - col), min(step_px, height_px - row))
-
-
-def labelled_values(
-    scene: Scene, labels: LabelReader, region: Region | None
-) -> Iterator[np.ndarray]:
+def labelled_values(labelled: LabelledScene) -> Iterator[np.ndarray]:
     """Yield the labels (N,) themselves of the labelled, valid pixels, window by window."""
-    for _, found, values in _labelled(scene, labels, region):
+    for _, found, values in _labelled(labelled):
         yield values[found >= 0]
 
 
 def _labelled_pixels(
-    scene: Scene, labels: LabelReader, region: Region | None
+    labelled: LabelledScene,
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Yield row, column and stratum of the labelled, valid pixels, window by window."""
-    for window, found, _ in _labelled(scene, labels, region):
+    for window, found, _ in _labelled(labelled):
         rows, cols = np.nonzero(found >= 0)
         yield rows + int(window.row_off), cols + int(window.col_off), found[rows, cols]
 
 
-def _labelled(
-    scene: Scene, labels: LabelReader, region: Region | None
-) -> Iterator[tuple[Window, np.ndarray, np.ndarray]]:
+def _labelled(labelled: LabelledScene) -> Iterator[tuple[Window, np.ndarray, np.ndarray]]:
     """Yield windows with a labelled, valid pixel, their strata, -1 elsewhere, and labels."""
-    for window in windows(scene.grid.height_px, scene.grid.width_px, _STEP_PX):
-        grid = scene.grid.crop(window)
-        values = labels.read(grid)
-        found = labels.strata(values)
-        if region is not None and (found >= 0).any():
-            found = np.where(region.contains(grid), found, -1)
+    for window in labelled.scene.grid.windows(_STEP_PX):
+        values = labelled.read_labels(window)
+        found = labelled.labels.strata(values)
         if (found >= 0).any():
-            found = np.where(scene.read(window).valid, found, -1)
+            found = np.where(labelled.scene.read(window).valid, found, -1)
         if (found >= 0).any():
             yield window, found, values

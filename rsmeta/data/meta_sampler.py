@@ -6,18 +6,15 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from torch.utils.data import Sampler
 
 from rsmeta.data.class_sampling import world
+from rsmeta.data.streams import random_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rsmeta.data.class_sampling import Draw
-
-#: Tells these streams from those of the split and of training, which start from the same seed.
-_STREAM = 2
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,7 @@ class MetaSampler(Sampler[list[Any]]):
             yield from self._step(step)
 
     def _step(self, step: int) -> Iterator[list[Any]]:
-        rng = np.random.default_rng([self._seed, _STREAM, step])
+        rng = random_stream("meta_step", self._seed, step)
         rank, size = world()
         take, answered = self._take, self._answered
         for _ in range(take.inner):

@@ -9,7 +9,9 @@ import numpy as np
 import rasterio
 
 from rsmeta.data.label_index import labelled_values
-from rsmeta.data.labels import VECTOR_SUFFIXES, LabelRules, RasterLabels
+from rsmeta.data.label_reader import LabelRules
+from rsmeta.data.polygon_labels import VECTOR_SUFFIXES
+from rsmeta.data.raster_labels import RasterLabels
 from rsmeta.errors import LabelsError
 
 if TYPE_CHECKING:
@@ -83,7 +85,7 @@ def target_statistics(scenes: Sequence[LabelledScene]) -> tuple[float, float]:
     """
     count, mean, squares = 0, 0.0, 0.0
     for part in scenes:
-        for found in labelled_values(part.scene, part.labels, part.region):
+        for found in labelled_values(part):
             values = found.astype(np.float64)
             here, total = values.mean(), count + len(values)
             # Chan et al. 1983: no large sums are subtracted from one another.

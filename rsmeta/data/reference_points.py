@@ -10,13 +10,18 @@ import numpy as np
 import pyproj
 import shapely
 
-from rsmeta.data.labels import VECTOR_SUFFIXES, class_column, class_of_each, read_vector
+from rsmeta.data.polygon_labels import (
+    VECTOR_SUFFIXES,
+    class_column,
+    class_of_each,
+    read_vector,
+)
 from rsmeta.errors import LabelsError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rsmeta.data.labels import LabelRules
+    from rsmeta.data.label_reader import LabelRules
     from rsmeta.geo.grid import Grid
 
 logger = logging.getLogger(__name__)

@@ -1,36 +1,41 @@
-"""Scenes as TorchGeo datasets that carry validity beside the pixels."""
+"""TorchGeo's view of a labelled scene, for its samplers, set operations and data modules."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
-
+from rsmeta.data.chips import sample_of
 from rsmeta.data.torchgeo_compat import GeoSlice, RasterDataset, footprint_index, query_bounds
+from rsmeta.errors import SceneError
 
 if TYPE_CHECKING:
-    from rsmeta.data.splits import Region
-    from rsmeta.geo.scene import Scene
+    from rsmeta.data.chips import LabelledScene
 
 
 class SceneDataset(RasterDataset):
-    """One scene, read on its own grid; never warped.
+    """One labelled scene, read on its own grid; never warped.
 
-    Works with TorchGeo's samplers and set operations. A sample holds ``image`` (C, H, W) float32
-    in physical units and ``valid`` (H, W) bool; pixels outside the scene, without data, or
-    outside ``region`` are invalid and 0.
+    Works with TorchGeo's samplers and set operations. Samples are those of ``ChipDataset``, of
+    any size.
 
     Args:
-        scene: The scene, with its bands already selected.
-        region: Ground that may be seen; none: all of it.
+        labelled: The scene, its labels, and the region that may be seen.
+
+    Raises:
+        SceneError: The scene's grid is rotated, which TorchGeo's queries cannot express.
     """
 
     is_image = True
 
-    def __init__(self, scene: Scene, region: Region | None = None) -> None:
+    def __init__(self, labelled: LabelledScene) -> None:
+        scene = labelled.scene
+        if scene.grid.transform.b or scene.grid.transform.d:
+            raise SceneError(
+                f"{scene.name} is rotated against its CRS, which TorchGeo's queries cannot "
+                f"express; warp it first, e.g. with gdalwarp"
+            )
         self.paths = scene.name
-        self.scene = scene
-        self.region = region
+        self.labelled = labelled
         self.bands = tuple(band.name for band in scene.bands)
         self.transforms = None
         self._res = scene.grid.pixel_size
@@ -38,10 +43,5 @@ class SceneDataset(RasterDataset):
 
     def __getitem__(self, query: GeoSlice) -> dict[str, Any]:
         """Return the sample of a TorchGeo query, on the nearest whole pixels."""
-        chip = self.scene.read(self.scene.grid.window(query_bounds(self, query)))
-        valid = chip.valid
-        if self.region is not None:
-            valid = valid & self.region.contains(chip.grid)
-        image = torch.from_numpy(chip.data)
-        seen = torch.from_numpy(valid)
-        return {"image": torch.where(seen, image, 0.0), "valid": seen}
+        window = self.labelled.scene.grid.window(query_bounds(self, query))
+        return sample_of(self.labelled, window)

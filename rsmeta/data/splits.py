@@ -44,7 +44,7 @@ class Region:
     def contains(self, grid: Grid) -> np.ndarray:
         """Return which pixel centres of ``grid`` lie in the region, (H, W) bool."""
         shape = (grid.height_px, grid.width_px)
-        here = shapely.box(*grid.bounds)
+        here = outline(grid)
         if not shapely.intersects(self.geometry, here):
             return np.full(shape, self.inverted)
         if not self.inverted and shapely.contains(self.geometry, here):
@@ -128,6 +128,15 @@ class BlockLattice:
             for row, col in blocks
         ]
         return to_crs(shapely.union_all(boxes), self.crs, crs)
+
+
+def outline(grid: Grid) -> shapely.Polygon:
+    """Return the edge of a grid, rotated or not, as a polygon in its CRS."""
+    x, y = grid.xy(
+        np.array([0, grid.width_px, grid.width_px, 0]),
+        np.array([0, 0, grid.height_px, grid.height_px]),
+    )
+    return shapely.Polygon(np.stack([x, y], axis=1))
 
 
 def to_crs(geometry: shapely.Geometry, source: CRS | None, target: CRS | None) -> shapely.Geometry:

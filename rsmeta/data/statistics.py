@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from rsmeta.data.label_index import windows
+from rsmeta.data.streams import random_stream
 from rsmeta.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -48,11 +48,11 @@ def band_statistics(scenes: Sequence[Ground], *, seed: int) -> tuple[np.ndarray,
     Raises:
         TrainingError: The training ground holds no valid pixel.
     """
-    rng = np.random.default_rng(seed)
+    rng = random_stream("statistics", seed)
     total = sum_1 = sum_2 = np.zeros(len(scenes[0].scene.bands))
     for part in scenes:
         grid = part.scene.grid
-        places = list(windows(grid.height_px, grid.width_px, _STEP_PX))
+        places = list(grid.windows(_STEP_PX))
         for i in sorted(rng.permutation(len(places))[:_WINDOWS]):
             chip = part.scene.read(places[i])
             valid = chip.valid

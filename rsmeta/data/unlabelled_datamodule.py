@@ -7,17 +7,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from rsmeta.data.open_scenes import open_scenes, wanted_bands
 from rsmeta.data.statistics import band_statistics
+from rsmeta.data.streams import random_stream
 from rsmeta.data.torchgeo_compat import stack_samples
 from rsmeta.data.unlabelled_chips import UnlabelledChips, UnlabelledSampler, index_unlabelled
 from rsmeta.errors import TrainingError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from rsmeta.config.pretrain import GroundSettings
     from rsmeta.geo.scene import Scene
 
@@ -56,7 +58,7 @@ class UnlabelledDataModule(LightningDataModule):
         wanted = wanted_bands(settings, opened[0])
         self.scenes = tuple(scene.select(wanted) for scene in opened)
         self.bands = self.scenes[0].bands
-        rng = np.random.default_rng([seed, 2])
+        rng = random_stream("unlabelled", seed)
         self.indexes = tuple(
             index_unlabelled(scene, settings.chip_px, min_valid=settings.min_valid, rng=rng)
             for scene in self.scenes

@@ -15,6 +15,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 
 from rsmeta.errors import MissingExtraError, SceneError, SceneUnreadableError, one_line
 from rsmeta.geo.grid import whole_pixels
+from rsmeta.geo.raster_source import RasterSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,19 +45,19 @@ def is_array_file(source: str | Path) -> bool:
 
 
 @contextmanager
-def held(raster: Any, name: str = "") -> Iterator[str]:
+def held(raster: Any, name: str = "the array") -> Iterator[RasterSource]:
     """Give a raster in memory a source under which scenes find it, in this process."""
-    source = f"array://{next(_numbers)}/{name}"
-    _held[source] = raster
+    key = f"array://{next(_numbers)}"
+    _held[key] = raster
     try:
-        yield source
+        yield RasterSource(name, key, name, key)
     finally:
-        del _held[source]
+        del _held[key]
 
 
-def find_held(source: str) -> Any | None:
+def find_held(source: RasterSource) -> Any | None:
     """Return the raster in memory of that source; none if there is none."""
-    return _held.get(source)
+    return _held.get(source.gdal_name)
 
 
 class Part(NamedTuple):

@@ -9,10 +9,9 @@ import re
 import threading
 import warnings
 from collections import OrderedDict
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from xml.sax.saxutils import unescape
 
 import rasterio
 from rasterio._err import CPLE_BaseError  # no public name, yet some calls let it out
@@ -25,9 +24,9 @@ from rsmeta.errors import (
     one_line,
 )
 from rsmeta.geo.arrays import find_held, is_array_file, open_array_file
+from rsmeta.geo.raster_source import AnySource, RasterSource
 from rsmeta.geo.remote import (
     forget,
-    gdal_name,
     is_remote,
     may_pass,
     remote_error,
@@ -60,16 +59,7 @@ MAX_OPEN = 16
 #: thread. A block is read once, so more would hardly be used.
 CACHE_BYTES = 64 * 2**20
 
-# GDAL's names that are no paths: <VRTDataset…, /vsi…, http://…, NETCDF:…, SENTINEL2_L2A:…
-_NO_PATH = re.compile(r"<|/vsi|[A-Za-z][A-Za-z0-9+.-]*://|[A-Z][A-Z0-9_]+:")
 _NOT_THERE = re.compile(r"no such file|does not exist|not found", re.I)
-
-#: Metadata of a VRT that shows a STAC item: the item's id.
-ITEM_KEY = "STAC_ITEM"
-_ITEM = re.compile(rf'key="{ITEM_KEY}">([^<]*)<')
-#: … and where the item is.
-ADDRESS_KEY = "STAC_ADDRESS"
-_ADDRESS = re.compile(rf'key="{ADDRESS_KEY}">([^<]*)<')
 
 _threads = threading.local()
 # The filter for warnings belongs to the process: two threads must not change it at once.
@@ -92,35 +82,19 @@ def _close() -> None:
         raster.close()
 
 
-def is_path(source: str | Path) -> bool:
-    """Return whether a source names a local file, not something that only GDAL can find."""
-    return isinstance(source, Path) or _NO_PATH.match(source) is None
-
-
-def shown(source: str) -> str:
-    """Return a source as messages name it: that of a STAC item by its id."""
-    item = _ITEM.search(source) if source.startswith("<") else None
-    return item[1] if item else source
-
-
-def address(source: str) -> str:
-    """Return where a source is: of a STAC item, where the item is."""
-    item = _ADDRESS.search(source) if source.startswith("<") else None
-    return unescape(item[1]) if item else shown(source)
-
-
-def open_raster(source: str) -> Any:
-    """Return a handle for this thread; it is opened anew when the file has changed.
+def open_raster(source: AnySource) -> Any:
+    """Return a handle for this thread; it is reopened when the file has changed.
 
     Raises:
         SceneNotFoundError: Nothing is there.
         SceneUnreadableError: GDAL cannot open it.
     """
+    source = RasterSource.of(source)
     if (raster := find_held(source)) is not None:
         return raster
     opened: OrderedDict[Any, Any] = _threads.__dict__.setdefault("opened", OrderedDict())
     # A forked process must not read through its parent's file positions.
-    key = (os.getpid(), source, _stamp(source))
+    key = (os.getpid(), source.gdal_name, _stamp(source))
     if key not in opened:
         opened[key] = _open(source)
         while len(opened) > MAX_OPEN:
@@ -137,16 +111,17 @@ def open_quietly(*args: Any, **options: Any) -> Any:
 
 
 @contextmanager
-def reading(source: str) -> Iterator[None]:
+def reading(source: AnySource) -> Iterator[None]:
     """Turn what GDAL says while pixels are read into a ``SceneUnreadableError``."""
+    source = RasterSource.of(source)
     try:
-        with remote_options(source):
+        with remote_options() if source.is_remote else nullcontext():
             yield
     except GDAL_ERRORS as error:
         raise _said(source, error) from error
 
 
-def read_from(source: str, read: Callable[[Any], T]) -> T:
+def read_from(source: RasterSource, read: Callable[[Any], T]) -> T:
     """Return what a function reads of a raster; again where a server has fallen silent.
 
     Args:
@@ -161,7 +136,7 @@ def read_from(source: str, read: Callable[[Any], T]) -> T:
         try:
             return read(open_raster(source))
         except GDAL_ERRORS:
-            if is_remote(source):
+            if source.is_remote:
                 _drop(source)
             raise
 
@@ -169,32 +144,32 @@ def read_from(source: str, read: Callable[[Any], T]) -> T:
         return _patiently(source, attempt)
 
 
-def _patiently(source: str, attempt: Callable[[], T]) -> T:
+def _patiently(source: RasterSource, attempt: Callable[[], T]) -> T:
     """Return what an attempt gives, with the options of its source; or one of some after it."""
-    if not is_remote(source) or _threads.__dict__.get("patient"):  # opened in order to be read
+    if not source.is_remote or _threads.__dict__.get("patient"):  # opened in order to be read
         return attempt()
     _threads.patient = True
     try:
-        with remote_options(source):
+        with remote_options():
             left = tries_after_silence()
             while True:
                 try:
                     return attempt()
                 except (*GDAL_ERRORS, SceneUnreachableError) as error:
-                    forget(source)
+                    forget(source.gdal_name)
                     said = innermost(error)
                     if not left or not may_pass(said):
                         raise
                 left -= 1
-                logger.info("%s: %s; trying again", without_query(shown(source)), said)
+                logger.info("%s: %s; trying again", source.name, said)
     finally:
         _threads.patient = False
 
 
-def _drop(source: str) -> None:
+def _drop(source: RasterSource) -> None:
     """Close the handle of this thread."""
     opened = _threads.__dict__.get("opened", {})
-    for key in [key for key in opened if key[1] == source]:
+    for key in [key for key in opened if key[1] == source.gdal_name]:
         opened.pop(key).close()
 
 
@@ -213,7 +188,7 @@ def bounded_cache(size: int = CACHE_BYTES) -> Iterator[None]:
         yield
 
 
-def file_states(source: str) -> dict[str, Any]:
+def file_states(source: AnySource) -> dict[str, Any]:
     """Return, of each file that a raster is made of, what tells whether it is still the same.
 
     Those of a VRT are among them; statistics and overviews beside a file are not.
@@ -242,35 +217,36 @@ def _local_state(path: Path) -> list[int]:
     return [sum(s.st_size for s in found), max((s.st_mtime_ns for s in found), default=0)]
 
 
-def _stamp(source: str) -> tuple[int, int] | None:
-    if not is_path(source):
+def _stamp(source: RasterSource) -> tuple[int, int] | None:
+    if source.path is None:
         return None
     try:
-        state = Path(source).stat()
+        state = source.path.stat()
     except OSError:
-        raise SceneNotFoundError(source) from None
+        raise SceneNotFoundError(source.name) from None
     return state.st_mtime_ns, state.st_size
 
 
-def _open(source: str) -> Any:
-    if is_path(source) and is_array_file(source):
-        return open_array_file(source)
+def _open(source: RasterSource) -> Any:
+    path = source.path
+    if path is not None and is_array_file(path):
+        return open_array_file(str(path))
     try:
-        return _patiently(source, lambda: open_quietly(gdal_name(source), sharing=False))
+        return _patiently(source, lambda: open_quietly(source.gdal_name, sharing=False))
     except (*GDAL_ERRORS, ValueError) as error:
-        if not is_path(source) and not is_remote(source) and _NOT_THERE.search(str(error)):
-            raise SceneNotFoundError(source) from error
-        if is_path(source) and Path(source).is_dir():
-            raise SceneNotFoundError(source) from error
+        if path is None and not source.is_remote and _NOT_THERE.search(str(error)):
+            raise SceneNotFoundError(source.name) from error
+        if path is not None and path.is_dir():
+            raise SceneNotFoundError(source.name) from error
         raise _said(source, error) from error
 
 
-def _said(source: str, error: BaseException) -> SceneError:
+def _said(source: RasterSource, error: BaseException) -> SceneError:
     """Return what a complaint of GDAL means for the user."""
     reason = innermost(error)
-    if is_remote(source):
-        return remote_error(shown(source), reason)
-    return SceneUnreadableError(shown(source), reason)
+    if source.is_remote:
+        return remote_error(source.name, reason)
+    return SceneUnreadableError(source.name, reason)
 
 
 def innermost(error: BaseException) -> str:

@@ -118,11 +118,8 @@ def without_query(source: str) -> str:
 
 
 @contextmanager
-def remote_options(source: str) -> Iterator[None]:
-    """Hold GDAL's options for a source, in this thread; none for local files."""
-    if not is_remote(source):
-        yield
-        return
+def remote_options() -> Iterator[None]:
+    """Hold GDAL's options for files behind a network, in this thread."""
     with rasterio.Env(**_missing(DEFAULTS | _endpoint())):
         yield
 
@@ -160,7 +157,7 @@ def remote_state(name: str) -> dict[str, str]:
     Returns:
         Its size in bytes, ETag and time of change as the server says them, where it does.
     """
-    with remote_options(name):
+    with remote_options():
         told = vsi.headers(gdal_name(name))
     state = {key: told[header] for key, header in _IDENTITY.items() if header in told}
     if not state:

@@ -16,7 +16,8 @@ from rsmeta.geo.bands import Band, match_bands
 from rsmeta.geo.chip import Chip
 from rsmeta.geo.filebands import FileBands, tell_bands
 from rsmeta.geo.grid import Grid, whole_pixels
-from rsmeta.geo.handles import open_raster, read_from, shown
+from rsmeta.geo.handles import open_raster, read_from
+from rsmeta.geo.raster_source import AnySource, RasterSource
 from rsmeta.geo.rules import ReadRules, ValidIf
 from rsmeta.geo.sources import expand_sources
 from rsmeta.geo.stac_items import is_stac
@@ -25,7 +26,6 @@ from rsmeta.geo.stac_scene import item_raster
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -44,7 +44,7 @@ class Scene:
     ``bands``.
 
     Args:
-        source: Path, or GDAL's name, of the file.
+        source: Where it is read from.
         bands: Bands in use.
         grid: Place of the pixels.
         band_indexes: Place of the bands in the file, from 1.
@@ -58,7 +58,7 @@ class Scene:
         sensor: Name of the sensor, where it is known.
     """
 
-    source: str
+    source: RasterSource
     bands: tuple[Band, ...]
     grid: Grid
     band_indexes: tuple[int, ...]
@@ -73,8 +73,8 @@ class Scene:
 
     @property
     def name(self) -> str:
-        """The source as messages name it."""
-        return shown(self.source)
+        """What messages call the scene."""
+        return self.source.name
 
     def select(self, bands: Sequence[Band]) -> Scene:
         """Return the scene with only these bands, in this order; matched by name.
@@ -220,7 +220,7 @@ class Scene:
 
 
 def open_scene(
-    source: str | Path, rules: ReadRules | None = None, *, wanted: Sequence[Band] | None = None
+    source: AnySource, rules: ReadRules | None = None, *, wanted: Sequence[Band] | None = None
 ) -> Scene:
     """Open a raster as a scene; no pixel is read.
 
@@ -241,13 +241,14 @@ def open_scene(
         ConfigError: ``rules`` do not fit the file.
         SceneError: Its numbers are complex.
     """
-    source, rules = str(source), rules or ReadRules()
-    if is_stac(source):
-        item = item_raster(source, wanted)
+    rules = rules or ReadRules()
+    if not isinstance(source, RasterSource) and is_stac(source):
+        item = item_raster(str(source), wanted)
         source, rules = item.source, item.rules(rules, item_wins=wanted is not None)
+    source = RasterSource.of(source)
     dataset = open_raster(source)
-    dtype = _raw_type(dataset, source)
-    told = tell_bands(dataset, shown(source), rules)
+    dtype = _raw_type(dataset, source.name)
+    told = tell_bands(dataset, source.name, rules)
     tags = metadata.plain_tags(dataset)
     scaling = [_scaling(dataset, i, told, dtype, rules) for i in range(len(told.bands))]
     return Scene(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rsmeta.errors import SceneNotFoundError
-from rsmeta.geo.handles import is_path
+from rsmeta.geo.raster_source import is_path
 from rsmeta.geo.stac_items import is_stac, item_sources
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import shapely
 from pyproj import Transformer
 
 from rsmeta.geo.grid import apply
-from rsmeta.geo.handles import is_path
+from rsmeta.geo.raster_source import is_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

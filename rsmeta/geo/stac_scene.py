@@ -14,7 +14,8 @@ from rasterio.enums import MaskFlags
 from rsmeta.errors import GridMismatchError, SceneError
 from rsmeta.geo.bands import match_bands
 from rsmeta.geo.grid import Grid, apply
-from rsmeta.geo.handles import ADDRESS_KEY, ITEM_KEY, open_raster
+from rsmeta.geo.handles import open_raster
+from rsmeta.geo.raster_source import RasterSource
 from rsmeta.geo.remote import gdal_name, without_query
 from rsmeta.geo.stac_items import ItemBand, item_bands, read_item, single_asset
 
@@ -32,14 +33,14 @@ class ItemRaster:
     """What GDAL opens for an item.
 
     Attributes:
-        source: The XML of a VRT; or the item's only raster.
+        source: A VRT of its assets; or the item's only raster.
         bands: Its bands, in order; none: the raster tells them itself.
         sensor: Name of the sensor, where all bands are of one that is known.
         has_scale: Whether the item states scale and offset of all of them.
         has_nodata: Whether it states the number without data.
     """
 
-    source: str
+    source: RasterSource
     bands: tuple[str, ...] | None
     sensor: str | None
     has_scale: bool
@@ -92,7 +93,7 @@ def item_raster(source: str, wanted: Sequence[Band] | None) -> ItemRaster:
                 f"the item {item['id']} does not say which bands its assets hold (bands or "
                 f"eo:bands); give the assets themselves"
             )
-        return ItemRaster(only, None, None, has_scale=False, has_nodata=False)
+        return ItemRaster(RasterSource.of(only), None, None, has_scale=False, has_nodata=False)
     if wanted is not None:
         picked = match_bands(wanted, [band.band for band in bands], f"the item {item['id']}")
         bands = [bands[i] for i in sorted(set(picked))]
@@ -102,7 +103,11 @@ def item_raster(source: str, wanted: Sequence[Band] | None) -> ItemRaster:
         _check_grid(asset, finest, item["id"])
     _say_coarser(bands, assets, finest, item["id"])
     return ItemRaster(
-        source=_vrt(_tags(item, _address(source, document)), bands, assets, finest),
+        source=RasterSource.of_vrt(
+            _vrt(_tags(item), bands, assets, finest),
+            name=item["id"],
+            uri=without_query(_address(source, document)),
+        ),
         bands=tuple(band.band.name for band in bands),
         sensor=None if sensor is None else sensor.name,
         has_scale=all(band.scale is not None for band in bands),
@@ -212,12 +217,10 @@ def _address(source: str, document: str) -> str:
     return place if "://" in place else str(Path(place).expanduser().absolute())
 
 
-def _tags(item: Mapping[str, Any], address: str) -> dict[str, str]:
+def _tags(item: Mapping[str, Any]) -> dict[str, str]:
     properties = item.get("properties", {})
     moment = properties.get("datetime") or properties.get("start_datetime")
     tags = {
-        ITEM_KEY: item["id"],
-        ADDRESS_KEY: without_query(address),
         "ACQUISITIONDATETIME": moment,
         "PLATFORM": properties.get("platform"),
         "PROCESSING_BASELINE": properties.get("s2:processing_baseline"),

@@ -10,7 +10,7 @@ import numpy as np
 from rsmeta.geo.grid import Grid, whole_pixels
 from rsmeta.geo.handles import open_raster, reading
 from rsmeta.geo.pixel_area import cover_of
-from rsmeta.gis.outputs.products import map_classes
+from rsmeta.gis.tags import map_classes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ from rsmeta.geo.handles import open_raster, reading
 from rsmeta.geo.pixel_area import cover_of
 from rsmeta.gis.class_map import STEP_PX
 from rsmeta.gis.outputs.map_statistics import Statistics
-from rsmeta.gis.outputs.products import CLASSES_TAG
+from rsmeta.gis.tags import CLASSES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -130,7 +130,7 @@ def holds_quantity(path: str | Path) -> bool:
     """
     raster = open_raster(str(path))
     told = np.issubdtype(np.dtype(raster.dtypes[0]), np.floating) or raster.scales[0] != 1
-    return bool(raster.count == 1 and told and CLASSES_TAG not in raster.tags())
+    return bool(raster.count == 1 and told and CLASSES not in raster.tags())
 
 
 def open_quantity_map(path: str | Path) -> QuantityMap:

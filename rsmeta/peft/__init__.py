@@ -28,9 +28,9 @@ from rsmeta.peft.modulation import (
     site_modulators,
 )
 from rsmeta.peft.modulator import Modulator
-from rsmeta.peft.plan import TUNERS, Plan
+from rsmeta.peft.plan import TUNERS, Plan, SiteTuner, Tuner
 from rsmeta.peft.sites import Site, Sited
-from rsmeta.peft.tuner import TunedPlace, TunedSites, apply_tuner
+from rsmeta.peft.tuner import TunedPlace, TunedSites, apply_tuner, check_tuner
 
 __all__ = [
     "TUNERS",
@@ -41,12 +41,15 @@ __all__ = [
     "Modulator",
     "Plan",
     "Site",
+    "SiteTuner",
     "Sited",
     "TunedPlace",
     "TunedSites",
+    "Tuner",
     "apply_tuner",
     "bias",
     "bottleneck",
+    "check_tuner",
     "dora",
     "fixed_sites",
     "is_merged",

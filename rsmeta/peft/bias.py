@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from rsmeta.peft.parameters import ParameterAdapter
-from rsmeta.peft.plan import TUNERS, Offer, Plan, plan_sites
+from rsmeta.peft.plan import TUNERS, SiteTuner
 
 if TYPE_CHECKING:
-    from rsmeta.config.tuner import TunerSpec
-    from rsmeta.peft.sites import Site, Sited
+    from rsmeta.config.base import Strict
+    from rsmeta.peft.sites import Site
 
 
 class Bias(ParameterAdapter):
@@ -35,11 +35,11 @@ class Bias(ParameterAdapter):
 
 
 @TUNERS.register("bias")
-def plan_bias(backbone: Sited, spec: TunerSpec) -> Plan:
+class BiasTuner(SiteTuner):
     """BitFit: the biases of maps and norms; merges."""
-    offer = Offer(("norm1", "q", "k", "v", "out", "norm2", "mlp1", "mlp2"))
-    return plan_sites(backbone, spec, offer, _for_site)
 
+    positions = ("norm1", "q", "k", "v", "out", "norm2", "mlp1", "mlp2")
 
-def _for_site(module: nn.Module, site: Site, spec: TunerSpec) -> Bias | None:
-    return None if module.bias is None else Bias(site.out_features)
+    def adapter(self, module: nn.Module, site: Site, options: Strict) -> Bias | None:
+        """Return the adapter of a bias; none where the module has none."""
+        return None if module.bias is None else Bias(site.out_features)

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rsmeta.config.tuner import LowRankOptions
 from rsmeta.errors import TunerError
 from rsmeta.peft.adapter import Adapter
-from rsmeta.peft.plan import TUNERS, Offer, Plan, inner_width, plan_sites
+from rsmeta.peft.plan import TUNERS, SiteTuner, inner_width
 
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
 
-    from rsmeta.config.tuner import TunerSpec
     from rsmeta.peft.sites import Site, Sited
 
 
@@ -114,30 +114,29 @@ class ParallelBottleneck(Bottleneck):
 
 
 @TUNERS.register("adapter")
-def plan_adapter(backbone: Sited, spec: TunerSpec) -> Plan:
+class BottleneckTuner(SiteTuner):
     """Adapter: a small network after the MLP (or attention); runs as it is."""
-    return plan_sites(backbone, spec, _OFFER, _after)
+
+    Options = LowRankOptions
+    positions = ("mlp2",)
+    more = ("out",)
+
+    def adapter(self, module: nn.Module, site: Site, options: LowRankOptions) -> Bottleneck:
+        """Return the adapter after a branch."""
+        rank, alpha = inner_width(options, site)
+        return Bottleneck(site.out_features, rank=rank, alpha=alpha)
 
 
 @TUNERS.register("adaptformer")
-def plan_adaptformer(backbone: Sited, spec: TunerSpec) -> Plan:
+class ParallelTuner(BottleneckTuner):
     """AdaptFormer: a small network beside the MLP (or attention); runs as it is."""
-    return plan_sites(backbone, spec, _OFFER, _beside)
 
-
-_OFFER = Offer(("mlp2",), ("out",), ("rank", "alpha"))
-
-
-def _after(module: nn.Module, site: Site, spec: TunerSpec) -> Bottleneck:
-    rank, alpha = inner_width(spec, site)
-    return Bottleneck(site.out_features, rank=rank, alpha=alpha)
-
-
-def _beside(module: nn.Module, site: Site, spec: TunerSpec) -> ParallelBottleneck:
-    rank, alpha = inner_width(spec, site)
-    if site.branch is None:
-        raise TunerError(
-            f"site {site.name} ends no branch of its block, so that {spec.method} has nothing to "
-            f"read; use method adapter"
-        )
-    return ParallelBottleneck(site.out_features, rank=rank, alpha=alpha)
+    def adapter(self, module: nn.Module, site: Site, options: LowRankOptions) -> ParallelBottleneck:
+        """Return the adapter beside a branch."""
+        rank, alpha = inner_width(options, site)
+        if site.branch is None:
+            raise TunerError(
+                f"site {site.name} ends no branch of its block, so that {self.spec.method} has "
+                f"nothing to read; use method adapter"
+            )
+        return ParallelBottleneck(site.out_features, rank=rank, alpha=alpha)

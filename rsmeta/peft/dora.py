@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
+from rsmeta.config.tuner import LowRankOptions
 from rsmeta.peft.adapter import Part, bare, bias_of, weight_of
 from rsmeta.peft.lora import LoRA, add_low_rank, require_linear
-from rsmeta.peft.plan import TUNERS, Offer, Plan, inner_width, plan_sites
+from rsmeta.peft.plan import TUNERS, SiteTuner, inner_width
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rsmeta.config.tuner import TunerSpec
-    from rsmeta.peft.sites import Site, Sited
+    from rsmeta.peft.sites import Site
 
 
 class DoRA(LoRA):
@@ -85,14 +85,16 @@ def _row_norms(weight: Tensor) -> Tensor:
 
 
 @TUNERS.register("dora")
-def plan_dora(backbone: Sited, spec: TunerSpec) -> Plan:
+class DoRATuner(SiteTuner):
     """DoRA: LoRA of a weight's direction, its magnitude learned apart; merges."""
-    offer = Offer(("q", "v"), ("k", "out", "mlp1", "mlp2"), ("rank", "alpha"))
-    return plan_sites(backbone, spec, offer, _for_site)
 
+    Options = LowRankOptions
+    positions = ("q", "v")
+    more = ("k", "out", "mlp1", "mlp2")
 
-def _for_site(module: nn.Module, site: Site, spec: TunerSpec) -> DoRA:
-    require_linear(module, site, spec)
-    rank, alpha = inner_width(spec, site)
-    rows = slice(*site.rows) if site.rows else slice(None)
-    return DoRA(weight_of(module)[rows], rank=rank, alpha=alpha)
+    def adapter(self, module: nn.Module, site: Site, options: LowRankOptions) -> DoRA:
+        """Return the adapter of a linear map."""
+        require_linear(module, site, self.spec.method)
+        rank, alpha = inner_width(options, site)
+        rows = slice(*site.rows) if site.rows else slice(None)
+        return DoRA(weight_of(module)[rows], rank=rank, alpha=alpha)

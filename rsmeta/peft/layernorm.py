@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from rsmeta.peft.parameters import ParameterAdapter
-from rsmeta.peft.plan import TUNERS, Offer, Plan, plan_sites
+from rsmeta.peft.plan import TUNERS, SiteTuner
 
 if TYPE_CHECKING:
-    from rsmeta.config.tuner import TunerSpec
-    from rsmeta.peft.sites import Site, Sited
+    from rsmeta.config.base import Strict
+    from rsmeta.peft.sites import Site
 
 
 class Norm(ParameterAdapter):
@@ -38,10 +38,11 @@ class Norm(ParameterAdapter):
 
 
 @TUNERS.register("ln")
-def plan_norm(backbone: Sited, spec: TunerSpec) -> Plan:
+class NormTuner(SiteTuner):
     """LN tuning: gain and bias of the normalisations; merges."""
-    return plan_sites(backbone, spec, Offer(("norm1", "norm2")), _for_site)
 
+    positions = ("norm1", "norm2")
 
-def _for_site(module: nn.Module, site: Site, spec: TunerSpec) -> Norm:
-    return Norm(site.out_features, with_bias=module.bias is not None)
+    def adapter(self, module: nn.Module, site: Site, options: Strict) -> Norm:
+        """Return the adapter of a normalisation."""
+        return Norm(site.out_features, with_bias=module.bias is not None)

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
+from rsmeta.config.tuner import LoRAOptions
 from rsmeta.errors import TunerError
 from rsmeta.peft.adapted import AdaptedModule
 from rsmeta.peft.adapter import Adapter, Part, bias_of, weight_of
-from rsmeta.peft.plan import TUNERS, Offer, Plan, inner_width, plan_sites
+from rsmeta.peft.plan import TUNERS, SiteTuner, inner_width
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rsmeta.config.tuner import TunerSpec
-    from rsmeta.peft.sites import Site, Sited
+    from rsmeta.peft.sites import Site
 
 
 class LoRA(Adapter):
@@ -145,21 +145,23 @@ def lora_parts(backbone: nn.Module) -> dict[str, tuple[nn.Linear, list[Part]]]:
 
 
 @TUNERS.register("lora")
-def plan_lora(backbone: Sited, spec: TunerSpec) -> Plan:
+class LoRATuner(SiteTuner):
     """LoRA: low-rank changes of q, v or any linear map; merges."""
-    offer = Offer(("q", "v"), ("k", "out", "mlp1", "mlp2"), ("rank", "alpha", "out_reads"))
-    return plan_sites(backbone, spec, offer, _for_site)
+
+    Options = LoRAOptions
+    positions = ("q", "v")
+    more = ("k", "out", "mlp1", "mlp2")
+
+    def adapter(self, module: nn.Module, site: Site, options: LoRAOptions) -> LoRA:
+        """Return the adapter of a linear map."""
+        require_linear(module, site, self.spec.method)
+        rank, alpha = inner_width(options, site)
+        if site.position == "out" and options.out_reads == "output":
+            return LoRAOnOutput(site.out_features, site.out_features, rank=rank, alpha=alpha)
+        return LoRA(site.in_features, site.out_features, rank=rank, alpha=alpha)
 
 
-def _for_site(module: nn.Module, site: Site, spec: TunerSpec) -> LoRA:
-    require_linear(module, site, spec)
-    rank, alpha = inner_width(spec, site)
-    if site.position == "out" and spec.out_reads == "output":
-        return LoRAOnOutput(site.out_features, site.out_features, rank=rank, alpha=alpha)
-    return LoRA(site.in_features, site.out_features, rank=rank, alpha=alpha)
-
-
-def require_linear(module: nn.Module, site: Site, spec: TunerSpec) -> None:
+def require_linear(module: nn.Module, site: Site, method: str) -> None:
     """Refuse a site that is no linear map.
 
     Raises:
@@ -168,5 +170,5 @@ def require_linear(module: nn.Module, site: Site, spec: TunerSpec) -> None:
     if not isinstance(module, nn.Linear):
         raise TunerError(
             f"tuner.positions names {site.position!r}, which is no linear map in this backbone; "
-            f"{spec.method} takes linear maps only"
+            f"{method} adapts linear maps only"
         )

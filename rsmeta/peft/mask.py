@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from rsmeta.config.tuner import MaskOptions
 from rsmeta.peft.adapter import weight_of
 from rsmeta.peft.lora import require_linear
 from rsmeta.peft.parameters import ParameterAdapter
-from rsmeta.peft.plan import TUNERS, Offer, Plan, plan_sites
+from rsmeta.peft.plan import TUNERS, SiteTuner
 
 if TYPE_CHECKING:
-    from rsmeta.config.tuner import TunerSpec
-    from rsmeta.peft.sites import Site, Sited
+    from rsmeta.peft.sites import Site
 
 
 class Masked(ParameterAdapter):
@@ -58,20 +58,22 @@ class Masked(ParameterAdapter):
 
 
 @TUNERS.register("mask")
-def plan_mask(backbone: Sited, spec: TunerSpec) -> Plan:
+class MaskTuner(SiteTuner):
     """Masked tuning: a random share (tuner.ratio) of weights and biases; merges."""
-    offer = Offer(("q", "k", "v", "out", "mlp1", "mlp2"), options=("ratio", "seed"))
-    return plan_sites(backbone, spec, offer, _for_site)
 
+    Options = MaskOptions
+    positions = ("q", "k", "v", "out", "mlp1", "mlp2")
 
-def _for_site(module: nn.Module, site: Site, spec: TunerSpec) -> Masked:
-    require_linear(module, site, spec)
-    # By site, so that what is drawn at one does not depend on which others are chosen.
-    generator = torch.Generator().manual_seed(zlib.crc32(f"{spec.seed} {site.name}".encode()))
-    shape = (site.out_features, weight_of(module).shape[1])
-    weight_places = _draw(shape[0] * shape[1], spec.ratio, generator)
-    bias_places = None if module.bias is None else _draw(shape[0], spec.ratio, generator)
-    return Masked(shape, weight_places, bias_places)
+    def adapter(self, module: nn.Module, site: Site, options: MaskOptions) -> Masked:
+        """Return the adapter of a linear map."""
+        require_linear(module, site, self.spec.method)
+        # By site, so that what is drawn at one does not depend on which others are chosen.
+        seed = zlib.crc32(f"{options.seed} {site.name}".encode())
+        generator = torch.Generator().manual_seed(seed)
+        shape = (site.out_features, weight_of(module).shape[1])
+        weight_places = _draw(shape[0] * shape[1], options.ratio, generator)
+        bias_places = None if module.bias is None else _draw(shape[0], options.ratio, generator)
+        return Masked(shape, weight_places, bias_places)
 
 
 def _draw(count: int, ratio: float, generator: torch.Generator) -> Tensor:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from rsmeta.config.tuner import TunerSpec, parse_block_range, parse_site_pattern
+from rsmeta.config.base import NoOptions
+from rsmeta.config.load import validate
+from rsmeta.config.tuner import parse_block_range, parse_site_pattern
 from rsmeta.errors import TunerError, enumerate_names
 from rsmeta.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import nn
 
+    from rsmeta.config.base import Strict
+    from rsmeta.config.tuner import LowRankOptions, TunerSpec
     from rsmeta.peft.adapter import Adapter
     from rsmeta.peft.sites import Position, Site, Sited
 
@@ -25,7 +30,7 @@ class Plan:
     Args:
         adapters: New adapters, one per site.
         trained: Names of the backbone's own parameters that learn in place.
-        place: Where those are, for people.
+        place: Where those are, in words.
     """
 
     adapters: Mapping[Site, Adapter] = field(default_factory=dict)
@@ -33,74 +38,108 @@ class Plan:
     place: str = ""
 
 
-#: Methods: each makes a plan from a backbone and the settings, or raises ``TunerError``.
-TUNERS: Registry[Callable[[Sited, TunerSpec], Plan]] = Registry("tuner")
+class Tuner(ABC):
+    """A method: plans what to do to a backbone; registered by name in ``TUNERS``.
 
-#: Settings that every method takes, or that stand for themselves.
-_COMMON = frozenset({"method", "lr_scale"})
-#: Settings that every method with sites takes.
-_WITH_SITES = frozenset({"positions", "blocks", "scale", "sites"})
-
-
-@dataclass(frozen=True)
-class Offer:
-    """What a method with one adapter per site takes.
+    The first line of a subclass's docstring is what ``rsmeta list tuners`` shows.
 
     Args:
-        positions: Positions that it takes by default.
-        more: Positions that it takes when they are named.
-        options: Settings that it uses, beside those of every method with sites.
-    """
+        spec: The method's settings.
 
-    positions: tuple[Position, ...]
-    more: tuple[Position, ...] = ()
-    options: tuple[str, ...] = ()
-
-
-def plan_sites(
-    backbone: Sited,
-    spec: TunerSpec,
-    offer: Offer,
-    make: Callable[[nn.Module, Site, TunerSpec], Adapter | None],
-) -> Plan:
-    """Plan one adapter per chosen site.
-
-    Args:
-        backbone: What is to be adapted.
-        spec: Which sites, and the options of the method.
-        offer: What the method takes.
-        make: Makes the adapter of a site from its module and the settings there, or raises
-            ``TunerError``; none: the method has nothing to act on there.
+    Attributes:
+        Options: The method's own settings, further keys of the section ``tuner``.
 
     Raises:
-        TunerError: A setting or a position that the method or the backbone does not have.
+        ConfigError: An option that the method does not have, or a value that does not fit.
     """
-    refuse_others(spec, offer.options + tuple(_WITH_SITES))
-    chosen = select_sites(backbone, spec, offer)
-    _check_patterns(spec, chosen)
-    adapters: dict[Site, Adapter] = {}
-    for site in chosen:
-        local = spec.at(site.block, site.position)
-        adapter = make(backbone.get_submodule(site.module), site, local)
-        if adapter is not None:
-            adapter.lr_scale = local.lr_scale
-            adapters[site] = adapter
-    if not adapters:
-        raise TunerError(
-            f"tuner.method={spec.method} finds nothing to act on at "
-            f"{enumerate_names([site.name for site in chosen], 3)}; choose other tuner.positions"
-        )
-    return Plan(adapters=adapters)
+
+    Options: ClassVar[type[Strict]] = NoOptions
+
+    def __init__(self, spec: TunerSpec) -> None:
+        self.spec = spec
+        self.options = self._checked(spec.options)
+        for override in spec.sites.values():
+            self._checked(spec.options | dict(override.model_extra or {}))
+
+    @abstractmethod
+    def plan(self, backbone: Sited) -> Plan:
+        """Plan what to do; the backbone stays as it is.
+
+        Raises:
+            TunerError: The backbone does not have what the method needs.
+        """
+
+    def _checked(self, options: dict[str, Any]) -> Any:
+        return validate(self.Options, options, f"tuner ({self.spec.method})")
 
 
-def select_sites(backbone: Sited, spec: TunerSpec, offer: Offer) -> tuple[Site, ...]:
+#: Methods by name.
+TUNERS: Registry[type[Tuner]] = Registry("tuner")
+
+
+class SiteTuner(Tuner):
+    """A method that puts one adapter at each chosen site.
+
+    Attributes:
+        positions: Positions that it adapts by default.
+        more: Positions that it adapts when they are named.
+    """
+
+    positions: ClassVar[tuple[Position, ...]]
+    more: ClassVar[tuple[Position, ...]] = ()
+
+    @abstractmethod
+    def adapter(self, module: nn.Module, site: Site, options: Any) -> Adapter | None:
+        """Return the adapter of a site; none if there is nothing to act on.
+
+        Args:
+            module: The module that the site is part of.
+            site: Where the adapter will act.
+            options: ``Options`` as they are there.
+
+        Raises:
+            TunerError: The site does not suit the method.
+        """
+
+    def plan(self, backbone: Sited) -> Plan:
+        """Plan one adapter per chosen site.
+
+        Raises:
+            TunerError: A setting or a position that the method or the backbone does not have.
+        """
+        spec = self.spec
+        chosen = select_sites(backbone, spec, self.positions, self.more)
+        _check_patterns(spec, chosen)
+        adapters: dict[Site, Adapter] = {}
+        for site in chosen:
+            local = spec.at(site.block, site.position)
+            module = backbone.get_submodule(site.module)
+            adapter = self.adapter(module, site, self._checked(local.options))
+            if adapter is not None:
+                adapter.lr_scale = local.lr_scale
+                adapters[site] = adapter
+        if not adapters:
+            raise TunerError(
+                f"tuner.method={spec.method} finds nothing to act on at "
+                f"{enumerate_names([site.name for site in chosen], 3)}; choose other "
+                f"tuner.positions"
+            )
+        return Plan(adapters=adapters)
+
+
+def select_sites(
+    backbone: Sited,
+    spec: TunerSpec,
+    positions: Sequence[Position],
+    more: Sequence[Position] = (),
+) -> tuple[Site, ...]:
     """Return the sites that ``positions`` and ``blocks`` choose, in the backbone's order.
 
     Raises:
         TunerError: A block or a position that the backbone or the method does not have.
     """
     blocks = block_indices(spec, backbone.depth)
-    taken = (*offer.positions, *offer.more)
+    taken = (*positions, *more)
     offered = list(dict.fromkeys(site.position for site in backbone.sites()))
     for position in spec.positions or ():
         if position not in offered:
@@ -113,7 +152,7 @@ def select_sites(backbone: Sited, spec: TunerSpec, offer: Offer) -> tuple[Site, 
                 f"tuner.positions names {position!r}, which {spec.method} does not take; "
                 f"it takes {', '.join(taken)}"
             )
-    wanted = spec.positions or offer.positions
+    wanted = spec.positions or positions
     chosen = tuple(
         site for site in backbone.sites() if site.block in blocks and site.position in wanted
     )
@@ -142,13 +181,13 @@ def block_indices(spec: TunerSpec, depth: int) -> frozenset[int]:
     return blocks
 
 
-def inner_width(spec: TunerSpec, site: Site) -> tuple[int, float]:
+def inner_width(options: LowRankOptions, site: Site) -> tuple[int, float]:
     """Return rank and alpha at a site.
 
     Raises:
         TunerError: The rank is larger than the site is wide, or still ``auto``.
     """
-    rank, narrow = spec.rank, min(site.in_features, site.out_features)
+    rank, narrow = options.rank, min(site.in_features, site.out_features)
     if rank == "auto":
         raise TunerError("tuner.rank=auto needs the number of classes; give a number")
     if rank > narrow:
@@ -156,22 +195,7 @@ def inner_width(spec: TunerSpec, site: Site) -> tuple[int, float]:
             f"tuner.rank={rank} is larger than the width {narrow} of site {site.name}; "
             f"choose at most {narrow}"
         )
-    return rank, float(rank) if spec.alpha == "rank" else spec.alpha
-
-
-def refuse_others(spec: TunerSpec, options: Sequence[str]) -> None:
-    """Refuse settings that were given a value and mean nothing to a method.
-
-    Raises:
-        TunerError: There is one.
-    """
-    taken = sorted(_COMMON | set(options))
-    for name, info in TunerSpec.model_fields.items():
-        if name not in taken and getattr(spec, name) != info.default:
-            raise TunerError(
-                f"tuner.{name}={getattr(spec, name)} means nothing to method {spec.method}; remove "
-                f"it (it takes {', '.join(taken)})"
-            )
+    return rank, float(rank) if options.alpha == "rank" else options.alpha
 
 
 def _check_patterns(spec: TunerSpec, chosen: Sequence[Site]) -> None:
@@ -180,5 +204,5 @@ def _check_patterns(spec: TunerSpec, chosen: Sequence[Site]) -> None:
         if not any(meant.matches(site.block, site.position) for site in chosen):
             raise TunerError(
                 f"tuner.sites names {pattern!r}, which is none of the adapted sites "
-                f"({enumerate_names([site.name for site in chosen], 3)}); mend or remove it"
+                f"({enumerate_names([site.name for site in chosen], 3)}); correct or remove it"
             )

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
+from rsmeta.config.tuner import PromptOptions
 from rsmeta.errors import TunerError
 from rsmeta.peft.adapter import Adapter, Part
-from rsmeta.peft.plan import TUNERS, Offer, Plan, block_indices, plan_sites
+from rsmeta.peft.plan import TUNERS, Plan, SiteTuner, block_indices
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rsmeta.config.tuner import TunerSpec
     from rsmeta.peft.sites import Site, Sited
 
 
@@ -95,37 +95,49 @@ def _mask(scale: Tensor, sequence: Tensor, tokens: int) -> Tensor:
     return mask.view(1, 1, 1, -1)
 
 
-@TUNERS.register("vpt_shallow")
-def plan_shallow(backbone: Sited, spec: TunerSpec) -> Plan:
-    """VPT shallow: prompts that enter the first block and go through all; runs as it is."""
-    blocks = sorted(block_indices(spec, backbone.depth))
-    first, last = blocks[0], blocks[-1]
-    if blocks != list(range(first, last + 1)):
-        raise TunerError(
-            f"tuner.blocks={list(spec.blocks or ())} leaves gaps, and the prompts of vpt_shallow "
-            f"pass from block to block; name one range, or use vpt_deep"
-        )
-
-    def make(module: nn.Module, site: Site, local: TunerSpec) -> Prompts:
-        enters, leaves = site.block == first, site.block == last
-        return _for_site(site, local, enters=enters, leaves=leaves)
-
-    return plan_sites(backbone, spec, _OFFER, make)
-
-
 @TUNERS.register("vpt_deep")
-def plan_deep(backbone: Sited, spec: TunerSpec) -> Plan:
+class DeepPromptTuner(SiteTuner):
     """VPT deep: prompts of its own in every chosen block; runs as it is."""
-    return plan_sites(backbone, spec, _OFFER, lambda module, site, local: _for_site(site, local))
+
+    Options = PromptOptions
+    positions = ("block",)
+
+    def adapter(self, module: nn.Module, site: Site, options: PromptOptions) -> Prompts:
+        """Return the prompts of a block."""
+        return self._prompts(site, options.length)
+
+    def _prompts(
+        self, site: Site, length: int, *, enters: bool = True, leaves: bool = True
+    ) -> Prompts:
+        if not site.takes_prompts:
+            raise TunerError(
+                f"tuner.method={self.spec.method} needs blocks that take a sequence of any length "
+                f"with a mask; block {site.block} of this backbone (windows, rotary positions) "
+                f"does not"
+            )
+        return Prompts(site.in_features, length, enters=enters, leaves=leaves)
 
 
-_OFFER = Offer(("block",), options=("length",))
+@TUNERS.register("vpt_shallow")
+class ShallowPromptTuner(DeepPromptTuner):
+    """VPT shallow: prompts that enter the first block and go through all; runs as it is."""
 
+    def plan(self, backbone: Sited) -> Plan:
+        """Plan the prompts of one range of blocks."""
+        self._blocks = sorted(block_indices(self.spec, backbone.depth))
+        if self._blocks != list(range(self._blocks[0], self._blocks[-1] + 1)):
+            raise TunerError(
+                f"tuner.blocks={list(self.spec.blocks or ())} leaves gaps, and the prompts of "
+                f"{self.spec.method} pass from block to block; name one range, or use vpt_deep"
+            )
+        return super().plan(backbone)
 
-def _for_site(site: Site, spec: TunerSpec, *, enters: bool = True, leaves: bool = True) -> Prompts:
-    if not site.takes_prompts:
-        raise TunerError(
-            f"tuner.method={spec.method} needs blocks that take a sequence of any length with a "
-            f"mask; block {site.block} of this backbone (windows, rotary positions) does not"
-        )
-    return Prompts(site.in_features, spec.length, enters=enters, leaves=leaves)
+    def adapter(self, module: nn.Module, site: Site, options: PromptOptions) -> Prompts:
+        """Return the prompts that enter, pass or leave a block."""
+        if options != self.options:
+            raise TunerError(
+                f"tuner.sites sets another length for block {site.block}, and the prompts of "
+                f"{self.spec.method} pass from block to block; use one length, or vpt_deep"
+            )
+        enters, leaves = site.block == self._blocks[0], site.block == self._blocks[-1]
+        return self._prompts(site, options.length, enters=enters, leaves=leaves)

@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from rsmeta.peft.adapter import Adapter, Part, bare, bias_of, weight_of
 from rsmeta.peft.parameters import run_changed
-from rsmeta.peft.plan import TUNERS, Offer, Plan, plan_sites
+from rsmeta.peft.plan import TUNERS, SiteTuner
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rsmeta.config.tuner import TunerSpec
-    from rsmeta.peft.sites import Site, Sited
+    from rsmeta.config.base import Strict
+    from rsmeta.peft.sites import Site
 
 
 class SSF(Adapter):
@@ -76,11 +76,11 @@ def _factor_and_shift(parts: Sequence[Part], width: int) -> tuple[Tensor, Tensor
 
 
 @TUNERS.register("ssf")
-def plan_ssf(backbone: Sited, spec: TunerSpec) -> Plan:
+class SSFTuner(SiteTuner):
     """SSF: every feature scaled and shifted, after maps and norms (attn, mlp, ln); merges."""
-    offer = Offer(("norm1", "q", "k", "v", "out", "norm2", "mlp1", "mlp2"))
-    return plan_sites(backbone, spec, offer, _for_site)
 
+    positions = ("norm1", "q", "k", "v", "out", "norm2", "mlp1", "mlp2")
 
-def _for_site(module: nn.Module, site: Site, spec: TunerSpec) -> SSF:
-    return SSF(site.out_features)
+    def adapter(self, module: nn.Module, site: Site, options: Strict) -> SSF:
+        """Return the adapter of a map or a norm."""
+        return SSF(site.out_features)

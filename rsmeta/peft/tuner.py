@@ -101,12 +101,12 @@ def apply_tuner(
     """
     given = tuner_specs(settings if isinstance(settings, TunerSpec) else tuple(settings))
     specs = [_with_rank(spec, backbone.depth, classes) for spec in given]
-    methods = [TUNERS.get(spec.method) for spec in specs]
+    tuners = [TUNERS.get(spec.method)(spec) for spec in specs]
     if any(isinstance(module, AdaptedModule) for module in backbone.modules()):
         raise TunerError(
             "the backbone carries adapters already; apply a tuner once, to a fresh backbone"
         )
-    plans = [method(backbone, spec) for method, spec in zip(methods, specs, strict=True)]
+    plans = [tuner.plan(backbone) for tuner in tuners]
     _check_together(specs, plans)
     own = dict(backbone.named_parameters())
     trained = frozenset().union(*(plan.trained for plan in plans))
@@ -128,6 +128,17 @@ def apply_tuner(
     )
 
 
+def check_tuner(settings: TunerSpec | Sequence[TunerSpec]) -> None:
+    """Check methods and options before a backbone is built.
+
+    Raises:
+        UnknownNameError: No method of that name.
+        ConfigError: An option that a method does not have, or a value that does not fit.
+    """
+    for spec in tuner_specs(settings if isinstance(settings, TunerSpec) else tuple(settings)):
+        TUNERS.get(spec.method)(spec)
+
+
 def auto_rank(classes: int, depth: int) -> int:
     """Return ``2^floor(log2(classes / (2 · depth)))``, at least 1.
 
@@ -137,7 +148,7 @@ def auto_rank(classes: int, depth: int) -> int:
 
 
 def _with_rank(spec: TunerSpec, depth: int, classes: int | None) -> TunerSpec:
-    if spec.rank != "auto" or classes is None:
+    if classes is None or spec.options.get("rank") != "auto":
         return spec
     return spec.model_copy(update={"rank": auto_rank(classes, depth)})
 

@@ -1,4 +1,4 @@
-"""The whole way once, on made-up ground: a pretrained backbone goes over to another sensor."""
+"""Run the whole workflow on synthetic data: adapt a pretrained backbone to another sensor."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DemoResult:
-    """Where the demo left what it made.
+    """Outputs of the demo.
 
     Attributes:
         bundle: The trained model.
-        scene: The scene that was mapped.
-        map: Its map.
+        scene: The mapped scene.
+        map: The map.
         picture: Scene, truth and map side by side.
-        scores: The map against the truth, as ``evaluate_map`` gives them.
+        scores: Accuracy of the map, as in ``MapAccuracy.as_dict``.
     """
 
     bundle: Path
@@ -40,14 +40,14 @@ class DemoResult:
 
 
 def demo(output: str | Path, *, progress: bool = False) -> DemoResult:
-    """Adapt the nano backbone to the west of a made-up landscape and map its east.
+    """Adapt the nano backbone to the west of a synthetic landscape and map its east.
 
-    The backbone was pretrained on Sentinel-2-like scenes of other places; the landscape is seen
-    as Landsat 8 sees it.
+    The backbone was pretrained on Sentinel-2-like scenes of other places; the landscape is
+    rendered as Landsat 8 would see it.
 
     Args:
-        output: Folder for everything; an earlier demo's run in it is replaced.
-        progress: Draw a progress bar.
+        output: Folder for all outputs; the run of an earlier demo in it is replaced.
+        progress: Show a progress bar.
 
     Raises:
         OutputError: The folder cannot be written.
@@ -58,7 +58,7 @@ def demo(output: str | Path, *, progress: bool = False) -> DemoResult:
         shutil.rmtree(output / "run", ignore_errors=True)
     except OSError as error:
         raise OutputError(f"cannot write the demo to {output} ({one_line(error)})") from error
-    logger.info("made a landscape of %d Landsat-8-like scenes in %s", len(data.scenes), data.folder)
+    logger.info("created %d Landsat-8-like scenes in %s", len(data.scenes), data.folder)
     east = data.scenes[1]
     run = train(
         config_dir() / "experiments" / "demo.yaml",

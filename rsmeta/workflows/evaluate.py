@@ -1,4 +1,4 @@
-"""Compare the predictions of a bundle with the labels of a part of a configuration's data."""
+"""Score a bundle on the train, validation or test part of a configuration."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ def evaluate(
     split: Part = "test",
     augment: Views = "none",
 ) -> Scores:
-    """Evaluate a bundle on a part of a configuration's data.
+    """Score a bundle on one part of a configuration's data.
 
     Args:
-        bundle: The bundle's folder.
-        config: YAML file or mapping; its ``data`` section names the part.
-        overrides: ``KEY=VALUE`` strings over the configuration.
+        bundle: The bundle folder.
+        config: YAML file or mapping with the ``data`` section.
+        overrides: ``KEY=VALUE`` strings that override the configuration.
         split: ``train``, ``validation`` or ``test``.
-        augment: Views of a chip or image to average, as ``predict.augment`` has them.
+        augment: Views of a chip or image to average, as in ``predict.augment``.
 
     Returns:
-        Scores of the task, overall and per class, and the confusion matrix where there is one.
+        Scores of the task, overall and per class, with the confusion matrix of classes.
 
     Raises:
-        RsmetaError: The configuration has no such part, or another task, other classes or
-            another quantity than the bundle.
+        RsmetaError: The configuration lacks this part, or its task, classes or target differ
+            from those of the bundle.
     """
     settings = load_settings(config, overrides)
     loaded = load_bundle(bundle)
@@ -72,17 +72,17 @@ def evaluate(
 
 
 def scores_of(module: TaskModule, data: TrainingData, *, split: Part, augment: Views) -> Scores:
-    """Return the scores of a part, each chip or image seen in several views.
+    """Return the scores of a part, averaged over views of each chip or image.
 
     Raises:
-        ConfigError: The views are for whole images, and pixels have labels.
-        SplitError: There is no such part.
+        ConfigError: The views apply to whole images, but labels are per pixel.
+        SplitError: The part does not exist.
     """
     task, score = module.task, module.score
     if not task.per_pixel:
         module.score = augmented(score, augment, seed=module.settings.seed)
     elif augment not in ("none", "flips", "all"):
-        raise ConfigError(f"augment={augment} is for labels of whole images; use flips or all")
+        raise ConfigError(f"augment={augment} applies to image labels only; use flips or all")
     elif augment != "none":
         turned = augmented(lambda *batch: task.activate(score(*batch)), augment)
         module.score = lambda *batch: task.deactivate(turned(*batch))
@@ -91,23 +91,29 @@ def scores_of(module: TaskModule, data: TrainingData, *, split: Part, augment: V
 
 
 def _check_same_task(record: BundleRecord, settings: Settings) -> None:
-    """Refuse to compare a model with labels that mean something else than its own did."""
+    """Check that model and labels share task, classes and target."""
     per = "pixel" if settings.per_pixel else "image"
     if (record.task, record.per) != (settings.task, per):
         raise ConfigError(
-            f"the bundle was trained for {record.task} per {record.per}, the configuration is for "
-            f"{settings.task} per {per}; set task={record.task} and data to match"
+            f"the bundle was trained for {record.task} per {record.per}, but the configuration "
+            f"asks for {settings.task} per {per}; set task={record.task} and matching data"
         )
-    if settings.data.classes:  # else they are known when the images are
+    if settings.data.classes:  # otherwise they are known once the images are listed
         _check_same_classes(record, [spec.name for spec in settings.data.classes])
     target = settings.data.target
     if record.target is not None and target is not None:
         own, given = (record.target.name, record.target.unit), (target.name, target.unit)
         if own != given:
-            raise ConfigError(f"the bundle estimates {own}, data.target is {given}")
+            raise ConfigError(
+                f"the bundle estimates {own}, but data.target is {given}; use the same name "
+                f"and unit"
+            )
 
 
-def _check_same_classes(record: BundleRecord, named: Sequence[str]) -> None:
+def _check_same_classes(record: BundleRecord, names: Sequence[str]) -> None:
     trained = [spec.name for spec in record.classes]
-    if trained != list(named):
-        raise ConfigError(f"the bundle's classes are {trained}, data.classes are {list(named)}")
+    if trained != list(names):
+        raise ConfigError(
+            f"the bundle's classes are {trained}, but data.classes are {list(names)}; use the same "
+            f"names in the same order"
+        )

@@ -1,4 +1,4 @@
-"""Compare a map with a reference, and draw the sample that a reference is made from."""
+"""Compare a map with reference labels, and draw the sample points for such a reference."""
 
 from __future__ import annotations
 
@@ -40,26 +40,28 @@ def evaluate_map(
     Args:
         path: The map; its tags name the classes.
         reference: Label raster, polygons, or points of a stratified random sample; in any CRS.
-        class_column: Column of polygons or points that holds class name or value.
-        ignore: Values of the reference that mean "no label".
+        class_column: Column of polygons or points that holds the class name or value.
+        ignore: Reference values that mean "no label".
 
     Returns:
-        Accuracy, mIoU, macro-F1, kappa, scores per class and the confusion matrix, over pixels
-        (or points) that map and reference both know; and for points what they tell of the whole
-        map: accuracy and areas with standard errors.
+        Accuracy, mIoU, macro-F1, kappa, scores per class and the confusion matrix over all pixels
+        (or points) with a value in both; for points also estimates for the whole map: accuracy and
+        areas with standard errors.
 
     Raises:
-        SceneError: The map cannot be read, or does not say its classes.
-        LabelsError: The reference cannot be read, or shares no pixel with the map.
+        SceneError: The map cannot be read, or has no class tags.
+        LabelsError: The reference cannot be read, or shares no labelled pixel with the map.
     """
     class_map = open_class_map(path)
     rules = LabelRules(class_map.classes, tuple(ignore), class_column)
     names = [spec.name for spec in class_map.classes]
     metrics = SegmentationMetrics(names)
-    kind, left_out = _compare(class_map, Path(reference), rules, metrics)
+    kind, left_out = _accumulate(class_map, Path(reference), rules, metrics)
     result = metrics.compute()
     if not result.pixels:
-        raise LabelsError(f"{path} and {reference} share no labelled pixel; nothing to compare")
+        raise LabelsError(
+            f"{path} and {reference} share no labelled pixel; check that they cover the same area"
+        )
     cover = class_map.cover()
     return MapAccuracy(
         **vars(result), reference=kind, left_out=left_out,
@@ -68,24 +70,24 @@ def evaluate_map(
     )  # fmt: skip
 
 
-def _compare(
+def _accumulate(
     class_map: ClassMap, reference: Path, rules: LabelRules, metrics: SegmentationMetrics
 ) -> tuple[ReferenceKind, int]:
-    """Count agreement; return what the reference is, and how many points were left out."""
+    """Update the metrics; return the kind of reference and the number of skipped points."""
     if holds_reference_points(reference):
         points = read_reference_points(reference, class_map.grid, rules)
         mapped = class_map.at(points.cols, points.rows)
         metrics.update(mapped, points.classes)
-        beside = int((mapped < 0).sum())
-        if beside:
-            logger.warning("%s: %d of %d points are not on mapped ground and are left out",
-                           reference, beside, len(mapped))  # fmt: skip
-        return "points", beside + points.unlabelled
+        outside = int((mapped < 0).sum())
+        if outside:
+            logger.warning("%s: skipped %d of %d points that lie outside the mapped area",
+                           reference, outside, len(mapped))  # fmt: skip
+        return "points", outside + points.unlabelled
     labels = open_labels(reference, class_map.grid, rules)
     for window in class_map.windows():
-        wanted = labels.read(class_map.grid.crop(window))
-        if (wanted >= 0).any():
-            metrics.update(class_map.read(window), wanted)
+        classes = labels.read(window)
+        if (classes >= 0).any():
+            metrics.update(class_map.read(window), classes)
     return "polygons" if isinstance(labels, PolygonLabels) else "raster", 0
 
 
@@ -93,12 +95,12 @@ def _estimates(
     result: SegmentationResult, cover: Cover, names: Sequence[str]
 ) -> SampleEstimates | None:
     areas = cover.areas_m2
-    if areas is None:  # shares of pixels are all that can be said
+    if areas is None:  # no CRS: use shares of pixels
         areas = tuple(pixels / sum(cover.pixels) for pixels in cover.pixels)
     try:
         return estimates_from_sample(np.array(result.confusion), areas, names)
     except ValueError as error:
-        logger.warning("nothing can be estimated for the whole map: %s; draw points there", error)
+        logger.warning("no estimates for the whole map: %s; add points there", error)
         return None
 
 
@@ -110,33 +112,33 @@ def draw_sample(
     seed: int = 0,
     overwrite: bool = False,
 ) -> dict[str, int]:
-    """Draw a stratified random sample of a map, to be interpreted and given to ``evaluate_map``.
+    """Draw a stratified random sample of a map, to be labelled and passed to ``evaluate_map``.
 
-    The file's column ``class`` is empty: who looks at the places should not know the map.
+    The column ``class`` is left empty, so that the interpreter does not see the mapped class.
 
     Args:
         path: The map; its classes are the strata.
         output: Vector file to write: .gpkg, .geojson or .fgb.
-        points: ReferencePoints in all.
-        seed: The same gives the same places.
-        overwrite: Replace a file that exists.
+        points: Total number of points.
+        seed: Random seed.
+        overwrite: Replace an existing file.
 
     Returns:
-        ReferencePoints that lie in each class of the map.
+        Number of points in each mapped class.
 
     Raises:
-        SceneError: The map cannot be read, or does not say its classes.
-        OutputError: The file exists, cannot be written, or has no suffix of a vector file.
+        SceneError: The map cannot be read, or has no class tags.
+        OutputError: The file exists, cannot be written, or has an unsupported suffix.
         ConfigError: ``points`` is not positive.
     """
     if points < 1:
-        raise ConfigError(f"{points} points are no sample; ask for 1 or more")
+        raise ConfigError(f"cannot draw {points} points; ask for at least 1")
     output = Path(output)
     check_points_output(output, overwrite=overwrite)
     class_map = open_class_map(path)
     cover = class_map.cover()
     if not any(cover.pixels):
-        raise SceneError(f"{path} holds no mapped pixel; there is nothing to draw from")
+        raise SceneError(f"{path} has no mapped pixel to sample; check the map")
     drawn = draw(class_map, allocate(cover, points), seed=seed)
     write_points(output, class_map.grid, drawn)
     names = [spec.name for spec in class_map.classes]

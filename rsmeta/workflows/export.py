@@ -1,4 +1,4 @@
-"""Give a trained model another form: one self-contained bundle, or LoRA files for HF peft."""
+"""Export a trained model: a self-contained bundle, LoRA files for HF peft, or ONNX."""
 
 from __future__ import annotations
 
@@ -36,30 +36,30 @@ def export(
     form: str,
     overwrite: bool = False,
 ) -> Path:
-    """Write a model in another form.
+    """Export a model.
 
     Args:
         bundle: A bundle, or its folder.
-        output: The folder to write; for ``onnx`` a file.
-        form: ``merged`` (one bundle with all weights, which needs no other file), ``peft``
-            (LoRA as HF peft reads it) or ``onnx`` (one file for QGIS's plugin Deepness).
-        overwrite: Replace what is there.
+        output: Folder to write; for ``onnx`` a file.
+        form: ``merged`` (one self-contained bundle), ``peft`` (LoRA files for HF peft) or
+            ``onnx`` (one file for the QGIS plugin Deepness).
+        overwrite: Replace an existing output.
 
     Returns:
         The folder or file.
 
     Raises:
-        ExportError: The model cannot take that form.
+        ExportError: The model cannot be exported in this format.
         BundleError: The bundle cannot be loaded.
-        OutputError: The folder exists, or cannot be written.
+        OutputError: The output exists, or cannot be written.
     """
     if form not in FORMS:
-        raise ExportError(f"no form is called {form!r}; use {' or '.join(FORMS)}")
+        raise ExportError(f"unknown export format {form!r}; use {' or '.join(FORMS)}")
     folder = Path(output)
     if folder.exists() and not overwrite:
         raise OutputError(f"{folder} exists; choose another name, or use --overwrite")
     if form == "onnx" and (folder.suffix.lower() != ".onnx" or folder.is_dir()):
-        raise OutputError(f"{folder}: a model in this form is one file that ends in .onnx")
+        raise OutputError(f"cannot write ONNX to {folder}; name a file that ends in .onnx")
     loaded = bundle if isinstance(bundle, ModelBundle) else load_bundle(bundle)
     FORMS[form](loaded, folder)
     return folder
@@ -78,18 +78,18 @@ def _export_merged(bundle: ModelBundle, folder: Path) -> None:
         network.load_trained_state(whole.state_dict())
     except BundleError as error:
         raise ExportError(
-            f"the merged weights do not stand alone ({error}); export them with --format peft, or "
-            f"predict with the bundle"
+            f"the merged weights are not self-contained ({error}); use --format peft, or predict "
+            f"with the bundle"
         ) from error
     save_bundle(folder, record, network.eval())
 
 
 def _standalone(bundle: ModelBundle, whole: Network) -> BundleRecord:
-    """Return the record of the same model without its checkpoint and what is merged.
+    """Return the record of the merged model, without checkpoint and merged adapters.
 
     Args:
         bundle: The model.
-        whole: Its network, from which everything merged is gone.
+        whole: Its network after merging.
     """
     record, backbone = bundle.record, bundle.network.backbone
     named = backbone.weights_bands
@@ -124,7 +124,7 @@ def _export_peft(bundle: ModelBundle, folder: Path) -> None:
     state: dict[str, Tensor] = {}
     ranks: dict[str, int] = {}
     for path, (module, parts) in lora_parts(bundle.network.backbone).items():
-        name = path.partition(".")[2]  # as timm has it
+        name = path.partition(".")[2]  # timm's name
         down, up = low_rank_pair(parts, module.out_features)
         state[f"base_model.model.{name}.lora_A.weight"] = down.T.detach()
         state[f"base_model.model.{name}.lora_B.weight"] = up.T.detach()
@@ -145,33 +145,33 @@ def _check_for_peft(bundle: ModelBundle) -> None:
     others = sorted({s.method for s in tuner_specs(bundle.record.tuner)} - {"lora"})
     if others:
         raise ExportError(
-            f"HF peft files are written of lora alone, and this model was tuned with "
+            f"--format peft supports lora only, and this model was tuned with "
             f"{', '.join(others)}; use --format merged"
         )
     if backbone.record.family != "timm":
         raise ExportError(
-            f"HF peft files need a timm model to be loaded onto, and {backbone.record.name} is "
-            f"none; use --format merged"
+            f"--format peft needs a timm backbone, and {backbone.record.name} is not one; use "
+            f"--format merged"
         )
     if not backbone.has_weights:
         raise ExportError(
-            f"the frozen weights of {backbone.record.name} came from chance and no file has them; "
-            f"use --format merged"
+            f"the frozen weights of {backbone.record.name} are random and in no file, so peft "
+            f"files would be useless; use --format merged"
         )
     if backbone.projection is not None:
         raise ExportError(
-            "model.stem.strategy=project stands before the timm model, where HF peft's files have "
-            "no place; use --format merged"
+            "model.stem.strategy=project adds a layer before the timm model, which HF peft files "
+            "cannot hold; use --format merged"
         )
     if any(isinstance(module, LoRAOnOutput) for module in backbone.modules()):
         raise ExportError(
-            "lora with out_reads=output changes a bias, which HF peft's LoRA cannot; use --format "
-            "merged"
+            "lora with out_reads=output changes a bias, which HF peft does not support; use "
+            "--format merged"
         )
 
 
 def _peft_config(bundle: ModelBundle, ranks: dict[str, int]) -> dict[str, Any]:
-    """Return the settings; the strength of each update is in its matrices (alpha = rank)."""
+    """Return HF peft's settings; scales are folded into the matrices (alpha = rank)."""
     common = max(ranks.values())
     others = {name: rank for name, rank in ranks.items() if rank != common}
     return {
@@ -198,24 +198,24 @@ def _read_me(bundle: ModelBundle) -> str:
     name = record.backbone.name
     return (
         f"# LoRA for {name}\n\n"
-        f"Trained with rsmeta {record.rsmeta}. Load it onto the same timm model, with the weights "
-        f"that it was trained on (SHA-256 {record.backbone.sha256 or 'as published'}):\n\n"
+        f"Trained with rsmeta {record.rsmeta}. Load it onto the same timm model with the weights "
+        f"it was trained on (SHA-256 {record.backbone.sha256 or 'as published'}):\n\n"
         f"```python\n"
         f"vit = timm.create_model({name!r}, in_chans={len(record.bands)}, num_classes=0, "
         f"dynamic_img_size=True{options})\n"
         f"model = peft.PeftModel.from_pretrained(vit, '.')\n"
         f"```\n\n"
-        f"Bands in this order, each less its mean and by its standard deviation:\n\n"
+        f"Input bands, in this order, each standardised as (value - mean) / std:\n\n"
         f"| band | mean | std |\n|---|---|---|\n{bands}\n\n"
-        f"The stem is in the file, since it was fitted to these bands; rsmeta's head is not.\n"
+        f"The stem is included because it was fitted to these bands; rsmeta's head is not.\n"
     )
 
 
 def _write_folder(folder: Path, files: dict[str, bytes]) -> None:
-    """Write files so that the folder has its name only when it is complete.
+    """Write files to a folder that gets its name only when it is complete.
 
     Raises:
-        OutputError: It cannot be written.
+        OutputError: The folder cannot be written.
     """
     partial = folder.with_name(f".{folder.name}.partial")
     try:

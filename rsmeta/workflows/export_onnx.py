@@ -1,4 +1,4 @@
-"""Write a trained model as ONNX that QGIS's plugin Deepness runs without rsmeta."""
+"""Export a trained model as ONNX, which the QGIS plugin Deepness runs without rsmeta."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _OPSET = 18
-# Deepness divides raw numbers by this before it standardises them.
+# Deepness divides raw values by this before it standardises them.
 _DEEPNESS_RANGE = 255.0
 
 
 class Standalone(nn.Module):
-    """From standardised bands to class probabilities.
+    """The network from standardised bands to class probabilities.
 
     Args:
         network: The network, its adapters merged.
         mean: Mean of each band in physical units, (C,).
-        std: Standard deviation likewise, (C,).
+        std: Standard deviation of each band, (C,).
     """
 
     mean: Tensor
@@ -54,8 +54,7 @@ class Standalone(nn.Module):
         """Return probabilities (B, K, H, W).
 
         Args:
-            image: Each band less its mean and by its standard deviation, (B, C, H, W); a pixel
-                with a number that is not finite does not count.
+            image: Standardised bands, (B, C, H, W); a pixel with a non-finite value is invalid.
         """
         valid = image.isfinite().all(dim=1)
         scores = self.network(image * self.std + self.mean, valid)
@@ -63,7 +62,7 @@ class Standalone(nn.Module):
 
 
 def export_onnx(bundle: ModelBundle, path: Path) -> None:
-    """Write one ONNX file: standardised bands to probabilities, with metadata for Deepness.
+    """Write one ONNX file from standardised bands to probabilities, with Deepness metadata.
 
     Args:
         bundle: The model; its adapters are merged in the file.
@@ -71,12 +70,12 @@ def export_onnx(bundle: ModelBundle, path: Path) -> None:
 
     Raises:
         MissingExtraError: onnx or onnxscript is not installed.
-        ExportError: An operation of the network has no form in ONNX.
+        ExportError: ONNX does not support an operation of the network.
         OutputError: The file cannot be written.
     """
     try:
         import onnx
-        import onnxscript  # noqa: F401 - torch writes with it
+        import onnxscript  # noqa: F401 - torch's exporter needs it
     except ImportError:
         raise MissingExtraError("onnx", "onnx") from None
     record = bundle.record
@@ -100,10 +99,9 @@ def export_onnx(bundle: ModelBundle, path: Path) -> None:
 
 
 def deepness_metadata(record: BundleRecord) -> dict[str, Any]:
-    """Return what Deepness reads from a model, by its keys.
+    """Return the metadata that Deepness reads from a model.
 
-    Bands must be given in the order of the key ``bands``. Raw numbers are as in the training
-    scenes.
+    Input bands must be in the order of the key ``bands``, scaled as in the training scenes.
     """
     scale, offset = _scaling(record)
     mean = (np.array([band.mean for band in record.bands]) - offset) / scale
@@ -118,7 +116,7 @@ def deepness_metadata(record: BundleRecord) -> dict[str, Any]:
         "tiles_overlap": round(100 * record.predict.overlap),
         "standardization_mean": (mean / _DEEPNESS_RANGE).tolist(),
         "standardization_std": (std / _DEEPNESS_RANGE).tolist(),
-        "seg_thresh": 0.0,  # the class with the largest probability, however large
+        "seg_thresh": 0.0,  # always the most probable class
         "seg_small_segment": 0,
         "model_sha256": record.weights_sha256,
     }
@@ -128,7 +126,7 @@ def deepness_metadata(record: BundleRecord) -> dict[str, Any]:
 
 
 def _scaling(record: BundleRecord) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return scale and offset of each band's raw numbers in the training scenes, (C,) each."""
+    """Return scale and offset of each band in the training scenes, (C,) each."""
     read = record.read
     pairs = [(1.0, 0.0)] * len(record.bands)
     if read.sensor is not None:
@@ -136,8 +134,8 @@ def _scaling(record: BundleRecord) -> tuple[NDArray[np.float64], NDArray[np.floa
         pairs = [sensor.scaling(band.band) for band in record.bands]
     elif read.scale is None:
         logger.warning(
-            "the model does not say how its scenes were scaled; raw numbers are taken to be "
-            "physical ones (train with data.sensor or data.scale)"
+            "the model does not record the scaling of its scenes; raw values are assumed to be "
+            "physical (train with data.sensor or data.scale to record it)"
         )
     if read.scale is not None:
         pairs = [(read.scale, read.offset or 0.0)] * len(record.bands)
@@ -146,12 +144,12 @@ def _scaling(record: BundleRecord) -> tuple[NDArray[np.float64], NDArray[np.floa
 
 
 def _converted(model: Standalone, record: BundleRecord) -> Any:
-    """Return a model as onnx has it; its batch may have any size."""
+    """Return the model in ONNX form, with a variable batch size."""
     side = record.tile_px
     example = torch.zeros(2, len(record.bands), side, side)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch about its own insides
+            warnings.simplefilter("ignore")  # torch warns about its own internals
             program = torch.onnx.export(
                 model.eval(), (example,), dynamo=True, opset_version=_OPSET, verbose=False,
                 input_names=["image"], output_names=["probabilities"],
@@ -159,9 +157,9 @@ def _converted(model: Standalone, record: BundleRecord) -> Any:
             )  # fmt: skip
     except (torch.onnx.OnnxExporterError, RuntimeError) as error:
         raise ExportError(
-            f"{record.backbone.name} cannot be written as ONNX ({one_line(error)[:200]}); use "
+            f"{record.backbone.name} cannot be exported as ONNX ({one_line(error)[:200]}); use "
             f"--format merged"
         ) from error
     if program is None:
-        raise ExportError(f"{record.backbone.name} cannot be written as ONNX")
+        raise ExportError(f"{record.backbone.name} cannot be exported as ONNX; use --format merged")
     return program.model_proto

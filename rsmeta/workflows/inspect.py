@@ -1,4 +1,4 @@
-"""Say what a file is: a scene, a bundle, a checkpoint or a configuration."""
+"""Describe a path: a scene, a bundle, a run, a checkpoint or a configuration."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ WEIGHTS_SUFFIXES = frozenset({".safetensors", ".pt", ".pth", ".ckpt", ".bin"})
 
 
 def inspect(path: str | Path) -> dict[str, Any]:
-    """Describe what lies at a path.
+    """Describe a file or folder.
 
     Args:
-        path: A raster, a bundle's folder, a weights file or a YAML configuration.
+        path: A raster, a bundle folder, a weights file or a YAML configuration.
 
     Returns:
         A JSON-safe mapping; ``kind`` is scene, bundle, run, checkpoint or configuration.
 
     Raises:
-        RsmetaError: Nothing is there, or it cannot be read as what it seems to be.
+        RsmetaError: The path does not exist or cannot be read.
     """
     place = Path(path)
     if place.is_dir() and (place / "bundle.yaml").exists():
@@ -61,18 +61,18 @@ def _configuration(path: Path) -> dict[str, Any]:
         "kind": "configuration",
         "path": str(path),
         **settings.model_dump(mode="json"),
-        "learns": _learns(settings),
+        "learns": _trainable(settings),
     }
 
 
-def _learns(settings: Settings) -> list[dict[str, Any]] | str:
-    """Return what would learn, place by place, or why that cannot be said here."""
+def _trainable(settings: Settings) -> list[dict[str, Any]] | str:
+    """Return the trainable sites, or why they cannot be determined."""
     from rsmeta.workflows.dry_run import dry_run
 
     try:
         return dry_run(settings).rows
     except RsmetaError as error:
-        return f"cannot be said: {error}"
+        return f"unknown: {error}"
 
 
 def _checkpoint(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What ``rsmeta list`` shows: every name that a configuration may use, with a line each."""
+"""List the names that a configuration can use, with a one-line description each."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ KINDS = ("backbones", "tuners", "heads", "losses", "sensors", "datasets", "prese
 
 
 def listing(kind: str) -> list[tuple[str, str]]:
-    """Return (name, one line) of everything of a kind, sorted by name.
+    """Return (name, description) of all entries of a kind, sorted by name.
 
     Args:
         kind: One of ``KINDS``.
 
     Raises:
-        UnknownNameError: There is no such kind.
+        UnknownNameError: The kind is unknown.
     """
     if kind not in KINDS:
         raise UnknownNameError("kind", kind, KINDS)
@@ -33,7 +33,7 @@ def _first_line(thing: Any) -> str:
 
 
 def _options(fields: Mapping[str, FieldInfo]) -> str:
-    """Return options with their defaults as a suffix of a line; nothing where there are none."""
+    """Return options and their defaults in brackets; empty if there are none."""
     shown = ", ".join(f"{name}: {field.default}" for name, field in fields.items())
     return f" ({shown})" if shown else ""
 
@@ -54,8 +54,8 @@ def _heads() -> list[tuple[str, str]]:
     from rsmeta.heads import CLASSIFIERS, HEADS
 
     return [
-        (name, of + _first_line(thing) + _options(thing.Options.model_fields))
-        for of, registry in (("pixels: ", HEADS), ("images: ", CLASSIFIERS))
+        (name, unit + _first_line(thing) + _options(thing.Options.model_fields))
+        for unit, registry in (("pixels: ", HEADS), ("images: ", CLASSIFIERS))
         for name, thing in registry.items()
     ]
 
@@ -74,16 +74,16 @@ def _losses() -> list[tuple[str, str]]:
 def _sensors() -> list[tuple[str, str]]:
     from rsmeta.geo.sensors import load_sensor, sensor_names
 
-    found = [load_sensor(name) for name in sensor_names()]
-    return [(s.name, f"{s.title}: {', '.join(band.name for band in s.bands)}") for s in found]
+    sensors = [load_sensor(name) for name in sensor_names()]
+    return [(s.name, f"{s.title}: {', '.join(band.name for band in s.bands)}") for s in sensors]
 
 
 def _datasets() -> list[tuple[str, str]]:
-    from rsmeta.config.images import KINDS as OF_DATA
+    from rsmeta.config.images import KINDS as DATA_KINDS
     from rsmeta.config.torchgeo import KNOWN_DATASETS
 
     named = [(f"torchgeo: {known.name}", known.title) for known in KNOWN_DATASETS.values()]
-    return [*OF_DATA.items(), *named]
+    return [*DATA_KINDS.items(), *named]
 
 
 def _presets() -> list[tuple[str, str]]:
@@ -100,8 +100,8 @@ def _preset_line(section: str, name: str) -> str:
     from rsmeta.config.load import preset_comment, preset_companion
 
     companion = preset_companion(section, name)
-    brings = f"; with meta: {companion} unless meta is given" if companion else ""
-    return preset_comment(section, name) + brings
+    suffix = f"; sets meta: {companion} unless meta is given" if companion else ""
+    return preset_comment(section, name) + suffix
 
 
 _LISTERS = {

@@ -1,4 +1,4 @@
-"""One self-contained HTML page about a training run, a map, or both."""
+"""Write a self-contained HTML report of a training run, a map, or both."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rsmeta.geo.handles import bounded_cache, open_raster
 from rsmeta.geo.metadata import plain_tags
 from rsmeta.geo.scene import ReadRules, open_scene
 from rsmeta.geo.writer import check_output
+from rsmeta.gis import tags
 from rsmeta.gis.class_map import open_class_map
 from rsmeta.gis.page.layers import read_layers
 from rsmeta.gis.page.map_view import area_text, class_view, quantity_view
@@ -32,21 +33,18 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_MODEL_TAG, _SOURCE_TAG = "RSMETA_MODEL_SHA256", "RSMETA_SOURCE"
-
 
 @dataclass(frozen=True)
 class MapSources:
-    """What may go with a map on its page.
+    """Files shown with a map in its report.
 
     Attributes:
-        scene: The imagery below it; none: the file that the map says it was made of, if it lies
-            beside the map.
-        confidence: Raster of the largest probability; none: the map's own, where it is called as
-            rsmeta calls it.
+        scene: Imagery below the map; default: the map's source scene, if it is in the same folder.
+        confidence: Raster of the largest probability; default: the file that rsmeta wrote beside
+            the map.
         reference: Labels or points to compare the map with.
-        class_column: Column of polygons or points that holds class name or value.
-        ignore: Values of the reference that mean "no label".
+        class_column: Column of polygons or points that holds the class name or value.
+        ignore: Reference values that mean "no label".
     """
 
     scene: str | Path | None = None
@@ -62,26 +60,27 @@ def report(
     sources: MapSources | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write one HTML page that needs no other file and no network.
+    """Write an HTML report that needs no other file and no network.
 
     Args:
         paths: A run folder (or a bundle), a map, or one of each.
-        output: The page; none: ``report.html`` in the run folder, or the map's name with .html.
-        sources: What goes with the map.
-        overwrite: Replace a file that exists.
+        output: HTML file; default: ``report.html`` in the run folder, or the map's name with
+            ``.html``.
+        sources: Files shown with the map.
+        overwrite: Replace an existing file.
 
     Returns:
-        The page's file.
+        Path of the report.
 
     Raises:
-        RsmetaError: Something cannot be read, or the page not be written.
+        RsmetaError: An input cannot be read, or the report cannot be written.
     """
     folders = [Path(path) for path in paths if Path(path).is_dir()]
     maps = [Path(path) for path in paths if not Path(path).is_dir()]
     if not paths or len(folders) > 1 or len(maps) > 1:
-        raise RsmetaError("a report is about one run folder, one map, or one of each")
+        raise RsmetaError("a report takes one run folder, one map, or one of each")
     run = open_run(folders[0]) if folders else None
-    page_file = Path(output) if output is not None else _own_name(folders, maps)
+    page_file = Path(output) if output is not None else _default_output(folders, maps)
     check_output(page_file, overwrite=overwrite)
     if maps:
         with bounded_cache():
@@ -93,16 +92,16 @@ def report(
     return page_file
 
 
-def _own_name(folders: Sequence[Path], maps: Sequence[Path]) -> Path:
+def _default_output(folders: Sequence[Path], maps: Sequence[Path]) -> Path:
     return maps[0].with_suffix(".html") if maps else folders[0] / "report.html"
 
 
 def _map_page(path: Path, sources: MapSources, run: RunStory | None) -> Page:
-    shown = _opened(path, sources)
-    tags = plain_tags(open_raster(str(path)))
-    if run is not None and tags.get(_MODEL_TAG) != run.record.weights_sha256:
-        logger.warning("%s was not made by the model of %s", path, run.folder)
-    scene = _scene_of(path, tags.get(_SOURCE_TAG), sources.scene, run)
+    shown = _open_map(path, sources)
+    carried = plain_tags(open_raster(str(path)))
+    if run is not None and carried.get(tags.MODEL) != run.record.weights_sha256:
+        logger.warning("%s was made by a different model than that of %s", path, run.folder)
+    scene = _scene_of(path, carried.get(tags.SOURCE), sources.scene, run)
     imagery_name = "" if scene is None else Path(scene.name).name
     if isinstance(shown, QuantityMap):
         spread = shown.spread()
@@ -117,46 +116,44 @@ def _map_page(path: Path, sources: MapSources, run: RunStory | None) -> Page:
         )
         view, drawn = class_view(shown, cover, layers, imagery_name=imagery_name)
     story = {} if run is None else dict(run.parts)
-    provenance = [*_map_provenance(shown, tags), *story.pop("provenance", ())]
+    provenance = [*_map_provenance(shown, carried), *story.pop("provenance", ())]
     return Page(
         title=path.stem, kind="Map", facts=_map_facts(shown.grid, area_m2), map=view, layers=drawn,
         accuracy=_accuracy(path, sources), provenance=provenance, **story,
     )  # fmt: skip
 
 
-def _opened(path: Path, sources: MapSources) -> ClassMap | QuantityMap:
+def _open_map(path: Path, sources: MapSources) -> ClassMap | QuantityMap:
     if not holds_quantity(path):
         return open_class_map(path)
-    of_classes = {"--reference": sources.reference, "--confidence": sources.confidence}
-    for option in (option for option, given in of_classes.items() if given is not None):
-        raise ConfigError(
-            f"{option}: goes with a map of classes, and {path} holds numbers; leave it away"
-        )
+    class_only = {"--reference": sources.reference, "--confidence": sources.confidence}
+    for option in (option for option, given in class_only.items() if given is not None):
+        raise ConfigError(f"{option} needs a class map, but {path} holds numbers; omit it")
     return open_quantity_map(path)
 
 
 def _scene_of(
     path: Path, source: str | None, given: str | Path | None, run: RunStory | None
 ) -> Scene | None:
-    """Return the imagery of a map: what is given, else its source, if that lies beside it."""
+    """Return the imagery of a map: the given scene, else its source if in the same folder."""
     rules = None if run is None else run.record.read.rules
     if given is not None:
         return _open_imagery(given, rules)
-    # a name, not a path: what a file says must not lead to other places
+    # Only a bare name: a tag must not make us open files elsewhere.
     is_name = source is not None and Path(source).name == source
     beside = path.with_name(source) if source is not None and is_name else None
     if beside is None or not beside.is_file():
-        logger.info("no imagery: name the scene with --scene to see it below the map")
+        logger.info("the report shows no imagery; name the scene with --scene to include it")
         return None
     try:
         return _open_imagery(beside, rules)
     except SceneError as error:
-        logger.warning("no imagery: %s", error)
+        logger.warning("the report shows no imagery: %s", error)
         return None
 
 
 def _open_imagery(source: str | Path, rules: ReadRules | None) -> Scene:
-    """Open a scene for a look at it: bands that nobody can tell apart are numbered."""
+    """Open a scene for display; bands without names are numbered."""
     for attempt in (rules, None):
         with contextlib.suppress(BandsUnrecognisedError, ConfigError):
             return open_scene(source, attempt)
@@ -176,16 +173,16 @@ def _confidence_of(path: Path, given: str | Path | None) -> Path | None:
 def _accuracy(path: Path, sources: MapSources) -> dict[str, Any] | None:
     if sources.reference is None:
         return None
-    told = evaluate_map(
+    accuracy = evaluate_map(
         path, sources.reference, class_column=sources.class_column, ignore=sources.ignore
     )
-    in_m2 = told.mapped_areas_m2 is not None
-    counted = "points" if told.reference == "points" else "pixels"
+    in_m2 = accuracy.mapped_areas_m2 is not None
+    unit = "points" if accuracy.reference == "points" else "pixels"
     return {
-        **told.as_dict(),
-        "scores": score_view(told.as_dict(), counted),
+        **accuracy.as_dict(),
+        "scores": score_view(accuracy.as_dict(), unit),
         "reference_name": Path(sources.reference).name,
-        "unit": counted,
+        "unit": unit,
         "area_unit": "ha" if in_m2 else "% of map",
         "area_scale": 1e-4 if in_m2 else 100.0,
     }
@@ -208,16 +205,17 @@ def _crs_name(grid: Grid) -> str:
     return f"EPSG:{code}" if code else "" if crs is None else str(crs.to_dict().get("proj", "CRS"))
 
 
-def _map_provenance(shown: ClassMap | QuantityMap, tags: dict[str, str]) -> list[dict[str, str]]:
+def _map_provenance(shown: ClassMap | QuantityMap, carried: dict[str, str]) -> list[dict[str, str]]:
     grid = shown.grid
     left, bottom, right, top = grid.bounds
     digits = 6 if grid.crs is not None and grid.crs.is_geographic else 2
     facts = {
         "map": Path(shown.path).name,
-        "source scene": tags.get(_SOURCE_TAG),
-        "scene taken": tags.get("TIFFTAG_DATETIME"),
-        "mapped with": tags.get("TIFFTAG_SOFTWARE"),
-        "model (SHA-256)": tags.get(_MODEL_TAG),
+        "source scene": carried.get(tags.SOURCE),
+        "scene acquired": carried.get(tags.ACQUIRED),
+        "mapped on": carried.get(tags.MADE),
+        "mapped with": carried.get(tags.SOFTWARE),
+        "model (SHA-256)": carried.get(tags.MODEL),
         "CRS": "none" if grid.crs is None else _crs_name(grid),
         "bounds": ", ".join(f"{n:.{digits}f}" for n in (left, bottom, right, top)),
     }

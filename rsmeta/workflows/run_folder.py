@@ -8,7 +8,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from rsmeta.config import dump_settings
-from rsmeta.config.load import read_yaml
+from rsmeta.config.load import read_yaml, validate
 from rsmeta.errors import OutputError, RsmetaError, one_line
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ def check_run(output: Path, settings: Strict, *, resume: bool) -> None:
     if file.exists() and not resume:
         raise OutputError(f"{output} holds a run already; resume it with --resume, or name another")
     if file.exists():
-        changed = _changed(read_yaml(file), settings.model_dump(mode="json"))
+        before = validate(type(settings), read_yaml(file), str(file))
+        changed = _changed(before.model_dump(mode="json"), settings.model_dump(mode="json"))
         if changed:
             raise OutputError(
                 f"{output} holds a run with another {changed[0]}; resume it with its own "

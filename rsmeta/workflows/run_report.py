@@ -1,4 +1,4 @@
-"""What a run folder tells of itself on a page: numbers, curves, learned scales, settings."""
+"""The part of a report about a training run: scores, curves, learned scales, settings."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     from rsmeta.bundle import BundleRecord
 
-#: Title of the curves that are in the unit of what is estimated.
+#: Title of the curves in the unit of the target.
 _ERRORS = "Validation error"
 
-#: Curves of the training: title, the axis's ends, columns of history.csv and what they are called.
+#: Training curves: title, range of the y axis, columns of history.csv and their labels.
 _CURVES: tuple[tuple[str, tuple[float, float] | None, dict[str, str]], ...] = (
     ("Loss", None, {"train_loss": "training", "validation_loss": "validation"}),
     (
@@ -45,19 +45,19 @@ _CURVES: tuple[tuple[str, tuple[float, float] | None, dict[str, str]], ...] = (
     ("Explained variance, validation", None, {"validation_r2": "R²"}),
 )
 
-#: Positions in the order in which data pass them.
+#: Positions in the order of the forward pass.
 _ORDER: tuple[str, ...] = Position.__args__  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
 class RunStory:
-    """A run, or a bundle alone.
+    """A run folder, or a single bundle, read for a report.
 
     Attributes:
-        folder: Where it lies.
-        record: What its bundle says.
-        metrics: What metrics.json holds, else the numbers in the bundle.
-        parts: The parts of a ``Page`` that a run fills.
+        folder: Its folder.
+        record: Record of its bundle.
+        metrics: Content of metrics.json, else the training numbers in the bundle.
+        parts: Fields of a ``Page`` that describe a run.
     """
 
     folder: Path
@@ -67,15 +67,15 @@ class RunStory:
 
     @property
     def title(self) -> str:
-        """What to call it."""
+        """Name of the run."""
         return self.folder.resolve().name
 
 
 def open_run(folder: Path) -> RunStory:
-    """Read a run folder, or a bundle's folder.
+    """Read a run folder or a bundle folder.
 
     Raises:
-        BundleError: There is no bundle in it, or a file of it cannot be read.
+        BundleError: It holds no bundle, or one of its files cannot be read.
     """
     bundle = folder if (folder / RECORD_FILE).exists() else folder / "bundle"
     if not (bundle / RECORD_FILE).exists():
@@ -96,7 +96,7 @@ def open_run(folder: Path) -> RunStory:
 
 
 def run_facts(run: RunStory) -> list[dict[str, str]]:
-    """Return what matters first of a run."""
+    """Return the headline facts of a run."""
     metrics, record = run.metrics, run.record
     target = record.target
     scored = ("classes", f"{len(record.classes)}")
@@ -114,12 +114,12 @@ def run_facts(run: RunStory) -> list[dict[str, str]]:
     return [{"name": name, "value": value} for name, value in facts]
 
 
-def _parts(metrics: dict[str, Any], counted: str) -> list[dict[str, Any]]:
+def _parts(metrics: dict[str, Any], unit: str) -> list[dict[str, Any]]:
     return [
         {
             "name": part,
             "title": f"Accuracy on the {part} part",
-            "scores": score_view(metrics[part], counted),
+            "scores": score_view(metrics[part], unit),
             "labels": _labels(metrics.get("target")),
         }
         for part in ("test", "validation")
@@ -128,7 +128,7 @@ def _parts(metrics: dict[str, Any], counted: str) -> list[dict[str, Any]]:
 
 
 def _labels(target: dict[str, Any] | None) -> str | None:
-    """Return what the training labels of a quantity are like: errors are judged by that."""
+    """Return mean and standard deviation of the training labels, to judge errors by."""
     if target is None:
         return None
     mean, std = (with_unit(target[key], target["unit"]) for key in ("mean", "std"))
@@ -144,9 +144,9 @@ def _charts(history: Sequence[dict[str, str]], unit: str | None) -> list[dict[st
         ]
         lines = [one for one in lines if any(math.isfinite(y) for _, y in one.points)]
         if lines:
-            named = f"{title} in {unit}" if unit and title == _ERRORS else title
-            svg = line_chart(lines, title=named, x_label="epoch", y_range=y_range)
-            charts.append({"title": named, "svg": svg, "legend": _legend(lines)})
+            full_title = f"{title} in {unit}" if unit and title == _ERRORS else title
+            svg = line_chart(lines, title=full_title, x_label="epoch", y_range=y_range)
+            charts.append({"title": full_title, "svg": svg, "legend": _legend(lines)})
     return charts
 
 
@@ -161,7 +161,7 @@ def _legend(lines: Sequence[Line]) -> list[dict[str, Any]]:
 def _scales(
     final: dict[str, float] | None, history: Sequence[dict[str, str]]
 ) -> dict[str, Any] | None:
-    """Return the table of the final scales, block by position, and how they went."""
+    """Return the table of final scales, block by position, and their chart over time."""
     if not final:
         return None
     sites = [*final, *(row["site"] for row in history)]
@@ -178,7 +178,7 @@ def _scales(
         }
         for block in range(depth)
     ]  # fmt: skip
-    return {"positions": positions, "rows": rows, "chart": _courses(history, positions, depth)}
+    return {"positions": positions, "rows": rows, "chart": _scale_chart(history, positions, depth)}
 
 
 def _start(final: dict[str, float], history: Sequence[dict[str, str]]) -> float:
@@ -194,7 +194,7 @@ def _cell(scale: float | None, start: float, reach: float) -> dict[str, Any] | N
     return {"text": f"{scale:.3f}", "side": side, "strength": abs(scale - start) / reach}
 
 
-def _courses(
+def _scale_chart(
     history: Sequence[dict[str, str]], positions: Sequence[str], depth: int
 ) -> dict[str, Any] | None:
     if len({row["step"] for row in history}) < 2:
@@ -207,13 +207,13 @@ def _courses(
         block, position = site.split(".")
         strength = 0.4 + 0.6 * int(block) / max(depth - 1, 1)
         lines.append(Line(site, points, positions.index(position), strength))
-    svg = line_chart(lines, title="Scales over the optimizer's steps", x_label="optimizer step")
+    svg = line_chart(lines, title="Scales over optimizer steps", x_label="optimizer step")
     legend = [{"name": position, "hue": hue} for hue, position in enumerate(positions)]
     return {"svg": svg, "legend": legend}
 
 
 def _pictures(*candidates: Path) -> list[dict[str, str]]:
-    """Return the first picture that is there, as an address that holds it."""
+    """Return the first picture that exists, as a data URI."""
     for path in candidates:
         if path.exists():
             data = base64.b64encode(_bytes(path)).decode()
@@ -226,14 +226,14 @@ def _provenance(record: BundleRecord, metrics: dict[str, Any]) -> list[dict[str,
     backbone = record.backbone
     versions = metrics.get("versions") or {}
     facts = {
-        "model made": record.created,
+        "model created": record.created,
         "trained with": ", ".join(f"{name} {version}" for name, version in versions.items()),
         "backbone": backbone.name,
-        "its weights": backbone.checkpoint,
-        "their SHA-256": backbone.sha256,
-        "their licence": backbone.licence,
+        "pretrained weights": backbone.checkpoint,
+        "pretrained weights (SHA-256)": backbone.sha256,
+        "licence of pretrained weights": backbone.licence,
         "bands": ", ".join(band.name for band in record.bands),
-        "pixels trained on": None if record.gsd_m is None else _range(record.gsd_m),
+        "training pixel size": None if record.gsd_m is None else _range(record.gsd_m),
         "tile": f"{record.tile_px} px",
         "seed": str(record.training.get("seed", "")),
         "trained weights (SHA-256)": record.weights_sha256,
@@ -255,7 +255,7 @@ def _settings(*files: Path) -> list[dict[str, str]]:
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a CSV file; none where it is not there."""
+    """Return the rows of a CSV file; none if it does not exist."""
     if not path.exists():
         return []
     return list(csv.DictReader(_bytes(path).decode("utf-8", errors="replace").splitlines()))
@@ -263,10 +263,12 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        told: dict[str, Any] = json.loads(_bytes(path))
+        content: dict[str, Any] = json.loads(_bytes(path))
     except ValueError as error:
-        raise BundleError(f"{path} is no JSON ({one_line(error)}); is the run complete?") from error
-    return told
+        raise BundleError(
+            f"{path} is not valid JSON ({one_line(error)}); is the run complete?"
+        ) from error
+    return content
 
 
 def _bytes(path: Path) -> bytes:

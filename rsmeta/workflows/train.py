@@ -25,7 +25,7 @@ from rsmeta.geo.stac_parts import ground_of
 from rsmeta.losses import build_loss, check_loss
 from rsmeta.models.build import build_network, tell
 from rsmeta.models.weights import is_local
-from rsmeta.peft import fixed_sites, scales_of, site_modulators
+from rsmeta.peft import check_tuner, fixed_sites, scales_of, site_modulators
 from rsmeta.tasks import task_of
 from rsmeta.training.fit import LAST, evaluate_part
 from rsmeta.training.head_start import start_head
@@ -90,6 +90,7 @@ def train(
         raise ConfigError("the configuration has a section sweep; call rsmeta.sweep, or drop it")
     task = task_of(settings)
     check_loss(settings.loss, task.losses)  # before labels are read, which may take long
+    check_tuner(settings.tuner)
     run = TrainingRun(output, settings, resume=resume)
     output = run.output
     check_strategy(settings.meta.strategy)

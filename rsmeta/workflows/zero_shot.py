@@ -1,4 +1,4 @@
-"""Let CLIP tell the classes of images by their names alone, and score it."""
+"""Score zero-shot classification with CLIP: classes by their names, without training."""
 
 from __future__ import annotations
 
@@ -31,22 +31,23 @@ def zero_shot(
     split: Part = "test",
     augment: Views = "none",
 ) -> Scores:
-    """Score a CLIP that nothing was trained of.
+    """Score CLIP without training.
 
     Args:
-        config: YAML file, mapping or settings of a classification; ``model.backbone`` is CLIP's
-            image tower, and ``model.head.prompts`` (with ``init: text``) the sentences.
-        overrides: ``KEY=VALUE`` strings over the configuration.
+        config: YAML file, mapping or settings for classification; ``model.backbone`` is a CLIP
+            image tower, and ``model.head.prompts`` (with ``init: text``) are the prompts.
+        overrides: ``KEY=VALUE`` strings that override the configuration.
         split: ``train``, ``validation`` or ``test``.
         augment: Views of an image to average.
 
     Raises:
-        RsmetaError: The configuration is of another task or backbone, or has no such part.
+        RsmetaError: The task is not classification, the backbone is not a CLIP, or the part is
+            missing.
     """
     settings = config if isinstance(config, Settings) else load_settings(config, overrides)
     if settings.task != "classification":
         raise ConfigError(
-            f"--zero-shot tells one class per image by its name; task={settings.task} is another"
+            f"--zero-shot needs task=classification; the configuration has task={settings.task}"
         )
     model = settings.model
     clip = load_clip(model.backbone, checkpoint=model.checkpoint, sha256=model.checkpoint_sha256)

@@ -361,7 +361,7 @@ def test_inspect_a_configuration_tells_what_would_learn(
     elsewhere.write_text(tiny_run.config.read_text())
     ended = rsmeta("inspect", elsewhere)
     assert ended.status == 0
-    assert "learns: cannot be said: no scene" in ended.out
+    assert "trainable: unknown: no scene" in ended.out
 
 
 def test_inspect_a_scene_tells_bands_and_place(rsmeta: Rsmeta, tiny_run: TinyRun) -> None:

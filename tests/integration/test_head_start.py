@@ -185,7 +185,7 @@ def test_clip_tells_classes_by_their_names_alone(
     assert found["accuracy"] == pytest.approx(hits / found["images"])
     other = rsmeta("--quiet", "evaluate", *words, "task=multilabel")
     assert other.status == 1
-    assert "--zero-shot tells one class per image" in other.complaint
+    assert "--zero-shot needs task=classification" in other.complaint
 
 
 @pytest.mark.parametrize("augment", ["flips", "all", "five_crop", "ten_crop", "random"])

@@ -104,7 +104,7 @@ def test_each_point_counts_once_and_weighs_by_its_stratum(
     right = (0.8 * bare_m2 + meadow_m2) / (bare_m2 + meadow_m2)
     assert told["estimates"]["overall_accuracy"]["value"] == pytest.approx(right)
     shown = rsmeta("evaluate", "--map", mapped, "--reference", points)
-    assert "2 of 32 points are not on mapped ground" in shown.err
+    assert "skipped 2 of 32 points that lie outside the mapped area" in shown.err
     assert "1 of 33 points have no class" in shown.err
     assert f"overall accuracy {right:.4f} ± " in shown.out
     assert "user's" in shown.out

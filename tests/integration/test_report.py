@@ -313,6 +313,19 @@ def test_a_map_of_one_pixel(rsmeta: Rsmeta, make_scene: MakeScene, tmp_path: Pat
     assert array_of(parsed.layers, "cells").tolist() == [[0]]
 
 
+def test_times_of_scene_and_map_are_not_mixed_up(
+    rsmeta: Rsmeta, make_scene: MakeScene, tmp_path: Path
+) -> None:
+    path = pixel_map(make_scene, tmp_path)
+    taken, made = "2026-07-01T10:00:31+00:00", "2026:11:28 01:40:00"
+    with rasterio.open(path, "r+") as file:
+        file.update_tags(TIFFTAG_DATETIME=made, ACQUISITIONDATETIME=taken)
+    assert rsmeta("report", path).status == 0
+    words = Parsed(path.with_suffix(".html")).words
+    assert f"scene acquired {taken}" in words
+    assert f"mapped on {made}" in words
+
+
 def test_runs_of_other_tasks_show_their_own_scores(
     rsmeta: Rsmeta, biomass: Path, image_run: Path, tmp_path: Path
 ) -> None:
@@ -343,7 +356,7 @@ def test_what_no_page_can_be_made_of(
     other = make_scene(tmp_path / "c.tif", np.zeros((5, 5), np.float32))
     numbers, _ = numbers_map(make_scene, tmp_path)
     ended = rsmeta("report", numbers, "--reference", mapped)
-    assert "--reference: goes with a map of classes" in ended.complaint
+    assert "--reference needs a class map" in ended.complaint
     ended = rsmeta("report", mapped, "--confidence", other, "--output", tmp_path / "p.html")
     assert "another grid" in ended.complaint
     assert not (tmp_path / "p.html").exists()

@@ -93,7 +93,7 @@ def test_resume_keeps_finished_runs_and_takes_further_points(
     assert "--resume" in refused.complaint
     ended = rsmeta(*given, "--resume")
     assert ended.status == 0, ended.err
-    assert "2 runs, 1 of them finished before" in ended.err
+    assert "2 runs, 1 of them already finished" in ended.err
     assert kept.stat().st_mtime_ns == before
     assert [row["tuner"] for row in rows(output / "table.csv")] == ["full", "head"]
     assert "failed" not in (output / "table.md").read_text(encoding="utf-8").lower()
@@ -127,7 +127,7 @@ def test_dry_run_names_the_runs(rsmeta: Rsmeta, tiny_run: TinyRun) -> None:
     given = words(tiny_run, Path("out"), "{seeds: [3, 4], grid: {tuner: [full, head]}}")
     ended = rsmeta(*given, "--dry-run")
     assert ended.status == 0, ended.err
-    assert "a sweep of 4 runs" in ended.out
+    assert "sweep of 4 runs" in ended.out
     assert "tuner=head seed=4" in ended.out
 
 

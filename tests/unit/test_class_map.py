@@ -12,8 +12,8 @@ import rasterio
 from affine import Affine
 
 from rsmeta.gis.class_map import ClassMap, Cover, open_class_map
-from rsmeta.gis.outputs.products import CLASSES_TAG
 from rsmeta.gis.sampling import allocate, draw, write_points
+from rsmeta.gis.tags import CLASSES as CLASSES_TAG
 
 if TYPE_CHECKING:
     from pathlib import Path

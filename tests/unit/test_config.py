@@ -353,7 +353,8 @@ def test_schema_knows_every_key_and_no_other() -> None:
         name = next(
             form["$ref"] for form in schema["properties"][section]["anyOf"] if "$ref" in form
         ).rsplit("/", 1)[-1]
-        by_name = section == "loss"  # which keys it takes is up to the loss that it names
+        # which keys these take is up to the loss or the method that they name
+        by_name = section in ("loss", "tuner")
         assert definitions[name]["additionalProperties"] is by_name
         named = {key.path.split(".")[1] for key in keys}
         by_preset = {"preset"} if section in PRESET_SECTIONS else set()
@@ -364,6 +365,20 @@ def test_schema_and_weights_are_shipped() -> None:
     project = Path(__file__).parents[2] / "pyproject.toml"
     data = tomllib.loads(project.read_text(encoding="utf-8"))["tool"]["setuptools"]["package-data"]
     assert {"*.json", "weights/*.safetensors"} <= set(data["rsmeta.configs"])
+
+
+def test_options_of_other_methods_that_older_files_hold_are_dropped() -> None:
+    """Bundles and run folders were written with every method's options at their defaults."""
+    old = {"method": "bias", "rank": 8, "alpha": 8.0, "out_reads": "input", "length": 10,
+           "ratio": 0.05, "seed": 0, "sites": {"*.q": {"rank": None, "lr_scale": 2.0}}}  # fmt: skip
+    new = {"method": "bias", "sites": {"*.q": {"lr_scale": 2.0}}}
+    assert load_settings({**SMALLEST, "tuner": old}) == load_settings({**SMALLEST, "tuner": new})
+
+
+def test_a_sweep_over_methods_may_set_an_option_that_some_lack() -> None:
+    for method in ("head", "full", "partial"):
+        loaded = load_settings({**SMALLEST, "tuner": {"method": method, "rank": 3}})
+        assert loaded.tuner.options == {}
 
 
 # -- a tuner of several methods ------------------------------------------------------------------
@@ -391,6 +406,9 @@ def test_methods_combine_by_preset_and_mapping() -> None:
         ({"ranks": 2}, "'tuner.ranks'; did you mean 'rank'"),
         ({"sites": {"q": {"rank": 2}}}, "'q' is no pattern of sites; write blocks.positions"),
         ({"sites": {"*.w": {"rank": 2}}}, "names the position 'w'"),
+        ({"sites": {"*.q": {"rank": 0}}}, r"tuner.sites.\*.q.rank=0"),
+        ({"sites": {"*.q": {"rnk": 2}}}, r"'tuner.sites.\*.q.rnk'; did you mean 'rank'"),
+        ({"method": "bias", "length": 3}, "length=3 does not apply to method=bias"),
     ],
 )
 def test_a_wrong_tuner_is_said_by_its_key(tuner: object, sentence: str) -> None:

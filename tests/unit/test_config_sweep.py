@@ -132,7 +132,14 @@ def test_mean_and_deviation_over_seeds_with_failed_runs_left_out() -> None:
     assert tail.deviation == pytest.approx(0.02**0.5)
     assert rows[0].seconds == 15
     header, lines = shown(rows)
-    assert header == ["tuner.scale", "runs", "test accuracy", "test tail_f1", "learns", "seconds"]
+    assert header == [
+        "tuner.scale",
+        "runs",
+        "test accuracy",
+        "test tail_f1",
+        "parameters",
+        "seconds",
+    ]
     assert lines == [
         ["1", "2 of 3, 1 failed", "0.800 ± 0.071", "0.600 ± 0.141", "1,234", "15"],
         ["3", "1 of 3", "0.500", "0.500", "1,234", "10"],
@@ -155,7 +162,7 @@ def test_preset_brings_a_strategy(name: str) -> None:
     assert loaded.tuner.method == name.removeprefix("meta_")
     assert preset_companion("tuner", name) == "first_order"
     (line,) = [text for shown, text in listing("presets") if shown == f"tuner: {name}"]
-    assert line.endswith("with meta: first_order unless meta is given")
+    assert line.endswith("sets meta: first_order unless meta is given")
 
 
 def test_what_is_said_of_meta_wins_and_single_keys_go_onto_the_companion() -> None:

@@ -14,13 +14,15 @@ import torch
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rasterio.windows import Window
 
 from rsmeta.config.data import DataSettings
 from rsmeta.data.augment import Augment
 from rsmeta.data.chips import LabelledScene
 from rsmeta.data.datamodule import SceneDataModule
 from rsmeta.data.labels import LabelRules, open_labels
-from rsmeta.data.splits import choose_blocks
+from rsmeta.data.scenes import SceneDataset
+from rsmeta.data.splits import choose_blocks, outline
 from rsmeta.errors import (
     BandsMissingError,
     ConfigError,
@@ -29,6 +31,7 @@ from rsmeta.errors import (
     SceneNotFoundError,
     SplitError,
 )
+from rsmeta.geo.grid import Grid
 from rsmeta.geo.scene import open_scene
 
 if TYPE_CHECKING:
@@ -130,7 +133,7 @@ def test_files_split_keeps_places_apart(
             make_scene(tmp_path / f"{name}.tif", array, descriptions=bands, transform=there)
     data = SceneDataModule(settings, seed=0)
     names = {
-        part: {Path(p.labelled.scene.source).stem for p in data.parts[part]}
+        part: {Path(p.labelled.scene.name).stem for p in data.parts[part]}
         for part in ("train", "validation")  # type: ignore[index]
     }
     assert len(names["train"]) == 2
@@ -241,7 +244,6 @@ def test_scenes_of_several_crs_are_each_read_on_their_own_grid(
 
 
 def test_torchgeo_samplers_and_collation_work_with_our_datasets(make_data: Any) -> None:
-    from rsmeta.data.scenes import SceneDataset
     from rsmeta.data.torchgeo_compat import RasterDataset, stack_samples
 
     settings = make_data()
@@ -249,14 +251,14 @@ def test_torchgeo_samplers_and_collation_work_with_our_datasets(make_data: Any) 
     labels = open_labels(
         settings.root / "s0_labels.tif", scene.grid, LabelRules(settings.classes, (0,))
     )
-    part = LabelledScene(scene, labels)
-    assert isinstance(SceneDataset(scene), RasterDataset)
+    dataset = SceneDataset(LabelledScene(scene, labels))
+    assert isinstance(dataset, RasterDataset)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecated in torchgeo 0.10, which keeps it working
         from torchgeo.samplers import GridGeoSampler
 
-        sampler = GridGeoSampler(part.dataset, size=64, stride=64)
-        samples = [part.dataset[query] for query in sampler]
+        sampler = GridGeoSampler(dataset, size=64, stride=64)
+        samples = [dataset[query] for query in sampler]
     batch = stack_samples(samples)
     assert batch["image"].shape[1:] == (2, 64, 64)
     assert batch["mask"].shape[1:] == (64, 64)
@@ -365,15 +367,34 @@ def test_the_only_column_with_class_names_need_not_be_named(make_data: Any, tmp_
     assert SceneDataModule(settings, seed=0).class_counts.tolist() == [60 * 40, 0]
 
 
-def test_rotated_scene_is_refused_for_training(
-    make_data: Any, make_scene: MakeScene, tmp_path: Path
+@pytest.mark.parametrize("labels", ["{stem}_labels.tif", "fields.gpkg"])
+def test_a_rotated_scene_trains_on_its_own_pixels(
+    make_data: Any, make_scene: MakeScene, tmp_path: Path, labels: str
 ) -> None:
-    settings = make_data()
-    turned = Affine(10, 2, 500_000, 2, -10, 5_150_000)
-    make_scene(tmp_path / "s0.tif", np.zeros((2, 50, 50), np.float32), descriptions=BANDS,
-               transform=turned)  # fmt: skip
-    with pytest.raises(SceneError, match="is rotated against its CRS"):
-        SceneDataModule(settings, seed=0)
+    turned = Affine(8, 6, 500_000, 6, -8, 5_150_000)
+    classes = np.kron([[1, 2, 1, 2], [2, 1, 2, 1], [1, 2, 1, 2]], np.ones((48, 48))).astype(int)
+    settings = make_data(labels=labels, class_column="kind", split={"block_px": 48})
+    image = np.stack([classes / 10, classes / 5]).astype(np.float32)
+    make_scene(tmp_path / "s0.tif", image, descriptions=BANDS, transform=turned)
+    make_scene(tmp_path / "s0_labels.tif", classes.astype(np.uint8), transform=turned)
+    fields = [
+        (value, outline(Grid(None, turned, *classes.shape).crop(Window(48 * c, 48 * r, 48, 48))))
+        for (r, c), value in np.ndenumerate(classes[::48, ::48])
+    ]
+    names = {1: "low", 2: "high"}
+    geopandas.GeoDataFrame(
+        {"kind": [names[value] for value, _ in fields]},
+        geometry=[field for _, field in fields], crs="EPSG:32633",
+    ).to_file(tmp_path / "fields.gpkg")  # fmt: skip
+    data = SceneDataModule(settings, seed=0)
+    for part in ("train", "validation"):
+        for batch in batches(data, part):
+            image, mask = batch["image"][:, 0], batch["mask"]
+            assert torch.allclose(image[mask >= 0], (mask[mask >= 0] + 1) / 10)
+    counted = sum(int(p.index.class_counts.sum()) for p in data.parts["validation"])
+    assert 0.1 < counted / classes.size < 0.4
+    with pytest.raises(SceneError, match="which TorchGeo's queries cannot express"):
+        SceneDataset(data.parts["train"][0].labelled)
 
 
 def test_labels_on_another_grid_are_read_by_nearest_neighbour(
@@ -386,7 +407,9 @@ def test_labels_on_another_grid_are_read_by_nearest_neighbour(
     )
     scene = open_scene(tmp_path / "s0.tif")
     labels = open_labels(tmp_path / "coarse.tif", scene.grid, LabelRules(settings.classes))
-    assert (labels.read(scene.grid) == np.kron(coarse - 1, np.ones((30, 30), int))).all()
+    assert (
+        labels.read(scene.grid.full_window) == np.kron(coarse - 1, np.ones((30, 30), int))
+    ).all()
 
 
 def test_test_scene_on_training_ground_is_told(

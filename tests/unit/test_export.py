@@ -125,7 +125,7 @@ def test_what_cannot_stand_alone_is_refused(weights: Path, tmp_path: Path) -> No
     save_file({k: t for k, t in state.items() if not k.endswith("qkv.bias")}, bare)
     model = {"options": OPTIONS | {"qkv_bias": False}, "checkpoint": str(bare)}
     bundle = _bundle(tmp_path / "bundle", {"method": "ssf"}, model)
-    with pytest.raises(ExportError, match="do not stand alone"):
+    with pytest.raises(ExportError, match="are not self-contained"):
         export(bundle, tmp_path / "merged", form="merged")
 
 
@@ -167,7 +167,7 @@ def test_peft_loads_lora_onto_the_same_timm_model(
     ("tuner", "given", "sentence"),
     [
         ({"method": "dora"}, True, "tuned with dora; use --format merged"),
-        ({"method": "lora"}, False, "came from chance and no file has them"),
+        ({"method": "lora"}, False, "are random and in no file"),
         ({"method": "lora", "positions": "out", "out_reads": "output"}, True, "changes a bias"),
     ],
 )
@@ -186,7 +186,7 @@ def test_satmae_is_no_timm_model(tmp_path: Path) -> None:
         "backbone": "satmae_vit_b16_group", "options": {**OPTIONS, "channel_embed": 8},
     }  # fmt: skip
     bundle = _bundle(tmp_path / "bundle", {"method": "lora"}, model, TEN)
-    with pytest.raises(ExportError, match="need a timm model"):
+    with pytest.raises(ExportError, match="needs a timm backbone"):
         export(bundle, tmp_path / "lora", form="peft")
 
 
@@ -198,7 +198,7 @@ def test_nothing_is_replaced_unless_asked(weights: Path, tmp_path: Path) -> None
         export(bundle, tmp_path / "there", form="peft")
     export(bundle, tmp_path / "there", form="peft", overwrite=True)
     assert (tmp_path / "there" / "adapter_model.safetensors").exists()
-    with pytest.raises(ExportError, match="no form is called 'zip'"):
+    with pytest.raises(ExportError, match="unknown export format 'zip'"):
         export(bundle, tmp_path / "other", form="zip")
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write"):

@@ -57,7 +57,7 @@ def mapped(tmp_path: Path) -> tuple[Path, np.ndarray]:
             map_picture(hidden, raster, writer.tally, title="a map")
         with writer.beside(wanted.stac) as hidden:
             asset = raster_asset("map", raster, writer.tally, GRID)
-            hidden.write_text(item_text(wanted.stac, {"map": asset}, GRID, origin))
+            hidden.write_text(item_text(wanted.outputs["stac"], {"map": asset}, GRID, origin))
         assert not wanted.map.exists()
     return tmp_path, np.where(valid, numbers[0], np.nan)
 

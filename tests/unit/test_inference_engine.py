@@ -167,9 +167,9 @@ def test_an_error_in_the_network_comes_out_and_ends_all_threads(scene: Scene) ->
 
 
 def test_an_error_while_reading_comes_out_and_ends_all_threads(scene: Scene) -> None:
-    with rasterio.open(scene.source) as file:
+    with rasterio.open(scene.source.path) as file:
         end = file.width * file.height * 4
-    with open(scene.source, "r+b") as file:  # noqa: PTH123 - truncated in place
+    with open(scene.source.path, "r+b") as file:  # noqa: PTH123 - truncated in place
         file.truncate(end)
     with pytest.raises(SceneUnreadableError, match="is it complete"):
         blocks_of(Recorder(), scene, plan_of(scene))

@@ -118,9 +118,9 @@ def labelled(parts: list[ScenePart]) -> dict[str, np.ndarray]:
     found = {}
     for part in parts:
         grid = part.labelled.scene.grid
-        mask = part.labelled.labels.read(grid) >= 0
+        mask = part.labelled.labels.read(grid.full_window) >= 0
         assert part.labelled.region is not None
-        found[str(part.labelled.scene.source)] = mask & part.labelled.region.contains(grid)
+        found[part.labelled.scene.name] = mask & part.labelled.region.contains(grid)
     return found
 
 

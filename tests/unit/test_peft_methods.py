@@ -421,7 +421,7 @@ def test_dora_merges_beside_every_other(first: str) -> None:
         ([{}, {"rank": 4}], r"names lora twice for site 0\.q"),
         ([{"method": "ln"}, {"method": "vpt_deep"}, {"rank": 64}], "choose at most 32"),
         ([{"method": "vpt_shallow", "blocks": [0, 2]}], "leaves gaps"),
-        ([{"method": "bias", "length": 3}], "length=3 means nothing to method bias"),
+        ([{"method": "vpt_shallow", "sites": {"1.block": {"length": 3}}}], "use one length"),
         ([{"sites": {"*.out": {"rank": 2}}}], r"'\*\.out', which is none of the adapted sites"),
         ([{"rank": "auto"}], "needs the number of classes"),
         ([{"method": "ln", "positions": "q"}], "names 'q', which ln does not take"),

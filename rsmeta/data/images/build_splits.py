@@ -6,8 +6,6 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from rsmeta.config.data import class_specs
 from rsmeta.config.images import (
     BoxesSettings,
@@ -27,6 +25,7 @@ from rsmeta.data.images.subsets import divide, few, thinned
 from rsmeta.data.images.torchgeo import find_in_torchgeo
 from rsmeta.data.open_scenes import check_root
 from rsmeta.data.splits import PARTS, Part
+from rsmeta.data.streams import random_stream
 from rsmeta.errors import ConfigError, ImagesError, SplitError, enumerate_names
 
 if TYPE_CHECKING:
@@ -37,9 +36,6 @@ if TYPE_CHECKING:
     from rsmeta.data.images.image_set import Found, ImageSet, ImageTask, Wanted
 
 logger = logging.getLogger(__name__)
-
-#: Tell these streams from the others that start from the same seed.
-_SPLIT, _SUBSET, _HELD_OUT = 1, 4, 3
 
 
 @dataclass(frozen=True)
@@ -76,7 +72,7 @@ def build_image_splits(settings: ImageSettings, wanted: Wanted) -> ImageParts:
     else:
         check_band_counts(sets)
     _check_not_empty(sets)
-    rng = np.random.default_rng([wanted.seed, _SPLIT])
+    rng = random_stream("split", wanted.seed)
     whole = sets["train"]
     for part, indices in divide(whole, found.shares, count, rng).items():
         sets[part] = whole.take(indices)
@@ -143,7 +139,7 @@ def _check_classes(settings: ImageSettings, classes: Sequence[str], images: Imag
 
 def _subset(settings: ImageSettings, images: ImageSet, classes: int, seed: int) -> ImageSet:
     """Return the training images that ``imbalance`` and ``shots`` leave."""
-    rng = np.random.default_rng([seed, _SUBSET])
+    rng = random_stream("subset", seed)
     if settings.imbalance is not None:
         images = images.take(thinned(images.labels, settings.imbalance, classes, rng))
     if settings.shots is not None:
@@ -156,7 +152,7 @@ def _held_out(images: ImageSet, classes: int, wanted: Wanted) -> tuple[ImageSet,
     meta = wanted.meta
     if meta is None or not meta.learned or meta.source != "held_out":
         return images, None
-    rng = np.random.default_rng([wanted.seed, _HELD_OUT])
+    rng = random_stream("held_out", wanted.seed)
     parts = divide(images, {"validation": meta.held_out}, classes, rng)
     if not len(parts["validation"]):
         raise SplitError(

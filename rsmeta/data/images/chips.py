@@ -56,17 +56,14 @@ class ChipImages(ImageSet):
     def name(self, index: int) -> str:
         """Return scene and place of a chip."""
         scene, row, col = self.places[index].tolist()
-        return f"{self.scenes[scene].scene.source} (row {row}, column {col})"
+        return f"{self.scenes[scene].scene.name} (row {row}, column {col})"
 
     def read(self, index: int) -> Pixels:
         """Read a chip; what its part may not see is invalid."""
         number, row, col = self.places[index].tolist()
         labelled = self.scenes[number]
-        chip = labelled.scene.read(Window(col, row, self.chip_px, self.chip_px))
-        valid = chip.valid
-        if labelled.region is not None:
-            valid = valid & labelled.region.contains(chip.grid)
-        return Pixels(chip.data, valid)
+        chip = labelled.read_image(Window(col, row, self.chip_px, self.chip_px))
+        return Pixels(chip.data, chip.valid)
 
     def gsd_m(self, index: int) -> float | None:
         """Return the size of a scene's pixels in metres."""
@@ -135,16 +132,13 @@ def _rows_of_shares(
     part: ScenePart, settings: ChipsSettings
 ) -> list[tuple[int, list[int], np.ndarray]]:
     """Return row, columns and the classes' shares of pixels (n, K) of every row of chips."""
-    scene, labels, region = part.labelled.scene, part.labelled.labels, part.labelled.region
+    scene = part.labelled.scene
     chip, stride = settings.chip_px, settings.stride_px or settings.chip_px
     cols = list(range(0, scene.grid.width_px - chip + 1, stride))
     found: list[tuple[int, list[int], np.ndarray]] = []
     for row in range(0, scene.grid.height_px - chip + 1, stride):
         window = Window(0, row, scene.grid.width_px, chip)
-        grid = scene.grid.crop(window)
-        classes = labels.read(grid)
-        if region is not None and (classes >= 0).any():
-            classes[~region.contains(grid)] = -1
+        classes = part.labelled.read_labels(window)
         if not cols or not (classes >= 0).any():
             continue
         classes[~scene.read(window).valid] = -1

@@ -23,6 +23,7 @@ from rsmeta.data.images.sampler import (
 from rsmeta.data.images.statistics import image_statistics
 from rsmeta.data.meta_sampler import MetaDraw, MetaSampler
 from rsmeta.data.splits import PARTS, Part
+from rsmeta.data.streams import random_stream
 from rsmeta.errors import ImagesError, SplitError
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ class ImageDataModule(LightningDataModule):
     @cached_property
     def gsd_range_m(self) -> tuple[float, float] | None:
         """Smallest and largest pixel size of training images in metres; none: not known."""
-        rng = np.random.default_rng(self.seed)
+        rng = random_stream("pixel_sizes", self.seed)
         some = rng.permutation(len(self._train))[:_SIZES]
         known = [size for size in map(self._train.gsd_m, some.tolist()) if size is not None]
         return (min(known), max(known)) if len(known) == len(some) else None

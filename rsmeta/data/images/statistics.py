@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rsmeta.data.statistics import mean_and_std
+from rsmeta.data.streams import random_stream
 from rsmeta.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def image_statistics(images: ImageSet, *, seed: int) -> tuple[np.ndarray, np.nda
     Raises:
         TrainingError: No image holds a valid pixel.
     """
-    rng = np.random.default_rng(seed)
+    rng = random_stream("statistics", seed)
     chosen = np.sort(rng.permutation(len(images))[:_IMAGES])
     total, sum_1, sum_2 = 0, np.zeros(len(images.bands)), np.zeros(len(images.bands))
     for index in chosen.tolist():

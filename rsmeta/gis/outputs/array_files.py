@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rsmeta.geo.arrays import need_engine
 from rsmeta.gis.outputs.class_attributes import class_attributes
-from rsmeta.gis.outputs.products import CLASSES_TAG, map_classes
+from rsmeta.gis.tags import CLASSES, map_classes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +31,7 @@ def write_array_file(raster: Path, target: Path, name: str) -> None:
     opened: Any = rioxarray.open_rasterio(raster, chunks={"x": _WORK_PX, "y": _WORK_PX})
     with opened as array:
         chunks = [_CHUNK_PX, _CHUNK_PX]
-        if CLASSES_TAG in array.attrs and name == "map":
+        if CLASSES in array.attrs and name == "map":
             array = array.squeeze("band", drop=True)
             array.attrs |= class_attributes(map_classes(raster), str(array.dtype))
         else:

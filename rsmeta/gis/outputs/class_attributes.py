@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rsmeta.gis.outputs.products import CLASSES_TAG
+from rsmeta.gis.tags import CLASSES, classes_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,10 +22,9 @@ def class_attributes(classes: Sequence[ClassSpec], dtype: str) -> dict[str, Any]
 
     Source: CF conventions 1.11, section 3.5, "Flags".
     """
-    listed = [{"value": s.value, "name": s.name, "colour": s.colour} for s in classes]
     return {
         "long_name": "class",
         "flag_values": np.array([spec.value for spec in classes], dtype),
         "flag_meanings": " ".join("_".join(spec.name.split()) for spec in classes),
-        CLASSES_TAG: json.dumps(listed, ensure_ascii=False),
+        CLASSES: classes_text(classes),
     }

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from rsmeta.config.data import ClassSpec
-from rsmeta.errors import OutputError, SceneError, enumerate_names
+from rsmeta.errors import OutputError, enumerate_names
 from rsmeta.geo.arrays import is_array_file
-from rsmeta.geo.handles import open_raster
-from rsmeta.geo.writer import PAM_ENDING, check_output
-from rsmeta.gis.outputs.delivery import check_place, final_place, local_place
+from rsmeta.geo.writer import PAM_ENDING
+from rsmeta.gis.outputs.destinations import Output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from rsmeta.heads.output import OutputSpec
-
-#: Tag that names the classes of a map, as JSON: [{value, name, colour}, …].
-CLASSES_TAG = "RSMETA_CLASSES"
 
 _TIFF = (".tif", ".tiff")
 #: Formats of polygons.
@@ -64,56 +58,65 @@ class Products:
         OutputError: A file has an ending that its kind cannot have.
     """
 
-    map: Path = field(metadata=_file("map.tif", *_TIFF))
-    probabilities: Path | None = field(default=None, metadata=_file("probabilities.tif", *_TIFF))
-    confidence: Path | None = field(default=None, metadata=_file("confidence.tif", *_TIFF))
-    entropy: Path | None = field(default=None, metadata=_file("entropy.tif", *_TIFF))
-    vector: Path | None = field(default=None, metadata=_file("map.gpkg", *POLYGON_ENDINGS))
-    quicklook: Path | None = field(default=None, metadata=_file("map.png", ".png"))
-    stac: Path | None = field(default=None, metadata=_file("map.json", ".json", ".geojson"))
+    map: Path | str = field(metadata=_file("map.tif", *_TIFF))
+    probabilities: Path | str | None = field(
+        default=None, metadata=_file("probabilities.tif", *_TIFF)
+    )
+    confidence: Path | str | None = field(default=None, metadata=_file("confidence.tif", *_TIFF))
+    entropy: Path | str | None = field(default=None, metadata=_file("entropy.tif", *_TIFF))
+    vector: Path | str | None = field(default=None, metadata=_file("map.gpkg", *POLYGON_ENDINGS))
+    quicklook: Path | str | None = field(default=None, metadata=_file("map.png", ".png"))
+    stac: Path | str | None = field(default=None, metadata=_file("map.json", ".json", ".geojson"))
     probabilities_type: Literal["float32", "uint8"] = "float32"
-    summary: Path | None = None
+    summary: Path | str | None = None
 
     def __post_init__(self) -> None:
-        if self.summary is not None:
-            object.__setattr__(self, "summary", Path(self.summary))
         for spec in _file_fields():
             given = getattr(self, spec.name)
             if given is not None:
-                object.__setattr__(self, spec.name, local_place(given))
-        for name, path in self.files.items():
+                object.__setattr__(self, spec.name, Output.at(given).name)
+        outputs = self.outputs
+        for name, output in outputs.items():
             endings = _kind(name)["endings"]
-            if not _is_folder(path) and path.suffix.lower() not in endings:
+            if not _is_folder(output.local) and output.local.suffix.lower() not in endings:
                 raise OutputError(
-                    f"{_option(name)} {final_place(path)}: such a file ends in "
+                    f"{_option(name)} {output.destination}: such a file ends in "
                     f"{enumerate_names(list(endings))}; choose another name"
                 )
-        converted = [final_place(self.files[n]) for n in RASTERS if n in self.files]
-        if self.stac is not None and any(map(is_array_file, converted)):
+        rasters = [outputs[name].destination for name in RASTERS if name in outputs]
+        if self.stac is not None and any(map(is_array_file, rasters)):
             raise OutputError(
                 f"--stac {self.stac}: the item describes GeoTIFFs, not Zarr or NetCDF; leave it "
                 f"away, or write a .tif"
             )
 
     @property
-    def files(self) -> dict[str, Path]:
-        """The files that are asked for, by the name of the field; the map comes first."""
+    def outputs(self) -> dict[str, Output]:
+        """The outputs, by the name of the field; the map comes first."""
         named = {spec.name: getattr(self, spec.name) for spec in _file_fields()}
-        return {name: path for name, path in named.items() if path is not None}
+        return {name: Output.at(given) for name, given in named.items() if given is not None}
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """The local files of the outputs, by the name of the field; the map comes first."""
+        return {name: output.local for name, output in self.outputs.items()}
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """The files that are asked for."""
+        """The local files of the outputs."""
         return tuple(self.files.values())
 
-    @property
-    def beside(self) -> tuple[Path, ...]:
-        """The files that belong beside the rasters that are asked for."""
-        return tuple(path for name in self.files for path in self.beside_file(name))
+    def sidecars(self, name: str) -> tuple[Output, ...]:
+        """Return what is written beside an output: styles and statistics of a raster."""
+        output = self.outputs[name]
+        return tuple(map(output.sidecar, Beside(output.local).paths)) if name in RASTERS else ()
 
-    def beside_file(self, name: str) -> tuple[Path, ...]:
-        """Return the files that belong beside one that is asked for."""
-        return Beside(self.files[name]).paths if name in RASTERS else ()
+    @property
+    def everything(self) -> tuple[Output, ...]:
+        """The outputs and their sidecars."""
+        return tuple(
+            one for name, output in self.outputs.items() for one in (output, *self.sidecars(name))
+        )
 
     def of_scene(self, stem: str, *, scenes: int) -> Products:
         """Return the files of one scene: folders become files in them.
@@ -126,13 +129,13 @@ class Products:
             OutputError: There are many, and a file is named for all of them.
         """
         placed: dict[str, Any] = {}
-        for name, path in self.files.items():
-            if _is_folder(path):
-                placed[name] = path / f"{stem}_{_kind(name)['own_name']}"
+        for name, output in self.outputs.items():
+            if _is_folder(output.local):
+                placed[name] = output.child(f"{stem}_{_kind(name)['own_name']}").name
             elif scenes > 1:
                 raise OutputError(
-                    f"{scenes} scenes go into a folder, and {_option(name)} {path} is a file "
-                    f"name; name a folder, or map one scene"
+                    f"{scenes} scenes go into a folder, and {_option(name)} {output.destination} "
+                    f"is a file name; name a folder, or map one scene"
                 )
         return replace(self, **placed)
 
@@ -207,21 +210,9 @@ def check_products(products: Sequence[Products], *, overwrite: bool) -> None:
             or a folder cannot be written.
     """
     seen: set[Path] = set()
-    for path in (path for one in products for path in (*one.paths, *one.beside)):
-        if path.resolve() in seen:
-            raise OutputError(f"{path} would be written twice; name different files")
-        seen.add(path.resolve())
-        check_place(path, overwrite=overwrite)
-        check_output(path, overwrite=overwrite)
-
-
-def map_classes(path: str | Path) -> tuple[ClassSpec, ...]:
-    """Read the classes of a map that ``rsmeta predict`` wrote.
-
-    Raises:
-        SceneError: The file cannot be read, or is no such map of classes.
-    """
-    tag = open_raster(str(path)).tags().get(CLASSES_TAG)
-    if tag is None:
-        raise SceneError(f"{path} does not name its classes; give a map written by rsmeta predict")
-    return tuple(ClassSpec.model_validate(entry) for entry in json.loads(tag))
+    for output in (output for one in products for output in one.everything):
+        path = output.local.resolve()
+        if path in seen:
+            raise OutputError(f"{output.destination} would be written twice; name different files")
+        seen.add(path)
+        output.check(overwrite=overwrite)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from rsmeta.geo.block_vrt import RasterSpec
-from rsmeta.gis.outputs.products import CLASSES_TAG, SHARES
+from rsmeta.gis.outputs.products import SHARES
+from rsmeta.gis.tags import CLASSES, classes_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -78,8 +78,7 @@ def raster_products_of(grid: Grid, look: MapSpec) -> dict[str, RasterProduct]:
     """Return every raster that the map of a model can come with, by the name of the product."""
     if look.output.continuous:
         return {"map": _quantity(grid, look)}
-    listed = [{"value": s.value, "name": s.name, "colour": s.colour} for s in look.classes]
-    tags = {**look.tags, CLASSES_TAG: json.dumps(listed, ensure_ascii=False)}
+    tags = {**look.tags, CLASSES: classes_text(look.classes)}
     names = [spec.name for spec in look.classes]
     shares = partial(_shares, grid, look.shares)
     bands = {"probabilities": names, "confidence": ["confidence"], "entropy": ["entropy"]}

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rsmeta.geo.grid import Grid
+    from rsmeta.gis.outputs.destinations import Output
     from rsmeta.gis.outputs.products import Products
     from rsmeta.gis.outputs.raster_spec import MapSpec, RasterProduct
     from rsmeta.heads.output import OutputSpec
@@ -42,12 +43,12 @@ class Finished:
 
     Attributes:
         kind: What it is like.
-        path: The name that it will have.
+        output: Where it ends up.
         hidden: Where it is until then.
     """
 
     kind: RasterProduct
-    path: Path
+    output: Output
     hidden: Path
 
 
@@ -160,11 +161,13 @@ class ProductWriter:
         look: MapSpec,
         grid: Grid,
         journal: Journal,
+        outputs: Mapping[str, Output],
         writers: Mapping[str, RasterWriter],
     ) -> None:
         self.maker = BlockMaker(look, grid, tuple(writers))
         self._kinds = raster_products_of(grid, look)
         self._journal = journal
+        self._outputs = outputs
         self._writers = writers
         none = (0,) * len(look.output.values)
         self.tally = MapStatistics(none, None if grid.crs is None else (0.0,) * len(none))
@@ -205,7 +208,7 @@ class ProductWriter:
         made = {}
         for name, writer in self._writers.items():
             kind = self._kinds[name]
-            made[name] = Finished(kind, writer.path, writer.complete())
+            made[name] = Finished(kind, self._outputs[name], writer.complete())
             beside = Beside(writer.path)
             texts = {
                 beside.pam: pam_text(kind, self.tally),
@@ -292,7 +295,7 @@ _SHARES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 def journal_file(products: Products) -> Path:
     """Return where finished blocks are noted while a map is not complete."""
-    return partial_folder(products.map) / "journal"
+    return partial_folder(products.files["map"]) / "journal"
 
 
 @contextlib.contextmanager
@@ -320,20 +323,20 @@ def writing(
     Raises:
         OutputError: A file cannot be written, or was begun with something else.
     """
-    kinds = raster_products_of(grid, look)
+    kinds, outputs = raster_products_of(grid, look), products.outputs
     with contextlib.ExitStack() as stack:
         writers = {
             name: stack.enter_context(
                 RasterWriter(
-                    products.files[name], kind.raster,
+                    outputs[name].local, kind.raster,
                     publish=partial(publish_cog, overviews=kind.overviews),
                     overwrite=overwrite, resume=resume,
                 )
             )
             for name, kind in kinds.items()
-            if name in products.files
+            if name in outputs
         }  # fmt: skip
         file = journal_file(products)
-        check_same(file, resume_fingerprint, products.map)
+        check_same(file, resume_fingerprint, outputs["map"].local)
         with Journal(file, resume_fingerprint) as journal:
-            yield ProductWriter(look, grid, journal, writers)
+            yield ProductWriter(look, grid, journal, outputs, writers)

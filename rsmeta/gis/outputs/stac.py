@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rsmeta.geo.handles import is_path
+from rsmeta.geo.raster_source import is_path
 from rsmeta.geo.stac_parts import (
     COG,
     GEOTIFF,
@@ -20,7 +20,6 @@ from rsmeta.geo.stac_parts import (
     instant,
     place_fields,
 )
-from rsmeta.gis.outputs.delivery import final_place
 from rsmeta.gis.outputs.raster_spec import Ramp
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from rsmeta.geo.grid import Grid
+    from rsmeta.gis.outputs.destinations import Output
     from rsmeta.gis.outputs.map_statistics import MapStatistics
     from rsmeta.gis.outputs.rasters import Finished
 
@@ -76,7 +76,7 @@ class Asset:
     """A file that an item names.
 
     Attributes:
-        path: The name that it will have.
+        output: Where it ends up.
         hidden: Where it is now.
         media_type: As IANA lists them.
         roles: What it is for.
@@ -84,7 +84,7 @@ class Asset:
         fields: What else the item says of it.
     """
 
-    path: Path
+    output: Output
     hidden: Path
     media_type: str
     roles: Sequence[str]
@@ -100,16 +100,16 @@ def raster_asset(name: str, raster: Finished, tally: MapStatistics, grid: Grid) 
         fields |= class_fields(kind.drawn)
     of = kind.raster.descriptions[0] if isinstance(kind.drawn, Ramp) else "classes"
     title = _TITLES.get(name, f"Map of {of}")
-    return Asset(raster.path, raster.hidden, COG, ["data"], title, fields)
+    return Asset(raster.output, raster.hidden, COG, ["data"], title, fields)
 
 
-def item_text(item: Path, assets: Mapping[str, Asset], grid: Grid, origin: Origin) -> str:
+def item_text(item: Output, assets: Mapping[str, Asset], grid: Grid, origin: Origin) -> str:
     """Return the text of an item.
 
     Its time is that of the scenes; where none is known it is the time of making.
 
     Args:
-        item: The name that it will have.
+        item: Where it ends up.
         assets: By key; they are read for their checksums.
         grid: Grid of the rasters.
         origin: What they were made from.
@@ -125,7 +125,7 @@ def item_text(item: Path, assets: Mapping[str, Asset], grid: Grid, origin: Origi
         "type": "Feature",
         "stac_version": STAC_VERSION,
         "stac_extensions": [extension(name) for name in names],
-        "id": assets["map"].path.stem,
+        "id": assets["map"].output.local.stem,
         **top,
         "properties": {
             **_times(origin),
@@ -144,9 +144,9 @@ def item_text(item: Path, assets: Mapping[str, Asset], grid: Grid, origin: Origi
     return json.dumps(tree, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _asset(asset: Asset, item: Path) -> dict[str, Any]:
+def _asset(asset: Asset, item: Output) -> dict[str, Any]:
     return {
-        "href": _href(asset.path, item),
+        "href": _href(asset.output.name, item),
         "type": asset.media_type,
         "title": asset.title,
         "roles": list(asset.roles),
@@ -183,7 +183,7 @@ def _times(origin: Origin) -> dict[str, str | None]:
     return {"datetime": None, "start_datetime": first, "end_datetime": last}
 
 
-def _links(item: Path, origin: Origin) -> list[dict[str, str]]:
+def _links(item: Output, origin: Origin) -> list[dict[str, str]]:
     links = [_scene_link(_href(scene.name, item)) for scene in origin.scenes]
     if origin.model_item is not None:
         links.append(
@@ -197,18 +197,17 @@ def _links(item: Path, origin: Origin) -> list[dict[str, str]]:
     return links
 
 
-def _href(target: str | Path, item: Path) -> str:
-    """Return how an item refers to a file when both are where they go."""
-    here = final_place(item)
-    there = final_place(Path(target)) if is_path(target) else str(target)
-    if is_path(here):
-        return href(there, Path(here))
-    if is_path(there):
-        return Path(there).absolute().as_uri()  # from a store there is no way by folders
-    store, bucket = "s3://", here.split("/")[2]
-    if not there.startswith(f"{store}{bucket}/"):
-        return href(there, item)
-    return href(Path(there.removeprefix(store)), Path(here.removeprefix(store)))
+def _href(target: str | Path, item: Output) -> str:
+    """Return how an item refers to a file when both are where they end up."""
+    if not item.is_object:
+        return href(target, Path(item.destination))
+    if is_path(target):
+        return Path(target).absolute().as_uri()  # no relative path leads out of a store
+    store, bucket = "s3://", item.destination.split("/")[2]
+    if not str(target).startswith(f"{store}{bucket}/"):
+        return href(target, item.local)
+    here, there = (Path(str(one).removeprefix(store)) for one in (item.destination, target))
+    return href(there, here)
 
 
 def _scene_link(address: str) -> dict[str, str]:

@@ -147,7 +147,7 @@ def _imagery(scene: Scene, full: Grid, grid: Grid) -> tuple[np.ndarray, np.ndarr
             inside = np.ones(grid.shape, dtype=bool)
         elif scene.grid.crs is None or grid.crs is None:
             raise GridMismatchError(
-                f"{scene.source} lies on another grid than the map, and one of them has no CRS; "
+                f"{scene.name} lies on another grid than the map, and one of them has no CRS; "
                 f"give the scene that was mapped"
             )
         else:

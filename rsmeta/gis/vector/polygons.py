@@ -15,8 +15,8 @@ from rsmeta.errors import GridMismatchError, SceneError
 from rsmeta.geo.grid import Grid
 from rsmeta.geo.handles import open_raster, reading
 from rsmeta.geo.pixel_area import pixel_areas_m2
-from rsmeta.gis.outputs.products import map_classes
 from rsmeta.gis.progress import in_steps, silent, watched
+from rsmeta.gis.tags import map_classes
 from rsmeta.gis.vector.merging import merge_small
 from rsmeta.gis.vector.outlines import trace
 from rsmeta.gis.vector.regions import Strip, find_regions, label_regions

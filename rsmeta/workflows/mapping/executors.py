@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rsmeta.errors import BundleError, ConfigError, RsmetaError, one_line
-from rsmeta.geo.handles import is_path
 from rsmeta.inference.device import choose_device
 from rsmeta.inference.engine import choose_block_px, ready_engine
 from rsmeta.workflows.mapping.clusters import connected, processes
@@ -150,7 +149,7 @@ class DaskExecutor:
             RsmetaError: A block cannot be computed, or the cluster is lost.
         """
         # Workers have current folders of their own.
-        scene = replace(request.scene, source=_absolute(request.scene.source))
+        scene = replace(request.scene, source=request.scene.source.absolute())
         model = request.model.absolute() if isinstance(request.model, Path) else request.model
         request = replace(request, scene=scene, model=model)
         left = (block for block in request.plan.blocks() if block not in finished)
@@ -271,7 +270,3 @@ def _errors_of_dask() -> Iterator[None]:
             f"the connection to Dask was lost ({one_line(error) or type(error).__name__}); "
             f"finished blocks are kept for --resume"
         ) from error
-
-
-def _absolute(source: str) -> str:
-    return str(Path(source).expanduser().absolute()) if is_path(source) else source

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +10,11 @@ import rsmeta
 from rsmeta.errors import OutputError
 from rsmeta.geo.handles import file_states, open_raster
 from rsmeta.geo.journal import read_begun_with
-from rsmeta.geo.remote import without_query
 from rsmeta.geo.writer import partial_folder
-from rsmeta.gis.outputs.delivery import final_place, is_there
+from rsmeta.gis import tags
 from rsmeta.gis.outputs.rasters import journal_file
-from rsmeta.workflows.mapping.sidecars import MODEL_TAG
 
 if TYPE_CHECKING:
-    from rsmeta.geo.scene import Scene
     from rsmeta.gis.outputs.products import Products
     from rsmeta.workflows.mapping.request import MapRequest
 
@@ -34,7 +30,7 @@ def resume_fingerprint(request: MapRequest) -> dict[str, Any]:
     return {
         "version of rsmeta": rsmeta.__version__,
         "model": model.hexdigest(),
-        "scene": {**reading, "source": _lasting(scene), "files": file_states(scene.source)},
+        "scene": {**reading, "source": scene.source.identity, "files": file_states(scene.source)},
         "extent": [int(n) for n in request.plan.extent.flatten()],
         "area of interest": None if request.aoi is None else request.aoi.sha256,
         "setting": {**chosen, **request.plan.fingerprint()},
@@ -55,25 +51,18 @@ def is_done(request: MapRequest) -> bool:
     Raises:
         OutputError: The map that exists was made by another model or on another grid.
     """
-    paths, made, grid = request.products.paths, request.products.map, request.grid
-    begun = any(partial_folder(path).exists() for path in paths)
-    if not request.resume or begun or not all(map(is_there, paths)):
+    outputs, grid = request.products.outputs, request.grid
+    begun = any(partial_folder(output.local).exists() for output in outputs.values())
+    if not request.resume or begun or not all(output.exists for output in outputs.values()):
         return False
-    found = open_raster(str(made) if made.is_file() else final_place(made))
-    same = found.tags().get(MODEL_TAG) == request.record.weights_sha256
+    made = outputs["map"]
+    found = open_raster(str(made.local) if made.local.is_file() else made.destination)
+    same = found.tags().get(tags.MODEL) == request.record.weights_sha256
     if same and (found.transform, found.shape) == (grid.transform, grid.shape):
         return True
     if request.if_exists == "resume or overwrite":
         return False
     raise OutputError(
-        f"{final_place(made)} was made by another model or for another extent; choose "
+        f"{made.destination} was made by another model or for another extent; choose "
         f"another name or give --overwrite"
     )
-
-
-def _lasting(scene: Scene) -> str:
-    """Return what a scene is made of, without signatures of addresses, which expire."""
-    if scene.name == scene.source:
-        return without_query(scene.source)
-    parts = re.sub(r"\?[^<]*(?=</SourceFilename>)", "", scene.source)
-    return f"{scene.name} {hashlib.sha256(parts.encode()).hexdigest()}"

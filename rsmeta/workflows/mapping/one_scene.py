@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from rsmeta.geo.writer import partial_folder
-from rsmeta.gis.outputs.delivery import final_place
 from rsmeta.gis.outputs.raster_spec import MapSpec
 from rsmeta.gis.outputs.rasters import writing
 from rsmeta.workflows.mapping.fingerprint import is_done, resume_fingerprint
@@ -91,7 +90,7 @@ class PredictResult:
     @property
     def outputs(self) -> dict[str, str]:
         """Where the files are, by the name of the product."""
-        return {name: final_place(path) for name, path in self.products.files.items()}
+        return {name: output.destination for name, output in self.products.outputs.items()}
 
 
 def map_scene(

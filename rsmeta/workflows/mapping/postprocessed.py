@@ -25,8 +25,8 @@ from rsmeta.errors import ConfigError, GridMismatchError, OutputError, one_line
 from rsmeta.geo.grid import Grid
 from rsmeta.geo.handles import file_states, open_raster
 from rsmeta.geo.lock import locked
+from rsmeta.gis import tags
 from rsmeta.gis.class_map import STEP_PX
-from rsmeta.gis.outputs.delivery import final_place
 from rsmeta.gis.outputs.products import SHARES, Products
 from rsmeta.gis.outputs.raster_spec import MapSpec
 from rsmeta.gis.outputs.rasters import writing
@@ -36,7 +36,7 @@ from rsmeta.gis.postprocess.tidy import ClassStore, majority, sieve
 from rsmeta.gis.progress import in_steps, silent, watched
 from rsmeta.workflows.mapping.one_scene import PredictResult, map_scene
 from rsmeta.workflows.mapping.progress import progress_for
-from rsmeta.workflows.mapping.sidecars import MODEL_TAG, origin_of, tags_of, write_rest
+from rsmeta.workflows.mapping.sidecars import origin_of, tags_of, write_rest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -49,8 +49,6 @@ if TYPE_CHECKING:
     from rsmeta.workflows.mapping.request import MapRequest
 
 logger = logging.getLogger(__name__)
-
-_DONE_TAG = "RSMETA_REFINED"
 
 
 def map_postprocessed(
@@ -108,7 +106,7 @@ def _workplace(final: MapRequest) -> Iterator[Path]:
     Raises:
         OutputError: Another process is writing the same map, or the folder cannot be made.
     """
-    target = final.products.map
+    target = final.products.files["map"]
     folder = target.with_name(f".{target.name}.raw")
     with contextlib.ExitStack() as stack:
         try:
@@ -196,8 +194,8 @@ def _is_done(final: MapRequest, recipe: str) -> bool:
     paths = final.products.paths
     if not (final.resume and all(path.is_file() for path in paths)):
         return False
-    tags = open_raster(str(final.products.map)).tags()
-    same = (tags.get(MODEL_TAG), tags.get(_DONE_TAG)) == (
+    found = open_raster(str(final.products.files["map"])).tags()
+    same = (found.get(tags.MODEL), found.get(tags.POSTPROCESS)) == (
         final.record.weights_sha256, recipe,
     )  # fmt: skip
     if same or final.if_exists == "resume or overwrite":
@@ -243,7 +241,7 @@ class _Merging:
     def report(self, stage: str) -> Tell:
         """Return what takes the share of a stage that is done."""
         total_px = math.prod(self.final.grid.shape)
-        name = final_place(self.final.products.map)
+        name = self.final.products.outputs["map"].destination
         return progress_for(self.on_progress, stage, scene=name, total_px=total_px)
 
 
@@ -261,8 +259,11 @@ def _composite(
     """Return the maps of the scenes as one, on the grid of the one map."""
     if final.record.output.continuous:
         rule: Literal["order", "mean"] = "mean" if wanted.mosaic == "mean" else "order"
-        return QuantityComposite([one.map for one in raw], final.grid, rule)
-    parts = [Part(one.map, one.probabilities, one.confidence) for one in raw]
+        return QuantityComposite([one.files["map"] for one in raw], final.grid, rule)
+    parts = [
+        Part(files["map"], files.get("probabilities"), files.get("confidence"))
+        for files in (one.files for one in raw)
+    ]
     return Composite(parts, final.grid, wanted.mosaic or "order")
 
 
@@ -305,12 +306,12 @@ def _write(
     tell: Tell,
 ) -> ProductWriter:
     made, final = datetime.now(UTC), merging.final
-    tags = tags_of(final.scene, final.record, made) | {
-        "RSMETA_SOURCE": ", ".join(Path(request.scene.name).name for request in merging.requests),
-        _DONE_TAG: merging.recipe,
+    carried = tags_of(final.scene, final.record, made) | {
+        tags.SOURCE: ", ".join(Path(request.scene.name).name for request in merging.requests),
+        tags.POSTPROCESS: merging.recipe,
     }
     spec = MapSpec(
-        final.record.output, final.record.classes, tags, final.products.probabilities_type
+        final.record.output, final.record.classes, carried, final.products.probabilities_type
     )
     resume_fingerprint = {"postprocessing": merging.recipe, "model": final.record.weights_sha256}
     with writing(

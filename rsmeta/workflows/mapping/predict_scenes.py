@@ -14,7 +14,7 @@ from rsmeta.config.load import overruled
 from rsmeta.errors import ConfigError, RsmetaError, ScenesFailedError
 from rsmeta.geo.handles import bounded_cache
 from rsmeta.geo.sources import expand_sources, read_lists, scene_stem
-from rsmeta.gis.outputs.delivery import deliver, forget
+from rsmeta.gis.outputs.delivery import deliver, discard_undelivered
 from rsmeta.gis.outputs.products import Products, check_possible, check_products
 from rsmeta.gis.postprocess.postprocess import Postprocess
 from rsmeta.workflows.mapping.executors import Execution, executor_for
@@ -78,7 +78,7 @@ def predict(
             the others.
         RsmetaError: Anything a user can mend: scene, bands, pixel size, bundle, output.
     """
-    products = output if isinstance(output, Products) else Products(output)  # type: ignore[arg-type]
+    products = output if isinstance(output, Products) else Products(output)
     wanted, where = postprocess or Postprocess(), Execution.of(execution)
     sources, failed = _sources([scenes] if isinstance(scenes, str | Path) else list(scenes))
     joint = wanted.mosaic is not None
@@ -106,7 +106,7 @@ def predict(
             with _failing(group[0].scene.name, failed, stop=alone):
                 results.append(_mapped(executor, group, wanted, on_progress))
     if products.summary is not None:
-        write_summary(products.summary, record, executor.device, results, failed)
+        write_summary(Path(products.summary), record, executor.device, results, failed)
     if failed:
         raise ScenesFailedError(failed, results)
     return results
@@ -168,8 +168,8 @@ def _check_task(record: BundleRecord, names: Sequence[Products], wanted: Postpro
 def _check_outputs(products: Sequence[Products], if_exists: IfExists) -> None:
     """Refuse outputs that cannot be written; remove what an earlier run has not delivered."""
     if not if_exists.startswith("resume"):
-        for path in (path for one in products for path in (*one.paths, *one.beside)):
-            forget(path)
+        for one in products:
+            discard_undelivered(one)
     check_products(products, overwrite=if_exists != "error")
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rsmeta.geo.aoi import Area
     from rsmeta.geo.grid import Grid
     from rsmeta.geo.plan import MapPlan
+    from rsmeta.geo.raster_source import AnySource
     from rsmeta.geo.scene import Scene
     from rsmeta.gis.outputs.products import Products
 
@@ -128,7 +129,7 @@ class MapRequest(BlockRequest):
     @property
     def spill_folder(self) -> Path:
         """The hidden folder in which the map grows."""
-        return partial_folder(self.products.map)
+        return partial_folder(self.products.files["map"])
 
     @property
     def resume(self) -> bool:
@@ -142,7 +143,7 @@ class MapRequest(BlockRequest):
 
 
 def request_for(
-    source: str | Path,
+    source: AnySource,
     bundle: ModelBundle,
     record: BundleRecord,
     products: Products,
@@ -210,7 +211,7 @@ def plan_for(record: BundleRecord, grid: Grid, extent: Window, block_px: int) ->
     )  # fmt: skip
 
 
-def open_for(source: str | Path, record: BundleRecord) -> Scene:
+def open_for(source: AnySource, record: BundleRecord) -> Scene:
     """Open a scene with the bands of a model, matched by name.
 
     It is read as the training scenes were; where that does not fit (another sensor, bands in

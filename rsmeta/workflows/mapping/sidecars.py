@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import rsmeta
 from rsmeta.bundle import MODEL_ITEM_FILE
-from rsmeta.geo.handles import address
 from rsmeta.geo.sources import scene_stem
+from rsmeta.gis import tags
 from rsmeta.gis.outputs.stac import Asset, Origin, Source, item_text, raster_asset
 from rsmeta.gis.progress import silent
 
@@ -18,24 +18,23 @@ if TYPE_CHECKING:
 
     from rsmeta.bundle import BundleRecord
     from rsmeta.geo.scene import Scene
+    from rsmeta.gis.outputs.destinations import Output
     from rsmeta.gis.outputs.rasters import Finished, ProductWriter
     from rsmeta.gis.progress import Tell
     from rsmeta.workflows.mapping.request import MapRequest
 
-MODEL_TAG = "RSMETA_MODEL_SHA256"
-
 
 def tags_of(scene: Scene, record: BundleRecord, made: datetime) -> dict[str, str]:
     """Return the metadata that every raster carries: model, source, software, times."""
-    tags = {
-        "TIFFTAG_SOFTWARE": f"rsmeta {rsmeta.__version__}",
-        "TIFFTAG_DATETIME": made.strftime("%Y:%m:%d %H:%M:%S"),
-        MODEL_TAG: record.weights_sha256,
-        "RSMETA_SOURCE": Path(scene.name).name,
+    carried = {
+        tags.SOFTWARE: f"rsmeta {rsmeta.__version__}",
+        tags.MADE: tags.tiff_time(made),
+        tags.MODEL: record.weights_sha256,
+        tags.SOURCE: Path(scene.name).name,
     }
     if scene.acquired is not None:
-        tags["ACQUISITIONDATETIME"] = scene.acquired.isoformat()
-    return tags
+        carried[tags.ACQUIRED] = scene.acquired.isoformat()
+    return carried
 
 
 def write_rest(
@@ -57,45 +56,46 @@ def write_rest(
         name: raster_asset(name, raster, writer.tally, request.grid)
         for name, raster in rasters.items()
     }
-    if request.products.vector is not None:
-        assets["polygons"] = _polygons(request, writer, rasters, on_polygons)
-    if request.products.quicklook is not None:
-        assets["thumbnail"] = _picture(request, writer, rasters, origin)
-    if request.products.stac is not None:  # last: it holds the checksums of all the others
-        with writer.beside(request.products.stac) as hidden:
-            text = item_text(request.products.stac, assets, request.grid, origin)
+    outputs = request.products.outputs
+    if "vector" in outputs:
+        assets["polygons"] = _polygons(request, outputs["vector"], writer, rasters, on_polygons)
+    if "quicklook" in outputs:
+        assets["thumbnail"] = _picture(outputs["quicklook"], writer, rasters, origin)
+    if "stac" in outputs:  # last: it holds the checksums of all the others
+        with writer.beside(outputs["stac"].local) as hidden:
+            text = item_text(outputs["stac"], assets, request.grid, origin)
             hidden.write_text(text, encoding="utf-8")
 
 
 def _polygons(
-    request: MapRequest, writer: ProductWriter, rasters: Mapping[str, Finished], tell: Tell
+    request: MapRequest,
+    output: Output,
+    writer: ProductWriter,
+    rasters: Mapping[str, Finished],
+    tell: Tell,
 ) -> Asset:
     from rsmeta.gis import vector  # so late because scipy and pyarrow take their time
 
-    path = request.products.vector
-    assert path is not None  # asked for
     sure = rasters.get("confidence")
     source = vector.open_map(rasters["map"].hidden, None if sure is None else sure.hidden)
-    with writer.beside(path) as hidden:
+    with writer.beside(output.local) as hidden:
         vector.write(source, hidden, request.record.predict.polygons, tell)
-    media_type = vector.FORMATS[path.suffix.lower()].media_type
-    return Asset(path, hidden, media_type, ["data"], "The map as polygons", {})
+    media_type = vector.FORMATS[output.local.suffix.lower()].media_type
+    return Asset(output, hidden, media_type, ["data"], "The map as polygons", {})
 
 
 def _picture(
-    request: MapRequest, writer: ProductWriter, rasters: Mapping[str, Finished], origin: Origin
+    output: Output, writer: ProductWriter, rasters: Mapping[str, Finished], origin: Origin
 ) -> Asset:
     from rsmeta.gis.outputs.quicklook import (
         map_picture,  # so late because matplotlib takes its time
     )
 
-    path = request.products.quicklook
-    assert path is not None  # asked for
     more = f" and {len(origin.scenes) - 1} more" if len(origin.scenes) > 1 else ""
     title = scene_stem(origin.scenes[0].name) + more
-    with writer.beside(path) as hidden:
+    with writer.beside(output.local) as hidden:
         map_picture(hidden, rasters["map"], writer.tally, title=title)
-    return Asset(path, hidden, "image/png", ["thumbnail"], "The map with its legend", {})
+    return Asset(output, hidden, "image/png", ["thumbnail"], "The map with its legend", {})
 
 
 def origin_of(requests: Sequence[MapRequest], made: datetime) -> Origin:
@@ -109,7 +109,7 @@ def origin_of(requests: Sequence[MapRequest], made: datetime) -> Origin:
     model = request.model
     item = model / MODEL_ITEM_FILE if isinstance(model, Path) else None
     return Origin(
-        scenes=[Source(address(one.scene.source), one.scene.acquired) for one in requests],
+        scenes=[Source(one.scene.source.uri, one.scene.acquired) for one in requests],
         made=made,
         model=request.record.backbone.name,
         model_sha256=request.record.weights_sha256,

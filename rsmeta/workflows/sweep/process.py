@@ -1,4 +1,4 @@
-"""One run of a sweep in a process of its own, on a device of its own."""
+"""Train one run of a sweep in its own process, on its own device."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ if TYPE_CHECKING:
 
     from rsmeta.config import Settings
 
-#: What a run says, beside what it leaves.
+#: Log of a run, in its folder.
 LOG_FILE = "log.txt"
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 class Place(NamedTuple):
-    """Where a run computes: a GPU by what names it to CUDA, none on a CPU; and its threads."""
+    """Where a run computes: its GPU as CUDA names it (none: the CPU), and its CPU threads."""
 
     gpu: str | None
     threads: int
 
 
 class Places:
-    """As many places as runs may compute at once; each is taken by one run at a time.
+    """The places where runs compute; each is used by one run at a time.
 
     Args:
-        gpus: GPUs, as CUDA names them; none: all compute on the CPU.
-        parallel: Places wanted; none: one for each GPU, or one.
+        gpus: GPUs as CUDA names them; empty: all runs use the CPU.
+        parallel: Number of places; none: one per GPU, or one.
     """
 
     def __init__(self, gpus: list[str], parallel: int | None) -> None:
@@ -64,7 +64,7 @@ class Places:
 
     @contextlib.contextmanager
     def one(self) -> Iterator[Place]:
-        """Take a place, as soon as one is free."""
+        """Wait for a free place and hold it."""
         place = self._free.get()
         try:
             yield place
@@ -73,7 +73,7 @@ class Places:
 
     def __str__(self) -> str:
         on = f"{len(self.gpus)} GPU(s)" if self.gpus else f"the CPU, {self.threads} thread(s) each"
-        return f"{self.count} at once on {on}"
+        return f"{self.count} at a time on {on}"
 
 
 def _gpus() -> list[str]:
@@ -84,15 +84,15 @@ def _gpus() -> list[str]:
 
 
 def train_apart(settings: Settings, folder: Path, places: Places) -> str | None:
-    """Train in a new process; go on with what is in the folder.
+    """Train a run in a new process, and resume what its folder holds.
 
     Args:
-        settings: The run's.
-        folder: Its run folder; what it says goes to ``log.txt`` there.
-        places: Where it may compute.
+        settings: Settings of the run.
+        folder: Its run folder; its output goes to ``log.txt`` there.
+        places: Where it can compute.
 
     Returns:
-        Why it failed, in one line; none: it ended.
+        Why it failed, in one line; none if it finished.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -104,13 +104,13 @@ def train_apart(settings: Settings, folder: Path, places: Places) -> str | None:
         ):
             return process.submit(_train, settings, folder).result()
     except BrokenProcessPool:
-        return f"its process ended abruptly (out of memory?); see {folder / LOG_FILE}"
+        return f"its process died (out of memory?); see {folder / LOG_FILE}"
     except OSError as error:
         return str(OutputError(f"cannot write {folder} ({one_line(error)})"))
 
 
 def _context() -> BaseContext:
-    """Return how processes start: from one that has imported training already, where there is."""
+    """Return the start method: a fork server that has imported training, where supported."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
@@ -119,7 +119,7 @@ def _context() -> BaseContext:
 
 
 def _settle(log: Path, place: Place) -> None:
-    """Prepare a process for its run: output, device, threads, and an end with its parent."""
+    """Set up a run's process: output, device, threads, and exit with the parent."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with log.open("a", encoding="utf-8") as file:
         for stream in (sys.stdout, sys.stderr):
@@ -133,7 +133,7 @@ def _settle(log: Path, place: Place) -> None:
 
 
 def _end_with_parent() -> None:
-    """End this process when that of the sweep is gone, even if it was killed."""
+    """End this process when the sweep's process is gone, even if it was killed."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -141,12 +141,12 @@ def _end_with_parent() -> None:
 
 
 def _train(settings: Settings, folder: Path) -> str | None:
-    """Train, and return in one line what went wrong; the rest is in the log."""
+    """Train; return an error as one line, with details in the log."""
     try:
         train(settings, output=folder, resume=(folder / CONFIG_FILE).exists())
     except RsmetaError as error:
         return one_line(error)
-    except Exception as error:  # a defect: the other runs must not be lost by it
+    except Exception as error:  # a defect of one run must not end the others
         traceback.print_exc()
         return f"{type(error).__name__}: {one_line(error)}; see {folder / LOG_FILE}"
     return None

@@ -1,4 +1,4 @@
-"""Train one configuration over seeds and a grid, several runs at once, and compare them."""
+"""Train one configuration over seeds and a grid of settings, and compare the runs."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Folder of the runs, in that of the sweep.
+#: Subfolder that holds the runs.
 RUNS = "runs"
 
-#: Settings of a run that say when it ends: with other ones, a finished run goes on.
+#: Settings that end a run: if they change, a finished run continues.
 _LENGTH = ("max_epochs", "max_steps", "max_minutes", "early_stopping")
 
 
 @dataclass(frozen=True)
 class SweepResult:
-    """What a sweep left.
+    """Result of a sweep.
 
     Attributes:
         output: Its folder, with ``table.csv``, ``table.md``, ``runs.csv`` and ``runs/``.
-        rows: The table: one row for each point of the grid.
-        outcomes: What came of each run.
+        rows: The table, one row per grid point.
+        outcomes: Result of each run.
     """
 
     output: Path
@@ -52,38 +52,38 @@ def sweep(
     output: str | Path,
     resume: bool = False,
 ) -> SweepResult:
-    """Train every point of ``sweep.grid`` with every seed, each in a process of its own.
+    """Train every point of ``sweep.grid`` with every seed, each run in its own process.
 
-    Tables are written anew after every run. A run that fails is told, and the others go on.
+    The tables are rewritten after every run. A failed run is logged and does not stop the others.
 
     Args:
-        config: YAML file, or mapping, with a section ``sweep``.
-        overrides: ``KEY=VALUE`` strings over the configuration.
-        output: Folder of the sweep; made if need be.
-        resume: Keep the finished runs that are in ``output``, and go on with the others.
+        config: YAML file or mapping with a ``sweep`` section.
+        overrides: ``KEY=VALUE`` strings that override the configuration.
+        output: Folder of the sweep; created if missing.
+        resume: Keep the finished runs in ``output`` and continue the others.
 
     Returns:
-        The table, and what came of each run.
+        The table and the result of each run.
 
     Raises:
-        RsmetaError: Settings or output cannot be used; nothing was trained.
-        RunsFailedError: Some runs failed; the others ended.
+        RsmetaError: The settings or the output folder are invalid; nothing was trained.
+        RunsFailedError: Some runs failed; the others finished.
     """
     section, runs = read_sweep(config, overrides)
     output = Path(output)
     _check(output, runs, resume=resume)
-    outcomes = {run: _found(output, run) for run in runs}
+    outcomes = {run: _previous(output, run) for run in runs}
     waiting = [run for run, one in outcomes.items() if one.metrics is None]
     places = Places.of(runs[0].settings.trainer.accelerator, section.parallel)
     logger.info(
-        "%d runs, %d of them finished before; %s", len(runs), len(runs) - len(waiting), places
+        "%d runs, %d of them already finished; %s", len(runs), len(runs) - len(waiting), places
     )
     (output / RUNS).mkdir(parents=True, exist_ok=True)
     rows = write_tables(output, list(outcomes.values()))
     for outcome in _trained(output, waiting, places):
         outcomes[outcome.run] = outcome
         rows = write_tables(output, list(outcomes.values()))
-        _tell(outcome, sum(one.status != "waiting" for one in outcomes.values()), len(runs))
+        _log(outcome, sum(one.status != "waiting" for one in outcomes.values()), len(runs))
     result = SweepResult(output, rows, list(outcomes.values()))
     failed = {one.run.label: one.error for one in result.outcomes if one.error is not None}
     if failed:
@@ -92,16 +92,16 @@ def sweep(
 
 
 def _check(output: Path, runs: Sequence[SweepRun], *, resume: bool) -> None:
-    """Refuse a folder that holds something else, before anything is trained.
+    """Check the output folder before any training.
 
     Raises:
-        OutputError: It does, or cannot be written.
+        OutputError: It holds something else, or cannot be written.
     """
     if (output / CONFIG_FILE).exists():
-        raise OutputError(f"{output} holds a single run; name another folder for the sweep")
+        raise OutputError(f"{output} holds a single run; choose another folder for the sweep")
     if (output / RUNS).exists() and not resume:
         raise OutputError(
-            f"{output} holds a sweep already; go on with it with --resume, or name another folder"
+            f"{output} already holds a sweep; continue it with --resume, or choose another folder"
         )
     for run in runs:
         folder = output / RUNS / run.folder
@@ -109,26 +109,26 @@ def _check(output: Path, runs: Sequence[SweepRun], *, resume: bool) -> None:
             check_run(folder, run.settings, resume=(folder / CONFIG_FILE).exists())
 
 
-def _found(output: Path, run: SweepRun) -> Outcome:
-    """Return what is known of a run from its folder."""
+def _previous(output: Path, run: SweepRun) -> Outcome:
+    """Return the result that an earlier sweep left in the folder of a run."""
     folder = output / RUNS / run.folder
     if not (folder / METRICS_FILE).exists():
         return Outcome(run)
     length = read_yaml(folder / CONFIG_FILE)["trainer"]
-    wanted = run.settings.trainer.model_dump(mode="json")
-    if any(length.get(key) != wanted[key] for key in _LENGTH):
-        (folder / METRICS_FILE).unlink()  # of a shorter run; this one has not ended
+    required = run.settings.trainer.model_dump(mode="json")
+    if any(length.get(key) != required[key] for key in _LENGTH):
+        (folder / METRICS_FILE).unlink()  # of a shorter run, which continues
         return Outcome(run)
     return Outcome(run, metrics=_metrics(folder))
 
 
 def _metrics(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
-    return found
+    metrics: dict[str, Any] = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
+    return metrics
 
 
 def _trained(output: Path, runs: Sequence[SweepRun], places: Places) -> Iterator[Outcome]:
-    """Train runs, so many at once as there are places; yield each as it ends."""
+    """Train runs in parallel, one per place; yield each as it ends."""
     pool = ThreadPoolExecutor(places.count)  # each thread only waits for a process
     try:
         waiting: dict[Future[str | None], SweepRun] = {
@@ -143,11 +143,11 @@ def _trained(output: Path, runs: Sequence[SweepRun], places: Places) -> Iterator
         pool.shutdown(cancel_futures=True)
 
 
-def _tell(outcome: Outcome, ended: int, count: int) -> None:
+def _log(outcome: Outcome, ended: int, count: int) -> None:
     if outcome.metrics is None:
         logger.warning("%d/%d  %s  failed: %s", ended, count, outcome.run.label, outcome.error)
         return
     scores = scores_of(outcome.metrics)
     part = "test" if any(name.startswith("test_") for name in scores) else "validation"
-    told = "  ".join(f"{k} {v:.4g}" for k, v in scores.items() if k.startswith(part))
-    logger.info("%d/%d  %s  %s", ended, count, outcome.run.label, told)
+    text = "  ".join(f"{k} {v:.4g}" for k, v in scores.items() if k.startswith(part))
+    logger.info("%d/%d  %s  %s", ended, count, outcome.run.label, text)

@@ -1,4 +1,4 @@
-"""What the runs of a sweep reached: scores of one run, and mean ± deviation of each point."""
+"""The tables of a sweep: scores per run, and mean ± standard deviation per grid point."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 PARTS = ("validation", "test")
 
-#: Scores that a table for people has, where there are such; a CSV has them all.
+#: Scores in the printed table; the CSV files hold all.
 _SHOWN = ("accuracy", "mean_class_accuracy", "macro_f1", "tail_f1")
 
 
 class Outcome(NamedTuple):
-    """What came of one run.
+    """Result of one run.
 
     Attributes:
         run: The run.
-        metrics: What its ``metrics.json`` holds; none: it has not ended.
-        error: Why it failed; none: it did not.
+        metrics: Content of its ``metrics.json``; none if it has not finished.
+        error: Why it failed; none if it did not.
     """
 
     run: SweepRun
@@ -44,7 +44,7 @@ class Outcome(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """Mean and sample deviation over seeds; no deviation of a single one."""
+    """Mean and sample standard deviation over seeds; no deviation for one seed."""
 
     mean: float
     deviation: float | None
@@ -55,12 +55,12 @@ class Row(NamedTuple):
 
     Attributes:
         point: Its values, as text.
-        finished: Runs that ended.
-        runs: Runs in all.
-        failed: Runs that failed.
-        scores: By name, as ``test_accuracy``; of finished runs.
-        parameters: Numbers that learned; none where no run ended.
-        seconds: Mean time of a run; likewise.
+        finished: Number of finished runs.
+        runs: Number of runs.
+        failed: Number of failed runs.
+        scores: Scores of finished runs by name, such as ``test_accuracy``.
+        parameters: Number of trained parameters; none if no run finished.
+        seconds: Mean duration of a run; none if no run finished.
     """
 
     point: dict[str, str]
@@ -73,10 +73,10 @@ class Row(NamedTuple):
 
 
 def scores_of(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Return every score of a run, as ``test_accuracy``, with the tail's.
+    """Return every score of a run by name, such as ``test_accuracy``, and the tail F1.
 
-    The tail is the rarest third of the classes, by training labels, at least one; its score is
-    the mean F1 of those of them that occur in the part.
+    The tail is the rarest third of the classes by training labels, at least one; its score is the
+    mean F1 of those that occur in the part.
     """
     found: dict[str, float] = {}
     for part in PARTS:
@@ -97,7 +97,7 @@ def _tail_f1(counts: Mapping[str, int], classes: Mapping[str, Mapping[str, Any]]
 
 
 def summarise(outcomes: Sequence[Outcome]) -> list[Row]:
-    """Return a row for each point, in the order of the runs."""
+    """Return one row per grid point, in the order of the runs."""
     points: dict[tuple[tuple[str, str], ...], list[Outcome]] = {}
     for outcome in outcomes:
         points.setdefault(tuple(cells(outcome.run.point).items()), []).append(outcome)
@@ -105,18 +105,18 @@ def summarise(outcomes: Sequence[Outcome]) -> list[Row]:
 
 
 def _row(point: dict[str, str], outcomes: Sequence[Outcome]) -> Row:
-    ended = [one.metrics for one in outcomes if one.metrics is not None]
-    runs = [scores_of(metrics) for metrics in ended]
+    finished = [one.metrics for one in outcomes if one.metrics is not None]
+    runs = [scores_of(metrics) for metrics in finished]
     names = dict.fromkeys(name for run in runs for name in run)
-    seconds = [metrics["seconds"] for metrics in ended]
+    seconds = [metrics["seconds"] for metrics in finished]
     return Row(
         point=point,
-        finished=len(ended),
+        finished=len(finished),
         runs=len(outcomes),
         failed=sum(one.error is not None for one in outcomes),
         scores={name: _spread([run[name] for run in runs if name in run]) for name in names},
-        parameters=ended[0]["trained_parameters"] if ended else None,
-        seconds=statistics.mean(seconds) if ended else None,
+        parameters=finished[0]["trained_parameters"] if finished else None,
+        seconds=statistics.mean(seconds) if finished else None,
     )
 
 
@@ -125,12 +125,13 @@ def _spread(values: Sequence[float]) -> Spread:
 
 
 def shown(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
-    """Return header and cells of the table for people: ``0.712 ± 0.004``, n/a where unknown."""
+    """Return header and cells of the printed table: ``0.712 ± 0.004``, or n/a if unknown."""
     every = list(dict.fromkeys(name for row in rows for name in row.scores))
     usual = [f"{part}_{name}" for part in PARTS for name in _SHOWN]
     names = [name for name in usual if name in every] or every
     keys = list(rows[0].point)
-    header = [*keys, "runs", *(name.replace("_", " ", 1) for name in names), "learns", "seconds"]
+    scores = [name.replace("_", " ", 1) for name in names]
+    header = [*keys, "runs", *scores, "parameters", "seconds"]
     return header, [
         [
             *row.point.values(),
@@ -151,7 +152,7 @@ def _score(spread: Spread | None) -> str:
 
 
 def write_tables(folder: Path, outcomes: Sequence[Outcome]) -> list[Row]:
-    """Write ``runs.csv``, ``table.csv`` and ``table.md``; return the table's rows.
+    """Write ``runs.csv``, ``table.csv`` and ``table.md``; return the rows of the table.
 
     Raises:
         OutputError: The folder cannot be written.
