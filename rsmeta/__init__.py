@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from rsmeta.workflows.evaluate import evaluate
     from rsmeta.workflows.evaluate_map import evaluate_map
     from rsmeta.workflows.inspect import inspect
+    from rsmeta.workflows.mapping.executors import Execution
     from rsmeta.workflows.mapping.predict import predict
     from rsmeta.workflows.mapping.predict_images import predict_images
+    from rsmeta.workflows.mapping.request import AreaOfInterest
     from rsmeta.workflows.pretrain import pretrain
     from rsmeta.workflows.report import MapSources, report
     from rsmeta.workflows.sweep.sweep import sweep
@@ -30,6 +32,8 @@ except PackageNotFoundError:  # a checkout on the path that was never installed
     __version__ = "0+unknown"
 
 __all__ = [
+    "AreaOfInterest",
+    "Execution",
     "MapSources",
     "Postprocess",
     "Products",
@@ -48,6 +52,8 @@ __all__ = [
 ]  # fmt: skip
 
 _HOME = {
+    "AreaOfInterest": "rsmeta.workflows.mapping.request",
+    "Execution": "rsmeta.workflows.mapping.executors",
     "MapSources": "rsmeta.workflows.report",
     "Products": "rsmeta.gis.outputs.products",
     "Postprocess": "rsmeta.gis.postprocess.postprocess",

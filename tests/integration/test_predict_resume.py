@@ -154,7 +154,7 @@ def test_interrupt_ends_within_seconds_and_can_be_resumed(
     assert child.returncode == 130
     assert time.monotonic() - begun < 8
     assert [line for line in err.splitlines() if line][-2:] == [
-        "warning: what is finished is kept; go on with --resume", "rsmeta: interrupted",
+        "warning: finished blocks are kept; continue with --resume", "rsmeta: interrupted",
     ]  # fmt: skip
     assert "Traceback" not in err
     assert rsmeta(*words, "--resume").status == 0

@@ -14,7 +14,7 @@ from rsmeta.errors import ConfigError, did_you_mean
 if TYPE_CHECKING:
     from rsmeta.gis.postprocess.composite import Rule
 
-_RULES = ("order", "confidence", "mean")
+_RULES = ("first", "confidence", "mean")
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Postprocess:
 
     Attributes:
         mosaic: Make one map of all scenes; where they overlap a pixel is taken from the first that
-            knows it (``order``) or from the surest (``confidence``), or their probabilities are
+            knows it (``first``) or from the surest (``confidence``), or their probabilities are
             averaged (``mean``).
         crs: CRS of the map, as rasterio reads it: ``EPSG:3035``, WKT, PROJ.
         like: Raster whose grid the map is to lie on.
@@ -41,6 +41,8 @@ class Postprocess:
     sieve_px: int | None = None
 
     def __post_init__(self) -> None:
+        if self.mosaic == "order":  # its old name
+            object.__setattr__(self, "mosaic", "first")
         if self.mosaic is not None and self.mosaic not in _RULES:
             hint = did_you_mean(self.mosaic, _RULES)
             raise ConfigError(f"mosaic {self.mosaic!r} is none of {', '.join(_RULES)}{hint}")

@@ -26,7 +26,7 @@ def resume_fingerprint(request: MapRequest) -> dict[str, Any]:
     reading = {
         key: value for key, value in asdict(scene).items() if key not in {"grid", "acquired"}
     }
-    chosen = settings.model_dump(include={"blend", "augment", "precision", "optimize"})
+    chosen = settings.model_dump(include={"overlap", "blend", "augment", "precision", "optimize"})
     return {
         "version of rsmeta": rsmeta.__version__,
         "model": model.hexdigest(),

@@ -148,7 +148,7 @@ def check_postprocess(requests: Sequence[MapRequest], wanted: Postprocess) -> No
         if wanted.mosaic == "confidence":
             raise ConfigError(
                 f"--mosaic confidence: the model maps {output.name}, a number, and tells no "
-                f"confidence; use --mosaic order or --mosaic mean"
+                f"confidence; use --mosaic first or --mosaic mean"
             )
     _target(requests, wanted)
 
@@ -258,13 +258,13 @@ def _composite(
 ) -> Composite | QuantityComposite:
     """Return the maps of the scenes as one, on the grid of the one map."""
     if final.record.output.continuous:
-        rule: Literal["order", "mean"] = "mean" if wanted.mosaic == "mean" else "order"
+        rule: Literal["first", "mean"] = "mean" if wanted.mosaic == "mean" else "first"
         return QuantityComposite([one.files["map"] for one in raw], final.grid, rule)
     parts = [
         Part(files["map"], files.get("probabilities"), files.get("confidence"))
         for files in (one.files for one in raw)
     ]
-    return Composite(parts, final.grid, wanted.mosaic or "order")
+    return Composite(parts, final.grid, wanted.mosaic or "first")
 
 
 def _tidied(
