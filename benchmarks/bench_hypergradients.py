@@ -21,7 +21,7 @@ from rsmeta.config.model import ModelSpec
 from rsmeta.config.tuner import TunerSpec
 from rsmeta.geo.bands import generic_band
 from rsmeta.models.build import build_network
-from rsmeta.training.meta import STRATEGIES, OuterTask
+from rsmeta.training.meta import MetaTask, build_strategy
 from rsmeta.training.meta.isolation import isolated
 from rsmeta.training.meta.strategy import GradientStrategy
 
@@ -61,14 +61,14 @@ def cosines(rate: float, steps: int, seed: int) -> tuple[float, float]:
         batch = draw()
         loss(network(batch["image"], batch["valid"]), batch["target"]).backward()
         optimizer.step()
-    scales = network.scale_parameters()
-    inner, outer = [draw() for _ in range(steps)], [draw()]
+    rhos = network.scale_parameters()
+    ahead, judged = [draw() for _ in range(steps)], [draw()]
     found = {}
     for name in ("first_order", "finite_difference", "unrolled"):
-        strategy = STRATEGIES.get(name)(scales, MetaSettings(strategy=name))
+        strategy = build_strategy(MetaSettings(strategy=name), rhos)
         assert isinstance(strategy, GradientStrategy)
-        with isolated(network, scales):
-            task = OuterTask(network, scales, loss, inner, outer, optimizer)
+        with isolated(network, rhos):
+            task = MetaTask(network, rhos, loss, ahead, judged, optimizer)
             found[name] = torch.stack(strategy.gradients(task))
     exact = found.pop("unrolled")
     first, finite = (float(cosine_similarity(one, exact, dim=0)) for one in found.values())

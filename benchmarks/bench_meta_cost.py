@@ -1,4 +1,4 @@
-"""What an outer step costs beside a step of the weights on the same batch.
+"""What an meta step costs beside a step of the weights on the same batch.
 
 Both are taken in turn in one run, on random images, so that whatever else the machine does falls
 on both alike; the figures are medians. The overhead is that of ``meta.every_n_steps`` at its
@@ -22,7 +22,7 @@ from rsmeta.config.model import ModelSpec
 from rsmeta.config.tuner import TunerSpec
 from rsmeta.geo.bands import generic_band
 from rsmeta.models.build import build_network
-from rsmeta.training.meta import STRATEGIES, OuterTask
+from rsmeta.training.meta import STRATEGIES, MetaTask, build_strategy
 from rsmeta.training.meta.isolation import isolated
 
 if TYPE_CHECKING:
@@ -72,30 +72,30 @@ def main() -> None:
     torch.manual_seed(0)
     network, loss, batch = build(backbone), nn.CrossEntropyLoss(), draw(size)
     optimizer = torch.optim.AdamW(network.trainable_parameters(), lr=1e-3)
-    scales = network.scale_parameters()
-    made = {name: kind(scales, MetaSettings(strategy=name)) for name, kind in STRATEGIES.items()}
+    rhos = network.scale_parameters()
+    made = {name: build_strategy(MetaSettings(strategy=name), rhos) for name in STRATEGIES.names()}
 
-    def inner() -> None:
+    def train_step() -> None:
         optimizer.zero_grad()
         loss(network(batch["image"], batch["valid"]), batch["target"]).backward()
         optimizer.step()
 
-    def outer(name: str) -> None:
-        task = OuterTask(network, scales, loss, [batch], [batch], optimizer)
-        with isolated(network, scales):
+    def meta_step(name: str) -> None:
+        task = MetaTask(network, rhos, loss, [batch], [batch], optimizer)
+        with isolated(network, rhos):
             made[name].update(task)
 
-    inner()
-    seconds: dict[str, list[float]] = {"inner": [], **{name: [] for name in made}}
+    train_step()
+    seconds: dict[str, list[float]] = {"training": [], **{name: [] for name in made}}
     for _ in range(repeats):
         for name in made:
-            seconds["inner"].append(timed(inner))
-            seconds[name].append(timed(lambda name=name: outer(name)))
-    step = statistics.median(seconds["inner"])
+            seconds["training"].append(timed(train_step))
+            seconds[name].append(timed(lambda name=name: meta_step(name)))
+    step = statistics.median(seconds["training"])
     every = MetaSettings().every_n_steps
     print(f"{backbone}, {size} images of {SIDE_PX} px, torch {torch.__version__}, ")
     print(f"{torch.get_num_threads()} threads; a step of the weights: {step * 1e3:.0f} ms\n")
-    print(f"| strategy | outer step / step of the weights | overhead at every_n_steps={every} |")
+    print(f"| strategy | meta step / step of the weights | overhead at every_n_steps={every} |")
     print("|---|---|---|")
     for name in made:
         share = statistics.median(seconds[name]) / step

@@ -1,6 +1,6 @@
-"""What share of training the outer steps take: the real loop on ViT-S, chips read from files.
+"""What share of training the meta steps take: the real loop on ViT-S, chips read from files.
 
-CPU seconds of ``rsmeta``'s own training loop, in the same run: those within outer steps (their
+CPU seconds of ``rsmeta``'s own training loop, in the same run: those within meta steps (their
 chips' reading and augmentation too) over those of everything else.
 
     python benchmarks/bench_meta_share.py DATA_FOLDER [STEPS] [BACKBONE] [STRATEGY ...]
@@ -41,14 +41,14 @@ class Clock(MetaStep):
     seconds: list[float] = []  # noqa: RUF012 of the run under way, read when it is over
 
     def step(self, trainer: Trainer, module: TaskModule) -> None:
-        """Take an outer step."""
+        """Take an meta step."""
         started = time.process_time()
         super().step(trainer, module)
         self.seconds.append(time.process_time() - started)
 
 
 class Whole(Callback):
-    """Notes what whole periods of ``every_n_steps`` take, outer step included.
+    """Notes what whole periods of ``every_n_steps`` take, meta step included.
 
     The first period, in which caches fill, is left out.
     """
@@ -64,7 +64,7 @@ class Whole(Callback):
 
 
 def share(data: Path, backbone: str, strategy: str, steps: int) -> tuple[float, float, float]:
-    """Train; return seconds of a step of the weights, of an outer step, and the overhead."""
+    """Train; return seconds of a step of the weights, of an meta step, and the overhead."""
     task = clouds(data)
     given = [
         *task.overrides, *COMMON, f"trainer.max_steps={steps}", f"meta={strategy}",
@@ -92,9 +92,9 @@ def share(data: Path, backbone: str, strategy: str, steps: int) -> tuple[float, 
             fitting.fit(module, source, output=Path(folder))
     finally:
         fitting._build_trainer = build  # noqa: SLF001
-    total, outer = whole.marks[-1] - whole.marks[0], Clock.seconds[1:]
-    inner = (total - sum(outer)) / (len(outer) * whole.every)
-    return inner, sum(outer) / len(outer), sum(outer) / (total - sum(outer))
+    total, meta = whole.marks[-1] - whole.marks[0], Clock.seconds[1:]
+    step = (total - sum(meta)) / (len(meta) * whole.every)
+    return step, sum(meta) / len(meta), sum(meta) / (total - sum(meta))
 
 
 def main() -> None:
@@ -107,13 +107,11 @@ def main() -> None:
     strategies = sys.argv[4:] or ["first_order"]
     torch.set_num_threads(1)
     print(f"{machine()}; {backbone}, {BATCH} chips of {CHIP_PX} px, {steps} steps\n")
-    print(
-        "| strategy | step of the weights, CPU s | outer step, CPU s | outer / inner | overhead |"
-    )
+    print("| strategy | step of the weights, CPU s | meta step, CPU s | ratio | overhead |")
     print("|---|---|---|---|---|")
     for strategy in strategies:
-        inner, outer, over = share(Path(sys.argv[1]), backbone, strategy, steps)
-        print(f"| {strategy} | {inner:.2f} | {outer:.2f} | {outer / inner:.2f} | {over:.0%} |",
+        step, meta, over = share(Path(sys.argv[1]), backbone, strategy, steps)
+        print(f"| {strategy} | {step:.2f} | {meta:.2f} | {meta / step:.2f} | {over:.0%} |",
               flush=True)  # fmt: skip
 
 

@@ -31,7 +31,7 @@ STRATEGIES = (
     "joint", "first_order", "unrolled", "finite_difference", "evolution",
 )  # fmt: skip
 
-#: Other outer steps, tried with LoRA: a steadier gradient, and the defaults.
+#: Other meta steps, tried with LoRA: a steadier gradient, and the defaults.
 OTHER = {
     "first_order, 4 batches": "every_n_steps: 5, lr: 0.1, batches: 4",
     "first_order, defaults": "every_n_steps: 8, lr: 0.02",
@@ -46,7 +46,7 @@ COMMON = (
     "trainer.optimizer.lr=0.01",
 )  # fmt: skip
 
-#: So short a run must let scales travel: thirty outer steps that may change rho by 0.1 each.
+#: So short a run must let scales travel: thirty meta steps that may change rho by 0.1 each.
 OUTER = "every_n_steps: 5, lr: 0.1, inner_steps: 1"
 
 #: The loss by task: the published one for long tails, and the plain one where a class that does

@@ -1,6 +1,6 @@
 """Training runs of a few seconds, for comparisons of hundreds: the real loop, chips from memory.
 
-Data module, network, Lightning loop, outer steps and evaluation are those of ``rsmeta train``.
+Data module, network, Lightning loop, meta steps and evaluation are those of ``rsmeta train``.
 Left out are what a run leaves (plots, bundle) and reading files: each scene is read once.
 """
 
@@ -18,7 +18,7 @@ from transfer import COMMON, Task
 from rsmeta.config import load_settings
 from rsmeta.data import datamodule
 from rsmeta.data.chips import ChipDataset
-from rsmeta.data.images.chips import ChipImages
+from rsmeta.data.images.chip_images import ChipImages
 from rsmeta.losses import build_loss
 from rsmeta.models.build import build_network
 from rsmeta.tasks import task_of
@@ -72,7 +72,7 @@ def quick_run(task: Task, seed: int, steps: int, *overrides: str) -> dict[str, A
     Returns:
         ``accuracy``, ``classes`` (name -> recall and F1 of the test part), ``counts`` (training
         labels by class), ``learned`` numbers, CPU ``seconds`` of the training loop, final
-        ``scales`` by site, and ``course``: their means at each outer step.
+        ``scales`` by site, and ``course``: their means at each meta step.
     """
     MemoryChips.kept.clear()
     given = [*task.overrides, *COMMON, f"trainer.max_steps={steps}", f"seed={seed}", *overrides]

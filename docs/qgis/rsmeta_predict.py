@@ -1,7 +1,7 @@
 """QGIS Processing script: maps the selected raster layer with a trained rsmeta model.
 
-It starts ``rsmeta predict`` of the environment where rsmeta is installed; nothing of rsmeta need
-be known to the Python of QGIS. How it is installed: README.md beside this file.
+It runs ``rsmeta predict`` in the environment where rsmeta is installed; the Python of QGIS needs
+no packages. Installation: README.md in this folder.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ from qgis.core import (
     QgsSettings,
 )
 
-#: Where the program is remembered once it was found there.
+#: Setting that stores the path of the program.
 PROGRAM_KEY = "rsmeta/program"
 
 #: Set by QGIS for its own Python and libraries; another environment must not see them.
 FOREIGN = ("PYTHONHOME", "PYTHONPATH", "GDAL_DATA", "GDAL_DRIVER_PATH", "PROJ_LIB", "PROJ_DATA")
 
-#: How long the program may take to put its work in order once it is told to stop, in seconds.
+#: Seconds the program has to finish its files after it is asked to stop.
 PATIENCE_S = 30
 
 
 class Styled(QgsProcessingLayerPostProcessorInterface):
-    """Gives a layer the style that came with it: beside a raster, inside a GeoPackage.
+    """Applies the style stored beside a raster or inside a GeoPackage.
 
     Processing loads results without their styles.
     """
@@ -62,7 +62,7 @@ class Styled(QgsProcessingLayerPostProcessorInterface):
         layer.triggerRepaint()
 
 
-# Lives as long as QGIS: layers are loaded when the algorithm itself is gone.
+# Must outlive the algorithm: layers are loaded after it has been deleted.
 STYLED = Styled()
 
 
@@ -87,9 +87,9 @@ class Predict(QgsProcessingAlgorithm):
     def shortHelpString(self) -> str:  # noqa: D102
         return (
             "Runs rsmeta predict on a raster layer and loads the map with its colours and class "
-            "names. The model is the folder bundle of a training run. Bands are found by their "
-            "names. Cancelling keeps what is finished: with the same output file and 'Go on' "
-            "ticked the next run continues there."
+            "names. The model is the folder 'bundle' of a training run. Bands are matched by "
+            "name. Cancelling keeps finished blocks: run again with the same output file and "
+            "'Resume' to continue."
         )
 
     def initAlgorithm(self, config: dict[str, Any] | None = None) -> None:  # noqa: D102
@@ -106,7 +106,7 @@ class Predict(QgsProcessingAlgorithm):
                 "OPTIONS", "Further options, as on the command line", optional=True
             ),
             QgsProcessingParameterBoolean(
-                "RESUME", "Go on where an earlier run was cancelled", defaultValue=False
+                "RESUME", "Resume a cancelled run", defaultValue=False
             ),
         ):
             parameter.setFlags(parameter.flags() | QgsProcessingParameterDefinition.FlagAdvanced)

@@ -203,6 +203,12 @@ class ReadSettings(Strict):
         default=None, description="how root is laid out; said when the data are missing"
     )
 
+    @property
+    def origin_hint(self) -> str:
+        """End of a message about missing data: where they come from, how they are laid out."""
+        source = f"; the data come from {self.homepage}" if self.homepage else ""
+        return source + (f"; lay them out as {self.layout}" if self.layout else "")
+
 
 class SceneSettings(ReadSettings):
     """Unlabelled scenes and the chips drawn from them; file names are relative to ``root``."""

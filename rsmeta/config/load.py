@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from rsmeta.config.base import Strict
+from rsmeta.config.data_kinds import KIND_MARK, data_kinds
 from rsmeta.config.resources import config_dir
 from rsmeta.config.settings import Settings
 from rsmeta.errors import ConfigError, UnknownNameError, did_you_mean, one_line
@@ -31,9 +32,6 @@ _UNION_MARKS = frozenset(
     {"one", "several", "constrained-int", "constrained-float", "literal['auto']",
      "literal['rank']"}
 )  # fmt: skip
-
-#: Beginning of the mark that a section leaves whose keys follow from its ``kind``.
-_KIND_MARK = "kind="
 
 
 def load_settings(
@@ -253,7 +251,7 @@ def _sentence(model: type[BaseModel], error: ValidationError) -> str:
     """Say the first problem of a failed validation: the key, the value, what to do."""
     first = error.errors()[0]
     path = [str(part) for part in first["loc"] if part not in _UNION_MARKS]
-    where = [part for part in path if not part.startswith(_KIND_MARK)]
+    where = [part for part in path if not part.startswith(KIND_MARK)]
     key = ".".join(where)
     if first["type"] == "extra_forbidden":
         known = _known_keys(model, path[:-1])
@@ -273,8 +271,8 @@ def _known_keys(model: type[BaseModel], where: Sequence[str]) -> list[str]:
     for part in where:
         if part.isdigit():  # an entry of a list of the models found last
             continue
-        if part.startswith(_KIND_MARK):
-            models = [one for one in models if _is_of_kind(one, part.removeprefix(_KIND_MARK))]
+        if part.startswith(KIND_MARK):
+            models = [data_kinds()[part.removeprefix(KIND_MARK)]]
             continue
         field = models[0].model_fields.get(part)
         if field is None:  # a key of a mapping of the models found last
@@ -284,11 +282,6 @@ def _known_keys(model: type[BaseModel], where: Sequence[str]) -> list[str]:
             return []
     first = models[0]
     return first.known_keys() if issubclass(first, Strict) else list(first.model_fields)
-
-
-def _is_of_kind(model: type[BaseModel], kind: str) -> bool:
-    field = model.model_fields.get("kind")
-    return field is not None and kind in get_args(field.annotation)
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from rsmeta.config.base import Strict
 from rsmeta.config.data import DataSettings
-from rsmeta.config.images import Data
+from rsmeta.config.data_kinds import Data
 from rsmeta.config.loss import LossSpec
 from rsmeta.config.meta import MetaSettings
 from rsmeta.config.model import ModelSpec

@@ -119,27 +119,27 @@ class SceneDataModule(LightningDataModule):
         )  # fmt: skip
         return self._loader("train", sampler, drop_last=True)
 
-    def outer_dataloader(
-        self, meta: MetaSettings, *, inner_batches: int = 0, first_step: int = 0
+    def meta_dataloader(
+        self, meta: MetaSettings, *, steps_ahead: int = 0, first_step: int = 0
     ) -> DataLoader[Batch]:
-        """Return batches for outer steps, without end: each step's inner ones, then its outer.
+        """Return the batches of meta steps, without end: each step's look-ahead, then its own.
 
         Independent of the training loader and of all global random numbers.
 
         Args:
-            meta: What an outer step draws, and from where.
-            inner_batches: Batches of training chips that come first in each step.
-            first_step: Number of the outer step to begin with, from 0.
+            meta: What a meta step draws, and from where.
+            steps_ahead: Batches of training chips that come first in each step.
+            first_step: Number of the meta step to begin with, from 0.
         """
-        train, answered = self.parts["train"], self._held_out or self.parts["train"]
+        train, judged = self.parts["train"], self._held_out or self.parts["train"]
         sampler = MetaSampler(
             self._draw(train),
-            self._draw(answered),
+            self._draw(judged),
             take=MetaDraw(
-                inner=inner_batches,
-                outer=meta.batches,
-                inner_size=self.settings.batch_size,
-                outer_size=meta.batch_size or self.settings.batch_size,
+                ahead=steps_ahead,
+                batches=meta.batches,
+                ahead_size=self.settings.batch_size,
+                batch_size=meta.batch_size or self.settings.batch_size,
                 ratio=1.0 if self._held_out else meta.sample_ratio,
                 stratified=meta.stratified,
             ),

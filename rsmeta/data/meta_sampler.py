@@ -1,4 +1,4 @@
-"""What the outer loop reads: fresh draws of chips, step by step, from a stream of their own."""
+"""What meta steps read: fresh draws of chips, step by step, from a random stream of their own."""
 
 from __future__ import annotations
 
@@ -19,45 +19,44 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MetaDraw:
-    """What one outer step takes.
+    """What one meta step takes.
 
     Args:
-        inner: Batches of training chips, for strategies that look ahead.
-        outer: Batches that the scales answer to.
-        inner_size: Chips in an inner batch, per process.
-        outer_size: Chips in an outer batch, per process.
-        ratio: Share of the labelled cells, or images, that the outer batches may fall on, drawn
-            anew.
+        ahead: Batches of training chips, for strategies that look ahead.
+        batches: Batches that the scales are judged by.
+        ahead_size: Chips in a look-ahead batch, per process.
+        batch_size: Chips in a batch that the scales are judged by, per process.
+        ratio: Share of the labelled cells, or images, that the batches may fall on, drawn anew.
         stratified: Draw that share of every class.
     """
 
-    inner: int
-    outer: int
-    inner_size: int
-    outer_size: int
+    ahead: int
+    batches: int
+    ahead_size: int
+    batch_size: int
     ratio: float
     stratified: bool
 
 
 class MetaSampler(Sampler[list[Any]]):
-    """Batches of chips for outer steps, without end: each step's inner ones, then its outer ones.
+    """Batches of chips for meta steps, without end: each step's look-ahead, then its own.
 
     A step's chips follow from the seed and the number of the step alone, so that a resumed run
     goes on with the chips that were next. Processes that train together share them out.
 
     Args:
-        training: Ground of the inner batches.
-        answered: Ground of the outer batches; the same, or held out.
+        training: What the look-ahead batches are drawn from.
+        judged: What the batches that judge the scales are drawn from; the same, or held out.
         take: What one step takes.
         seed: Seed of the draws.
         first_step: Number of the step to begin with, from 0.
-        offset: Added to the number of a scene, or image, of ``answered``.
+        offset: Added to the number of a scene, or image, of ``judged``.
     """
 
     def __init__(
         self,
         training: Draw[Any],
-        answered: Draw[Any],
+        judged: Draw[Any],
         *,
         take: MetaDraw,
         seed: int,
@@ -65,12 +64,12 @@ class MetaSampler(Sampler[list[Any]]):
         offset: int = 0,
     ) -> None:
         self._training = training
-        self._answered = answered
+        self._judged = judged
         self._take = take
         self._seed = seed
         self._first_step = first_step
         self._offset = offset
-        self._all = training.cumulative() if take.inner else None
+        self._all = training.cumulative() if take.ahead else None
 
     def __iter__(self) -> Iterator[list[Any]]:
         """Yield this process's chips, batch by batch, from the first step on."""
@@ -80,13 +79,13 @@ class MetaSampler(Sampler[list[Any]]):
     def _step(self, step: int) -> Iterator[list[Any]]:
         rng = random_stream("meta_step", self._seed, step)
         rank, size = world()
-        take, answered = self._take, self._answered
-        for _ in range(take.inner):
+        take, judged = self._take, self._judged
+        for _ in range(take.ahead):
             assert self._all is not None
-            draws = rng.random((take.inner_size * size, self._training.numbers))[rank::size]
+            draws = rng.random((take.ahead_size * size, self._training.numbers))[rank::size]
             yield [self._training.key(self._all, draw) for draw in draws]
-        chosen = answered.sample(rng, take.ratio, stratified=take.stratified)
-        sample = answered.cumulative(chosen)
-        for _ in range(take.outer):
-            draws = rng.random((take.outer_size * size, answered.numbers))[rank::size]
-            yield [answered.key(sample, draw, first=self._offset) for draw in draws]
+        chosen = judged.sample(rng, take.ratio, stratified=take.stratified)
+        sample = judged.cumulative(chosen)
+        for _ in range(take.batches):
+            draws = rng.random((take.batch_size * size, judged.numbers))[rank::size]
+            yield [judged.key(sample, draw, first=self._offset) for draw in draws]

@@ -1,4 +1,4 @@
-"""The modulators of a whole backbone: which sites share one, and which sites are dropped."""
+"""The modulators of a backbone: which sites share one, and which sites are dropped."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def modulate(backbone: nn.Module, settings: MetaSettings) -> None:
     """Give every adapted site the modulator that the settings ask for.
 
     Sites that share a scale get the same module: one parameter, trained and saved once. It
-    starts at the scale that its method was given. Sites of different methods share none.
+    starts at the method's scale. Sites of different methods share none.
 
     Args:
         backbone: A backbone with adapters.
         settings: ``granularity``, ``parametrisation``, ``maximum``.
 
     Raises:
-        TunerError: A method's scale cannot be had in that parametrisation, or could never be
-            left.
+        TunerError: A method's scale is out of the parametrisation's range, or could never
+            change.
     """
     adapted = list(_adapted(backbone))
     zero = any(module.scale == 0 for module in adapted)
@@ -57,7 +57,8 @@ def modulate(backbone: nn.Module, settings: MetaSettings) -> None:
 def site_modulators(backbone: nn.Module) -> dict[str, Modulator]:
     """Return the modulator of every adapted site, in the order of blocks; some may be shared.
 
-    Sites go by name, e.g. ``3.q``, and by method, too, where there are several: ``3.q lora``.
+    A site is labelled by name, e.g. ``3.q``, and with several methods also by method:
+    ``3.q lora``.
     """
     found = {
         module.label(position): (site.block, cast("Modulator", module.modulators[position]))
@@ -69,12 +70,12 @@ def site_modulators(backbone: nn.Module) -> dict[str, Modulator]:
 
 
 def scales_of(backbone: nn.Module) -> dict[str, float]:
-    """Return the scale of each adapted site by its name; the mean over its channels."""
+    """Return the scale of each adapted site by its label; the mean over its channels."""
     return {label: m.mean() for label, m in site_modulators(backbone).items()}
 
 
 def fixed_sites(backbone: nn.Module) -> frozenset[str]:
-    """Return the sites that cannot be dropped one by one, because the next ones need them."""
+    """Return the sites that cannot be dropped one by one, because later ones depend on them."""
     return frozenset(
         module.label(position)
         for module in _adapted(backbone)
@@ -84,14 +85,14 @@ def fixed_sites(backbone: nn.Module) -> frozenset[str]:
 
 
 def keep_sites(backbone: nn.Module, names: Collection[str]) -> None:
-    """Drop the adapters of all sites but these; what is left is as if they had scale 0.
+    """Drop the adapters of all sites but these; the output is as if the others had scale 0.
 
     Args:
         backbone: A backbone with adapters that are not merged.
-        names: The sites that stay, as ``site_modulators`` names them.
+        names: The sites to keep, as ``site_modulators`` labels them.
 
     Raises:
-        TunerError: A name is of no adapted site, or a site that others need would go alone.
+        TunerError: A name is no adapted site's, or a site that others depend on would go alone.
     """
     known, fixed = set(site_modulators(backbone)), fixed_sites(backbone)
     unknown = sorted(set(names) - known)
@@ -99,8 +100,10 @@ def keep_sites(backbone: nn.Module, names: Collection[str]) -> None:
         raise TunerError(f"no adapter at site {unknown[0]}; there are {', '.join(sorted(known))}")
     gone = fixed - set(names)
     if gone and gone != fixed:
-        raise TunerError(f"the site {min(gone)} cannot be dropped alone: what follows needs it")
-    # From the inside out, since several methods stand around one another.
+        raise TunerError(
+            f"the site {min(gone)} cannot be dropped alone, because later sites depend on it"
+        )
+    # From the inside out, since the modules of several methods are nested.
     for path, module in reversed(list(backbone.named_modules())):
         if isinstance(module, AdaptedModule):
             _keep_in(module, names)

@@ -1,4 +1,4 @@
-"""The modulator: the scale that says how strongly the adapter of a site acts."""
+"""The modulator: the module that holds the scale of a site's adapter."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 class Modulator(nn.Module):
     """A scale as a function of one learned number, ``rho``; by default ``softplus(rho)``.
 
-    Being a parameter used in the forward pass, it acts alike in training, validation and
-    prediction and is saved with the weights. It is fixed unless something asks for its
-    gradient: optimizers of the network's weights never hold it. Sites that share a scale share
-    the module.
+    ``rho`` is a parameter that the forward pass uses, so the scale acts the same in training,
+    validation and prediction, and is saved with the weights. It requires no gradient by default,
+    and optimizers of the network's weights never hold it. Sites that share a scale share the
+    module.
 
     Args:
         value: Initial scale, unitless.
-        form: How the scale is made of ``rho``; only ``raw`` can be negative.
+        form: How the scale is computed from ``rho``; only ``raw`` can be negative.
         maximum: Upper bound of a ``sigmoid``.
-        channels: Scales, one for each output channel of the site; none: a single one.
+        channels: Number of scales, one for each output channel of the site; none: a single one.
 
     Raises:
-        ValueError: ``value`` cannot be had in this form, or is not finite.
+        ValueError: ``value`` is out of the form's range, or is not finite.
 
     Source: MetaPEFT (CVPR 2025): per-site scale, softplus parametrisation, initially 1.
     """
@@ -57,23 +57,23 @@ class Modulator(nn.Module):
         """Set the scale, unitless.
 
         Raises:
-            ValueError: ``value`` cannot be had in this form, or is not finite.
+            ValueError: ``value`` is out of the form's range, or is not finite.
         """
         with torch.no_grad():
             self.rho.fill_(self._rho_of(value))
 
     @torch.no_grad()
     def mean(self) -> float:
-        """Return the scale, or the mean of those of its channels."""
+        """Return the scale, or its mean over channels."""
         return float(self().mean())
 
     @torch.no_grad()
     def strength(self) -> float:
-        """Return the largest absolute scale: below it, nothing that the modulator scales acts."""
+        """Return the largest absolute scale over channels; at 0 the adapter does nothing."""
         return float(self().abs().max())
 
     def extra_repr(self) -> str:
-        """Return the scale as it is printed within a network."""
+        """Return the scale as a printed network shows it."""
         return f"scale={self.mean():.4g}"
 
     def _rho_of(self, value: float) -> float:
@@ -93,7 +93,7 @@ class _Form(NamedTuple):
 
 def inverse_softplus(value: float) -> float:
     """Return ``rho`` with ``softplus(rho) == value`` for a value of at least 0."""
-    # log(exp(v) - 1), written so that neither large nor small values lose digits
+    # log(exp(v) - 1), written so that large and small values keep their digits
     return value + _log(-math.expm1(-value))
 
 

@@ -18,6 +18,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from rsmeta.errors import TrainingError, one_line
+from rsmeta.files import write_atomically
 from rsmeta.training.callbacks import History
 from rsmeta.training.meta import MetaStep, ScaleHistory
 from rsmeta.training.module import TaskModule
@@ -44,9 +45,8 @@ class AtomicCheckpoints(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
         """Write beside the file, then rename into place."""
-        partial = Path(path).with_name(f".{Path(path).name}.partial")
-        super().save_checkpoint(checkpoint, partial, storage_options)
-        partial.replace(path)
+        with write_atomically(Path(path)) as hidden:
+            super().save_checkpoint(checkpoint, hidden, storage_options)
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class FitResult:
         steps: Optimizer steps.
         history: One row per epoch, as in history.csv.
         best_epoch: Epoch whose weights were kept, from 1; none: the last.
-        scales: How the scales of the adapters went; none where they are fixed.
+        scales: The course of the adapters' scales; none where they are fixed.
     """
 
     epochs: int
@@ -101,7 +101,7 @@ def fit(
         )
     validates = data.validates
     history = History(output / "history.csv", module.columns)
-    outer = _outer_loop(module, data, output)
+    meta = _meta_callbacks(module, data, output)
     best = _best_checkpoint(output, module) if validates else None
     last = ModelCheckpoint(
         output / "checkpoints", filename="last", save_top_k=1, monitor=None,
@@ -109,7 +109,7 @@ def fit(
     )  # fmt: skip
     with _quiet():
         # In this order: the last checkpoint holds what history and best are by then.
-        callbacks = [*outer, history, *([best] if best else []), last]
+        callbacks = [*meta, history, *([best] if best else []), last]
         trainer = _trainer(settings, output, callbacks, progress)
         _extra_callbacks(trainer, module, validates)
         checkpoint = output / "checkpoints" / LAST
@@ -123,7 +123,7 @@ def fit(
         raise KeyboardInterrupt
     kept = best.best_model_path if best and settings.keep == "best" else ""
     best_epoch = _restore(module, kept) if kept else None
-    scales = next((one for one in outer if isinstance(one, ScaleHistory)), None)
+    scales = next((one for one in meta if isinstance(one, ScaleHistory)), None)
     return FitResult(
         len(history.rows), trainer.global_step, tuple(history.rows), best_epoch, scales
     )
@@ -194,17 +194,18 @@ def _build_trainer(
     )
 
 
-def _outer_loop(
+def _meta_callbacks(
     module: TaskModule | PretrainModule,
     data: TrainingData | UnlabelledDataModule,
     output: Path,
 ) -> list[Callback]:
-    """Return what learns the scales, and what notes them; nothing where they are fixed."""
+    """Return what learns the scales and what records them; nothing where they are fixed."""
     if not isinstance(module, TaskModule) or not module.settings.meta.learned:
         return []
-    meta, data = module.settings.meta, cast("TrainingData", data)
-    noting = ScaleHistory(output / "gamma_history.csv")
-    return [noting] if meta.strategy == "joint" else [MetaStep(data), noting]
+    data = cast("TrainingData", data)
+    history = ScaleHistory(output / "gamma_history.csv")
+    joint = module.settings.meta.strategy == "joint"
+    return [history] if joint else [MetaStep(data), history]
 
 
 def _best_checkpoint(output: Path, module: TaskModule | PretrainModule) -> ModelCheckpoint:

@@ -153,7 +153,7 @@ class TaskModule(LightningModule):
         groups = parameter_groups(self.network, optimizer)
         if meta.strategy == "joint":  # else this optimizer never holds the scales
             scales = self.network.scale_parameters()
-            groups.append({"params": scales, "weight_decay": 0.0, "lr": meta.lr})
+            groups.append({"params": scales, "weight_decay": 0.0, "lr": meta.options["lr"]})
         return build_optimizer(groups, optimizer, steps)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rsmeta.config import Settings, load_settings
 from rsmeta.models.build import build_network, tell
 from rsmeta.tasks import task_of
+from rsmeta.training.meta import check_strategy
 from rsmeta.training.optimizers import learning_table
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def dry_run(
     """
     settings = config if isinstance(config, Settings) else load_settings(config, overrides)
     task = task_of(settings)
+    check_strategy(settings.meta)
     data = task.data(settings)
     count = len(data.bands)
     network = build_network(

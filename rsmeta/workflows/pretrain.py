@@ -13,6 +13,7 @@ from rsmeta.config.load import read_settings
 from rsmeta.config.pretrain import PretrainSettings
 from rsmeta.data.unlabelled_datamodule import UnlabelledDataModule
 from rsmeta.errors import OutputError, one_line
+from rsmeta.files import write_atomically
 from rsmeta.geo.sensors import load_sensor, sensor_names
 from rsmeta.models.checkpoint import file_sha256
 from rsmeta.models.prepare import Prepare
@@ -99,10 +100,9 @@ def _save_backbone(path: Path, module: PretrainModule, data: UnlabelledDataModul
         unit=_unit(data), licence=module.settings.licence,
     )  # fmt: skip
     state = backbone_state(encoder, getattr(torch, module.settings.store))
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_bytes(save(state, metadata=record.metadata()))
-        partial.replace(path)
+        with write_atomically(path) as hidden:
+            hidden.write_bytes(save(state, metadata=record.metadata()))
     except OSError as error:
         raise OutputError(f"cannot write {path} ({one_line(error)})") from error
     return path

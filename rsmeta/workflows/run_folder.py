@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rsmeta.config import dump_settings
 from rsmeta.config.load import read_yaml, validate
 from rsmeta.errors import OutputError, RsmetaError, one_line
+from rsmeta.files import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -104,9 +105,8 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         OutputError: It cannot be written.
     """
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        with write_atomically(path) as hidden:
+            hidden.write_text(text, encoding="utf-8")
     except OSError as error:
         raise OutputError(f"cannot write {path} ({one_line(error)})") from error

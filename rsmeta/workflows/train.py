@@ -93,7 +93,7 @@ def train(
     check_tuner(settings.tuner)
     run = TrainingRun(output, settings, resume=resume)
     output = run.output
-    check_strategy(settings.meta.strategy)
+    check_strategy(settings.meta)
     data = task.data(settings, meta=settings.meta)
     mean, std = data.statistics
     network = build_network(

@@ -1,4 +1,4 @@
-"""Runs of the whole Lightning module with an outer loop, from Python, small and quick."""
+"""Runs of the whole Lightning module with an meta steps, from Python, small and quick."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CONFIG: dict[str, Any] = {
     "trainer": {"max_epochs": 1, "accelerator": "cpu", "optimizer": {"lr": 0.01}},
 }  # fmt: skip
 
-#: Strategies that take outer steps.
+#: Strategies that take meta steps.
 STRATEGIES = ("first_order", "unrolled", "finite_difference", "evolution")
 
 
@@ -43,7 +43,7 @@ def settings_of(data: Path, *overrides: str) -> Settings:
 
 
 class Disturbed(nn.Module):
-    """Batch statistics, dropout and a counter: all that an outer step could leave traces in."""
+    """Batch statistics, dropout and a counter: all that an meta step could leave traces in."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

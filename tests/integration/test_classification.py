@@ -87,7 +87,7 @@ def test_scales_are_learned(
     run: Path, rsmeta: Rsmeta, tmp_path: Path, strategy: str, source: str
 ) -> None:
     if (strategy, source) == ("joint", "held_out"):
-        pytest.skip("joint takes no outer steps")
+        pytest.skip("joint takes no meta steps")
     ended = train(rsmeta, run, tmp_path / "run", "tuner=lora", f"meta.strategy={strategy}",
                   f"meta.source={source}", "meta.every_n_steps=2", "meta.lr=0.1",
                   "trainer.max_epochs=1")  # fmt: skip

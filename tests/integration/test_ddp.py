@@ -6,7 +6,7 @@ import csv
 import json
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from affine import Affine
 from safetensors.torch import load_file
 
 from rsmeta.config.meta import MetaSettings
-from rsmeta.training.meta import STRATEGIES
+from rsmeta.training.meta import build_strategy
 from tests.unit.small_problem import Small, task_of
 
 if TYPE_CHECKING:
@@ -50,18 +50,18 @@ NAMES = ("first_order", "unrolled", "finite_difference", "evolution")
 
 
 def some_steps(name: str, rank: int, size: int) -> torch.Tensor:
-    """Take outer steps on this process's share of every batch; return the scales."""
+    """Take meta steps on this process's share of every batch; return the scales."""
     network = Small()
     optimizer = torch.optim.AdamW(network.weights, lr=0.05)
     settings = MetaSettings(strategy=name, lr=0.1, inner_steps=2, population=4)
-    task = task_of(network, optimizer, inner=STRATEGIES.get(name).inner_batches(settings))
-    for batch in (*task.inner, *task.outer):
+    strategy = build_strategy(settings, network.rhos, seed=3)
+    task = task_of(network, optimizer, ahead=strategy.steps_ahead)
+    for batch in (*task.ahead, *task.batches):
         for key, value in batch.items():
             batch[key] = value[rank::size]
-    strategy: Any = STRATEGIES.get(name)(task.scales, settings, seed=1)
     for _ in range(3):
         strategy.update(task)
-    return torch.stack([rho.detach() for rho in task.scales])
+    return torch.stack([rho.detach() for rho in task.rhos])
 
 
 def one_of_two(rank: int, folder: str) -> None:
@@ -82,7 +82,7 @@ def test_every_strategy_in_two_processes_as_in_one(tmp_path: Path) -> None:
         assert torch.equal(first[name], second[name]), name
         whole = some_steps(name, 0, 1)
         torch.testing.assert_close(first[name], whole, atol=1e-6, rtol=1e-6)
-        assert not torch.equal(whole, torch.stack([rho.detach() for rho in Small().scales]))
+        assert not torch.equal(whole, torch.stack([rho.detach() for rho in Small().rhos]))
 
 
 @pytest.mark.slow

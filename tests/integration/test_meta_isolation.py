@@ -154,7 +154,7 @@ def test_scales_that_do_not_move_leave_the_run_of_fixed_ones(
 
 
 def steps_taken(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """Return a list that fills with (batch, optimizer step) of every outer step."""
+    """Return a list that fills with (batch, optimizer step) of every meta step."""
     taken: list[tuple[int, int]] = []
     monkeypatch.setattr(
         MetaStep,
@@ -201,18 +201,18 @@ def test_gradient_checkpointing_changes_nothing(
     assert not torch.equal(ends[0], torch.full_like(ends[0], ends[0][0].item()))
 
 
-def test_the_iterator_of_outer_batches_is_made_once(
+def test_the_iterator_of_meta_batches_is_made_once(
     scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = settings_of(scenes, "trainer.max_epochs=3", "meta.every_n_steps=1")
     module, data = make_module(settings)
     made = []
-    make = data.outer_dataloader
+    make = data.meta_dataloader
 
     def counted(*given: Any, **keys: Any) -> Any:
         made.append(keys["first_step"])
         return make(*given, **keys)
 
-    monkeypatch.setattr(data, "outer_dataloader", counted)
+    monkeypatch.setattr(data, "meta_dataloader", counted)
     fit(module, data, output=tmp_path / "run")
     assert made == [0]

@@ -146,7 +146,7 @@ def test_invariant_9_scales_act_the_same_in_training_validation_bundle_and_predi
     assert passes[0] == dict.fromkeys(ends, 1.0)
     assert passes[-1] == ends, "validation runs with what training ended in"
     if strategy == "first_order":
-        assert all(used == passes[0] for used in passes[:6]), "fixed between outer steps"
+        assert all(used == passes[0] for used in passes[:6]), "fixed between meta steps"
     assert all(scale != 1.0 for scale in ends.values())
     # In the bundle: the same network, and its map the same as from scales written into adapters.
     bundle = load_bundle(meta_run.bundle)
@@ -208,7 +208,7 @@ def test_other_granularities_and_forms_train_and_load(
 
 def test_a_network_that_is_split_up_is_refused(meta_run: TinyRun) -> None:
     module, data = make_module(settings_of(meta_run.data, "trainer.strategy=fsdp"))
-    with pytest.raises(TrainingError, match=r"trainer.strategy=fsdp splits the network up"):
+    with pytest.raises(TrainingError, match=r"trainer.strategy=fsdp splits the network"):
         MetaStep(data).on_train_start(SimpleNamespace(strategy=object()), module)  # type: ignore[arg-type]
 
 

@@ -16,7 +16,9 @@ from rasterio.warp import transform
 from rasterio.windows import Window
 
 from rsmeta.geo.lock import locked
-from rsmeta.gis.postprocess.tidy import ClassStore, majority, sieve
+from rsmeta.gis.postprocess.class_store import ClassStore
+from rsmeta.gis.postprocess.majority import majority
+from rsmeta.gis.postprocess.sieve import sieve
 from rsmeta.workflows.mapping import postprocessed
 from tests.stac_items import check_item
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from rsmeta.config.meta import MetaSettings
 from rsmeta.peft import AdaptedModule, LoRA, Site, modulate
-from rsmeta.training.meta import OuterTask
+from rsmeta.training.meta import MetaTask
 
 
 class Small(nn.Module):
@@ -34,7 +34,7 @@ class Small(nn.Module):
         return [p for name, p in self.named_parameters() if p.requires_grad and "rho" not in name]
 
     @property
-    def scales(self) -> list[nn.Parameter]:
+    def rhos(self) -> list[nn.Parameter]:
         return [p for name, p in self.named_parameters() if name.endswith("rho")]
 
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
@@ -54,18 +54,18 @@ def batch(seed: int, size: int = 8, width: int = 6, classes: int = 3) -> dict[st
 
 
 def task_of(
-    network: Small, optimizer: torch.optim.Optimizer | None = None, *, inner: int = 0, **keys: Any
-) -> OuterTask:
-    """Return a task as ``MetaStep`` makes it: only the scales ask for gradients."""
+    network: Small, optimizer: torch.optim.Optimizer | None = None, *, ahead: int = 0, **keys: Any
+) -> MetaTask:
+    """Return a task as ``MetaStep`` makes it: only the scales require gradients."""
     network.requires_grad_(False)
-    for rho in network.scales:
+    for rho in network.rhos:
         rho.requires_grad_(True)
-    return OuterTask(
+    return MetaTask(
         network=network,
-        scales=network.scales,
+        rhos=network.rhos,
         loss=nn.CrossEntropyLoss(),
-        inner=[batch(10 + i) for i in range(inner)],
-        outer=[batch(20), batch(21)],
+        ahead=[batch(10 + i) for i in range(ahead)],
+        batches=[batch(20), batch(21)],
         optimizer=optimizer,
         **keys,
     )

@@ -149,7 +149,7 @@ def test_override_of_a_presets_key_keeps_the_preset() -> None:
         ({**SMALLEST, "tuner": {"blocks": "5-2"}}, "'5-2' is no ascending range"),
         ({**SMALLEST, "tuner": {"positions": "w"}}, "tuner.positions.0='w'"),
         ({**SMALLEST, "model": {"checkpoint": "x", "pretrained": True}}, "exclude each other"),
-        ({"data": 3}, "data=3"),
+        ({"data": 3}, "data: 3 is no section; write scenes, labels"),
     ],
 )  # fmt: skip
 def test_one_sentence_for_each_mistake(tree: dict[str, Any], told: str) -> None:

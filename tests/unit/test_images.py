@@ -78,9 +78,9 @@ def test_held_out_images_count_in_no_class(tmp_path: Path) -> None:
     assert (data.class_counts <= plain.class_counts).all()
     assert data.class_counts.sum() < plain.class_counts.sum()
     trained = len(data.train_dataloader().dataset)
-    batches = iter(data.outer_dataloader(meta, inner_batches=1))
+    batches = iter(data.meta_dataloader(meta, steps_ahead=1))
     assert next(batches)["image"].shape == next(batches)["image"].shape
-    keys = iter(data.outer_dataloader(meta, inner_batches=1).batch_sampler)
+    keys = iter(data.meta_dataloader(meta, steps_ahead=1).batch_sampler)
     for _ in range(5):
         assert all(key.image < trained for key in next(keys))
         assert all(key.image >= trained for key in next(keys))

@@ -12,7 +12,7 @@ from PIL import Image
 from rsmeta.config.load import load_settings
 from rsmeta.data.images import ImageDataModule
 from rsmeta.data.images.image_set import Pixels
-from rsmeta.data.images.part_store import PartStore
+from rsmeta.data.images.window_cache import WindowCache
 from rsmeta.errors import SceneError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def same(one: Pixels, other: Pixels) -> bool:
 
 def test_kept_parts_are_what_would_be_read(root: Path) -> None:
     anew, kept = opened(root), opened(root)
-    anew.parts = PartStore(0)
+    anew.cache = WindowCache(0)
     some = np.array([11, 3, 8, 0])
     for images in (kept, kept, kept.take(some), pickle.loads(pickle.dumps(kept))):
         which = range(12) if len(images) == 12 else some
@@ -69,11 +69,11 @@ def test_a_picture_is_read_once_for_all_its_objects(root: Path) -> None:
 
 def test_memory_for_parts_is_bounded(root: Path) -> None:
     images = opened(root)
-    images.parts = PartStore(3000)
+    images.cache = WindowCache(3000)
     anew = opened(root)
     assert all(same(images.read(i), anew.read(i)) for i in range(12))
-    assert images.parts.full
-    held = [images.parts.get(number) is not None for number in range(12)]
+    assert images.cache.full
+    held = [images.cache.get(number) is not None for number in range(12)]
     assert 0 < sum(held) < 6
 
 
@@ -93,7 +93,7 @@ def test_parts_are_kept_without_loss(values: int) -> None:
     rng = np.random.default_rng(0)
     data = (rng.permutation(2 * 33 * 35) % values / 7).astype(np.float32).reshape(2, 33, 35)
     valid = rng.random((33, 35)) > 0.3
-    store = PartStore()
+    store = WindowCache()
     store.keep(1, Pixels(data, valid))
     found = store.get(1)
     assert found is not None

@@ -1,4 +1,4 @@
-"""What outer steps read: fresh draws from a stream of their own, of the right ground."""
+"""What meta steps read: fresh draws from a stream of their own, of the right data."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def cells(side: int = 10, rare: int = 2) -> CellDraw:
 
 def sampler(first_step: int = 0, seed: int = 0, **keys: Any) -> MetaSampler:
     take: dict[str, Any] = {
-        "inner": 0, "outer": 1, "inner_size": 4, "outer_size": 4, "ratio": 0.2,
+        "ahead": 0, "batches": 1, "ahead_size": 4, "batch_size": 4, "ratio": 0.2,
         "stratified": False, **keys,
     }  # fmt: skip
     return MetaSampler(cells(), cells(), take=MetaDraw(**take), seed=seed, first_step=first_step)
@@ -58,7 +58,7 @@ def test_draws_follow_from_seed_and_step_alone() -> None:
 
 
 def test_each_step_draws_a_sample_of_its_own() -> None:
-    batches = some(sampler(outer=50, outer_size=8), 100)
+    batches = some(sampler(batches=50, batch_size=8), 100)
     first, second = ({key[1:] for batch in part for key in batch} for part in
                      (batches[:50], batches[50:]))  # fmt: skip
     assert len(first) == len(second) == 20, "a fifth of 100 cells"
@@ -67,7 +67,7 @@ def test_each_step_draws_a_sample_of_its_own() -> None:
 
 def test_stratified_leaves_no_class_out() -> None:
     def with_the_rare_class(*, stratified: bool) -> int:
-        draws = sampler(outer=20, outer_size=16, ratio=0.1, stratified=stratified)
+        draws = sampler(batches=20, batch_size=16, ratio=0.1, stratified=stratified)
         batches = some(draws, 20 * 10)
         found = 0
         for step in range(10):
@@ -79,16 +79,16 @@ def test_stratified_leaves_no_class_out() -> None:
     assert with_the_rare_class(stratified=False) < 8
 
 
-def test_inner_batches_come_first_and_processes_share_the_draws(
+def test_look_ahead_batches_come_first_and_processes_share_the_draws(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    sizes = [len(batch) for batch in some(sampler(inner=2, outer=1, outer_size=3), 6)]
+    sizes = [len(batch) for batch in some(sampler(ahead=2, batches=1, batch_size=3), 6)]
     assert sizes == [4, 4, 3, 4, 4, 3]
-    (whole,) = some(sampler(outer_size=8), 1)
+    (whole,) = some(sampler(batch_size=8), 1)
     shares = []
     for rank in (0, 1):
         monkeypatch.setattr("rsmeta.data.meta_sampler.world", lambda rank=rank: (rank, 2))
-        shares += some(sampler(outer_size=4), 1)
+        shares += some(sampler(batch_size=4), 1)
     assert sorted(shares[0] + shares[1]) == sorted(whole)
 
 
@@ -138,14 +138,14 @@ def test_held_out_ground_is_seen_by_the_scales_alone(
         assert 0.1 < held[source].sum() / mask.sum() < 0.4
     one, other = (held[source] for source in held)
     assert np.array_equal(one, other), "dates of one place share the division"
-    batch = next(iter(data.outer_dataloader(MetaSettings(), inner_batches=0)))
+    batch = next(iter(data.meta_dataloader(MetaSettings(), steps_ahead=0)))
     assert (batch["mask"] >= 0).any()
     assert int(data.class_counts.sum()) < int(before.class_counts.sum())
 
 
-def test_outer_batches_of_both_kinds(make_data: Callable[..., SceneDataModule]) -> None:
+def test_meta_batches_of_both_kinds(make_data: Callable[..., SceneDataModule]) -> None:
     data = make_data({"source": "held_out"})
-    loader = data.outer_dataloader(MetaSettings(batch_size=3, batches=2), inner_batches=1)
+    loader = data.meta_dataloader(MetaSettings(batch_size=3, batches=2), steps_ahead=1)
     sizes = [len(batch["image"]) for batch in itertools.islice(loader, 6)]
     assert sizes == [4, 3, 3, 4, 3, 3]
 
@@ -154,10 +154,10 @@ def test_drawing_touches_no_global_random_number(make_data: Callable[..., SceneD
     data = make_data({})
     torch.manual_seed(0)
     before = torch.get_rng_state()
-    first = next(iter(data.outer_dataloader(MetaSettings())))
+    first = next(iter(data.meta_dataloader(MetaSettings())))
     assert torch.equal(torch.get_rng_state(), before)
     list(itertools.islice(data.train_dataloader(), 2))
-    again = next(iter(data.outer_dataloader(MetaSettings())))
+    again = next(iter(data.meta_dataloader(MetaSettings())))
     assert torch.equal(first["image"], again["image"])
 
 

@@ -21,7 +21,7 @@ from rsmeta.errors import TrainingError, UnknownNameError
 from rsmeta.geo.bands import generic_band
 from rsmeta.models.timm.build import build_timm
 from rsmeta.peft import AdaptedModule, apply_tuner, modulate, site_modulators
-from rsmeta.training.meta import STRATEGIES, OuterTask, check_strategy
+from rsmeta.training.meta import MetaTask, build_strategy, check_strategy
 from rsmeta.training.meta.inner_steps import InnerSteps
 from tests.unit.small_problem import Small, batch, task_of
 
@@ -57,17 +57,17 @@ def started(kind: str, clip: float | None = None, **meta: Any) -> tuple[Small, A
     return network, optimizer
 
 
-def gradients(name: str, task: OuterTask, **settings: Any) -> Tensor:
-    strategy: Any = STRATEGIES.get(name)(task.scales, MetaSettings(strategy=name, **settings))
+def gradients(name: str, task: MetaTask, **settings: Any) -> Tensor:
+    strategy: Any = build_strategy(MetaSettings(strategy=name, **settings), task.rhos)
     return torch.cat([gradient.reshape(-1) for gradient in strategy.gradients(task)])
 
 
 def loss_ahead(kind: str, steps: int, clip: float | None, change: Tensor, **meta: Any) -> float:
-    """Return the outer loss after real steps of the real optimizer with other scales."""
+    """Return the meta loss after real steps of the real optimizer with other scales."""
     network, optimizer = started(kind, clip, **meta)
     with torch.no_grad():
-        parts = torch.split(change, [rho.numel() for rho in network.scales])
-        for rho, part in zip(network.scales, parts, strict=True):
+        parts = torch.split(change, [rho.numel() for rho in network.rhos])
+        for rho, part in zip(network.rhos, parts, strict=True):
             rho += part.view_as(rho)
     for i in range(steps):
         real_step(network, optimizer, batch(10 + i), clip)
@@ -106,7 +106,7 @@ def test_unrolled_equals_the_numerical_derivative(
     kind: str, steps: int, clip: float | None, granularity: str
 ) -> None:
     network, optimizer = started(kind, clip, granularity=granularity)
-    task = task_of(network, optimizer, inner=steps, clip_norm=clip)
+    task = task_of(network, optimizer, ahead=steps, clip_norm=clip)
     found = gradients("unrolled", task, inner_steps=steps)
     h = 1e-5
     wanted = [
@@ -123,7 +123,7 @@ def test_unrolled_equals_the_numerical_derivative(
 @pytest.mark.parametrize("clip", [None, 0.5])
 def test_finite_difference_is_unrolled_by_one_step(kind: str, clip: float | None) -> None:
     network, optimizer = started(kind, clip)
-    task = task_of(network, optimizer, inner=1, clip_norm=clip)
+    task = task_of(network, optimizer, ahead=1, clip_norm=clip)
     exact, near = (gradients(name, task) for name in ("unrolled", "finite_difference"))
     torch.testing.assert_close(near, exact, atol=2e-6, rtol=1e-3)
     first = gradients("first_order", task)
@@ -134,7 +134,7 @@ def test_first_order_is_unrolled_by_nothing() -> None:
     network, optimizer = started("momentum")
     for group in optimizer.param_groups:
         group["lr"] = 0.0
-    task = task_of(network, optimizer, inner=2)
+    task = task_of(network, optimizer, ahead=2)
     torch.testing.assert_close(
         gradients("first_order", task), gradients("unrolled", task, inner_steps=2)
     )
@@ -144,7 +144,7 @@ def test_first_order_is_unrolled_by_nothing() -> None:
 def test_the_loss_scale_of_half_precision_cancels(name: str) -> None:
     network, optimizer = started("adamw")
     plain, scaled = (
-        gradients(name, task_of(network, optimizer, inner=1, loss_scale=scale))
+        gradients(name, task_of(network, optimizer, ahead=1, loss_scale=scale))
         for scale in (1.0, 1024.0)
     )
     torch.testing.assert_close(plain, scaled)
@@ -172,7 +172,7 @@ def test_first_order_equals_the_published_gradient(fixtures_dir: Path) -> None:
     backbone = build_timm(ModelSpec(options=options, checkpoint=weights), RGB).eval()
     apply_tuner(backbone, TunerSpec(rank=4, alpha=1))
     modulate(backbone, MetaSettings(parametrisation="raw"))  # as in the published code
-    wanted, scales = [], []
+    wanted, rhos = [], []
     for module in backbone.modules():
         for position, site in module.sites.items() if isinstance(module, AdaptedModule) else ():
             place = f"lora_list.{site.block}.{position}"
@@ -183,15 +183,15 @@ def test_first_order_equals_the_published_gradient(fixtures_dir: Path) -> None:
             module.modulators[position].set(
                 state[f"s2_after_inner.tuner.{place}.meta_alpha"].item()
             )
-            scales.append(module.modulators[position].rho)
+            rhos.append(module.modulators[position].rho)
             wanted.append(state[f"hypergrad.{place}.meta_alpha"])
     network = Cosine(backbone, state["s2_after_inner.head.weight"], batches["cls_num_list"])
     network.requires_grad_(False)
-    for rho in scales:
+    for rho in rhos:
         rho.requires_grad_(True)
     images, labels = batches["mval.0.images"], batches["mval.0.labels"]
-    outer = {"image": images, "valid": images[:, 0] == images[:, 0], "target": labels}
-    task = OuterTask(network, scales, nn.CrossEntropyLoss(), inner=[], outer=[outer])
+    judged = {"image": images, "valid": images[:, 0] == images[:, 0], "target": labels}
+    task = MetaTask(network, rhos, nn.CrossEntropyLoss(), ahead=[], batches=[judged])
     assert len(wanted) == len(site_modulators(backbone)) == 6
     torch.testing.assert_close(
         gradients("first_order", task), torch.stack(wanted), atol=2e-5, rtol=1e-4
@@ -212,26 +212,26 @@ class Products(TorchDispatchMode):
 
 def test_first_order_forms_no_gradient_of_a_weight() -> None:
     network, _ = started("sgd")
-    with Products() as inner:
+    with Products() as training:
         data = batch(20)
         loss = functional.cross_entropy(network(data["image"], data["valid"]), data["target"])
         loss.backward()
     task = task_of(network)
-    with Products() as outer:
+    with Products() as meta:
         gradients("first_order", task)
-    # Of a backward pass, the products for head and ``down`` are saved; two outer batches.
-    assert outer.count / 2 < inner.count
-    assert all(p.grad is None for p in network.scales)
+    # Of a backward pass, the products for head and ``down`` are saved; two meta batches.
+    assert meta.count / 2 < training.count
+    assert all(p.grad is None for p in network.rhos)
 
 
 def test_a_gradient_that_is_not_finite_moves_nothing(caplog: pytest.LogCaptureFixture) -> None:
     network, _ = started("sgd")
     task = task_of(network)
-    strategy = STRATEGIES.get("first_order")(task.scales, MetaSettings(strategy="first_order"))
-    task.outer[0]["image"][0] = torch.nan
-    before = [rho.clone() for rho in task.scales]
+    strategy = build_strategy(MetaSettings(strategy="first_order"), task.rhos)
+    task.batches[0]["image"][0] = torch.nan
+    before = [rho.clone() for rho in task.rhos]
     strategy.update(task)
-    assert all(torch.equal(a, b) for a, b in zip(before, task.scales, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(before, task.rhos, strict=True))
     assert "moved no scale, because its gradient is not finite" in caplog.text
 
 
@@ -245,14 +245,14 @@ def test_other_optimizers_cannot_be_looked_through() -> None:
 
 def test_unknown_strategy_suggests_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match="unknown strategy 'first'; did you mean 'first_ord"):
-        check_strategy("first")
+        check_strategy(MetaSettings(strategy="first"))
     for name in ("fixed", "joint", "first_order", "unrolled", "finite_difference", "evolution"):
-        check_strategy(name)
+        check_strategy(MetaSettings(strategy=name))
 
 
 @pytest.mark.parametrize("preset", preset_names("meta"))
 def test_every_preset_names_a_strategy(preset: str) -> None:
     data = {"scenes": "a.tif", "labels": "b.tif", "classes": ["dry", "wet"]}
     meta = load_settings({"data": data, "meta": preset}).meta
-    check_strategy(meta.strategy)
+    check_strategy(meta)
     assert preset.startswith(meta.strategy)

@@ -147,17 +147,17 @@ class ImageDataModule(LightningDataModule):
             self._train, sampler, drop_last=len(sampler) >= self.settings.batch_size
         )
 
-    def outer_dataloader(
-        self, meta: MetaSettings, *, inner_batches: int = 0, first_step: int = 0
+    def meta_dataloader(
+        self, meta: MetaSettings, *, steps_ahead: int = 0, first_step: int = 0
     ) -> DataLoader[Batch]:
-        """Return batches for outer steps, without end: each step's inner ones, then its outer.
+        """Return the batches of meta steps, without end: each step's look-ahead, then its own.
 
         Independent of the training loader and of all global random numbers.
 
         Args:
-            meta: What an outer step draws, and from where.
-            inner_batches: Batches of training images that come first in each step.
-            first_step: Number of the outer step to begin with, from 0.
+            meta: What a meta step draws, and from where.
+            steps_ahead: Batches of training images that come first in each step.
+            first_step: Number of the meta step to begin with, from 0.
         """
         held_out = self._held_out
         training = self._draw(self._train)
@@ -165,10 +165,10 @@ class ImageDataModule(LightningDataModule):
             training,
             training if held_out is None else self._draw(held_out),
             take=MetaDraw(
-                inner=inner_batches,
-                outer=meta.batches,
-                inner_size=self.settings.batch_size,
-                outer_size=meta.batch_size or self.settings.batch_size,
+                ahead=steps_ahead,
+                batches=meta.batches,
+                ahead_size=self.settings.batch_size,
+                batch_size=meta.batch_size or self.settings.batch_size,
                 ratio=meta.sample_ratio if held_out is None else 1.0,
                 stratified=meta.stratified,
             ),

@@ -20,20 +20,11 @@ from rsmeta.geo.sensors import load_sensor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from rsmeta.config.images import ImageFileSettings
     from rsmeta.geo.bands import Band
     from rsmeta.geo.rules import ReadRules
     from rsmeta.geo.scene import Scene
-
-#: Ends of the names of files that are images.
-SUFFIXES = frozenset({".tif", ".tiff", ".jpg", ".jpeg", ".png", ".vrt", ".bmp", ".webp", ".jp2"})
-
-
-def is_image(path: Path) -> bool:
-    """Return whether a file's name is that of an image."""
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 if TYPE_CHECKING:
-    from rsmeta.config.images import ImageFileSettings
+    from rsmeta.config.images import ImageSizing
     from rsmeta.data.images.image_set import Pixels
 
 
@@ -35,7 +35,7 @@ class _Part(NamedTuple):
 
 
 def to_chip(
-    pixels: Pixels, settings: ImageFileSettings, draw: CropDraw | None = None
+    pixels: Pixels, settings: ImageSizing, draw: CropDraw | None = None
 ) -> tuple[Tensor, Tensor]:
     """Bring an image to ``chip_px``.
 
@@ -68,7 +68,7 @@ def to_chip(
     return _resized(*_cut(pixels, part), (chip, chip))
 
 
-def _random_part(height: int, width: int, settings: ImageFileSettings, draw: CropDraw) -> _Part:
+def _random_part(height: int, width: int, settings: ImageSizing, draw: CropDraw) -> _Part:
     """Return a part of random area and shape; the shape gives way where it does not fit."""
     low, high = settings.crop_scale
     area = (low + draw.area * (high - low)) * height * width

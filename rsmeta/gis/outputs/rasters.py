@@ -1,4 +1,4 @@
-"""Writes the rasters that mapping a scene gives, block by block."""
+"""Writes the rasters of one map, block by block: values, scores, nodata."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import numpy as np
 from rasterio.windows import Window
 
 from rsmeta.errors import OutputError
+from rsmeta.files import partial_folder
 from rsmeta.geo.journal import Journal, check_same
 from rsmeta.geo.pixel_area import cover_of
-from rsmeta.geo.writer import RasterWriter, partial_folder
+from rsmeta.geo.writer import RasterWriter
 from rsmeta.gis.outputs.cog import publish_cog
 from rsmeta.gis.outputs.map_statistics import MapStatistics, Statistics
 from rsmeta.gis.outputs.pam import pam_text
@@ -33,33 +34,34 @@ if TYPE_CHECKING:
     from rsmeta.heads.output import OutputSpec
 
 
-#: Pixels that are worked on at once where many bands are gone through for each.
+#: Pixels that are processed at once where each has many bands.
 _THIN_PX = 2**17
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A raster that is complete and has not its name yet.
+    """A complete raster that does not have its final name yet.
 
     Attributes:
-        kind: What it is like.
+        product: Its bands, types, tags and colours.
         output: Where it ends up.
         hidden: Where it is until then.
     """
 
-    kind: RasterProduct
+    product: RasterProduct
     output: Output
     hidden: Path
 
 
 @dataclass(frozen=True)
 class MadeBlock:
-    """What a block gives to each raster, wherever it was made.
+    """One block of every raster, ready to be written.
 
     Attributes:
         window: Its place in the rasters.
-        arrays: (bands, h, w) in its type, by the name of the raster; none: nothing is valid.
-        tally: What it came to.
+        arrays: (bands, h, w) in the raster's type, by the name of the raster; none: nothing is
+            valid.
+        tally: Its pixels and areas per class, or statistics of numbers.
     """
 
     window: Window
@@ -69,15 +71,15 @@ class MadeBlock:
 
 @dataclass(frozen=True)
 class BlockMaker:
-    """Makes what the rasters of one map hold out of scores; can be pickled.
+    """Turns the scores of a block into what each raster holds; can be pickled.
 
     Attributes:
-        look: What they hold.
+        spec: What the rasters of the map have in common.
         grid: Their grid.
-        names: Which rasters are asked for.
+        names: The rasters to write.
     """
 
-    look: MapSpec
+    spec: MapSpec
     grid: Grid
     names: tuple[str, ...]
 
@@ -91,7 +93,7 @@ class BlockMaker:
         skipped: int = 0,
         classes: np.ndarray | None = None,
     ) -> MadeBlock:
-        """Return what a block gives.
+        """Return a block of every raster.
 
         Args:
             scores: Probabilities, (K, h, w), or numbers, (1, h, w), float32; none where nothing
@@ -106,7 +108,7 @@ class BlockMaker:
         computed, arrays = None, None
         if valid is not None and (scores is not None or classes is not None):
             best = classes
-            if best is None and scores is not None and not self.look.output.continuous:
+            if best is None and scores is not None and not self.spec.output.continuous:
                 best = largest(scores)
             computed = scores, best, valid
             arrays = {name: self._array(name, *computed) for name in self.names}
@@ -116,13 +118,13 @@ class BlockMaker:
     def _array(
         self, name: str, scores: np.ndarray | None, best: np.ndarray | None, valid: np.ndarray
     ) -> np.ndarray:
-        """Return what a raster gets, (bands, h, w) in its type."""
+        """Return a block of one raster, (bands, h, w) in its type."""
         if name == "map":
-            return map_values(self.look.output, scores, valid, best)
+            return map_values(self.spec.output, scores, valid, best)
         if scores is None:
             raise ValueError(f"{name} needs scores")
         shares = _SHARES[name](scores)
-        if self.look.shares == "uint8":
+        if self.spec.shares == "uint8":
             steps = np.rint(np.clip(shares, 0, 1) / SHARE_STEP)
             return np.where(valid, steps, SHARE_NODATA).astype(np.uint8)
         return np.where(valid, shares, np.float32(np.nan))
@@ -132,8 +134,8 @@ class BlockMaker:
         computed: tuple[np.ndarray | None, np.ndarray | None, np.ndarray] | None,
         window: Window,
     ) -> MapStatistics:
-        """Count what was computed: scores, index of the largest, and what of it is valid."""
-        classes, grid = len(self.look.output.values), self.grid.crop(window)
+        """Sum up a block from its scores, indices of the largest, and validity."""
+        classes, grid = len(self.spec.output.values), self.grid.crop(window)
         none = None if grid.crs is None else (0.0,) * classes
         if computed is None:
             return MapStatistics((0,) * classes, none)
@@ -148,28 +150,28 @@ class BlockMaker:
 
 
 class ProductWriter:
-    """Writes the products of one scene block by block; used inside ``writing``.
+    """Writes the rasters of one map block by block; used inside ``writing``.
 
     Attributes:
-        maker: Makes what ``write`` takes.
-        finished: Blocks that need not be computed, in this run or an earlier one.
-        tally: Statistics of all finished blocks.
+        maker: Makes the blocks that ``write`` takes.
+        finished: Blocks that were written, by this run or an earlier one.
+        tally: Pixels and areas per class, or statistics of numbers, of all finished blocks.
     """
 
     def __init__(
         self,
-        look: MapSpec,
+        spec: MapSpec,
         grid: Grid,
         journal: Journal,
         outputs: Mapping[str, Output],
         writers: Mapping[str, RasterWriter],
     ) -> None:
-        self.maker = BlockMaker(look, grid, tuple(writers))
-        self._kinds = raster_products_of(grid, look)
+        self.maker = BlockMaker(spec, grid, tuple(writers))
+        self._products = raster_products_of(grid, spec)
         self._journal = journal
         self._outputs = outputs
         self._writers = writers
-        none = (0,) * len(look.output.values)
+        none = (0,) * len(spec.output.values)
         self.tally = MapStatistics(none, None if grid.crs is None else (0.0,) * len(none))
         self.finished: set[Window] = set()
         for entry in journal.entries:
@@ -178,7 +180,7 @@ class ProductWriter:
                 self._finish(window, MapStatistics.from_json(entry["tally"]))
 
     def write(self, block: MadeBlock) -> None:
-        """Write one block into every raster, and then note it as finished.
+        """Write one block into every raster, then record it as finished.
 
         Raises:
             OutputError: The disk does not take it.
@@ -200,20 +202,20 @@ class ProductWriter:
             self.tally += tally
 
     def complete(self) -> dict[str, Finished]:
-        """Make the rasters and what belongs beside them, none of it under its name yet.
+        """Complete the rasters and their sidecars, which do not have their final names yet.
 
         Raises:
             OutputError: The disk does not take it.
         """
         made = {}
         for name, writer in self._writers.items():
-            kind = self._kinds[name]
-            made[name] = Finished(kind, self._outputs[name], writer.complete())
+            product = self._products[name]
+            made[name] = Finished(product, self._outputs[name], writer.complete())
             beside = Beside(writer.path)
             texts = {
-                beside.pam: pam_text(kind, self.tally),
-                beside.qml: qml_text(kind, self.tally),
-                beside.sld: sld_text(kind, self.tally),
+                beside.pam: pam_text(product, self.tally),
+                beside.qml: qml_text(product, self.tally),
+                beside.sld: sld_text(product, self.tally),
             }
             for path, text in texts.items():
                 if text is not None:
@@ -222,7 +224,7 @@ class ProductWriter:
         return made
 
     def beside(self, path: Path) -> AbstractContextManager[Path]:
-        """Give a hidden file to write, which gets its name just before the map gets its own.
+        """Yield a hidden file to write; it gets its final name just before the map does.
 
         Raises:
             OutputError: It cannot be written, now or later.
@@ -257,13 +259,13 @@ def map_values(
 def largest(scores: np.ndarray) -> np.ndarray:
     """Return the index of the largest of (K, h, w) scores, (h, w); the first of equals.
 
-    The same as ``argmax``, which takes several times as long along the first axis.
+    The same as ``argmax``, which is several times slower along the first axis.
     """
     best = np.zeros(scores.shape[1:], dtype=np.uint8 if len(scores) <= 256 else np.uint16)
-    for rows in _thin(best):  # so that it all stays in the processor's cache
+    for rows in _thin(best):  # small enough for the processor's cache
         found, top = best[rows], scores[0, rows].copy()
         for index, score in enumerate(scores[1:, rows], 1):
-            # Indices grow, so that the larger one is the later one: no masks, which are slow.
+            # Indices grow, so the later one is the larger: masks would be slower.
             np.maximum(found, (score > top) * found.dtype.type(index), out=found)
             np.fmax(top, score, out=top)
     return best
@@ -285,7 +287,7 @@ def _entropy(scores: np.ndarray) -> np.ndarray:
     return share_of_largest[None]
 
 
-#: What rasters of shares hold, (bands, h, w), of probabilities (K, h, w).
+#: Contents of rasters of shares, (bands, h, w), from probabilities (K, h, w).
 _SHARES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "probabilities": lambda scores: scores,
     "confidence": lambda scores: scores.max(axis=0)[None],
@@ -294,7 +296,7 @@ _SHARES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def journal_file(products: Products) -> Path:
-    """Return where finished blocks are noted while a map is not complete."""
+    """Return the file that records finished blocks until a map is complete."""
     return partial_folder(products.files["map"]) / "journal"
 
 
@@ -302,41 +304,41 @@ def journal_file(products: Products) -> Path:
 def writing(
     products: Products,
     grid: Grid,
-    look: MapSpec,
+    spec: MapSpec,
     *,
     resume_fingerprint: Mapping[str, Any],
     overwrite: bool = False,
     resume: bool = False,
 ) -> Iterator[ProductWriter]:
-    """Open the rasters of one scene, to be made complete before they are left.
+    """Open the rasters of one map for writing; call ``complete`` before leaving.
 
-    At a clean end each gets its name; the map is the last.
+    On a clean exit each gets its final name, the map last.
 
     Args:
-        products: Which files.
+        products: The files.
         grid: Their grid.
-        look: What they hold and how they are drawn.
+        spec: What they hold.
         resume_fingerprint: What determines the pixels, under names that a user understands.
         overwrite: Replace files that exist.
-        resume: Go on where an earlier call was interrupted.
+        resume: Resume an interrupted call.
 
     Raises:
-        OutputError: A file cannot be written, or was begun with something else.
+        OutputError: A file cannot be written, or was begun with other settings.
     """
-    kinds, outputs = raster_products_of(grid, look), products.outputs
+    rasters, outputs = raster_products_of(grid, spec), products.outputs
     with contextlib.ExitStack() as stack:
         writers = {
             name: stack.enter_context(
                 RasterWriter(
-                    outputs[name].local, kind.raster,
-                    publish=partial(publish_cog, overviews=kind.overviews),
+                    outputs[name].local, product.raster,
+                    publish=partial(publish_cog, overviews=product.overviews),
                     overwrite=overwrite, resume=resume,
                 )
             )
-            for name, kind in kinds.items()
+            for name, product in rasters.items()
             if name in outputs
         }  # fmt: skip
         file = journal_file(products)
         check_same(file, resume_fingerprint, outputs["map"].local)
         with Journal(file, resume_fingerprint) as journal:
-            yield ProductWriter(look, grid, journal, outputs, writers)
+            yield ProductWriter(spec, grid, journal, outputs, writers)

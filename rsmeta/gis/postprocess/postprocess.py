@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rsmeta.gis.postprocess.composite import Rule
 
 _RULES = ("first", "confidence", "mean")
+_RENAMED: dict[str | None, str] = {"order": "first"}
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,7 @@ class Postprocess:
     sieve_px: int | None = None
 
     def __post_init__(self) -> None:
-        if self.mosaic == "order":  # its old name
-            object.__setattr__(self, "mosaic", "first")
+        object.__setattr__(self, "mosaic", _RENAMED.get(self.mosaic, self.mosaic))
         if self.mosaic is not None and self.mosaic not in _RULES:
             hint = did_you_mean(self.mosaic, _RULES)
             raise ConfigError(f"mosaic {self.mosaic!r} is none of {', '.join(_RULES)}{hint}")

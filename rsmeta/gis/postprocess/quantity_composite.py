@@ -1,4 +1,4 @@
-"""Several maps of numbers as one, on a grid of choice: read window by window, nothing held."""
+"""Several maps of numbers as one, on any grid: read window by window."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class QuantityComposite:
     Args:
         paths: The maps, in the order in which they count.
         grid: The grid to see them on.
-        rule: Where they overlap: the first that knows a number, or the mean of all.
+        rule: Where they overlap: the first that has a number, or the mean of all.
     """
 
     def __init__(

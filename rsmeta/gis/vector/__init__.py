@@ -13,10 +13,11 @@ from pyogrio.errors import DataLayerError, DataSourceError
 
 from rsmeta.config.polygons import PolygonSettings
 from rsmeta.errors import OutputError, enumerate_names, one_line
+from rsmeta.files import partial_folder
 from rsmeta.geo.handles import bounded_cache
 from rsmeta.geo.lock import locked
 from rsmeta.geo.raster_source import is_path
-from rsmeta.geo.writer import check_output, partial_folder, why_not_written
+from rsmeta.geo.writer import check_output, why_not_written
 from rsmeta.gis.progress import silent
 from rsmeta.gis.vector.files import FORMATS, Target, columns_of
 from rsmeta.gis.vector.polygons import ClassMap, Polygons, open_map, polygons_of

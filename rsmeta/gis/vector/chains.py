@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+
+from rsmeta.gis.labelling import components
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,22 +36,6 @@ class Chains(NamedTuple):
     def tails(self) -> Ints:
         """The last link of each chain."""
         return self.order[self.start[1:] - 1]
-
-
-def components(first: Ints, second: Ints, count: int) -> tuple[int, Ints]:
-    """Return how many connected groups there are, and the group of each of ``count`` nodes.
-
-    Args:
-        first: One end of each connection, (E,).
-        second: The other end, (E,).
-        count: Number of nodes.
-    """
-    if count == 0:
-        return 0, np.zeros(0, dtype=np.int32)
-    ones = np.ones(len(first), dtype=np.int8)
-    graph = coo_array((ones, (first, second)), shape=(count, count))
-    groups, group_of = connected_components(graph, directed=False)
-    return int(groups), group_of
 
 
 def break_cycles(following: Ints) -> Ints:

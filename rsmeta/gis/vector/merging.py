@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rsmeta.gis.vector.chains import components
-from rsmeta.gis.vector.regions import label_regions, sums_by
+from rsmeta.gis.labelling import components, label_regions
+from rsmeta.gis.vector.regions import sums_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

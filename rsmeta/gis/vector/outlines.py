@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from rsmeta.gis.labelling import NO_REGION
 from rsmeta.gis.vector.chains import break_cycles, in_order, spans
-from rsmeta.gis.vector.regions import NOWHERE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,7 +62,7 @@ class Pieces(NamedTuple):
 
     Attributes:
         line: Which line, (S,).
-        backwards: Whether it is gone along from its end to its start, (S,).
+        backwards: Whether it is followed from its end to its start, (S,).
         region: The region, (S,).
         key: Names the piece all over the map, (S,) int64; odd if it starts where strips are cut.
         next_key: The piece with which the outline goes on, (S,) int64.
@@ -82,7 +82,7 @@ class _Sides:
     """Sides of pixels that part regions, each in both directions (D directed sides).
 
     Attributes:
-        labels: Regions of the pixel rows, with ``NOWHERE`` left and right, (n + 1, W + 2).
+        labels: Regions of the pixel rows, with ``NO_REGION`` left and right, (n + 1, W + 2).
         top: Row of the map of the first pixels.
         corner: Place of each side's first corner in the rows of corners, cuts included, (D,).
         direction: (D,).
@@ -157,7 +157,7 @@ def trace(labels: Ints, top: int, height: int) -> tuple[Lines, Pieces]:
 
     Args:
         labels: Regions of its pixel rows, the last of which is the first of the next strip,
-            (n + 1, W); ``NOWHERE`` where there is none, and all along a row outside the map.
+            (n + 1, W); ``NO_REGION`` where there is none, and all along a row outside the map.
         top: Row of the map of its first pixels.
         height: Rows of the map.
 
@@ -178,7 +178,7 @@ def trace(labels: Ints, top: int, height: int) -> tuple[Lines, Pieces]:
     line = np.empty(len(tails), dtype=np.int64)
     line[kept] = line[twin[kept]] = np.arange(len(kept))
     inside = sides.left(chains.heads)
-    shown = np.flatnonzero(inside != NOWHERE)
+    shown = np.flatnonzero(inside != NO_REGION)
     pieces = Pieces(
         line=line[shown], backwards=(own > twin)[shown], region=inside[shown],
         key=_keys(sides, chains)[shown], next_key=_next_keys(sides, chains, following)[shown],
@@ -196,7 +196,7 @@ def _is_map_corner(sides: _Sides, corners: Ints, height: int) -> NDArray[np.bool
 
 
 def _find_sides(inner: Ints, top: int) -> _Sides:
-    labels = np.pad(inner, ((0, 0), (1, 1)), constant_values=NOWHERE)
+    labels = np.pad(inner, ((0, 0), (1, 1)), constant_values=NO_REGION)
     level = labels[1:] != labels[:-1]  # sides that run east and west, (n, W + 2)
     upright = labels[:, 1:] != labels[:, :-1]  # (n + 1, W + 1)
     code = np.zeros((labels.shape[0] + 1, labels.shape[1] - 1), dtype=np.uint8)

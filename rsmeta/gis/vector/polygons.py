@@ -15,11 +15,12 @@ from rsmeta.errors import GridMismatchError, SceneError
 from rsmeta.geo.grid import Grid
 from rsmeta.geo.handles import open_raster, reading
 from rsmeta.geo.pixel_area import pixel_areas_m2
+from rsmeta.gis.labelling import label_regions
 from rsmeta.gis.progress import in_steps, silent, watched
 from rsmeta.gis.tags import map_classes
 from rsmeta.gis.vector.merging import merge_small
 from rsmeta.gis.vector.outlines import trace
-from rsmeta.gis.vector.regions import Strip, find_regions, label_regions
+from rsmeta.gis.vector.regions import Strip, find_regions
 from rsmeta.gis.vector.rings import Outlines
 from rsmeta.gis.vector.shaping import simplify, smooth
 
@@ -48,7 +49,7 @@ class Polygons(NamedTuple):
         shapes: Shapely polygons in the map's CRS, (N,).
         value: Class value of each, (N,) int32.
         pixels: How many pixels it was made of, (N,) int64.
-        area_m2: The ground under them, on the ellipsoid, (N,); none without a CRS.
+        area_m2: Their area on the ellipsoid, (N,); none without a CRS.
         confidence: Mean of the confidence over them, (N,); none where that is not known.
     """
 
@@ -73,7 +74,7 @@ class ClassMap:
 
     Attributes:
         path: The map.
-        confidence: Raster on the same grid that tells how sure the map is; NaN: not known.
+        confidence: Its confidence, on the same grid; NaN: unknown.
         grid: The grid of both.
         classes: What the values mean.
         strip_rows: Rows of a strip.

@@ -11,40 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from rsmeta.gis.vector.chains import components
+from rsmeta.gis.labelling import NO_REGION, components, label_regions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
-
-#: Label of pixels that belong to no region.
-NOWHERE = -1
-
-
-def label_regions(
-    values: NDArray[np.integer], valid: NDArray[np.bool_]
-) -> tuple[int, NDArray[np.int32]]:
-    """Number the regions of one strip.
-
-    Args:
-        values: Class of each pixel, (h, W).
-        valid: Pixels that count, (h, W).
-
-    Returns:
-        How many, and the number of each pixel's region, (h, W) int32, ``NOWHERE`` where not valid.
-    """
-    begins = np.ones(values.shape, dtype=bool)  # of runs: pixels of one kind along a row
-    begins[:, 1:] = (values[:, 1:] != values[:, :-1]) | (valid[:, 1:] != valid[:, :-1])
-    run = (np.cumsum(begins, dtype=np.int32) - 1).reshape(values.shape)
-    touch = (values[1:] == values[:-1]) & valid[1:] & valid[:-1]
-    touch &= begins[1:] | begins[:-1]  # once per pair of runs
-    kept = valid[begins]
-    new = np.cumsum(kept, dtype=np.int32) - 1
-    count, group = components(new[run[:-1][touch]], new[run[1:][touch]], int(kept.sum()))
-    of_run = np.full(len(kept), NOWHERE, dtype=np.int32)
-    of_run[kept] = group
-    return count, of_run[run]
 
 
 def sums_by(group: NDArray[np.integer], numbers: NDArray[Any], count: int) -> NDArray[np.float64]:
@@ -54,12 +26,12 @@ def sums_by(group: NDArray[np.integer], numbers: NDArray[Any], count: int) -> ND
 
 
 class Strip(NamedTuple):
-    """What a strip tells of the map.
+    """Some rows of the map.
 
     Attributes:
         values: Classes, (h, W).
         valid: Pixels that count, (h, W).
-        areas_m2: Ground under each pixel, broadcastable to (h, W).
+        areas_m2: Area of each pixel, broadcastable to (h, W).
         confidence: How sure each pixel is, (h, W); none where that is not known.
         shown: Number of its first rows that an earlier strip has shown: 0 or 1.
     """
@@ -80,7 +52,7 @@ class Regions:
         region_of: Region of each strip's labels, one strip after the other.
         value: Class of each region, (R,).
         pixels: Pixels of each, (R,).
-        area_m2: Ground under each, (R,).
+        area_m2: Area of each, (R,).
         confidence: Mean over its pixels, (R,); none where that is not known.
         last_strip: The last strip in which it has a pixel, (R,).
     """
@@ -94,11 +66,11 @@ class Regions:
     last_strip: NDArray[np.int32]
 
     def of(self, strip: int, labels: NDArray[np.int32]) -> NDArray[np.int32]:
-        """Return labels of a strip as regions of the map; ``NOWHERE`` stays."""
+        """Return labels of a strip as regions of the map; ``NO_REGION`` stays."""
         if not len(self.region_of):
             return labels
         regions = self.region_of[self.offset[strip] + np.maximum(labels, 0)]
-        return np.where(labels < 0, np.int32(NOWHERE), regions)
+        return np.where(labels < 0, np.int32(NO_REGION), regions)
 
 
 class _Sums(NamedTuple):
@@ -125,7 +97,7 @@ def find_regions(strips: Iterable[Strip]) -> Regions:
             joined = labels[0] >= 0
             pairs = np.stack([above[joined], offset[-1] + labels[0][joined]])
             seams.append(np.unique(pairs, axis=1))
-        above = np.where(labels[-1] < 0, NOWHERE, offset[-1] + labels[-1].astype(np.int64))
+        above = np.where(labels[-1] < 0, NO_REGION, offset[-1] + labels[-1].astype(np.int64))
         offset.append(offset[-1] + count)
     pairs = np.concatenate(seams, axis=1) if seams else np.zeros((2, 0), dtype=np.int64)
     count, region_of = components(pairs[0], pairs[1], offset[-1])

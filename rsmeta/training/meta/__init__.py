@@ -1,4 +1,4 @@
-"""The outer loop of MetaPEFT: while weights are trained, the scales of the adapters are, too.
+"""Meta learning of MetaPEFT: while the weights are trained, the adapters' scales are, too.
 
 Importing the package registers every strategy. Source: MetaPEFT (CVPR 2025).
 """
@@ -8,15 +8,16 @@ from __future__ import annotations
 from rsmeta.training.meta import evolution, finite_difference, first_order, unrolled
 from rsmeta.training.meta.callback import MetaStep
 from rsmeta.training.meta.history import ScaleHistory
-from rsmeta.training.meta.strategy import STRATEGIES, MetaStrategy, check_strategy
-from rsmeta.training.meta.task import OuterTask
+from rsmeta.training.meta.strategy import STRATEGIES, MetaStrategy, build_strategy, check_strategy
+from rsmeta.training.meta.task import MetaTask
 
 __all__ = [
     "STRATEGIES",
     "MetaStep",
     "MetaStrategy",
-    "OuterTask",
+    "MetaTask",
     "ScaleHistory",
+    "build_strategy",
     "check_strategy",
     "evolution",
     "finite_difference",

@@ -11,8 +11,8 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
 from rsmeta.errors import TrainingError
 from rsmeta.training.meta.isolation import isolated
-from rsmeta.training.meta.strategy import STRATEGIES
-from rsmeta.training.meta.task import OuterTask
+from rsmeta.training.meta.strategy import build_strategy
+from rsmeta.training.meta.task import MetaTask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 
 class MetaStep(Callback):
-    """Takes outer steps while Lightning trains the weights.
+    """Takes meta steps while Lightning trains the weights.
 
-    The number of the next outer step and the strategy's state are part of the checkpoint; the
-    scales are with the weights.
+    The number of the next meta step and the strategy's state are part of the checkpoint; the
+    scales are saved with the weights.
 
     Args:
-        data: Draws the batches of outer steps.
+        data: Draws the batches of meta steps.
     """
 
     def __init__(self, data: TrainingData) -> None:
@@ -44,72 +44,75 @@ class MetaStep(Callback):
         self._restored: dict[str, Any] | None = None
 
     def on_train_start(self, trainer: Trainer, module: TaskModule) -> None:  # type: ignore[override]  # our module
-        """Make the strategy, with its state of the checkpoint, and the one iterator of batches.
+        """Build the strategy, restored from the checkpoint, and the one iterator of batches.
 
         Raises:
-            TrainingError: Lightning's strategy splits the network up.
+            TrainingError: Lightning's strategy splits the network.
         """
         if not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
             raise TrainingError(
-                f"trainer.strategy={module.settings.trainer.strategy} splits the network up, and "
-                f"scales are learned on whole ones; use auto or ddp, or meta.strategy=fixed"
+                f"trainer.strategy={module.settings.trainer.strategy} splits the network, and "
+                f"scales can only be learned on a whole one; use auto or ddp, or "
+                f"meta.strategy=fixed"
             )
         meta = module.settings.meta
-        kind = STRATEGIES.get(meta.strategy)
-        self._strategy = kind(module.network.scale_parameters(), meta, seed=module.settings.seed)
+        self._strategy = build_strategy(
+            meta, module.network.scale_parameters(), seed=module.settings.seed
+        )
         if self._restored is not None:
             self._strategy.load_state_dict(self._restored)
         self._seen = trainer.global_step
-        loader = self.data.outer_dataloader(
-            meta, inner_batches=kind.inner_batches(meta), first_step=self.done
+        loader = self.data.meta_dataloader(
+            meta, steps_ahead=self._strategy.steps_ahead, first_step=self.done
         )
         self._batches = iter(loader)
 
     def on_train_batch_end(self, trainer: Trainer, module: TaskModule, *_: Any) -> None:  # type: ignore[override]  # our module
-        """Take an outer step if one is due: never while gradients are still accumulated."""
+        """Take a meta step if one is due: never while gradients are still being accumulated."""
         stepped = trainer.global_step != self._seen
         self._seen = trainer.global_step
         if stepped and module.settings.meta.due(self._seen):
             self.step(trainer, module)
 
     def step(self, trainer: Trainer, module: TaskModule) -> None:
-        """Take one outer step; afterwards only scales and strategy are others than before."""
+        """Take one meta step; it changes the scales and the strategy's state alone."""
         assert self._strategy is not None
-        with isolated(module, self._strategy.scales), trainer.precision_plugin.forward_context():
-            place = (module.settings.seed, "outer", self.done, module.global_rank)
+        with isolated(module, self._strategy.rhos), trainer.precision_plugin.forward_context():
+            place = (module.settings.seed, "meta", self.done, module.global_rank)
             torch.manual_seed(zlib.crc32(repr(place).encode()))
             self._strategy.update(self._task(trainer, module))
         self.done += 1
 
     def on_train_end(self, *_: Any) -> None:
-        """Let go of the iterator and what it holds open."""
+        """Close the iterator and the files that it holds open."""
         self._batches = None
 
     def on_exception(self, *_: Any) -> None:
-        """Let go of the iterator and what it holds open."""
+        """Close the iterator and the files that it holds open."""
         self._batches = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the number of finished outer steps and the strategy's state."""
+        """Return the number of finished meta steps and the strategy's state."""
         state = self._restored if self._strategy is None else self._strategy.state_dict()
         return {"done": self.done, "strategy": state}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what ``state_dict`` returned."""
+        """Restore what ``state_dict`` returned."""
         self.done = state["done"]
         self._restored = state["strategy"]
 
-    def _task(self, trainer: Trainer, module: TaskModule) -> OuterTask:
+    def _task(self, trainer: Trainer, module: TaskModule) -> MetaTask:
         meta = module.settings.meta
-        inner = STRATEGIES.get(meta.strategy).inner_batches(meta)
-        batches = [self._next(trainer, module) for _ in range(inner + meta.batches)]
+        assert self._strategy is not None
+        ahead = self._strategy.steps_ahead
+        batches = [self._next(trainer, module) for _ in range(ahead + meta.batches)]
         scaler = getattr(trainer.precision_plugin, "scaler", None)
-        return OuterTask(
+        return MetaTask(
             network=module.network,
-            scales=module.network.scale_parameters(),
+            rhos=self._strategy.rhos,
             loss=module.loss,
-            inner=batches[:inner],
-            outer=batches[inner:],
+            ahead=batches[:ahead],
+            batches=batches[ahead:],
             optimizer=trainer.optimizers[0],
             clip_norm=trainer.gradient_clip_val,
             loss_scale=1.0 if scaler is None else float(scaler.get_scale()),

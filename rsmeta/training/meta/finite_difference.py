@@ -13,8 +13,7 @@ from rsmeta.training.meta.strategy import STRATEGIES, GradientStrategy
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rsmeta.config.meta import MetaSettings
-    from rsmeta.training.meta.task import OuterTask
+    from rsmeta.training.meta.task import MetaTask
 
 #: Length of the displacement of the weights that the difference is taken over.
 _LENGTH = 0.01
@@ -32,37 +31,37 @@ class FiniteDifference(GradientStrategy):
     from two points.
 
     Source: "DARTS: Differentiable Architecture Search", Liu et al., ICLR 2019, section 2.3,
-    here for any optimizer that ``unrolled`` knows and not for plain SGD alone.
+    here for every optimizer that ``unrolled`` supports, not for plain SGD alone.
     """
 
-    @classmethod
-    def inner_batches(cls, settings: MetaSettings) -> int:
-        """Return the one batch of the step ahead."""
+    @property
+    def steps_ahead(self) -> int:
+        """One."""
         return 1
 
-    def gradients(self, task: OuterTask) -> list[Tensor]:
-        """Return ``dL(phi_1(rho), rho) / drho``, nearly."""
+    def gradients(self, task: MetaTask) -> list[Tensor]:
+        """Return ``dL(phi_1(rho), rho) / drho``, approximately."""
         assert task.optimizer is not None
         steps = InnerSteps(task.optimizer, task.network, task.clip_norm)
         weights = steps.weights
-        loss = task.loss_of(task.inner[0], weights)
+        loss = task.loss_of(task.ahead[0], weights)
         found = averaged(task.gradient(loss, list(weights.values())))
         gradient = [g.detach().requires_grad_() for g in found]
         moved, _ = steps.step(weights, gradient, steps.moments)
         ahead = {name: weight.detach().requires_grad_() for name, weight in moved.items()}
-        both = task.outer_gradient([*task.scales, *ahead.values()], ahead)
-        direct, pull = both[: len(task.scales)], averaged(both[len(task.scales) :])
+        both = task.meta_gradient([*task.rhos, *ahead.values()], ahead)
+        direct, pull = both[: len(task.rhos)], averaged(both[len(task.rhos) :])
         along = torch.autograd.grad(list(moved.values()), gradient, pull)
         second = self._change(task, weights, along)
         return [a + b for a, b in zip(direct, second, strict=True)]
 
     def _change(
-        self, task: OuterTask, weights: dict[str, Tensor], along: tuple[Tensor, ...]
+        self, task: MetaTask, weights: dict[str, Tensor], along: tuple[Tensor, ...]
     ) -> list[Tensor]:
         """Return how the training loss's gradient by rho changes per unit of ``along``."""
         norm = float(torch.stack([u.square().sum() for u in along]).sum().sqrt())
         if norm == 0:
-            return [torch.zeros_like(rho) for rho in task.scales]
+            return [torch.zeros_like(rho) for rho in task.rhos]
         step = _LENGTH / norm
         ends = []
         for sign in (1, -1):
@@ -70,5 +69,5 @@ class FiniteDifference(GradientStrategy):
                 name: weight.detach() + sign * step * u
                 for (name, weight), u in zip(weights.items(), along, strict=True)
             }
-            ends.append(task.gradient(task.loss_of(task.inner[0], there), task.scales))
+            ends.append(task.gradient(task.loss_of(task.ahead[0], there), task.rhos))
         return [(after - before) / (2 * step) for after, before in zip(*ends, strict=True)]

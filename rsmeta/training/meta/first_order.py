@@ -9,7 +9,7 @@ from rsmeta.training.meta.strategy import STRATEGIES, GradientStrategy
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rsmeta.training.meta.task import OuterTask
+    from rsmeta.training.meta.task import MetaTask
 
 
 @STRATEGIES.register("first_order")
@@ -19,6 +19,6 @@ class FirstOrder(GradientStrategy):
     Source: MetaPEFT (CVPR 2025), whose published code takes this gradient.
     """
 
-    def gradients(self, task: OuterTask) -> list[Tensor]:
+    def gradients(self, task: MetaTask) -> list[Tensor]:
         """Return ``dL(phi, rho) / drho``."""
-        return task.outer_gradient(task.scales)
+        return task.meta_gradient(task.rhos)

@@ -1,15 +1,15 @@
-"""How the scales went: ``gamma_history.csv``, and TensorBoard while it runs."""
+"""The course of the scales: ``gamma_history.csv``, and TensorBoard during the run."""
 
 from __future__ import annotations
 
 import csv
-import os
 from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from rsmeta.files import write_atomically
 from rsmeta.peft import scales_of
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class ScaleHistory(Callback):
-    """Notes every site's scale at the start and whenever an outer step is due.
+    """Records every site's scale at the start and whenever a meta step is due.
 
     The rows are part of the checkpoint.
 
@@ -37,16 +37,16 @@ class ScaleHistory(Callback):
         self.sites: list[str] = []
 
     def on_train_start(self, trainer: Trainer, module: TaskModule) -> None:  # type: ignore[override]  # our module
-        """Note where the scales begin."""
+        """Record the scales at the start."""
         self.sites = list(scales_of(module.network.backbone))
         if not self.steps:
-            self._note(trainer, module)
+            self._record(trainer, module)
 
     def on_train_batch_end(self, trainer: Trainer, module: TaskModule, *_: Any) -> None:  # type: ignore[override]  # our module
-        """Note where the scales are, after an outer step was due."""
+        """Record the scales after a meta step."""
         step = trainer.global_step
         if step != self.steps[-1] and module.settings.meta.due(step):
-            self._note(trainer, module)
+            self._record(trainer, module)
 
     def on_train_epoch_end(self, trainer: Trainer, *_: Any) -> None:
         """Write the file."""
@@ -58,10 +58,10 @@ class ScaleHistory(Callback):
         return {"steps": list(self.steps), "scales": [list(row) for row in self.scales]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take the rows of a checkpoint."""
+        """Restore the rows of a checkpoint."""
         self.steps, self.scales = list(state["steps"]), [list(row) for row in state["scales"]]
 
-    def _note(self, trainer: Trainer, module: TaskModule) -> None:
+    def _record(self, trainer: Trainer, module: TaskModule) -> None:
         scales = scales_of(module.network.backbone)
         self.steps.append(trainer.global_step)
         self.scales.append(list(scales.values()))
@@ -73,12 +73,13 @@ class ScaleHistory(Callback):
                 logger.experiment.add_histogram("scales", values, trainer.global_step)
 
     def _write(self) -> None:
-        partial = self.path.with_name(f".{self.path.name}.partial")
-        with partial.open("w", newline="", encoding="utf-8") as file:
+        with (
+            write_atomically(self.path) as hidden,
+            hidden.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.writer(file)
             writer.writerow(("step", "site", "scale"))
             for step, row in zip(self.steps, self.scales, strict=True):
                 writer.writerows(
                     (step, site, scale) for site, scale in zip(self.sites, row, strict=True)
                 )
-        os.replace(partial, self.path)  # noqa: PTH105 one call that is atomic on every system

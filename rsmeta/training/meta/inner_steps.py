@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-#: What an optimizer remembers of one weight: momentum, squares, number of steps.
+#: What an optimizer stores for one weight: momentum, squares, number of steps.
 Moments = dict[str, Any]
 
 
@@ -65,10 +65,10 @@ class InnerSteps:
     Args:
         optimizer: SGD, Adam or AdamW; it is read, never changed.
         network: Names the weights that the optimizer steps.
-        clip_norm: Gradients are scaled down to this norm as training does; none: never.
+        clip_norm: Gradients are clipped to this norm, as in training; none: never.
 
     Raises:
-        TrainingError: Another optimizer, or an option of it that cannot be followed.
+        TrainingError: Another optimizer, or an option of it that is not supported.
     """
 
     def __init__(

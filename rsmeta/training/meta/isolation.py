@@ -1,4 +1,4 @@
-"""Keep an outer step apart from training: afterwards all but the scales is as it was."""
+"""Keep a meta step apart from training: afterwards, everything but the scales is as it was."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def isolated(module: nn.Module, scales: Sequence[nn.Parameter]) -> Iterator[None]:
-    """Let ``scales`` alone ask for gradients, everything deterministic, until the end.
+def isolated(module: nn.Module, rhos: Sequence[nn.Parameter]) -> Iterator[None]:
+    """Let ``rhos`` alone require gradients, with everything deterministic, inside the block.
 
-    Inside, the modules are in evaluation mode and the weights ask for no gradient, so that none
-    is formed for them. Put back are: modes, ``requires_grad``, ``.grad``, buffers, and the
-    states of all random number generators. Gradient checkpointing is off, because it would
-    compute blocks again with weights that are not those of a look-ahead.
+    Inside, all modules are in evaluation mode and the weights require no gradient, so that none
+    is computed for them. Afterwards modes, ``requires_grad``, ``.grad``, buffers, and the states
+    of all random number generators are restored. Gradient checkpointing is off, because it would
+    recompute blocks with the present weights instead of those of a look-ahead.
 
     Args:
         module: Everything that a step touches: network, loss, augmentation.
-        scales: Every ``rho``.
+        rhos: Every ``rho``.
     """
     modes = [(m, m.training) for m in module.modules()]
     checkpointing = [m for m in module.modules() if getattr(m, "grad_checkpointing", False)]
-    asked = [(p, p.requires_grad, p.grad) for p in module.parameters()]
+    parameters = [(p, p.requires_grad, p.grad) for p in module.parameters()]
     buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
     try:
         with isolate_rng(), torch.enable_grad():
@@ -37,9 +37,9 @@ def isolated(module: nn.Module, scales: Sequence[nn.Parameter]) -> Iterator[None
                 one.training = False
             for one in checkpointing:
                 one.grad_checkpointing = False  # type: ignore[assignment]  # a plain flag
-            for parameter, _, _ in asked:
+            for parameter, _, _ in parameters:
                 parameter.requires_grad_(False)
-            for rho in scales:
+            for rho in rhos:
                 rho.requires_grad_(True)
             yield
     finally:
@@ -47,8 +47,8 @@ def isolated(module: nn.Module, scales: Sequence[nn.Parameter]) -> Iterator[None
             one.training = mode
         for one in checkpointing:
             one.grad_checkpointing = True  # type: ignore[assignment]
-        for parameter, wanted, gradient in asked:
-            parameter.requires_grad_(wanted)
+        for parameter, required, gradient in parameters:
+            parameter.requires_grad_(required)
             parameter.grad = gradient
         with torch.no_grad():
             for buffer, before in buffers:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def averaged(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return the mean of each tensor over all processes; the tensors themselves if there is one.
 
-    Differentiable: a strategy may look ahead through averaged gradients as often as it likes.
+    Differentiable: a strategy may differentiate through averaged gradients any number of times.
 
     Args:
         tensors: Of the same shapes in every process.
@@ -30,7 +30,7 @@ def averaged(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 class _Mean(torch.autograd.Function):
-    """The mean over processes; what comes back is averaged, too.
+    """The mean over processes, in the backward pass, too.
 
     Process r contributes 1/R to each mean, and every process's loss depends on that mean; the
     gradients of all losses are added up and divided by R, so the backward pass is the same mean.

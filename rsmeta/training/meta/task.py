@@ -1,4 +1,4 @@
-"""What an outer step works on: the network, its loss as a function, and the drawn batches."""
+"""What a meta step works on: the network, its loss as a function, and the drawn batches."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ Batch = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class OuterTask:
-    """One outer step, as a strategy sees it.
+class MetaTask:
+    """One meta step, as a strategy sees it.
 
-    The weights ask for no gradient meanwhile, the scales' ``rho`` do; dropout and other noise
-    are off.
+    Meanwhile the weights require no gradient, every ``rho`` does, and dropout and other noise are
+    off.
 
     Args:
         network: The network at its present weights.
-        scales: Every ``rho``, once.
-        loss: What training minimises: (logits (B, K, …), target (B, …)) -> scalar.
-        inner: Training batches, as many as the strategy asked for.
-        outer: The batches that the scales answer to; at least one.
+        rhos: Every ``rho``, once.
+        loss: What the scales minimise: (logits (B, K, …), target (B, …)) -> scalar.
+        ahead: Training batches for the steps that the strategy looks ahead.
+        batches: The batches that the scales are judged by; at least one.
         optimizer: The optimizer of the weights, to look ahead with; it must not be changed.
-        clip_norm: Largest gradient norm that a step of the weights may have; none: any.
+        clip_norm: Largest gradient norm of a step of the weights; none: any.
         loss_scale: Factor that keeps half-precision gradients from vanishing.
     """
 
     network: Network | nn.Module
-    scales: Sequence[nn.Parameter]
+    rhos: Sequence[nn.Parameter]
     loss: nn.Module
-    inner: Sequence[Batch]
-    outer: Sequence[Batch]
+    ahead: Sequence[Batch]
+    batches: Sequence[Batch]
     optimizer: torch.optim.Optimizer | None = None
     clip_norm: float | None = None
     loss_scale: float = 1.0
@@ -50,7 +50,7 @@ class OuterTask:
 
         Args:
             batch: ``image``, ``valid`` and ``target``, augmented.
-            weights: Tensors, by name, that stand in for the network's own; none: its own.
+            weights: Tensors, by name, that replace the network's own; none: its own.
         """
         inputs = (batch["image"], batch["valid"])
         logits = functional_call(self.network, dict(weights or {}), inputs)
@@ -69,9 +69,9 @@ class OuterTask:
 
         Args:
             loss: A scalar.
-            inputs: What to differentiate by.
+            inputs: What to differentiate with respect to.
             create_graph: Let the gradients themselves be differentiated.
-            retain_graph: Keep what the loss was made of; none: as ``create_graph``.
+            retain_graph: Keep the loss's graph; none: as ``create_graph``.
         """
         gradients = torch.autograd.grad(
             loss * self.loss_scale, list(inputs), retain_graph=retain_graph,
@@ -79,18 +79,18 @@ class OuterTask:
         )  # fmt: skip
         return [gradient / self.loss_scale for gradient in gradients]
 
-    def outer_gradient(
+    def meta_gradient(
         self, inputs: Sequence[Tensor], weights: Mapping[str, Tensor] | None = None
     ) -> list[Tensor]:
-        """Return the gradients of the mean loss of the outer batches.
+        """Return the gradients of the mean loss of the batches.
 
         Args:
-            inputs: What to differentiate by.
-            weights: Tensors that stand in for the network's own; their history is kept.
+            inputs: What to differentiate with respect to.
+            weights: Tensors that replace the network's own; their graph is kept.
         """
         total = [torch.zeros_like(one) for one in inputs]
-        for batch in self.outer:
-            loss = self.loss_of(batch, weights) / len(self.outer)
+        for batch in self.batches:
+            loss = self.loss_of(batch, weights) / len(self.batches)
             found = self.gradient(loss, inputs, retain_graph=weights is not None)
             total = [t + g for t, g in zip(total, found, strict=True)]
         return total

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import rsmeta
 from rsmeta.errors import OutputError
+from rsmeta.files import partial_folder
 from rsmeta.geo.handles import file_states, open_raster
 from rsmeta.geo.journal import read_begun_with
-from rsmeta.geo.writer import partial_folder
 from rsmeta.gis import tags
 from rsmeta.gis.outputs.rasters import journal_file
 

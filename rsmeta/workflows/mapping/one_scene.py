@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from rsmeta.geo.writer import partial_folder
+from rsmeta.files import partial_folder
 from rsmeta.gis.outputs.raster_spec import MapSpec
 from rsmeta.gis.outputs.rasters import writing
 from rsmeta.workflows.mapping.fingerprint import is_done, resume_fingerprint

@@ -152,7 +152,7 @@ def _compute_window(
 
 def _kind(maker: BlockMaker) -> RasterSpec:
     """Return type, nodata and number of layers of what is made."""
-    return raster_products_of(maker.grid, maker.look)[maker.names[0]].raster
+    return raster_products_of(maker.grid, maker.spec)[maker.names[0]].raster
 
 
 def _needed(request: BlockRequest, block: Window) -> tuple[slice, slice]:

@@ -14,9 +14,10 @@ import torch
 from rasterio.warp import transform
 
 from rsmeta.bundle import ModelBundle, load_bundle
-from rsmeta.config.images import ImageFileSettings
-from rsmeta.data.images.files import ImageReader, is_image
+from rsmeta.config.images import ImageSizing
+from rsmeta.data.images.files import ImageReader
 from rsmeta.data.images.image_set import Pixels
+from rsmeta.data.images.listing import is_image
 from rsmeta.data.images.resize import to_chip
 from rsmeta.errors import BundleError, SceneNotFoundError
 from rsmeta.geo.grid import Grid, apply
@@ -136,11 +137,9 @@ def _files(given: Sequence[str | Path]) -> list[Path]:
 def _read(path: Path, record: BundleRecord) -> tuple[tuple[Tensor, Tensor], Grid | None]:
     """Return an image and its validity as the network sees them, and where it lies, if known."""
     image = record.image
-    sized = ImageFileSettings(chip_px=record.tile_px)
+    sized = ImageSizing(chip_px=record.tile_px)
     if image is not None:
-        sized = ImageFileSettings(
-            chip_px=record.tile_px, resize=image.resize, resize_px=image.resize_px
-        )
+        sized = ImageSizing(chip_px=record.tile_px, resize=image.resize, resize_px=image.resize_px)
     if image is not None and image.colour == "rgb":
         bands = tuple(band.band for band in record.bands)
         pixels = ImageReader(record.read.rules, bands, as_rgb=True).read(str(path))

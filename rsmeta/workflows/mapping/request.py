@@ -12,11 +12,11 @@ from rasterio.warp import transform_bounds
 from rasterio.windows import Window, intersect
 
 from rsmeta.errors import BandsUnrecognisedError, ConfigError, GridMismatchError, SceneError
+from rsmeta.files import partial_folder
 from rsmeta.geo.aoi import read_aoi
 from rsmeta.geo.patches import PatchPlan
 from rsmeta.geo.scene import open_scene
 from rsmeta.geo.tiling import TilePlan
-from rsmeta.geo.writer import partial_folder
 from rsmeta.workflows.mapping.fingerprint import begun_block_px
 
 if TYPE_CHECKING:

@@ -2,23 +2,64 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
+from pydantic import Field
 
+from rsmeta.config.data_kinds import DATASETS
+from rsmeta.config.images import ImageFileSettings, PlaceOrShare, divided
 from rsmeta.data.images.class_names import read_class_names, read_lines
-from rsmeta.data.images.files import FileImages, ImageReader
 from rsmeta.data.images.image_set import Found
-from rsmeta.data.open_scenes import whence
 from rsmeta.errors import ImagesError, did_you_mean, enumerate_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from rsmeta.config.images import IndexSettings
     from rsmeta.data.images.image_set import ImageTask, Wanted
     from rsmeta.data.splits import Part
+
+
+@DATASETS.register("index")
+class IndexSettings(ImageFileSettings):
+    """Text files with the path of an image and its label on every line."""
+
+    kind: Literal["index"] = Field(description="text files with lines of path and label")
+    train: str = Field(description="index of the training images")
+    validation: PlaceOrShare = Field(
+        default=0.2, description="index of the validation images, or a share of the training ones"
+    )
+    test: PlaceOrShare | None = Field(
+        default=None, description="index of the test images, or a share of the training ones"
+    )
+    images: str = Field(default=".", description="folder that the paths in the indexes start from")
+    class_names: str | None = Field(
+        default=None, description="file with a class name per line, with its number or without"
+    )
+
+    def find(self, wanted: Wanted) -> Found:
+        """Find the images that index files list; see ``ImageSettings``."""
+        from rsmeta.data.images.files import FileImages, ImageReader  # GDAL loads slowly
+
+        task = wanted.task
+        places, shares = divided(validation=self.validation, test=self.test)
+        indexes: dict[Part, _Index] = {"train": _read(self, self.train, task)}
+        indexes |= {part: _read(self, place, task) for part, place in places.items()}
+        names = _class_names(self, indexes) if task != "regression" else ()
+        if task == "regression":
+            indexes = {part: _known(index, self) for part, index in indexes.items()}
+        labels = {part: _labels(index, names, task) for part, index in indexes.items()}
+        if self.target is not None:
+            target = self.target
+            labels = {part: one * target.scale + target.offset for part, one in labels.items()}
+        folder = self.root / self.images
+        paths = {part: _paths(index, folder, self) for part, index in indexes.items()}
+        reader = ImageReader.of(
+            self, paths["train"], bands=wanted.bands, as_rgb=self.colour == "rgb"
+        )
+        sets = {part: FileImages(paths[part], labels[part], reader) for part in indexes}
+        return Found(names, dict(sets), shares)
 
 
 class _Line(NamedTuple):
@@ -36,47 +77,10 @@ class _Index(NamedTuple):
     lines: list[_Line]
 
 
-def find_in_indexes(settings: IndexSettings, wanted: Wanted) -> Found:
-    """Find the images that index files list.
-
-    Args:
-        settings: The ``data`` section.
-        wanted: Task and bands.
-
-    Raises:
-        ImagesError: An index or an image is missing, or a label does not fit.
-    """
-    task = wanted.task
-    indexes: dict[Part, _Index] = {"train": _read(settings, settings.train, task)}
-    shares: dict[Part, float] = {}
-    held_out: dict[Part, str | float | None] = {
-        "validation": settings.validation, "test": settings.test,
-    }  # fmt: skip
-    for part, given in held_out.items():
-        if isinstance(given, str):
-            indexes[part] = _read(settings, given, task)
-        elif given is not None:
-            shares[part] = given
-    names = _class_names(settings, indexes) if task != "regression" else ()
-    if task == "regression":
-        indexes = {part: _known(index, settings) for part, index in indexes.items()}
-    labels = {part: _labels(index, names, task) for part, index in indexes.items()}
-    if settings.target is not None:
-        target = settings.target
-        labels = {part: one * target.scale + target.offset for part, one in labels.items()}
-    folder = settings.root / settings.images
-    paths = {part: _paths(index, folder, settings) for part, index in indexes.items()}
-    reader = ImageReader.of(
-        settings, paths["train"], bands=wanted.bands, as_rgb=settings.colour == "rgb"
-    )
-    sets = {part: FileImages(paths[part], labels[part], reader) for part in indexes}
-    return Found(names, dict(sets), shares)
-
-
 def _read(settings: IndexSettings, name: str, task: ImageTask) -> _Index:
     file = settings.root / name
     lines = []
-    for number, text in read_lines(file, "index", whence(settings)):
+    for number, text in read_lines(file, "index", settings.origin_hint):
         path, labels = _path_and_labels(text, task)
         if not labels or (task != "multilabel" and len(labels) != 1):
             raise ImagesError(
@@ -102,7 +106,7 @@ def _class_names(settings: IndexSettings, indexes: dict[Part, _Index]) -> tuple[
     if settings.classes is not None:
         return tuple(spec.name for spec in settings.classes)
     if settings.class_names is not None:
-        return read_class_names(settings.root / settings.class_names, whence(settings))
+        return read_class_names(settings.root / settings.class_names, settings.origin_hint)
     found = {label for index in indexes.values() for line in index.lines for label in line.labels}
     if all(label.isdecimal() for label in found):
         return tuple(map(str, range(max(map(int, found)) + 1)))
@@ -172,7 +176,7 @@ def _paths(index: _Index, folder: Path, settings: IndexSettings) -> list[str]:
         others = f" (and {len(missing) - 1} more are missing)" if len(missing) > 1 else ""
         raise ImagesError(
             f"{index.file}, line {index.lines[missing[0]].number}: no image at "
-            f"{paths[missing[0]]}{others}; check data.root and data.images{whence(settings)}"
+            f"{paths[missing[0]]}{others}; check data.root and data.images{settings.origin_hint}"
         )
     return [str(path) for path in paths]
 

@@ -15,9 +15,9 @@ from rsmeta.errors import ImagesError, SplitError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rsmeta.config.images import ChipsSettings
     from rsmeta.data.build_splits import ScenePart
     from rsmeta.data.images.image_set import ImageTask, Wanted
+    from rsmeta.data.images.kinds.chips import ChipsSettings
     from rsmeta.data.splits import Part
     from rsmeta.geo.bands import Band
 
@@ -98,7 +98,7 @@ def find_chips(settings: ChipsSettings, wanted: Wanted) -> Found:
         if scenes
     }
     held_out = _chips_of(held, settings, wanted.task, "held-out") if held else None
-    return Found(tuple(spec.name for spec in settings.classes), sets, held_out=held_out)
+    return Found(tuple(spec.name for spec in settings.classes or ()), sets, held_out=held_out)
 
 
 def _chips_of(
@@ -142,7 +142,7 @@ def _rows_of_shares(
         if not cols or not (classes >= 0).any():
             continue
         classes[~scene.read(window).valid] = -1
-        found.append((row, cols, _shares(classes, cols, chip, len(settings.classes))))
+        found.append((row, cols, _shares(classes, cols, chip, settings.strata)))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Parts of pictures, kept in memory, so that a picture is decoded once for all its objects."""
+"""Windows of pictures, kept in memory, so that a picture is decoded once for all its objects."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ import numpy as np
 
 from rsmeta.data.images.image_set import Pixels
 
-#: Memory that kept parts may take, in each process that reads.
+#: Memory that kept windows may take, in each process that reads.
 LIMIT_BYTES = 2**30
 
 
-class PartStore:
-    """Parts that were read, by number, until the memory for them is full; later ones are not kept.
+class WindowCache:
+    """Windows that were read, by number; once their memory is full, later ones are not kept.
 
-    Where parts are read in random order, as many are found in it as in one that makes room for
+    Where windows are read in random order, as many are found in it as in one that makes room for
     the latest. Processes that are forked start with what was kept before, others with nothing.
 
     Args:
-        limit_bytes: Memory that the parts may take.
+        limit_bytes: Memory that the windows may take.
     """
 
     def __init__(self, limit_bytes: int = LIMIT_BYTES) -> None:
         self.limit_bytes = limit_bytes
-        #: To be held while the parts of a picture are read.
+        #: To be held while the windows of a picture are read.
         self.lock = threading.Lock()
         self._begun: set[int] = set()
         self._kept: dict[int, _Compact] = {}
         self._bytes = 0
 
-    def __reduce__(self) -> tuple[type[PartStore], tuple[int]]:
-        return PartStore, (self.limit_bytes,)
+    def __reduce__(self) -> tuple[type[WindowCache], tuple[int]]:
+        return WindowCache, (self.limit_bytes,)
 
     @property
     def full(self) -> bool:
@@ -40,19 +40,19 @@ class PartStore:
         return self._bytes >= self.limit_bytes
 
     def begin(self, picture: int) -> bool:
-        """Return whether the parts of a picture are to be read, which is once and while it fits."""
+        """Return whether to read the windows of a picture: once, and while there is room."""
         if self.full or picture in self._begun:
             return False
         self._begun.add(picture)
         return True
 
     def get(self, number: int) -> Pixels | None:
-        """Return a part as it was read; none: it is not kept."""
+        """Return a window as it was read; none: it is not kept."""
         compact = self._kept.get(number)
         return None if compact is None else compact.pixels()
 
     def keep(self, number: int, pixels: Pixels) -> None:
-        """Keep a part, as long as there is memory for it."""
+        """Keep a window, as long as there is memory for it."""
         compact = _Compact.of(pixels)
         if self._bytes + compact.nbytes > self.limit_bytes:
             self._bytes = self.limit_bytes

@@ -10,7 +10,6 @@ import torch
 
 from rsmeta.config.torchgeo import known_dataset
 from rsmeta.data.images.image_set import Found, ImageSet, Pixels
-from rsmeta.data.open_scenes import whence
 from rsmeta.data.torchgeo_compat import NOT_FOUND_ERRORS, dataset_class, target_of
 from rsmeta.errors import (
     ConfigError,
@@ -26,9 +25,9 @@ from rsmeta.geo.sensors import load_sensor
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rsmeta.config.images import TorchgeoSettings
     from rsmeta.config.torchgeo import BandSet, KnownDataset
     from rsmeta.data.images.image_set import Wanted
+    from rsmeta.data.images.kinds.torchgeo import TorchgeoSettings
     from rsmeta.data.splits import Part
 
 #: Threads that read labels from small files.
@@ -149,7 +148,7 @@ def _opened(
             raise MissingExtraError(known.package, "torchgeo") from None
         raise ImagesError(
             f"TorchGeo's {known.name} is not there, or not complete, in data.root={settings.root} "
-            f"({one_line(error)[:200]}); data.download=true fetches it{whence(settings)}"
+            f"({one_line(error)[:200]}); data.download=true fetches it{settings.origin_hint}"
         ) from error
     except (OSError, ValueError, RuntimeError) as error:
         raise ImagesError(f"cannot open TorchGeo's {known.name} ({one_line(error)})") from error

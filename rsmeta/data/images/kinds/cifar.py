@@ -5,13 +5,15 @@ Source: Krizhevsky 2009; https://www.cs.toronto.edu/~kriz/cifar.html, "Binary ve
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from pydantic import Field
 
+from rsmeta.config.data_kinds import DATASETS
+from rsmeta.config.images import ImageFileSettings, Share
 from rsmeta.data.images.class_names import read_class_names
 from rsmeta.data.images.image_set import Found, ImageSet, Pixels
-from rsmeta.data.open_scenes import whence
 from rsmeta.errors import ConfigError, ImagesError, one_line
 from rsmeta.geo.bands import match_bands, select_bands
 from rsmeta.geo.sensors import load_sensor
@@ -19,7 +21,6 @@ from rsmeta.geo.sensors import load_sensor
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rsmeta.config.images import CifarSettings
     from rsmeta.data.images.image_set import Wanted
     from rsmeta.geo.bands import Band
 
@@ -27,6 +28,43 @@ _SIDE_PX = 32
 
 #: Bytes of a record: coarse label, fine label, red, green and blue pixels, row by row.
 _RECORD = 2 + 3 * _SIDE_PX**2
+
+
+@DATASETS.register("cifar")
+class CifarSettings(ImageFileSettings):
+    """CIFAR-100 in its binary version, which holds no program code as the Python version does."""
+
+    kind: Literal["cifar"] = Field(description="CIFAR-100, binary version")
+    train: str = Field(default="train.bin", description="file of the training images")
+    test: str = Field(default="test.bin", description="file of the test images")
+    validation: Share = Field(default=0.0, description="share of every training class")
+    class_names: str = Field(
+        default="fine_label_names.txt", description="file with a class name per line"
+    )
+
+    def find(self, wanted: Wanted) -> Found:
+        """Open the files of CIFAR-100; see ``ImageSettings``."""
+        if wanted.task != "classification":
+            raise ConfigError(f"data.kind=cifar has one class per image, not task={wanted.task}")
+        hint = self.origin_hint
+        names = tuple(spec.name for spec in self.classes or ())
+        names = names or read_class_names(self.root / self.class_names, hint)
+        rgb = load_sensor("rgb").bands
+        bands = wanted.bands or (select_bands(self.use_bands, rgb, "CIFAR-100")
+                                 if self.use_bands else rgb)  # fmt: skip
+        sets: dict[str, CifarImages] = {}
+        for part, name in (("train", self.train), ("test", self.test)):
+            path = self.root / name
+            records = _records(path, hint)
+            if records[:, 1].max() >= len(names):
+                raise ImagesError(
+                    f"{path} holds the label {records[:, 1].max()}, beyond the {len(names)} class "
+                    f"names; check data.class_names"
+                )
+            sets[part] = CifarImages(path, records, tuple(bands), self)
+        return Found(
+            names, {"train": sets["train"], "test": sets["test"]}, {"validation": self.validation}
+        )
 
 
 class CifarImages(ImageSet):
@@ -69,35 +107,6 @@ class CifarImages(ImageSet):
 
     def _keep(self, indices: np.ndarray) -> None:
         self.indices = self.indices[indices]
-
-
-def find_cifar(settings: CifarSettings, wanted: Wanted) -> Found:
-    """Open the files of CIFAR-100.
-
-    Raises:
-        ImagesError: One is missing or damaged, or a label is beyond the names.
-    """
-    if wanted.task != "classification":
-        raise ConfigError(f"data.kind=cifar has one class per image, not task={wanted.task}")
-    hint = whence(settings)
-    names = tuple(spec.name for spec in settings.classes or ())
-    names = names or read_class_names(settings.root / settings.class_names, hint)
-    rgb = load_sensor("rgb").bands
-    bands = wanted.bands or (select_bands(settings.use_bands, rgb, "CIFAR-100")
-                             if settings.use_bands else rgb)  # fmt: skip
-    sets: dict[str, CifarImages] = {}
-    for part, name in (("train", settings.train), ("test", settings.test)):
-        path = settings.root / name
-        records = _records(path, hint)
-        if records[:, 1].max() >= len(names):
-            raise ImagesError(
-                f"{path} holds the label {records[:, 1].max()}, beyond the {len(names)} class "
-                f"names; check data.class_names"
-            )
-        sets[part] = CifarImages(path, records, tuple(bands), settings)
-    return Found(
-        names, {"train": sets["train"], "test": sets["test"]}, {"validation": settings.validation}
-    )
 
 
 def _records(path: Path, hint: str) -> np.ndarray:

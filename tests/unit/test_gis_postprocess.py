@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from rsmeta.gis.postprocess.tidy import ClassStore, majority, sieve
+from rsmeta.gis.postprocess.class_store import ClassStore
+from rsmeta.gis.postprocess.majority import majority
+from rsmeta.gis.postprocess.sieve import sieve
 
 if TYPE_CHECKING:
     from pathlib import Path
