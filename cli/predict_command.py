@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rsmeta.workflows.mapping.predict_scenes import PredictResult
+    from rsmeta.workflows.mapping.request import IfExists
 
 _FILE = click.Path()  # as text: s3://… is no path
 
@@ -119,7 +120,7 @@ def _map(
         return predict(
             scenes, model, output=collected(Products), aoi=collected(AreaOfInterest),
             postprocess=collected(Postprocess), execution=collected(Execution),
-            if_exists=" or ".join(kept) or "error", settings=given["settings"],
+            if_exists=cast("IfExists", " or ".join(kept) or "error"), settings=given["settings"],
             on_progress=on_progress,
         )  # fmt: skip
 
