@@ -182,7 +182,7 @@ def _recipe(requests: Sequence[MapRequest], wanted: Postprocess) -> str:
     """Return what is made of what, for people, and a hash that differs where that does."""
     made_of = [
         (
-            request.scene.source, [int(n) for n in request.plan.extent.flatten()],
+            request.scene.source.identity, [int(n) for n in request.plan.extent.flatten()],
             None if request.aoi is None else request.aoi.sha256, file_states(request.scene.source),
         )
         for request in requests
