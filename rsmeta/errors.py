@@ -4,6 +4,7 @@
     ├── ConfigError             a settings file or KEY=VALUE that cannot be used
     ├── UnknownNameError        a name that no registry holds
     ├── MissingExtraError       an optional dependency that is not installed
+    ├── PluginError             something that another package offers and that cannot be loaded
     ├── SceneError              a raster that cannot be read as a scene
     │   ├── SceneNotFoundError
     │   ├── SceneUnreadableError
@@ -12,7 +13,7 @@
     │   ├── BandsMissingError
     │   └── GridMismatchError
     ├── ScenesFailedError       some of several scenes that could not be mapped
-    ├── AreaError               polygons that cannot be used as a mask
+    ├── AoiError                polygons that cannot be used as an area of interest
     ├── RunsFailedError         some runs of a sweep that did not end; the others are kept
     ├── LabelsError             labels that do not fit the scenes or the class list
     ├── ImagesError             images with one label each, or their index, that cannot be used
@@ -61,6 +62,16 @@ class MissingExtraError(RsmetaError):
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(
             f"{package} is not installed; install it with: pip install 'rsmeta[{extra}]'"
+        )
+
+
+class PluginError(RsmetaError):
+    """Something that another package offers through an entry point and that cannot be loaded."""
+
+    def __init__(self, kind: str, name: str, package: str, reason: object) -> None:
+        super().__init__(
+            f"cannot load the {kind} {name!r} of the package {package} ({one_line(reason)}); "
+            f"update or uninstall {package}"
         )
 
 
@@ -135,8 +146,11 @@ class ScenesFailedError(RsmetaError):
         super().__init__(f"{len(failed)} of {count} scenes could not be mapped: {reasons}")
 
 
-class AreaError(RsmetaError):
-    """Polygons that cannot be used as a mask."""
+class AoiError(RsmetaError):
+    """Polygons that cannot be used as an area of interest."""
+
+
+AreaError = AoiError  # its former name
 
 
 class RunsFailedError(RsmetaError):

@@ -6,7 +6,7 @@ import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import safetensors
@@ -16,7 +16,8 @@ import yaml
 from rsmeta.bundle.mlm import model_item
 from rsmeta.bundle.record import FORMAT, READABLE, BundleRecord
 from rsmeta.config.load import validate
-from rsmeta.errors import BundleError, OutputError, RsmetaError, one_line
+from rsmeta.config.yaml_files import parse_yaml
+from rsmeta.errors import BundleError, ConfigError, OutputError, RsmetaError, one_line
 from rsmeta.files import write_atomically
 from rsmeta.models.build import build_network
 from rsmeta.models.checkpoint import file_sha256
@@ -127,7 +128,7 @@ def rebuild(record: BundleRecord) -> Network:
         mean=np.array([band.mean for band in record.bands]),
         std=np.array([band.std for band in record.bands]),
         meta=record.meta,
-        sites=record.scales,
+        sites=record.kept_sites,
         form=record.stem.form,
         per_pixel=record.per == "pixel",
         target=None if record.target is None else (record.target.mean, record.target.std),
@@ -144,8 +145,8 @@ def read_record(folder: Path) -> BundleRecord:
     if not file.is_file():
         raise BundleError(f"no bundle at {folder}; give the folder that holds {RECORD_FILE}")
     try:
-        tree: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        tree = parse_yaml(file.read_bytes())
+    except (OSError, ConfigError) as error:
         raise BundleError(f"cannot read {file} ({one_line(error)})") from error
     version = tree.get("format") if isinstance(tree, dict) else None
     if version not in READABLE:

@@ -5,27 +5,24 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-import geopandas
 import numpy as np
-import pyproj
 import rasterio.features
-import shapely
 
 from rsmeta.data.label_reader import IGNORE, LabelReader
-from rsmeta.data.splits import outline
-from rsmeta.errors import LabelsError, did_you_mean, enumerate_names, one_line
+from rsmeta.errors import LabelsError, did_you_mean, enumerate_names
+from rsmeta.geo.footprint import outline
+from rsmeta.geo.polygons import VectorFile
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import geopandas
     from rasterio.windows import Window
 
     from rsmeta.data.label_reader import LabelRules
     from rsmeta.geo.grid import Grid
 
 logger = logging.getLogger(__name__)
-
-VECTOR_SUFFIXES = frozenset({".gpkg", ".shp", ".geojson", ".json", ".fgb", ".parquet"})
 
 
 class PolygonLabels(LabelReader):
@@ -46,7 +43,10 @@ class PolygonLabels(LabelReader):
     def __init__(self, path: Path, grid: Grid, rules: LabelRules) -> None:
         self.path = path
         self.grid = grid
-        frame = _polygons_on(path, rules.layer, grid)
+        frame = VectorFile(path, rules.layer, error=LabelsError).read_onto(grid)
+        frame = frame[frame.intersects(outline(grid))].reset_index(drop=True)
+        if frame.empty:
+            raise LabelsError(f"the polygons {path} do not overlap the scene; check data.labels")
         self._classes = class_of_each(path, frame[class_column(path, frame, rules)], rules)
         self._shapes = frame.geometry
 
@@ -61,57 +61,6 @@ class PolygonLabels(LabelReader):
         if burnt:
             rasterio.features.rasterize(burnt, out=labels, transform=grid.transform)
         return labels.astype(np.int64)
-
-
-def read_vector(path: Path, layer: str | None = None) -> geopandas.GeoDataFrame:
-    """Read a vector file of any geometries.
-
-    Raises:
-        LabelsError: It cannot be read.
-    """
-    try:
-        if path.suffix.lower() == ".parquet":
-            frame = geopandas.read_parquet(path)
-        else:
-            frame = geopandas.read_file(path, layer=layer)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise LabelsError(
-            f"cannot read {path} as polygons or points ({one_line(error)})"
-        ) from error
-    if not isinstance(frame, geopandas.GeoDataFrame):
-        raise LabelsError(f"{path} holds a table without geometries; give polygons")
-    return frame[frame.geometry.notna() & ~frame.geometry.is_empty].reset_index(drop=True)
-
-
-def read_polygons(path: Path, layer: str | None = None) -> geopandas.GeoDataFrame:
-    """Read the polygons of a vector file.
-
-    Raises:
-        LabelsError: It cannot be read, or holds no polygon.
-    """
-    frame = read_vector(path, layer)
-    flat = frame.geom_type.isin(["Polygon", "MultiPolygon"])
-    if not flat.any():
-        raise LabelsError(f"{path} holds no polygon; labels must be polygons or a raster")
-    if not flat.all():
-        logger.warning("%s: %d geometries are no polygons and are left out", path, (~flat).sum())
-    frame = frame[flat].reset_index(drop=True)
-    frame.geometry = shapely.make_valid(frame.geometry.to_numpy())
-    return frame
-
-
-def _polygons_on(path: Path, layer: str | None, grid: Grid) -> geopandas.GeoDataFrame:
-    """Read polygons into the CRS of a grid, those that reach it only."""
-    frame = read_polygons(path, layer)
-    if (frame.crs is None) != (grid.crs is None):
-        which = path if frame.crs is None else "the scene"
-        raise LabelsError(f"{which} has no CRS, so {path} cannot be laid over the scene; add one")
-    if grid.crs is not None:
-        frame = frame.to_crs(pyproj.CRS.from_user_input(grid.crs.to_wkt()))
-    near = frame.intersects(outline(grid))
-    if not near.any():
-        raise LabelsError(f"the polygons {path} do not overlap the scene; check data.labels")
-    return frame[near].reset_index(drop=True)
 
 
 def class_column(path: Path, frame: geopandas.GeoDataFrame, rules: LabelRules) -> str:

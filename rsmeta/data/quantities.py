@@ -10,9 +10,9 @@ import rasterio
 
 from rsmeta.data.label_index import labelled_values
 from rsmeta.data.label_reader import LabelRules
-from rsmeta.data.polygon_labels import VECTOR_SUFFIXES
 from rsmeta.data.raster_labels import RasterLabels
 from rsmeta.errors import LabelsError
+from rsmeta.geo.polygons import VectorFile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,13 +66,13 @@ def open_quantity(
     """
     if not path.exists():
         raise LabelsError(f"no labels at {path}; check data.root and data.labels")
-    if path.suffix.lower() in VECTOR_SUFFIXES:
+    if VectorFile(path, error=LabelsError).is_vector:
         raise LabelsError(f"{path} holds polygons; for data.target give a raster of {target.name}")
     return QuantityLabels(path, grid, target, ignore)
 
 
 def target_statistics(scenes: Sequence[LabelledScene]) -> tuple[float, float]:
-    """Measure the labels of the training ground.
+    """Measure the labels of the training part.
 
     Args:
         scenes: The training part, regions included; their labels are numbers.

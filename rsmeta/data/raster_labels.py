@@ -15,9 +15,10 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window, intersect
 
 from rsmeta.data.label_reader import IGNORE, LabelReader
-from rsmeta.data.splits import outline, to_crs
 from rsmeta.errors import LabelsError, enumerate_names, one_line
+from rsmeta.geo.footprint import outline
 from rsmeta.geo.grid import Grid
+from rsmeta.geo.reprojection import onto_grid
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,7 +51,7 @@ class RasterLabels(LabelReader):
                 self._ignored.add(int(raster.nodata))
             own = Grid(raster.crs, raster.transform, raster.height, raster.width)
         self._aligned = own.crs == grid.crs and own.transform.almost_equals(grid.transform)
-        there = to_crs(outline(own), own.crs, grid.crs)
+        there = onto_grid(np.array([outline(own)]), own.crs, grid)[0]
         if shapely.intersection(outline(grid), there).area == 0:
             raise LabelsError(f"the labels {path} do not overlap the scene; check data.labels")
         if not self._aligned:

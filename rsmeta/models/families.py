@@ -45,7 +45,7 @@ class BackboneFamily:
 
 
 #: Families by name. Other packages add theirs through the entry-point group ``rsmeta.backbones``.
-BACKBONES: Registry[BackboneFamily] = Registry("backbone")
+BACKBONES: Registry[BackboneFamily] = Registry("backbone", BackboneFamily)
 
 BACKBONES.add(
     "timm",

@@ -17,7 +17,7 @@ import safetensors
 import safetensors.torch
 import torch
 
-import rsmeta
+from rsmeta._version import __version__
 from rsmeta.files import write_atomically
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def network_key(network: ImageNetwork, model: ModelSpec, device: str) -> str:
     digest = hashlib.sha256()
     said = model.model_dump_json(include={"backbone", "options", "normalise", "stem"})
     kind = torch.device(device).type
-    digest.update(f"{rsmeta.__version__} {kind} {said} {network.pool}".encode())
+    digest.update(f"{__version__} {kind} {said} {network.pool}".encode())
     digest.update(network.prepare.form.encode())
     for part in (network.backbone, network.prepare):
         for name, tensor in sorted(part.state_dict().items()):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from rsmeta.bundle import BundleRecord
     from rsmeta.config import Settings
+    from rsmeta.config.load import Overrides
     from rsmeta.data.splits import Part
     from rsmeta.inference.test_time_augmentation import Views
     from rsmeta.metrics import (
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 def evaluate(
     bundle: str | Path,
     config: str | Path | Mapping[str, Any],
-    overrides: Sequence[str] = (),
+    overrides: Overrides = (),
     *,
     split: Part = "test",
     augment: Views = "none",
@@ -47,7 +48,7 @@ def evaluate(
     Args:
         bundle: The bundle folder.
         config: YAML file or mapping with the ``data`` section.
-        overrides: ``KEY=VALUE`` strings that override the configuration.
+        overrides: ``KEY=VALUE`` strings, or a mapping, that override the configuration.
         split: ``train``, ``validation`` or ``test``.
         augment: Views of a chip or image to average, as in ``predict.augment``.
 

@@ -23,9 +23,10 @@ from rsmeta.training.pretrain_plots import plot_pretraining
 from rsmeta.workflows.training_run import TrainingRun, versions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from rsmeta.config.load import Overrides
     from rsmeta.models.records import InputUnit
     from rsmeta.training.fit import FitResult
 
@@ -51,7 +52,7 @@ class PretrainResult:
 
 def pretrain(
     config: str | Path | Mapping[str, Any] | PretrainSettings,
-    overrides: Sequence[str] = (),
+    overrides: Overrides = (),
     *,
     output: str | Path,
     resume: bool = False,
@@ -61,7 +62,7 @@ def pretrain(
 
     Args:
         config: YAML file, mapping, or settings.
-        overrides: ``KEY=VALUE`` strings over the configuration.
+        overrides: ``KEY=VALUE`` strings, or a mapping, over the configuration.
         output: Run folder; made if need be.
         resume: Go on with the run that is in ``output``.
         progress: Draw a progress bar.

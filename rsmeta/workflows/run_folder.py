@@ -8,7 +8,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from rsmeta.config import dump_settings
-from rsmeta.config.load import read_yaml, validate
+from rsmeta.config.load import validate
+from rsmeta.config.yaml_files import read_yaml
 from rsmeta.errors import OutputError, RsmetaError, one_line
 from rsmeta.files import write_atomically
 
@@ -95,7 +96,11 @@ def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
             continue
         old = before.get(section) or {}
         keys = sorted(value.keys() | old.keys())
-        changed += [f"{section}.{k}" for k in keys if k not in free and old.get(k) != value.get(k)]
+        changed += [
+            f"{section}.{k}"
+            for k in keys
+            if k not in free and repr(old.get(k)) != repr(value.get(k))
+        ]
     return changed
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import rsmeta
+from rsmeta._version import __version__
 from rsmeta.bundle import ModelBundle, save_bundle
 from rsmeta.bundle.record import (
     BackboneIdentity,
@@ -37,8 +37,9 @@ from rsmeta.workflows.image_record import image_record
 from rsmeta.workflows.training_run import TrainingRun, versions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
+    from rsmeta.config.load import Overrides
     from rsmeta.data.splits import Part
     from rsmeta.models.network import Network
     from rsmeta.tasks.base import TrainingData
@@ -64,7 +65,7 @@ class TrainResult:
 
 def train(
     config: str | Path | Mapping[str, Any] | Settings,
-    overrides: Sequence[str] = (),
+    overrides: Overrides = (),
     *,
     output: str | Path,
     resume: bool = False,
@@ -74,7 +75,7 @@ def train(
 
     Args:
         config: YAML file, mapping, or settings.
-        overrides: ``KEY=VALUE`` strings over the configuration.
+        overrides: ``KEY=VALUE`` strings, or a mapping, over the configuration.
         output: Run folder; made if need be.
         resume: Go on with the run that is in ``output``.
         progress: Draw a progress bar.
@@ -135,7 +136,7 @@ def describe(
         for band, own, origin in zip(data.bands, normalisation.bands, stem.origins, strict=True)
     )  # fmt: skip
     return BundleRecord(
-        rsmeta=rsmeta.__version__,
+        rsmeta=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         bands=bands,
         task=settings.task,
@@ -160,6 +161,7 @@ def describe(
         tuner=settings.tuner,
         meta=settings.meta,
         scales=scales_of(network.backbone),
+        kept_sites=tuple(site_modulators(network.backbone)),
         predict=settings.predict,
         training={"seed": settings.seed, **metrics},
         weights_sha256="",

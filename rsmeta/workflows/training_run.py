@@ -13,7 +13,7 @@ import torch
 from lightning import seed_everything
 from lightning.pytorch.utilities import rank_zero_only
 
-import rsmeta
+from rsmeta._version import __version__
 from rsmeta.training.fit import fit
 from rsmeta.workflows.run_folder import METRICS_FILE, begun, check_run, write_text
 
@@ -90,7 +90,7 @@ class TrainingRun:
 def versions() -> dict[str, str]:
     """Return the versions that the numbers of a run depend on."""
     return {
-        "rsmeta": rsmeta.__version__,
+        "rsmeta": __version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
     }

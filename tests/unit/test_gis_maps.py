@@ -68,6 +68,37 @@ def table_of(path: Path) -> list[list[str]]:
     return [[cell.text or "" for cell in row] for row in tree.iter("Row")]
 
 
+class SomeNaN(Steps):
+    """Has no finite score where the first band exceeds 0.8."""
+
+    def forward(self, image: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        scores = super().forward(image, valid)
+        return torch.where(image[:, :1] > 0.8, torch.nan, scores)
+
+
+@pytest.mark.parametrize("shares", ["float32", "uint8"])
+def test_scores_that_are_not_finite_are_nodata_counted_and_warned_about(
+    scene: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, shares: Any
+) -> None:
+    products = Products(
+        tmp_path / "m.tif", probabilities=tmp_path / "p.tif", confidence=tmp_path / "c.tif",
+        entropy=tmp_path / "e.tif", vector=tmp_path / "m.gpkg", probabilities_type=shares,
+    )  # fmt: skip
+    (result,) = predict(scene, bundle_with(SomeNaN(3), THREE), output=products, device="cpu")
+    with rasterio.open(scene) as file:
+        pixels, valid = file.read(1), file.dataset_mask() > 0
+    lost = valid & (pixels > 0.8)
+    assert lost.any()
+    known = valid & ~lost
+    assert ((read(tmp_path / "m.tif")[0] != 255) == known).all()
+    for name in "pce":
+        with rasterio.open(tmp_path / f"{name}.tif") as file:
+            assert ((file.read_masks(1) > 0) == known).all()
+    assert sum(result.class_pixels.values()) == known.sum()
+    (warning,) = (one for one in caplog.messages if "not finite" in one)
+    assert f"{lost.sum()} pixels became nodata" in warning
+
+
 def test_attribute_table_tells_values_names_colours_pixels_and_areas(
     scene: Path, tmp_path: Path
 ) -> None:

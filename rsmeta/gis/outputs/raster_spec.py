@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from rsmeta.geo.block_vrt import RasterSpec
+from rsmeta.gis.outputs.nodata import SHARE_NODATA, SHARE_STEP
 from rsmeta.gis.outputs.products import SHARES
 from rsmeta.gis.tags import CLASSES, classes_text
 
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
     from rsmeta.geo.grid import Grid
     from rsmeta.gis.outputs.cog import Overviews
     from rsmeta.heads.output import OutputSpec
-
-#: Shares of 0 to 1 as whole numbers: 250 is 1. Steps of this size are exact in decimals.
-SHARE_STEP = 0.004
-SHARE_NODATA = 255
 
 #: matplotlib's names of colours that run evenly from dark to light, to colour-blind eyes too.
 _RAMPS = {"probabilities": "viridis", "confidence": "cividis", "entropy": "magma"}

@@ -6,7 +6,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Any
 
-import rsmeta
+from rsmeta._version import __version__
 from rsmeta.errors import MissingExtraError, RsmetaError, one_line
 
 if TYPE_CHECKING:
@@ -132,15 +132,15 @@ def _check_versions(client: Any, address: str) -> None:
     except Exception as error:  # what unpickling raises where rsmeta is not installed
         raise RsmetaError(
             f"--dask {address}: a worker cannot run rsmeta ({one_line(error)}); install rsmeta "
-            f"{rsmeta.__version__} there"
+            f"{__version__} there"
         ) from error
-    others = {worker: version for worker, version in found.items() if version != rsmeta.__version__}
+    others = {worker: version for worker, version in found.items() if version != __version__}
     for worker, version in others.items():
         raise RsmetaError(
             f"--dask {address}: the worker {worker} has rsmeta {version}, and this is "
-            f"{rsmeta.__version__}; install the same"
+            f"{__version__}; install the same"
         )
 
 
 def _version() -> str:
-    return rsmeta.__version__
+    return __version__

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rasterio.windows import Window
 
     from rsmeta.bundle import BundleRecord, ModelBundle
-    from rsmeta.gis.outputs.rasters import BlockMaker, MadeBlock
+    from rsmeta.gis.outputs.blocks import BlockMaker, MadeBlock
     from rsmeta.inference.engine import Block, Engine
     from rsmeta.workflows.mapping.request import BlockRequest
 

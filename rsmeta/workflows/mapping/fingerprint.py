@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import rsmeta
+from rsmeta._version import __version__
 from rsmeta.errors import OutputError
 from rsmeta.files import partial_folder
 from rsmeta.geo.handles import file_states, open_raster
@@ -28,7 +28,7 @@ def resume_fingerprint(request: MapRequest) -> dict[str, Any]:
     }
     chosen = settings.model_dump(include={"overlap", "blend", "augment", "precision", "optimize"})
     return {
-        "version of rsmeta": rsmeta.__version__,
+        "version of rsmeta": __version__,
         "model": model.hexdigest(),
         "scene": {**reading, "source": scene.source.identity, "files": file_states(scene.source)},
         "extent": [int(n) for n in request.plan.extent.flatten()],

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, overload
 from rsmeta.workflows.mapping.predict_scenes import predict as predict_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     import xarray as xr
 
     from rsmeta.bundle import ModelBundle
+    from rsmeta.config.load import Overrides
     from rsmeta.gis.outputs.products import Products
     from rsmeta.gis.postprocess.postprocess import Postprocess
     from rsmeta.workflows.mapping.executors import Execution
@@ -31,7 +32,7 @@ def predict(
     postprocess: Postprocess | None = None,
     execution: Execution | str | None = None,
     if_exists: IfExists = "error",
-    settings: Sequence[str] | Mapping[str, object] = (),
+    settings: Overrides = (),
     on_progress: Callable[[Progress], None] | None = None,
 ) -> list[PredictResult]: ...
 
@@ -43,7 +44,7 @@ def predict(
     *,
     probabilities: bool = False,
     device: str = "auto",
-    settings: Sequence[str] | Mapping[str, object] = (),
+    settings: Overrides = (),
 ) -> xr.DataArray: ...
 
 

@@ -14,9 +14,9 @@ from rasterio.windows import Window
 from rsmeta.bundle import ModelBundle, load_bundle
 from rsmeta.errors import OutputError
 from rsmeta.geo.arrays import ArrayRaster, PixelWindow, held
+from rsmeta.gis.outputs.blocks import BlockMaker
 from rsmeta.gis.outputs.class_attributes import class_attributes
 from rsmeta.gis.outputs.raster_spec import MapSpec, raster_products_of
-from rsmeta.gis.outputs.rasters import BlockMaker
 from rsmeta.inference.device import choose_device
 from rsmeta.inference.engine import choose_block_px, ready_engine
 from rsmeta.workflows.mapping.executors import LocalExecutor, made_block
@@ -32,11 +32,10 @@ from rsmeta.workflows.mapping.sidecars import tags_of
 from rsmeta.workflows.mapping.worker import compute_block
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     import xarray as xr
     from numpy.typing import NDArray
 
+    from rsmeta.config.load import Overrides
     from rsmeta.geo.block_vrt import RasterSpec
     from rsmeta.geo.grid import Grid
 
@@ -47,7 +46,7 @@ def predict_array(
     *,
     probabilities: bool = False,
     device: str = "auto",
-    settings: Sequence[str] | Mapping[str, object] = (),
+    settings: Overrides = (),
 ) -> xr.DataArray:
     """Map an array that is georeferenced as in rioxarray.
 

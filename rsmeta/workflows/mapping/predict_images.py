@@ -30,11 +30,12 @@ from rsmeta.workflows.mapping.request import open_for
 from rsmeta.workflows.run_folder import write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import Tensor
 
     from rsmeta.bundle import BundleRecord
+    from rsmeta.config.load import Overrides
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ def predict_images(
     output: str | Path,
     overwrite: bool = False,
     device: str = "auto",
-    settings: Sequence[str] | Mapping[str, object] = (),
+    settings: Overrides = (),
     on_progress: Callable[[int, int], None] | None = None,
 ) -> LabelledImages:
     """Label image files, each as a whole.

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from rsmeta.bundle import BundleRecord
+    from rsmeta.config.load import Overrides
     from rsmeta.workflows.mapping.executors import DaskExecutor, LocalExecutor
     from rsmeta.workflows.mapping.request import Bounds, IfExists, MapRequest
 
@@ -51,7 +50,7 @@ def predict(
     postprocess: Postprocess | None = None,
     execution: Execution | str | None = None,
     if_exists: IfExists = "error",
-    settings: Sequence[str] | Mapping[str, object] = (),
+    settings: Overrides = (),
     on_progress: Callable[[Progress], None] | None = None,
 ) -> list[PredictResult]:
     """Map one or more scenes.
@@ -185,12 +184,8 @@ def _failing(source: str | Path, failed: dict[str, RsmetaError], *, stop: bool) 
         failed[str(source)] = error
 
 
-def with_settings(
-    record: BundleRecord, settings: Sequence[str] | Mapping[str, object]
-) -> BundleRecord:
+def with_settings(record: BundleRecord, settings: Overrides) -> BundleRecord:
     """Return the record with some of its settings overruled."""
-    if isinstance(settings, Mapping):
-        settings = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
     chosen = overruled(record.predict, settings)
     if record.per == "image":
         return record.model_copy(update={"predict": chosen})

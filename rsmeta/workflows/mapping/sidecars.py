@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import rsmeta
+from rsmeta._version import __version__
 from rsmeta.bundle import MODEL_ITEM_FILE
 from rsmeta.geo.sources import scene_stem
 from rsmeta.gis import tags
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def tags_of(scene: Scene, record: BundleRecord, made: datetime) -> dict[str, str]:
     """Return the metadata that every raster carries: model, source, software, times."""
     carried = {
-        tags.SOFTWARE: f"rsmeta {rsmeta.__version__}",
+        tags.SOFTWARE: f"rsmeta {__version__}",
         tags.MADE: tags.tiff_time(made),
         tags.MODEL: record.weights_sha256,
         tags.SOURCE: Path(scene.name).name,
@@ -114,5 +114,5 @@ def origin_of(requests: Sequence[MapRequest], made: datetime) -> Origin:
         model=request.record.backbone.name,
         model_sha256=request.record.weights_sha256,
         model_item=item if item is not None and item.is_file() else None,
-        version=rsmeta.__version__,
+        version=__version__,
     )

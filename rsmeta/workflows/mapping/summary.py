@@ -7,7 +7,7 @@ import resource
 import sys
 from typing import TYPE_CHECKING, Any
 
-import rsmeta
+from rsmeta._version import __version__
 from rsmeta.errors import OutputError, one_line
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def write_summary(
         for scene, error in failed.items()
     ]
     tree = {
-        "rsmeta": rsmeta.__version__,
+        "rsmeta": __version__,
         "model_sha256": record.weights_sha256,
         "device": device,
         "settings": record.predict.model_dump(mode="json"),
