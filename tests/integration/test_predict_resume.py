@@ -176,7 +176,7 @@ def test_a_full_disk_can_be_resumed(
             raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(writer, "_to_disk", full)
+        patch.setattr(writer, "to_disk", full)
         ended = rsmeta(*words)
     assert ended.status == 1
     assert "No space left on device" in ended.complaint

@@ -84,7 +84,7 @@ def test_scores_that_are_not_finite_are_nodata_counted_and_warned_about(
         tmp_path / "m.tif", probabilities=tmp_path / "p.tif", confidence=tmp_path / "c.tif",
         entropy=tmp_path / "e.tif", vector=tmp_path / "m.gpkg", probabilities_type=shares,
     )  # fmt: skip
-    (result,) = predict(scene, bundle_with(SomeNaN(3), THREE), output=products, device="cpu")
+    (result,) = predict(scene, bundle_with(SomeNaN(3), THREE), output=products, execution="cpu")
     with rasterio.open(scene) as file:
         pixels, valid = file.read(1), file.dataset_mask() > 0
     lost = valid & (pixels > 0.8)
