@@ -45,7 +45,7 @@ def full(path):
     {error}
 
 model.optimised = slow
-writer._to_disk = full
+writer.to_disk = full
 """
 
 FULL = "raise OSError(28, 'No space left on device')"
