@@ -72,7 +72,7 @@ def open_quantity(
 
 
 def target_statistics(scenes: Sequence[LabelledScene]) -> tuple[float, float]:
-    """Measure the labels of the training ground.
+    """Measure the labels of the training part.
 
     Args:
         scenes: The training part, regions included; their labels are numbers.

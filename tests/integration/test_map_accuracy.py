@@ -118,7 +118,7 @@ def test_a_class_without_points_leaves_counts_alone(
     points = make_points(tmp_path / "points.geojson", [(col + 0.5, row + 0.5)], ["bare"])
     ended = rsmeta("evaluate", "--map", mapped, "--reference", points)
     assert ended.status == 0
-    assert "no sample lies on ground mapped as meadow" in ended.err
+    assert "no sample lies where the map has meadow" in ended.err
     assert "estimates for the whole map" not in ended.out
 
 
