@@ -8,9 +8,6 @@ import logging
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from rasterio.warp import transform_bounds
-from rasterio.windows import Window, intersect
-
 from rsmeta._version import __version__
 from rsmeta.errors import (
     BandsUnrecognisedError,
@@ -22,6 +19,7 @@ from rsmeta.errors import (
 from rsmeta.files import partial_folder
 from rsmeta.geo.handles import file_states, open_raster
 from rsmeta.geo.patches import PatchPlan
+from rsmeta.geo.reprojection import window_of
 from rsmeta.geo.scene import open_scene
 from rsmeta.geo.tiling import TilePlan
 from rsmeta.gis import tags
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import torch
+    from rasterio.windows import Window
 
     from rsmeta.bundle import BundleRecord
     from rsmeta.geo.aoi import Area
@@ -107,12 +106,16 @@ def extent_of(grid: Grid, bounds: tuple[float, float, float, float] | None) -> W
     if grid.crs is None:
         raise GridMismatchError("--bounds needs a scene with a CRS; this one has none")
     west, south, east, north = bounds
-    if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
-        raise GridMismatchError(f"--bounds {bounds} are no W S E N in degrees")
-    window = grid.window(transform_bounds(WGS84, grid.crs, west, south, east, north))
-    if not intersect(window, grid.full_window):
+    width = east - west if east > west else east - west + 360
+    if not (0 < width <= (360 if east > west else 180) and -90 <= south < north <= 90):
+        raise GridMismatchError(
+            f"--bounds {bounds} are not W S E N in degrees (W is greater than E only over the "
+            f"antimeridian)"
+        )
+    window = window_of(grid, bounds)
+    if window is None:
         raise GridMismatchError(f"--bounds {bounds} do not meet the scene {grid.bounds_lonlat()}")
-    return window.intersection(grid.full_window)
+    return window
 
 
 @dataclass(frozen=True)
