@@ -91,7 +91,7 @@ def test_the_footprint_of_scenes_is_one_geometry() -> None:
     west, south, east, north = bbox_of(apart)
     assert 14.9 < west < east < 15.3
     assert 46.4 < south < north < 46.6
-    over = footprint_of([placed(260_000.0 + 100_000 * i, 32601) for i in range(-1, 1)])
+    over = footprint_of([placed(260_000.0 + 100_000 * i, 32601) for i in (-1, 1)])
     assert over is not None
     west, _, east, _ = bbox_of(over)
     assert 175 < west < 180
