@@ -95,6 +95,7 @@ def command(options: dict[str, Any], /, **given: Any) -> None:
     if given["output"].lower().endswith((".csv", ".geojson")):
         _label_images(scenes, Path(model), given, quiet=options["quiet"])
         return
+    options["resumable"] = True
     try:
         results = _map(scenes, model, given, quiet=options["quiet"])
     except ScenesFailedError as error:
