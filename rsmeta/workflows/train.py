@@ -20,7 +20,7 @@ from rsmeta.bundle.record import (
 )
 from rsmeta.config import Settings, load_settings
 from rsmeta.data.images.datamodule import ImageDataModule
-from rsmeta.errors import ConfigError, TrainingError, enumerate_names
+from rsmeta.errors import ConfigError, LabelsError, TrainingError, enumerate_names
 from rsmeta.geo.stac_parts import ground_of
 from rsmeta.heads import SolvedHead
 from rsmeta.losses import build_loss, check_loss
@@ -28,6 +28,7 @@ from rsmeta.models.build import build_network, tell
 from rsmeta.models.weights import is_local
 from rsmeta.peft import check_tuner, fixed_sites, scales_of, site_modulators
 from rsmeta.tasks import task_of
+from rsmeta.training.baseline import baseline_scores, compare_with_baselines
 from rsmeta.training.fit import LAST, evaluate_part
 from rsmeta.training.head_start import start_head
 from rsmeta.training.meta import check_strategy
@@ -256,8 +257,28 @@ def _final_metrics(
     }
     if isinstance(data, ImageDataModule) and data.skipped:
         metrics["unreadable_images"] = {part: len(names) for part, names in data.skipped.items()}
+    scores: dict[Part, Any] = {}
     parts: tuple[Part, Part] = ("test", "validation")
     for part in parts:  # validation last: its confusion matrix is plotted
         if data.parts[part]:
-            metrics[part] = evaluate_part(module, data, part=part).as_dict()
+            scores[part] = evaluate_part(module, data, part=part)
+            metrics[part] = scores[part].as_dict()
+    if module.settings.trainer.baseline and module.task.name == "segmentation":
+        metrics["baseline"] = _baselines(module, data, scores)
     return metrics | {"seconds": seconds, "versions": versions()}
+
+
+def _baselines(
+    module: TaskModule, data: TrainingData, scores: Mapping[Part, Any]
+) -> dict[str, dict[Part, Any]]:
+    """Return the scores of simple classifiers on the parts that the network was scored on."""
+    if not scores:
+        return {}
+    try:
+        found = baseline_scores(data, scores, seed=module.settings.seed)
+    except LabelsError as error:
+        logger.warning("no baseline to compare with: %s", error)
+        return {}
+    part = next(iter(scores))  # the test part, if there is one
+    compare_with_baselines(scores[part], {name: one[part] for name, one in found.items()}, part)
+    return {name: {p: s.as_dict() for p, s in one.items()} for name, one in found.items()}

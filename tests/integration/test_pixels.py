@@ -56,7 +56,7 @@ def test_a_map_is_what_the_whole_scene_at_once_gives(
         whole = bundle.network(image, (image > 0).all(1)).softmax(1)[0]
     products = rsmeta.Products(tmp_path / "map.tif", probabilities=tmp_path / "p.tif")
     rsmeta.predict(
-        tmp_path / "scene.tif", bundle, output=products, device="cpu",
+        tmp_path / "scene.tif", bundle, output=products, execution="cpu",
         settings=["block_px=16", "batch_size=3"] if head == "forest" else [],
     )  # fmt: skip
     with rasterio.open(tmp_path / "p.tif") as made:
