@@ -180,7 +180,7 @@ def _recipe(jobs: Sequence[MapRequest], wanted: Postprocess) -> str:
     """Return what is made of what, for people, and a hash that differs where that does."""
     made_of = [
         (
-            job.scene.source, [int(n) for n in job.extent.flatten()],
+            job.scene.source.identity, [int(n) for n in job.extent.flatten()],
             None if job.area is None else job.area.sha256, file_states(job.scene.source),
         )
         for job in jobs
