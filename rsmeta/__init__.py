@@ -5,10 +5,14 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from rsmeta._version import __version__
+
+if sys.platform == "win32":  # file locks and memory figures are POSIX's
+    raise ImportError("rsmeta runs on Linux and macOS; on Windows, use it in WSL 2", name=__name__)
 
 if TYPE_CHECKING:
     from rsmeta.bundle import ModelBundle, load_bundle

@@ -128,7 +128,7 @@ def rebuild(record: BundleRecord) -> Network:
         mean=np.array([band.mean for band in record.bands]),
         std=np.array([band.std for band in record.bands]),
         meta=record.meta,
-        sites=record.scales,
+        sites=record.kept_sites,
         form=record.stem.form,
         per_pixel=record.per == "pixel",
         target=None if record.target is None else (record.target.mean, record.target.std),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rsmeta.config.base import AnyNumber, Strict
 from rsmeta.config.data import CLASS_NODATA, WIDE_NODATA, ClassSpec
@@ -139,12 +139,26 @@ class BundleRecord(Strict):
     tuner: Tuner
     meta: MetaSettings
     scales: dict[str, float] | None = Field(
-        default=None,
-        description="scale of each site with an adapter; sites that were pruned are not in it",
+        default=None, description="scale of each site with an adapter"
+    )
+    kept_sites: tuple[str, ...] | None = Field(
+        default=None, description="sites whose adapter was not pruned; none: all"
     )
     predict: PredictSettings
     training: dict[str, Any] = Field(description="seed, steps, parameters, metrics")
     weights_sha256: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sites_with_a_scale_were_kept(cls, given: Any) -> Any:
+        """Read a bundle of before ``kept_sites``, which has no scale of a pruned site."""
+        if (
+            isinstance(given, dict)
+            and "kept_sites" not in given
+            and given.get("scales") is not None
+        ):
+            return given | {"kept_sites": tuple(given["scales"])}
+        return given
 
     @property
     def made_task(self) -> Task:

@@ -64,7 +64,7 @@ class VectorFile:
         import geopandas  # slow to import, and few maps need it
 
         if not self.path.exists():
-            raise self._error(f"there is no file {self.path}; check the path")
+            raise self._error(f"no polygons at {self.path}; check the path")
         try:
             if self.path.suffix.lower() == ".parquet":
                 frame = geopandas.read_parquet(self.path)

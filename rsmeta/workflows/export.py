@@ -112,6 +112,7 @@ def _standalone(bundle: ModelBundle, whole: Network) -> BundleRecord:
             "tuner": stay if len(stay) > 1 else stay[0] if stay else TunerSpec(method="head"),
             "meta": record.meta if stay else MetaSettings(),
             "scales": scales_of(whole.backbone),
+            "kept_sites": tuple(scales_of(whole.backbone)),
         }
     )
 

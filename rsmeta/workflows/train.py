@@ -161,6 +161,7 @@ def describe(
         tuner=settings.tuner,
         meta=settings.meta,
         scales=scales_of(network.backbone),
+        kept_sites=tuple(site_modulators(network.backbone)),
         predict=settings.predict,
         training={"seed": settings.seed, **metrics},
         weights_sha256="",

@@ -38,12 +38,21 @@ for section, changed in (("tuner", {"limt": 1}), ("loss", {"shar": 1})):
         rsmeta.train({**config, section: {**config[section], **changed}}, output=folder / "no")
     except rsmeta.errors.RsmetaError as error:
         wrong[section] = str(error)
+images = {
+    "data": {"kind": "array_file", "root": str(folder), "file": "images.npz", "chip_px": 16,
+             "resize": "none", "batch_size": 4},
+    "model": config["model"] | {"head": "linear"}, "tuner": config["tuner"],
+    "trainer": config["trainer"],
+}
+of_images = rsmeta.train(images, output=folder / "images_run")
 print(json.dumps({
+    "images": of_images.metrics["validation"]["accuracy"],
     "steps": result.metrics["steps"],
     "sites": sorted(bundle.record.scales),
     "limit": bundle.record.tuner.options,
     "bands": [band.name for band in bundle.record.bands],
-    "lists": {kind: dict(listing(kind)) for kind in ("tuners", "losses", "backbones", "sensors")},
+    "lists": {kind: dict(listing(kind))
+              for kind in ("tuners", "losses", "backbones", "sensors", "datasets")},
     "wrong": wrong,
 }))
 """
@@ -55,6 +64,10 @@ def test_a_package_adds_by_entry_points_and_trains_and_maps(
     rng = np.random.default_rng(0)
     make_scene(tmp_path / "scene.tif", rng.integers(1, 9000, (4, 64, 64)).astype(np.uint16))
     make_scene(tmp_path / "labels.tif", rng.integers(0, 2, (64, 64)).astype(np.uint8))
+    np.savez(
+        tmp_path / "images.npz", images=rng.integers(1, 9000, (16, 4, 16, 16)).astype(np.uint16),
+        labels=np.arange(16) % 2,
+    )  # fmt: skip
     config = {
         "data": {"scenes": [str(tmp_path / "scene.tif")], "labels": str(tmp_path / "labels.tif"),
                  "classes": ["low", "high"], "sensor": "example_camera", "chip_px": 16,
@@ -73,6 +86,8 @@ def test_a_package_adds_by_entry_points_and_trains_and_maps(
     assert found["lists"]["losses"]["robust"].endswith("(share: 0.5)")
     assert "mlp_tiny" in found["lists"]["backbones"]
     assert "example_camera" in found["lists"]["sensors"]
+    assert "array_file" in found["lists"]["datasets"]
+    assert 0 <= found["images"] <= 1
     assert "unknown key 'limt'; did you mean 'limit'" in found["wrong"]["tuner"]
     assert "unknown key 'shar'; did you mean 'share'" in found["wrong"]["loss"]
     assert (tmp_path / "map.tif").exists()
