@@ -21,7 +21,7 @@ from rsmeta.geo.aoi import read_aoi
 from rsmeta.geo.handles import bounded_cache
 from rsmeta.geo.sources import expand_sources, read_lists, scene_stem
 from rsmeta.gis.outputs.delivery import deliver, discard_undelivered
-from rsmeta.gis.outputs.products import Products, check_possible, check_products
+from rsmeta.gis.outputs.products import Products, check_located, check_possible, check_products
 from rsmeta.gis.postprocess.postprocess import Postprocess
 from rsmeta.inference import sizing
 from rsmeta.inference.model import choose_device, ready
@@ -116,6 +116,7 @@ def predict(
         with _failing(source, failed, stop=alone):
             scene = open_for(source, record)
             check_scene(scene, record)
+            check_located(products, scene.grid)
             extent = extent_of(scene.grid, bounds)
             area = read_aoi(mask, scene.grid.crop(extent), may_miss=joint) if mask else None
             job = MapRequest(
