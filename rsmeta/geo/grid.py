@@ -23,6 +23,9 @@ _SEMI_MAJOR_M = 6378137.0
 _ECCENTRICITY_2 = 0.0066943799901413165
 _WEB_MERCATOR = 3857
 
+#: Pixels that lie so near each other are the same, over the whole extent of a grid.
+_ALIGNED_PX = 0.1
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -144,6 +147,23 @@ class Grid:
         col, end_col = _nearest(min(cols)), _nearest(max(cols))
         row, end_row = _nearest(min(rows)), _nearest(max(rows))
         return Window(col, row, max(end_col - col, 1), max(end_row - row, 1))
+
+    def shift_px(self, other: Grid) -> tuple[int, int] | None:
+        """Return by how many whole pixels this grid begins right of and below another.
+
+        None where their pixels do not lie on each other: the CRSs differ, or some pixel of this
+        grid is off by more than a tenth of a pixel.
+        """
+        if self.crs != other.crs:
+            return None
+        back, corners = ~other.transform, ((0, 0), (self.width_px, 0), (0, self.height_px))
+        places = [apply(back, *apply(self.transform, *corner)) for corner in corners]
+        col, row = (_nearest(position) for position in places[0])
+        off = [
+            max(abs(x - col - c), abs(y - row - r))
+            for (x, y), (c, r) in zip(places, corners, strict=True)
+        ]
+        return (col, row) if max(off) <= _ALIGNED_PX else None
 
     def xy(self, cols: NDArray[Any], rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return (x, y) in CRS units of places in pixels; (0.5, 0.5) is the first centre."""

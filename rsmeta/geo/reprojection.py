@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rsmeta.geo.grid import Bounds, Grid
 
 #: How far a reprojected edge may lie from where its points belong, in pixels.
-_TOLERANCE_PX = 0.02
+_TOLERANCE_PX = 1e-4
 _MOST_HALVINGS = 16
 #: Where along an edge its bend is measured: one place alone may lie on both sides of an S.
 _TRIED = (0.5, 0.3)

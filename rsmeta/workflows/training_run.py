@@ -14,15 +14,16 @@ from lightning import seed_everything
 from lightning.pytorch.utilities import rank_zero_only
 
 from rsmeta._version import __version__
-from rsmeta.training.fit import fit
+from rsmeta.training.fit import FitResult, fit
+from rsmeta.training.solve import solve_head
 from rsmeta.workflows.run_folder import METRICS_FILE, begun, check_run, write_text
 
 if TYPE_CHECKING:
     from rsmeta.config import Settings
     from rsmeta.config.pretrain import PretrainSettings
     from rsmeta.data.unlabelled_datamodule import UnlabelledDataModule
+    from rsmeta.models.network import Network
     from rsmeta.tasks.base import TrainingData
-    from rsmeta.training.fit import FitResult
     from rsmeta.training.module import TaskModule
     from rsmeta.training.pretrain import PretrainModule
 
@@ -73,6 +74,17 @@ class TrainingRun:
         if not self._leads:
             raise SystemExit(0)
         return result
+
+    def solve(self, network: Network, data: TrainingData) -> FitResult:
+        """Solve for the weights of a head that needs no gradient steps.
+
+        Args:
+            network: Its head is a ``SolvedHead``.
+            data: What it reads.
+        """
+        with begun(self.output, self._settings):
+            solve_head(network, data, seed=self._settings.seed)
+        return FitResult(epochs=0, steps=0, history=(), best_epoch=None)
 
     def seconds(self) -> float:
         """Return how long the run has taken so far."""

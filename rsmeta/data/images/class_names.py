@@ -29,7 +29,7 @@ _KEYED = (
 
 
 class _Name(NamedTuple):
-    """A class's name, and what tells it from another class of that name."""
+    """A class's name, and what distinguishes it from another class of that name."""
 
     name: str
     key: str | None = None
@@ -40,8 +40,8 @@ def read_class_names(path: Path, hint: str = "") -> tuple[str, ...]:
 
     A line is a name; or a number and a name, or a name and a number, numbers from 0; or a key of
     WordNet and a name; or a name twice. All lines have one form. A JSON file is a list of names,
-    or of entries with ``name``. Where a key or number can tell two classes of one name apart, it
-    is added to the name.
+    or of entries with ``name``. A key or number that distinguishes two
+    classes of one name is added to it.
 
     Args:
         path: The file.

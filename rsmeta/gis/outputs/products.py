@@ -56,7 +56,8 @@ class Products:
         quicklook: A picture of the map with legend, scale bar and north arrow.
         stac: A STAC item that describes the map and the other files.
         probabilities_type: Type of probabilities, confidence and entropy: ``float32``, or
-            ``uint8`` in steps of 0.004 at a quarter of the size.
+             ``uint8`` in steps of 0.004 at a quarter of the size.
+        summary: One JSON file about all scenes: areas, times, errors; never one per scene.
 
     Raises:
         OutputError: A file has a suffix that it cannot have.
@@ -72,6 +73,7 @@ class Products:
     quicklook: Path | str | None = field(default=None, metadata=_file("map.png", ".png"))
     stac: Path | str | None = field(default=None, metadata=_file("map.json", ".json", ".geojson"))
     probabilities_type: Literal["float32", "uint8"] = "float32"
+    summary: Path | str | None = None
 
     def __post_init__(self) -> None:
         for spec in _file_fields():

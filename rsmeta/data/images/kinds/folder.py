@@ -115,7 +115,7 @@ def _images_of(
         images = sorted(str(p) for p in place.rglob("*") if is_image(p))
         if not images:
             raise ImagesError(
-                f"the class {name!r} has no images in {place}; add some, or take the folder away"
+                f"the class {name!r} has no images in {place}; add some, or remove the folder"
             )
         paths += images
         labels += [number[name]] * len(images)

@@ -94,7 +94,7 @@ def _read(settings: IndexSettings, name: str, task: ImageTask) -> _Index:
 
 
 def _path_and_labels(text: str, task: ImageTask) -> tuple[str, tuple[str, ...]]:
-    """Divide a line: one label is its last word; several are words, or parted by commas."""
+    """Divide a line: one label is its last word; several are separated by blanks or commas."""
     if task == "multilabel":
         path, *rest = text.split("\t") if "\t" in text else text.split(maxsplit=1)
         return path, tuple(composed(" ".join(rest)).replace(",", " ").split())
