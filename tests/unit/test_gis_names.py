@@ -80,7 +80,7 @@ def test_a_scene_is_mapped_under_any_name(make_scene: MakeScene, tmp_path: Path)
         files: dict[str, Any] = {
             key: folder / f"{name}{more}{ends[key]}" for key, more in given.items()
         }
-        predict(tmp_path / "s.tif", bundle, output=Products(**files), device="cpu")
+        predict(tmp_path / "s.tif", bundle, output=Products(**files), execution="cpu")
         item = json.loads(files["stac"].read_text())
         for asset in item["assets"].values():
             assert asset["href"].isascii()
@@ -101,7 +101,7 @@ def test_a_name_too_long_is_refused_before_any_work(
     untouched = Steps(3)
     untouched.forward = None  # type: ignore[assignment,method-assign]
     with pytest.raises(OutputError, match=r"cannot write .*File name too long.*choose"):
-        predict(tmp_path / "s.tif", bundle_with(untouched, THREE), output=path, device="cpu")
+        predict(tmp_path / "s.tif", bundle_with(untouched, THREE), output=path, execution="cpu")
     assert not any((tmp_path / "out").glob("*"))
 
 
@@ -121,9 +121,9 @@ def test_geojson_of_a_map_without_a_place_is_refused_before_any_work(
     bundle = bundle_with(Steps(3), THREE)
     products = Products(tmp_path / "m.tif", vector=tmp_path / "m.geojson")
     with pytest.raises(OutputError, match=r"m\.geojson: GeoJSON is in degrees"):
-        predict(tmp_path / "s.tif", bundle, output=products, device="cpu")
+        predict(tmp_path / "s.tif", bundle, output=products, execution="cpu")
     assert not (tmp_path / "m.tif").exists()
-    predict(tmp_path / "s.tif", bundle, output=tmp_path / "m.tif", device="cpu")
+    predict(tmp_path / "s.tif", bundle, output=tmp_path / "m.tif", execution="cpu")
     with pytest.raises(OutputError, match=r"m\.geojson: GeoJSON is in degrees"):
         vectorise(tmp_path / "m.tif", tmp_path / "m.geojson")
     vectorise(tmp_path / "m.tif", tmp_path / "m.gpkg")
