@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_NO_LABELS = (
+    "no labelled pixel is left for training: all labels are nodata, in data.ignore, on pixels "
+    "without data, or held out; check data.labels, data.nodata and data.split"
+)
+
 
 @dataclass(frozen=True)
 class IndexedScene:
@@ -78,9 +83,7 @@ def build_splits(
     for part in PARTS:
         parts[part] += index_scenes(settings, divided[part])
     if not parts["train"]:
-        raise SplitError(
-            "no labelled pixel is left for training; check data.labels, data.ignore and data.split"
-        )
+        raise SplitError(_NO_LABELS)
     _log_counts(settings, parts)
     return parts
 
@@ -155,6 +158,8 @@ def _by_blocks(
             for (row, col), count in found.items():
                 key = (number, row, col)
                 counts[key] = counts.get(key, 0) + count
+    if not counts:
+        raise SplitError(_NO_LABELS)
     chosen = choose_blocks(counts, shares, rng)
     for part in shares:
         if not chosen[part]:

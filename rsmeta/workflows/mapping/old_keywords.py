@@ -31,14 +31,17 @@ _NEW = {
 
 
 def accepts_old_keywords(function: F) -> F:
-    """Return ``predict`` as a function that takes its old keywords, too."""
+    """Return ``predict`` as a function that takes its old keywords, too.
+
+    Its warnings point at the caller of ``rsmeta.predict``, which calls it.
+    """
 
     @functools.wraps(function)
     def wrapped(*args: Any, **given: Any) -> Any:
         old = {name: given.pop(name) for name in _NEW if name in given}
         for name in old:
-            warnings.warn(f"{name}=… is deprecated; use {_NEW[name]}", DeprecationWarning, 2)
-        return function(*args, **given, **_translated(old, given))
+            warnings.warn(f"{name}=… is deprecated; use {_NEW[name]}", DeprecationWarning, 3)
+        return function(*args, **given | _translated(old, given))
 
     return cast("F", wrapped)
 
@@ -57,7 +60,7 @@ def _translated(old: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
         words = [word for word in ("resume", "overwrite") if old.get(word)]
         new["if_exists"] = " or ".join(words)
     if old.get("summary") is not None:
-        output = given.pop("output")
+        output = given["output"]
         products = output if isinstance(output, Products) else Products(output)
         new["output"] = replace(products, summary=old["summary"])
     return new

@@ -13,7 +13,7 @@ from rsmeta.errors import ConfigError, RsmetaError, ScenesFailedError
 from rsmeta.geo.handles import bounded_cache
 from rsmeta.geo.sources import expand_sources, read_lists, scene_stem
 from rsmeta.gis.outputs.delivery import deliver, discard_undelivered
-from rsmeta.gis.outputs.products import Products, check_possible, check_products
+from rsmeta.gis.outputs.products import Products, check_located, check_possible, check_products
 from rsmeta.gis.postprocess.postprocess import Postprocess
 from rsmeta.workflows.mapping.executors import Execution, executor_for
 from rsmeta.workflows.mapping.old_keywords import accepts_old_keywords
@@ -96,6 +96,8 @@ def predict(
             )  # fmt: skip
             if wanted:
                 check_postprocess([*requests, request] if joint else [request], wanted)
+            else:
+                check_located(files, request.grid)
             requests.append(request)
     groups = [requests] if joint else [[request] for request in requests]
     _check_outputs([group[0].products for group in groups], if_exists)
