@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 #: What rsmeta imports of others, in an order in which a failure tells the most.
 IMPORTED = (
     "torch", "torchvision", "timm", "lightning", "torchmetrics", "kornia", "safetensors",
-    "rasterio", "pyogrio", "pyproj", "shapely", "geopandas", "rioxarray", "pydantic", "torchgeo.datasets",
-    "distributed", "onnx", "onnxscript", "onnxruntime", "peft", "rsmeta.workflows.train",
-    "rsmeta.workflows.demo",
+    "rasterio", "pyogrio", "pyproj", "shapely", "geopandas", "rioxarray", "pydantic",
+    "torchgeo.datasets", "distributed", "onnx", "onnxscript", "onnxruntime", "peft",
+    "rsmeta.workflows.train", "rsmeta.workflows.demo",
 )  # fmt: skip
 
 

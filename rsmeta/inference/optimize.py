@@ -61,15 +61,16 @@ def exact_convolutions() -> Iterator[None]:
     """Let cuDNN convolve float32 as float32: by default it rounds what it multiplies to 10 bits."""
     cudnn: Any = torch.backends.cudnn
     try:
-        before = cudnn.allow_tf32
-    except RuntimeError:  # set by torch's newer switches, for some operations only: a choice
-        yield
-        return
-    cudnn.allow_tf32 = False
+        rounds = cudnn.allow_tf32
+    except RuntimeError:  # torch's newer switches are set, for some operations only: a choice
+        rounds = False
+    if rounds:
+        cudnn.allow_tf32 = False
     try:
         yield
     finally:
-        cudnn.allow_tf32 = before
+        if rounds:
+            cudnn.allow_tf32 = True
 
 
 @cache
