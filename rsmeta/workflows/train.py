@@ -21,7 +21,7 @@ from rsmeta.bundle.record import (
 from rsmeta.config import Settings, load_settings
 from rsmeta.data.images.datamodule import ImageDataModule
 from rsmeta.errors import ConfigError, LabelsError, TrainingError, enumerate_names
-from rsmeta.geo.stac_parts import ground_of
+from rsmeta.geo.stac_parts import footprint_of
 from rsmeta.heads import SolvedHead
 from rsmeta.losses import build_loss, check_loss
 from rsmeta.models.build import build_network, tell
@@ -165,7 +165,7 @@ def describe(
         image=image_record(data),
         tile_px=tile_px,
         gsd_m=data.gsd_range_m,
-        ground=None if isinstance(data, ImageDataModule) else ground_of(data.train_grids),
+        ground=None if isinstance(data, ImageDataModule) else footprint_of(data.train_grids),
         backbone=_identity(network),
         model=settings.model,
         tuner=settings.tuner,

@@ -27,7 +27,7 @@ from rsmeta.geo.handles import file_states, open_raster
 from rsmeta.geo.lock import locked
 from rsmeta.gis import tags
 from rsmeta.gis.class_map import STEP_PX
-from rsmeta.gis.outputs.products import SHARES, Products
+from rsmeta.gis.outputs.products import SHARES, Products, check_located
 from rsmeta.gis.outputs.raster_spec import MapSpec
 from rsmeta.gis.outputs.rasters import writing
 from rsmeta.gis.postprocess.class_store import ClassStore
@@ -138,6 +138,7 @@ def check_postprocess(requests: Sequence[MapRequest], wanted: Postprocess) -> No
     Raises:
         ConfigError: It is made of classes, and the model tells numbers.
         GridMismatchError: A scene has no place on the grid that is asked for.
+        OutputError: Polygons cannot be written for that grid.
     """
     output = requests[0].record.output
     if output.continuous:
@@ -152,7 +153,7 @@ def check_postprocess(requests: Sequence[MapRequest], wanted: Postprocess) -> No
                 f"--mosaic confidence: the model maps {output.name}, a number, and tells no "
                 f"confidence; use --mosaic first or --mosaic mean"
             )
-    _target(requests, wanted)
+    check_located(requests[0].products, _target(requests, wanted))
 
 
 def _target(requests: Sequence[MapRequest], wanted: Postprocess) -> Grid:

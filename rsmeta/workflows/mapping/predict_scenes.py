@@ -16,7 +16,7 @@ from rsmeta.geo.polygons import VectorFile
 from rsmeta.geo.sources import expand_sources, list_file, read_lists, scene_stem
 from rsmeta.geo.writer import check_output
 from rsmeta.gis.outputs.delivery import deliver, discard_undelivered
-from rsmeta.gis.outputs.products import Products, check_possible, check_products
+from rsmeta.gis.outputs.products import Products, check_located, check_possible, check_products
 from rsmeta.gis.postprocess.postprocess import Postprocess
 from rsmeta.workflows.mapping.executors import Execution, executor_for
 from rsmeta.workflows.mapping.old_keywords import accepts_old_keywords
@@ -100,6 +100,8 @@ def predict(
             )  # fmt: skip
             if wanted:
                 check_postprocess([*requests, request] if joint else [request], wanted)
+            else:
+                check_located(files, request.grid)
             requests.append(request)
     groups = [requests] if joint else [[request] for request in requests]
     inputs = _inputs(given, requests, area, wanted)
