@@ -11,6 +11,7 @@ import numpy as np
 from rsmeta.data.labels import LabelRules, PolygonLabels, open_labels
 from rsmeta.data.reference_points import holds_reference_points, read_reference_points
 from rsmeta.errors import ConfigError, LabelsError, SceneError
+from rsmeta.geo.inputs import check_not_an_input, raster_files
 from rsmeta.gis.class_map import open_class_map
 from rsmeta.gis.sampling import allocate, check_points_output, draw, write_points
 from rsmeta.metrics import SegmentationMetrics
@@ -138,6 +139,7 @@ def draw_sample(
         raise ConfigError(f"cannot draw {points} points; ask for at least 1")
     output = Path(output)
     check_points_output(output, overwrite=overwrite)
+    check_not_an_input([output], raster_files(path))
     class_map = open_class_map(path)
     cover = class_map.cover()
     if not any(cover.pixels):
