@@ -31,9 +31,11 @@ if TYPE_CHECKING:
     from rsmeta.workflows.evaluate_map import draw_sample, evaluate_map
     from rsmeta.workflows.export import export
     from rsmeta.workflows.inspect import inspect
+    from rsmeta.workflows.mapping.executors import Execution
     from rsmeta.workflows.mapping.one_scene import PredictResult
     from rsmeta.workflows.mapping.predict import predict
     from rsmeta.workflows.mapping.predict_images import predict_images
+    from rsmeta.workflows.mapping.request import AreaOfInterest
     from rsmeta.workflows.pretrain import PretrainResult, pretrain
     from rsmeta.workflows.report import MapSources, report
     from rsmeta.workflows.sweep.sweep import SweepResult, sweep
@@ -41,8 +43,10 @@ if TYPE_CHECKING:
     from rsmeta.workflows.zero_shot import zero_shot
 
 __all__ = [
+    "AreaOfInterest",
     "ClassificationResult",
     "DryRun",
+    "Execution",
     "MapAccuracy",
     "MapSources",
     "ModelBundle",
@@ -75,8 +79,10 @@ __all__ = [
 
 #: Where each name is defined.
 _HOME = {
+    "AreaOfInterest": "rsmeta.workflows.mapping.request",
     "ClassificationResult": "rsmeta.metrics",
     "DryRun": "rsmeta.workflows.dry_run",
+    "Execution": "rsmeta.workflows.mapping.executors",
     "MapAccuracy": "rsmeta.metrics",
     "MapSources": "rsmeta.workflows.report",
     "ModelBundle": "rsmeta.bundle",

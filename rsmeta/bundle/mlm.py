@@ -137,7 +137,11 @@ def _input(record: BundleRecord) -> dict[str, Any]:
             "dim_order": ["batch", "bands", "height", "width"],
             "data_type": "float32",
         },
-        "value_scaling": [_scaling(band, record.stem.form) for band in record.bands],
+        "value_scaling": (
+            None
+            if record.stem.form == "physical"
+            else [_scaling(band, record.stem.form) for band in record.bands]
+        ),
         "resize_type": None,
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,10 +24,15 @@ def _hex_colour(value: str) -> str:
     return f"#{digits.lower()}"
 
 
+def composed(name: str) -> str:
+    """Return a name in the composed form of Unicode (NFC): macOS writes file names decomposed."""
+    return unicodedata.normalize("NFC", name)
+
+
 def _printable(name: str) -> str:
     if not name.isprintable() or name != name.strip():
         raise ValueError(f"the class name {name!r} has blanks around it or unprintable characters")
-    return name
+    return composed(name)
 
 
 def _as_list(value: Any) -> Any:
@@ -41,7 +47,7 @@ _Values = Annotated[
 ]
 
 
-#: Other words for the same draws; scenes and images share one set of names.
+#: Other words for the same; scenes and images share one set of names.
 _SAMPLING_WORDS = {"uniform": "instance", "balanced": "class"}
 
 SamplingName = Literal["instance", "sqrt", "class", "progressive", "down"]
@@ -125,11 +131,11 @@ class TargetSpec(Strict):
 
 
 class SplitSettings(Strict):
-    """How labelled ground is divided into training, validation and test parts."""
+    """How labels are divided into training, validation and test parts."""
 
     by: Literal["blocks", "files", "polygons"] = Field(
         default="blocks",
-        description="square blocks of ground, whole files, or explicit polygons",
+        description="square blocks, whole files, or explicit polygons",
     )
     validation: float | Path = Field(
         default=0.2, description="share of the labels, or (polygons) a vector file"
@@ -249,7 +255,7 @@ class DataSettings(SceneSettings):
         default="sqrt",
         description="chips by labelled area (instance), by its square root per class (sqrt), "
         "classes equally (class), from the first to the last over the epochs (progressive), or "
-        "equally from as much ground of every class as the rarest has (down)",
+        "equally from as much labelled area of every class as the rarest has (down)",
     )
     split: SplitSettings = SplitSettings()
 
@@ -291,5 +297,5 @@ class DataSettings(SceneSettings):
 
     @property
     def strata(self) -> int:
-        """Kinds of labels that are told apart: classes, or 1 where labels are numbers."""
+        """Number of classes; 1 where labels are numbers."""
         return len(self.classes) or 1

@@ -32,19 +32,24 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_NO_LABELS = (
+    "no labelled pixel is left for training: all labels are nodata, in data.ignore, on pixels "
+    "without data, or held out; check data.labels, data.nodata and data.split"
+)
+
 
 @dataclass(frozen=True)
-class ScenePart:
+class IndexedScene:
     """A scene as one part sees it, with the index of the labels it sees."""
 
     labelled: LabelledScene
     index: LabelIndex
 
 
-def assemble(
+def build_splits(
     settings: DataSettings, *, seed: int, bands: Sequence[Band] | None = None
-) -> dict[Part, list[ScenePart]]:
-    """Open every scene and its labels, and divide the ground.
+) -> dict[Part, list[IndexedScene]]:
+    """Open every scene and its labels, and divide them into parts.
 
     Args:
         settings: The ``data`` section.
@@ -70,31 +75,29 @@ def assemble(
         name: [_with_labels(settings, scene.select(wanted)) for scene in scenes]
         for name, scenes in opened.items()
     }
-    parts: dict[Part, list[ScenePart]] = {part: [] for part in PARTS}
+    parts: dict[Part, list[IndexedScene]] = {part: [] for part in PARTS}
     for part in ("validation", "test"):
-        _warn_of_shared_ground(part, pairs[part], pairs["train"])
-        parts[part] += seen(settings, [(pair, None) for pair in pairs[part]])
+        _warn_of_overlap(part, pairs[part], pairs["train"])
+        parts[part] += index_scenes(settings, [(pair, None) for pair in pairs[part]])
     divided = divide(settings, pairs["train"], seed=seed)
     for part in PARTS:
-        parts[part] += seen(settings, divided[part])
+        parts[part] += index_scenes(settings, divided[part])
     if not parts["train"]:
-        raise SplitError(
-            "no labelled pixel is left for training; check data.labels, data.ignore and data.split"
-        )
-    _tell(settings, parts)
+        raise SplitError(_NO_LABELS)
+    _log_counts(settings, parts)
     return parts
 
 
-def _warn_of_shared_ground(
+def _warn_of_overlap(
     part: str, pairs: Sequence[LabelledScene], training: Sequence[LabelledScene]
 ) -> None:
-    """Say which scenes that are named for one part lie on ground that training sees."""
+    """Warn of scenes named for one part that overlap training scenes."""
     for pair in pairs:
         grids = [pair.scene.grid, *(other.scene.grid for other in training)]
         if len(same_place(grids)[0]) > 1:
             logger.warning(
-                "the %s scene %s lies on training ground (by its georeferencing): its scores say "
-                "little about other places", part, pair.scene.name,
+                "the %s scene %s overlaps the training scenes: its scores say little about "
+                "other places", part, pair.scene.name,
             )  # fmt: skip
 
 
@@ -155,6 +158,8 @@ def _by_blocks(
             for (row, col), count in found.items():
                 key = (number, row, col)
                 counts[key] = counts.get(key, 0) + count
+    if not counts:
+        raise SplitError(_NO_LABELS)
     chosen = choose_blocks(counts, shares, rng)
     for part in shares:
         if not chosen[part]:
@@ -188,7 +193,7 @@ def _by_polygons(
         held_out: dict[Part, shapely.Geometry] = {}
         for part, given in _held_out(settings).items():
             if isinstance(given, Path):
-                held_out[part] = _ground(settings.root / given, grid)
+                held_out[part] = _area_of(settings.root / given, grid)
         for part, region in regions_of(held_out, grid, gap_px=split.gap_px).items():
             divided[part].append((pair, region))
     return divided
@@ -198,13 +203,13 @@ def _held_out(settings: DataSettings) -> dict[Part, float | Path | None]:
     return {"validation": settings.split.validation, "test": settings.split.test}
 
 
-def _ground(path: Path, grid: Grid) -> shapely.Geometry:
+def _area_of(path: Path, grid: Grid) -> shapely.Geometry:
     frame = VectorFile(path, error=SplitError).read_onto(grid)
     return shapely.union_all(frame.geometry.to_numpy())
 
 
 def same_place(grids: Sequence[Grid]) -> list[list[int]]:
-    """Group grids whose ground overlaps, directly or through others; first come, first listed."""
+    """Group grids that overlap, directly or through others; in the order of their first."""
     known = [footprint(grid) for grid in grids]
     boxes = [outline(grid) if one is None else one for grid, one in zip(grids, known, strict=True)]
     kinds = [one is None for one in known]
@@ -238,20 +243,20 @@ def _with_labels(settings: DataSettings, scene: Scene) -> LabelledScene:
     return LabelledScene(scene, open_labels(path, scene.grid, rules))
 
 
-def seen(
+def index_scenes(
     settings: DataSettings, divided: Sequence[tuple[LabelledScene, Region | None]]
-) -> list[ScenePart]:
+) -> list[IndexedScene]:
     """Index the labels of each scene's region; scenes without any are left out."""
     parts = []
     for pair, region in divided:
         labelled = LabelledScene(pair.scene, pair.labels, region) if region else pair
         index = index_labels(labelled, settings.strata)
         if len(index.cells):
-            parts.append(ScenePart(labelled, index))
+            parts.append(IndexedScene(labelled, index))
     return parts
 
 
-def _tell(settings: DataSettings, parts: Mapping[Part, Sequence[ScenePart]]) -> None:
+def _log_counts(settings: DataSettings, parts: Mapping[Part, Sequence[IndexedScene]]) -> None:
     """Log the labelled pixels per part and class."""
     names = [spec.name for spec in settings.classes]
     if settings.target is not None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
+import unicodedata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas
 import rasterio.features
 
 from rsmeta.data.label_reader import IGNORE, LabelReader
@@ -14,6 +17,7 @@ from rsmeta.geo.footprint import outline
 from rsmeta.geo.polygons import VectorFile
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import geopandas
@@ -68,47 +72,80 @@ def class_column(path: Path, frame: geopandas.GeoDataFrame, rules: LabelRules) -
     columns = [str(name) for name in frame.columns if name != frame.geometry.name]
     shown = enumerate_names(columns) or "no columns"
     column = rules.class_column
-    if column is None:
-        names = {spec.name for spec in rules.classes}
-        fitting = [name for name in columns if _holds_only(frame[name], names)]
-        if len(fitting) == 1:
-            logger.info("%s: the class is read from the column %r", path, fitting[0])
-            return fitting[0]
-        raise LabelsError(f"{path}: name the class column with data.class_column; it has: {shown}")
-    if column not in columns:
-        near = did_you_mean(column, columns)
-        raise LabelsError(f"{path} has no column {column!r}{near}; it has: {shown}")
-    return column
-
-
-def _holds_only(column: Any, names: set[str]) -> bool:
-    """Return whether a column holds these names and nothing else; empty cells do not count."""
-    held = set(column.dropna().tolist())
-    return bool(held) and held <= names
+    if column is not None:
+        if column not in columns:
+            near = did_you_mean(column, columns)
+            raise LabelsError(f"{path} has no column {column!r}{near}; it has: {shown}")
+        return column
+    names = _index_by_name(rules)
+    named = {one: [_named(cell, names) for cell in _filled(frame[one])] for one in columns}
+    whole = [one for one, found in named.items() if found and None not in found]
+    # a column with a name and others has an unlisted class, which is said of that column
+    fitting = whole or [one for one, found in named.items() if any(i is not None for i in found)]
+    if len(fitting) != 1:
+        raise LabelsError(f"{path}: name the class column with {rules.column_key}; it has: {shown}")
+    logger.info("%s: the class is read from the column %r", path, fitting[0])
+    return fitting[0]
 
 
 def class_of_each(path: Path, column: Any, rules: LabelRules) -> np.ndarray:
-    """Return the class index of each polygon, by name or by value, (N,) int64."""
-    by_name = {spec.name: i for i, spec in enumerate(rules.classes)}
-    by_value = {spec.value: i for i, spec in enumerate(rules.classes)}
+    """Return the class index of each polygon, (N,) int64; ``IGNORE`` where the cell is empty.
+
+    All cells of a column are names, or all are values: names such as 1 and 2 may not be the
+    values of other classes.
+    """
+    by_name = _index_by_name(rules)
+    by_value: dict[float | None, int] = {spec.value: i for i, spec in enumerate(rules.classes)}
     classes = np.full(len(column), IGNORE, dtype=np.int64)
-    for row, cell in enumerate(column.tolist()):
-        number = _whole_number(cell)
-        if str(cell) in by_name:
-            classes[row] = by_name[str(cell)]
-        elif number in by_value:
-            classes[row] = by_value[number]
-        elif number not in rules.ignore and cell is not None and cell == cell:
+    filled = {
+        row: cell for row, cell in enumerate(column.tolist())
+        if not _is_empty(cell) and (_named(cell, by_name) is not None
+                                    or _number(cell) not in rules.ignore)
+    }  # fmt: skip
+    names = {row: _named(cell, by_name) for row, cell in filled.items()}
+    values = {row: by_value.get(_number(cell)) for row, cell in filled.items()}
+    found = min(names, values, key=lambda one: list(one.values()).count(None))
+    for row, index in found.items():
+        if index is None:
+            cell = filled[row]
             raise LabelsError(
-                f"{path}: {column.name}={cell!r} is no class"
-                f"{did_you_mean(str(cell), by_name)}; classes: {enumerate_names(list(by_name))}"
+                f"{path}: {column.name}={cell!r} is no class{did_you_mean(str(cell), by_name)}; "
+                f"classes: {enumerate_names(list(by_name))}; {rules.fix_of(cell)}"
             )
+        classes[row] = index
     return classes
 
 
-def _whole_number(cell: Any) -> int | None:
+def _index_by_name(rules: LabelRules) -> dict[str, int]:
+    return {unicodedata.normalize("NFC", spec.name): i for i, spec in enumerate(rules.classes)}
+
+
+def _filled(column: Any) -> list[Any]:
+    return [cell for cell in column.tolist() if not _is_empty(cell)]
+
+
+def _is_empty(cell: Any) -> bool:
+    """Return whether a cell holds nothing: NULL in any form, or blanks."""
+    if isinstance(cell, str):
+        return not cell.strip()
+    return bool(pandas.api.types.is_scalar(cell) and pandas.isna(cell))
+
+
+def _named(cell: Any, names: Mapping[str, int]) -> int | None:
+    """Return the index of the class that a cell names; whole numbers are written without point.
+
+    A column of whole numbers with an empty cell comes as 1.0, 2.0, …
+    """
+    text = unicodedata.normalize("NFC", str(cell).strip())
+    if text in names:
+        return names[text]
+    number = None if isinstance(cell, str) else _number(cell)
+    return names.get(str(int(number))) if number is not None and number % 1 == 0 else None
+
+
+def _number(cell: Any) -> float | None:
     try:
         number = float(cell)
     except (TypeError, ValueError):
         return None
-    return int(number) if number.is_integer() else None
+    return number if math.isfinite(number) else None

@@ -34,7 +34,7 @@ class ReferencePoints:
         cols: Column of the pixel that holds each point, (N,) int64; may lie outside the grid.
         rows: Its row likewise.
         classes: Class index of each point, (N,) int64.
-        unlabelled: ReferencePoints of the file without a class, which are left out here.
+        unlabelled: Number of points without a class, which are left out.
     """
 
     cols: np.ndarray

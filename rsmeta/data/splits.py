@@ -1,8 +1,8 @@
-"""Parts of the ground for training, validation and testing that do not touch.
+"""Parts for training, validation and testing that share no pixel.
 
 A part is a ``Region``: polygons in a scene's own CRS. What lies outside its region is invisible
 to a dataset, image and labels alike, so no pixel is seen in two parts. Scenes of one place (a
-time series, say) share one division of the ground.
+time series, say) are divided alike.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Block = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Region:
-    """Ground that belongs to one part.
+    """The area that belongs to one part.
 
     Attributes:
         geometry: Polygons in the CRS of the scenes that it is asked about.
@@ -60,12 +60,12 @@ class Region:
 def regions_of(
     held_out: Mapping[Part, shapely.Geometry], grid: Grid, *, gap_px: int
 ) -> dict[Part, Region]:
-    """Divide the ground of one scene, leaving a gap between the parts.
+    """Divide one scene, leaving a gap between the parts.
 
     Args:
-        held_out: Validation and test ground in the scene's CRS.
+        held_out: Validation and test areas in the scene's CRS.
         grid: The scene's grid, for the size of a pixel.
-        gap_px: Pixels of training (and validation) ground left unused along other parts.
+        gap_px: Pixels of the training (and validation) part left unused along other parts.
 
     Returns:
         A region for ``train`` and for each held-out part.
@@ -89,7 +89,7 @@ def grown(geometry: shapely.Geometry, distance: float) -> shapely.Geometry:
 
 @dataclass(frozen=True)
 class BlockLattice:
-    """Square blocks over ground that several scenes may share.
+    """Square blocks over a place that several scenes may share.
 
     Attributes:
         crs: CRS of the coordinates; none for scenes without one.

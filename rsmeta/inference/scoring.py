@@ -1,4 +1,4 @@
-"""Second stage: tiles through the network, in batches that know no borders of blocks."""
+"""Second stage: tiles through the network, in batches that cross the borders of blocks."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class ScoredTiles:
 
 
 class Scorer:
-    """Runs a model over batches; where memory does not suffice, over smaller ones from then on.
+    """Runs a model over batches, and over smaller ones from then on where memory runs out.
 
     Args:
         model: Maps chips in physical units to scores, e.g. class probabilities.
@@ -110,7 +110,7 @@ class Scorer:
         if self.batch_size < self._said:
             self._said = self.batch_size
             logger.warning(
-                "%s ran out of memory; going on with %d tiles at once",
+                "%s ran out of memory; continuing with %d tiles at once",
                 self._device,
                 self.batch_size,
             )
@@ -153,7 +153,7 @@ class _Batch:
         self._valid = np.empty((0, 0, 0), dtype=np.bool_)
 
     def add(self, block: ReadBlock, tile: Window, *, room: int) -> None:
-        if block.data is None or block.valid is None:
+        if block.data is None or block.valid is None or block.origin is None:
             raise ValueError(f"{block.window} has tiles and no pixels")
         if not len(self._image):
             size = int(tile.height), int(tile.width)

@@ -27,7 +27,7 @@ METRICS_FILE = "metrics.json"
 #: Settings that may differ when a run is resumed: how long, where and how fast it runs.
 _MAY_CHANGE = {
     "trainer": {"max_epochs", "max_steps", "max_minutes", "accelerator", "devices", "num_nodes",
-                "strategy", "log_every_n_steps", "early_stopping", "compile"},
+                "strategy", "log_every_n_steps", "early_stopping", "compile", "baseline"},
     "data": {"root", "workers"},
     "predict": None,
 }  # fmt: skip

@@ -22,13 +22,15 @@ from rsmeta.bundle.record import (
 )
 from rsmeta.config import Settings, load_settings
 from rsmeta.data.images.datamodule import ImageDataModule
-from rsmeta.errors import ConfigError, TrainingError, enumerate_names, optional
-from rsmeta.geo.stac_parts import ground_of
+from rsmeta.errors import ConfigError, LabelsError, TrainingError, enumerate_names, optional
+from rsmeta.geo.stac_parts import footprint_of
+from rsmeta.heads import SolvedHead
 from rsmeta.losses import build_loss, check_loss
 from rsmeta.models.build import build_network, model_notes, report_network
 from rsmeta.models.weights import is_local
 from rsmeta.peft import check_tuner, fixed_sites, scales_of, site_modulators
 from rsmeta.tasks import task_of
+from rsmeta.training.baseline import baseline_scores, compare_with_baselines
 from rsmeta.training.fit import evaluate_part
 from rsmeta.training.head_start import start_head
 from rsmeta.training.meta import check_strategy
@@ -42,12 +44,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from rsmeta.config.load import Overrides
+    from rsmeta.config.predict import PredictSettings
     from rsmeta.data.splits import Part
     from rsmeta.models.network import Network
     from rsmeta.tasks.base import TrainingData
     from rsmeta.training.fit import FitResult
 
 logger = logging.getLogger(__name__)
+
+#: Side of the tiles of backbones that look at a pixel's neighbourhood only.
+_LOCAL_TILE_PX = 256
 
 
 @dataclass(frozen=True)
@@ -108,9 +114,12 @@ def train(
     _report_parameters(network)
     loss = build_loss(settings.loss, task.loss_statistics(data), task.losses)
     module = TaskModule(network, loss, task.metrics(data), settings)
-    if run.starts_anew:
-        start_head(network, data, settings)
-    result = run.fit(module, data, progress=progress)
+    if isinstance(network.head, SolvedHead):
+        result = run.solve(network, data)
+    else:
+        if run.starts_anew:
+            start_head(network, data, settings)
+        result = run.fit(module, data, progress=progress)
     _prune(network, settings.meta.prune)
     # First of all the model: scores and pictures may fail.
     bundle = save_bundle(output / "bundle", describe(settings, data, network), network)
@@ -121,7 +130,6 @@ def train(
         bundle, {"seed": settings.seed, **numbers}, quicklook=output / "plots" / "chips.png"
     )
     run.finish(numbers)
-    _warn_of_weak_points(numbers, result)
     return TrainResult(output, bundle, numbers)
 
 
@@ -164,6 +172,7 @@ def _warn_of_weak_points(numbers: dict[str, Any], result: FitResult) -> None:
 def describe(settings: Settings, data: TrainingData, network: Network) -> BundleRecord:
     """Return the record that makes a trained network usable on its own."""
     stem, normalisation = network.backbone.stem_report, network.normalisation
+    tile_px = _tile_px(settings, network)
     bands = tuple(
         BandRecord(
             name=band.name, common_name=band.common_name, wavelength_nm=band.wavelength_nm,
@@ -190,7 +199,7 @@ def describe(settings: Settings, data: TrainingData, network: Network) -> Bundle
             **{key: getattr(settings.data, key) for key in ReadRecord.model_fields},
         ),
         image=image_record(data),
-        tile_px=_tile_px(settings),
+        tile_px=tile_px,
         gsd_m=data.gsd_range_m,
         ground=_footprint(data),
         backbone=_identity(network),
@@ -198,8 +207,8 @@ def describe(settings: Settings, data: TrainingData, network: Network) -> Bundle
         tuner=settings.tuner,
         meta=settings.meta,
         scales=scales_of(network.backbone),
+        predict=_exact(settings.predict, network, tile_px),
         kept_sites=tuple(site_modulators(network.backbone)),
-        predict=settings.predict,
         training={"seed": settings.seed},
         weights_sha256="",
     )
@@ -210,14 +219,27 @@ def _footprint(data: TrainingData) -> dict[str, Any] | None:
     footprint = None
     if not isinstance(data, ImageDataModule):
         with optional("the footprint of the training scenes"):
-            footprint = ground_of(data.train_grids)
+            footprint = footprint_of(data.train_grids)
     return footprint
 
 
-def _tile_px(settings: Settings) -> int:
+def _tile_px(settings: Settings, network: Network) -> int:
     """Return the side of what the network sees at once."""
     asked = settings.predict.tile_px if settings.per_pixel else None
+    halo_px = network.backbone.halo_px
+    if asked is None and halo_px is not None:  # any size gives the same pixels
+        return max(_LOCAL_TILE_PX, settings.data.chip_px, 8 * halo_px)
     return asked or settings.data.chip_px
+
+
+def _exact(predict: PredictSettings, network: Network, tile_px: int) -> PredictSettings:
+    """Return settings with which a pixel is mapped from all that its features look at."""
+    halo_px = network.backbone.halo_px
+    if halo_px is None:
+        return predict
+    # A little more than twice the halo, so that rounding leaves no pixel less.
+    overlap = (2 * halo_px + 0.5) / tile_px if halo_px else 0.0
+    return predict.model_copy(update={"blend": "centre", "overlap": overlap})
 
 
 def _target(settings: Settings, network: Network) -> TargetRecord | None:
@@ -256,6 +278,8 @@ def _prune(network: Network, threshold: float) -> None:
 def _report_parameters(network: Network) -> None:
     total = sum(p.numel() for p in network.parameters())
     trained = sum(p.numel() for p in network.trainable_parameters())
+    if isinstance(network.head, SolvedHead):
+        return
     if not trained:
         raise TrainingError("nothing to train: head, stem and tuner are all frozen")
     logger.info("training %s of %s parameters (%.1f %%)", f"{trained:,}", f"{total:,}",
@@ -278,8 +302,29 @@ def _final_metrics(
     }
     if isinstance(data, ImageDataModule) and data.skipped:
         metrics["unreadable_images"] = {part: len(names) for part, names in data.skipped.items()}
+    scores: dict[Part, Any] = {}
     parts: tuple[Part, Part] = ("test", "validation")
     for part in parts:  # validation last: its confusion matrix is plotted
         if data.parts[part]:
-            metrics[part] = evaluate_part(module, data, part=part).as_dict()
+            scores[part] = evaluate_part(module, data, part=part)
+            metrics[part] = scores[part].as_dict()
+    _warn_of_weak_points(metrics, result)
+    if module.settings.trainer.baseline and module.task.name == "segmentation":
+        metrics["baseline"] = _baselines(module, data, scores)
     return metrics | {"seconds": seconds, "versions": versions()}
+
+
+def _baselines(
+    module: TaskModule, data: TrainingData, scores: Mapping[Part, Any]
+) -> dict[str, dict[Part, Any]]:
+    """Return the scores of simple classifiers on the parts that the network was scored on."""
+    if not scores:
+        return {}
+    try:
+        found = baseline_scores(data, scores, seed=module.settings.seed)
+    except LabelsError as error:
+        logger.warning("no baseline to compare with: %s", error)
+        return {}
+    part = next(iter(scores))  # the test part, if there is one
+    compare_with_baselines(scores[part], {name: one[part] for name, one in found.items()}, part)
+    return {name: {p: s.as_dict() for p, s in one.items()} for name, one in found.items()}

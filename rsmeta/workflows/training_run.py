@@ -17,7 +17,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from rsmeta._version import __version__
 from rsmeta.errors import optional
 from rsmeta.training.checkpoints import LAST
-from rsmeta.training.fit import fit
+from rsmeta.training.fit import FitResult, fit
+from rsmeta.training.solve import solve_head
 from rsmeta.workflows.run_folder import METRICS_FILE, begun, check_run, write_text
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from rsmeta.config import Settings
     from rsmeta.config.pretrain import PretrainSettings
     from rsmeta.data.unlabelled_datamodule import UnlabelledDataModule
+    from rsmeta.models.network import Network
     from rsmeta.tasks.base import TrainingData
-    from rsmeta.training.fit import FitResult
     from rsmeta.training.module import TaskModule
     from rsmeta.training.pretrain import PretrainModule
 
@@ -117,6 +118,17 @@ class TrainingRun:
             for name, picture in pictures().items():
                 with optional(f"the picture {name}"):
                     picture().savefig(folder / name, dpi=120)
+
+    def solve(self, network: Network, data: TrainingData) -> FitResult:
+        """Solve for the weights of a head that needs no gradient steps.
+
+        Args:
+            network: Its head is a ``SolvedHead``.
+            data: What it reads.
+        """
+        with begun(self.output, self._settings):
+            solve_head(network, data, seed=self._settings.seed)
+        return FitResult(epochs=0, steps=0, history=(), best_epoch=None)
 
     def seconds(self) -> float:
         """Return how long the run has taken so far."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from rsmeta.config.load import Overrides
     from rsmeta.data.splits import Part
-    from rsmeta.inference.views import ImageViews
+    from rsmeta.inference.test_time_augmentation import Views
     from rsmeta.workflows.evaluate import Scores
 
 
@@ -30,7 +30,7 @@ def zero_shot(
     overrides: Overrides = (),
     *,
     split: Part = "test",
-    augment: ImageViews = "none",
+    augment: Views = "none",
 ) -> Scores:
     """Score CLIP without training.
 

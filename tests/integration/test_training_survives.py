@@ -63,7 +63,7 @@ def broken(*_: Any, **__: Any) -> Any:
 
 
 ORNAMENTS = (
-    "matplotlib.figure.Figure.savefig", "rsmeta.workflows.train.ground_of",
+    "matplotlib.figure.Figure.savefig", "rsmeta.workflows.train.footprint_of",
     "rsmeta.bundle.bundle.model_item",
 )  # fmt: skip
 

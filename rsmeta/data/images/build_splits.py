@@ -32,7 +32,7 @@ class ImageParts:
     Attributes:
         classes: The classes in the order of their numbers; empty for regression.
         sets: The images of each part that there is.
-        held_out: Training images that only the scales of the adapters answer to.
+        held_out: Training images by which only the scales of the adapters are judged.
         skipped: Names of the images of each part that could not be read and were left out.
     """
 
@@ -71,7 +71,7 @@ def build_image_splits(settings: ImageSettings, wanted: Wanted) -> ImageParts:
     if held_out is None:
         sets["train"], held_out = _held_out(sets["train"], count, wanted)
     parts = ImageParts(_specs(settings, found.classes), sets, held_out, skipped)
-    _tell(parts)
+    _log_counts(parts)
     return parts
 
 
@@ -140,7 +140,7 @@ def _specs(settings: ImageSettings, names: Sequence[str]) -> tuple[ClassSpec, ..
     return specs
 
 
-def _tell(parts: ImageParts) -> None:
+def _log_counts(parts: ImageParts) -> None:
     """Log the images per part, and how unequal the classes of training are."""
     counts = ", ".join(f"{part} {len(parts.sets[part])}" for part in PARTS if part in parts.sets)
     held = f", held out {len(parts.held_out)}" if parts.held_out is not None else ""

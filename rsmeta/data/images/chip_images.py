@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from rasterio.windows import Window
 
-from rsmeta.data.build_splits import assemble
+from rsmeta.data.build_splits import build_splits
 from rsmeta.data.held_out_split import held_out_split
 from rsmeta.data.images.image_set import Found, ImageSet, Pixels
 from rsmeta.errors import ImagesError, SplitError
@@ -15,7 +15,7 @@ from rsmeta.errors import ImagesError, SplitError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rsmeta.data.build_splits import ScenePart
+    from rsmeta.data.build_splits import IndexedScene
     from rsmeta.data.images.image_set import ImageTask, Wanted
     from rsmeta.data.images.kinds.chips import ChipsSettings
     from rsmeta.data.splits import Part
@@ -41,7 +41,7 @@ class ChipImages(ImageSet):
     """
 
     def __init__(
-        self, parts: Sequence[ScenePart], places: np.ndarray, labels: np.ndarray, chip_px: int
+        self, parts: Sequence[IndexedScene], places: np.ndarray, labels: np.ndarray, chip_px: int
     ) -> None:
         super().__init__(labels)
         self.scenes = tuple(part.labelled for part in parts)
@@ -85,8 +85,8 @@ def find_chips(settings: ChipsSettings, wanted: Wanted) -> Found:
     """
     if wanted.task == "regression":
         raise ImagesError("data.kind=chips gives classes; for task=regression use data.kind=index")
-    parts = assemble(settings, seed=wanted.seed, bands=wanted.bands)
-    held: list[ScenePart] = []
+    parts = build_splits(settings, seed=wanted.seed, bands=wanted.bands)
+    held: list[IndexedScene] = []
     meta = wanted.meta
     if meta is not None and meta.learned and meta.source == "held_out":
         parts["train"], held = held_out_split(
@@ -102,7 +102,7 @@ def find_chips(settings: ChipsSettings, wanted: Wanted) -> Found:
 
 
 def _chips_of(
-    parts: Sequence[ScenePart], settings: ChipsSettings, task: ImageTask, name: str
+    parts: Sequence[IndexedScene], settings: ChipsSettings, task: ImageTask, name: str
 ) -> ChipImages:
     places: list[_Place] = []
     labels: list[np.ndarray] = []
@@ -129,7 +129,7 @@ def _chips_of(
 
 
 def _rows_of_shares(
-    part: ScenePart, settings: ChipsSettings
+    part: IndexedScene, settings: ChipsSettings
 ) -> list[tuple[int, list[int], np.ndarray]]:
     """Return row, columns and the classes' shares of pixels (n, K) of every row of chips."""
     scene = part.labelled.scene

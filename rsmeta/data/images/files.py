@@ -68,7 +68,7 @@ class ImageReader:
         return cls(rules, tuple(bands or wanted_bands(settings, scene)))
 
     def open(self, path: str) -> Scene:
-        """Open a file as a scene of the bands that are wanted; no pixel is read."""
+        """Open a file as a scene of the bands to read; no pixel is read."""
         return _open(path, self.rules).select(self.bands)
 
     def read(self, path: str) -> Pixels:

@@ -67,7 +67,7 @@ class TorchgeoImages(ImageSet):
 
     @property
     def bands(self) -> tuple[Band, ...]:
-        """The bands that are wanted."""
+        """The bands to read."""
         return self._bands
 
     def name(self, index: int) -> str:
@@ -175,7 +175,7 @@ def _renamed(settings: TorchgeoSettings, classes: tuple[str, ...]) -> tuple[str,
     if len(names) != len(classes):
         raise ConfigError(
             f"data.classes names {len(names)} classes, but {settings.dataset} has {len(classes)}; "
-            f"name each, in its order, or leave data.classes away"
+            f"name each, in its order, or omit data.classes"
         )
     return names
 

@@ -58,6 +58,7 @@ class ProductWriter:
     Attributes:
         maker: Makes the blocks that ``write`` takes.
         finished: Blocks that were written, by this run or an earlier one.
+        tally: Pixels and areas per class, or statistics of numbers, of all finished blocks.
     """
 
     def __init__(
@@ -73,18 +74,13 @@ class ProductWriter:
         self._journal = journal
         self._outputs = outputs
         self._writers = writers
-        self.finished: dict[Window, MapStatistics] = {}
+        none = (0,) * len(spec.output.values)
+        self.tally = MapStatistics(none, None if grid.crs is None else (0.0,) * len(none))
+        self.finished: set[Window] = set()
         for entry in journal.entries:
             window = Window(*entry["window"])
             if entry["empty"] or all(writer.has(window) for writer in writers.values()):
-                self.finished[window] = MapStatistics.from_json(entry["tally"])
-
-    @property
-    def tally(self) -> MapStatistics:
-        """Pixels and areas per class, or statistics of numbers, of all finished blocks."""
-        none = (0,) * len(self.maker.spec.output.values)
-        areas = None if self.maker.grid.crs is None else (0.0,) * len(none)
-        return sum(self.finished.values(), MapStatistics(none, areas))
+                self._finish(window, MapStatistics.from_json(entry["tally"]))
 
     def write(self, block: MadeBlock) -> None:
         """Write one block into every raster, then record it as finished.
@@ -101,7 +97,12 @@ class ProductWriter:
             self._journal.add(entry)
         except OSError as error:
             raise OutputError(f"cannot write in {self._journal.path.parent} ({error})") from error
-        self.finished[window] = block.tally
+        self._finish(window, block.tally)
+
+    def _finish(self, window: Window, tally: MapStatistics) -> None:
+        if window not in self.finished:
+            self.finished.add(window)
+            self.tally += tally
 
     def complete(self) -> dict[str, Finished]:
         """Complete the rasters and their sidecars, which do not have their final names yet.

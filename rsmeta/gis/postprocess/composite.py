@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from rsmeta.gis.class_map import ClassMap
 
 #: Map that a pixel is taken from where maps overlap: the first, the most confident, or all.
-Rule = Literal["order", "confidence", "mean"]
+Rule = Literal["first", "confidence", "mean"]
 
 #: Lattices whose pixels lie this close to each other, in pixels, are one.
 _ALIGNED_PX = 1e-4
@@ -93,7 +93,7 @@ class Composite:
         rule: Which map a pixel is taken from.
     """
 
-    def __init__(self, parts: Sequence[Part], grid: Grid, rule: Rule = "order") -> None:
+    def __init__(self, parts: Sequence[Part], grid: Grid, rule: Rule = "first") -> None:
         self.grid = grid
         self._rule = rule
         self._parts = [(part, open_class_map(part.map)) for part in parts]

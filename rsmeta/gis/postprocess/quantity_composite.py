@@ -32,7 +32,7 @@ class QuantityComposite:
     """
 
     def __init__(
-        self, paths: Sequence[Path], grid: Grid, rule: Literal["order", "mean"] = "order"
+        self, paths: Sequence[Path], grid: Grid, rule: Literal["first", "mean"] = "first"
     ) -> None:
         self.grid = grid
         self._rule = rule
@@ -53,7 +53,7 @@ class QuantityComposite:
                 continue
             found = self._numbers(path, own, grid)
             taken = np.isfinite(found)
-            if self._rule == "order":
+            if self._rule == "first":
                 taken &= count == 0
             total[taken] += found[taken]
             count += taken

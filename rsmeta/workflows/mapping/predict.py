@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from rsmeta.config.load import Overrides
     from rsmeta.gis.outputs.products import Products
     from rsmeta.gis.postprocess.postprocess import Postprocess
+    from rsmeta.workflows.mapping.executors import Execution
     from rsmeta.workflows.mapping.predict_scenes import PredictResult, Progress
+    from rsmeta.workflows.mapping.request import AreaOfInterest, Bounds, IfExists
 
 
 @overload
@@ -26,15 +28,10 @@ def predict(
     bundle: str | Path | ModelBundle,
     *,
     output: str | Path | Products,
-    summary: str | Path | None = None,
-    overwrite: bool = False,
-    resume: bool = False,
-    bounds: tuple[float, float, float, float] | None = None,
-    mask: str | Path | None = None,
-    refine: Postprocess | None = None,
-    device: str = "auto",
-    workers: int | None = None,
-    dask: str | None = None,
+    aoi: AreaOfInterest | Bounds | str | Path | None = None,
+    postprocess: Postprocess | None = None,
+    execution: Execution | str | None = None,
+    if_exists: IfExists = "error",
     settings: Overrides = (),
     on_progress: Callable[[Progress], None] | None = None,
 ) -> list[PredictResult]: ...

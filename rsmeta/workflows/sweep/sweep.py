@@ -140,6 +140,10 @@ def _trained(output: Path, runs: Sequence[SweepRun], places: Places) -> Iterator
             run, error = waiting[future], future.result()
             folder = output / RUNS / run.folder
             yield Outcome(run, error=error) if error else Outcome(run, metrics=_metrics(folder))
+    except BaseException:  # such as Ctrl-C: do not wait for hours of training
+        pool.shutdown(wait=False, cancel_futures=True)
+        places.stop()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -91,7 +91,7 @@ class CifarImages(ImageSet):
 
     @property
     def bands(self) -> tuple[Band, ...]:
-        """The bands that are wanted."""
+        """The bands to read."""
         return self._bands
 
     def name(self, index: int) -> str:

@@ -13,27 +13,27 @@ from rsmeta.config.data import DataSettings
 from rsmeta.config.meta import MetaSettings
 from rsmeta.data.datamodule import SceneDataModule
 from rsmeta.data.label_index import CELL_PX, LabelIndex
-from rsmeta.data.meta_sampler import MetaDraw, MetaSampler
-from rsmeta.data.sampler import CellDraw
+from rsmeta.data.meta_sampler import MetaBatches, MetaSampler
+from rsmeta.data.sampler import CellSampling
 from rsmeta.errors import SplitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from rsmeta.data.build_splits import ScenePart
+    from rsmeta.data.build_splits import IndexedScene
     from rsmeta.data.sampler import ChipKey
     from tests.conftest import MakeScene
 
 
-def cells(side: int = 10, rare: int = 2) -> CellDraw:
+def cells(side: int = 10, rare: int = 2) -> CellSampling:
     """Return a square of cells of class 0, of which a few hold class 1 instead."""
     places = np.array([(row, col) for row in range(side) for col in range(side)])
     counts = np.zeros((len(places), 2), dtype=np.int64)
     counts[:, 0] = 256
     counts[:rare] = [0, 256]
     shape = (side * CELL_PX, side * CELL_PX)
-    return CellDraw([LabelIndex(places, counts)], [shape], chip_px=CELL_PX, sampling="instance")
+    return CellSampling([LabelIndex(places, counts)], [shape], chip_px=CELL_PX, sampling="instance")
 
 
 def sampler(first_step: int = 0, seed: int = 0, **keys: Any) -> MetaSampler:
@@ -41,7 +41,7 @@ def sampler(first_step: int = 0, seed: int = 0, **keys: Any) -> MetaSampler:
         "ahead": 0, "batches": 1, "ahead_size": 4, "batch_size": 4, "ratio": 0.2,
         "stratified": False, **keys,
     }  # fmt: skip
-    return MetaSampler(cells(), cells(), take=MetaDraw(**take), seed=seed, first_step=first_step)
+    return MetaSampler(cells(), cells(), take=MetaBatches(**take), seed=seed, first_step=first_step)
 
 
 def some(draws: MetaSampler, count: int) -> list[list[ChipKey]]:
@@ -113,7 +113,7 @@ def make_data(tmp_path: Path, make_scene: MakeScene) -> Callable[..., SceneDataM
     return make
 
 
-def labelled(parts: list[ScenePart]) -> dict[str, np.ndarray]:
+def labelled(parts: list[IndexedScene]) -> dict[str, np.ndarray]:
     """Return which pixels of each scene a part sees with a label."""
     found = {}
     for part in parts:

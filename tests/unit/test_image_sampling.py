@@ -9,10 +9,10 @@ import pytest
 
 from rsmeta.config.images import ImbalanceSettings
 from rsmeta.data.images.files import FileImages, ImageReader
-from rsmeta.data.images.sampler import EveryImageSampler, ImageDraw, RandomImageSampler
+from rsmeta.data.images.sampler import EveryImageSampler, ImageSampling, RandomImageSampler
 from rsmeta.data.images.subsets import divide, few, thinned
 from rsmeta.data.label_index import CELL_PX, LabelIndex
-from rsmeta.data.sampler import CellDraw, RandomChipSampler
+from rsmeta.data.sampler import CellSampling, RandomChipSampler
 from rsmeta.geo.rules import ReadRules
 
 #: 90 images of class 0, 9 of class 1, 1 of class 2.
@@ -27,7 +27,7 @@ def images(labels: np.ndarray, origins: np.ndarray | None = None) -> FileImages:
 
 def epoch(sampling: str, number: int = 0, *, epochs: int = 1, length: int | None = None,
           labels: np.ndarray = LABELS) -> list[int]:  # fmt: skip
-    draw = ImageDraw(labels, 3, sampling=sampling)  # type: ignore[arg-type]
+    draw = ImageSampling(labels, 3, sampling=sampling)  # type: ignore[arg-type]
     sampler = RandomImageSampler(draw, length=length, seed=7, epochs=epochs)
     sampler.set_epoch(number)
     keys = list(sampler)
@@ -73,7 +73,7 @@ def test_down_reads_as_many_of_each_class_as_the_rarest_has() -> None:
 
 
 def test_draws_follow_from_seed_and_epoch_alone() -> None:
-    draw = ImageDraw(LABELS, 3, sampling="class")
+    draw = ImageSampling(LABELS, 3, sampling="class")
     whole = RandomImageSampler(draw, seed=3)
     whole.set_epoch(4)
     resumed = RandomImageSampler(draw, seed=3)
@@ -113,7 +113,7 @@ def test_chips_of_scenes_are_drawn_by_the_same_names() -> None:
     counts[:5] = [0, 256]
 
     def rare(sampling: str, number: int = 0) -> float:
-        draw = CellDraw(
+        draw = CellSampling(
             [LabelIndex(cells, counts)],
             [(10 * CELL_PX, 10 * CELL_PX)],
             chip_px=CELL_PX,
