@@ -105,9 +105,7 @@ class Predict(QgsProcessingAlgorithm):
             QgsProcessingParameterString(
                 "OPTIONS", "Further options, as on the command line", optional=True
             ),
-            QgsProcessingParameterBoolean(
-                "RESUME", "Resume a cancelled run", defaultValue=False
-            ),
+            QgsProcessingParameterBoolean("RESUME", "Resume a cancelled run", defaultValue=False),
         ):
             parameter.setFlags(parameter.flags() | QgsProcessingParameterDefinition.FlagAdvanced)
             self.addParameter(parameter)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from torch.utils.data import Sampler
 
-    from rsmeta.config.data import ClassSpec, DataSettings
+    from rsmeta.config.data import ClassSpec, DataSettings, SamplingName
     from rsmeta.config.meta import MetaSettings
     from rsmeta.data.build_splits import ScenePart
     from rsmeta.data.splits import Part
@@ -134,7 +134,7 @@ class SceneDataModule(LightningDataModule):
         train, judged = self.parts["train"], self._held_out or self.parts["train"]
         sampler = MetaSampler(
             self._draw(train),
-            self._draw(judged),
+            self._draw(judged, meta.sampling),
             take=MetaDraw(
                 ahead=steps_ahead,
                 batches=meta.batches,
@@ -180,12 +180,12 @@ class SceneDataModule(LightningDataModule):
         """
         return self.ordered_dataloader("test")
 
-    def _draw(self, parts: Sequence[ScenePart]) -> CellDraw:
+    def _draw(self, parts: Sequence[ScenePart], sampling: SamplingName | None = None) -> CellDraw:
         return CellDraw(
             [p.index for p in parts],
             [(p.labelled.scene.grid.height_px, p.labelled.scene.grid.width_px) for p in parts],
             chip_px=self.settings.chip_px,
-            sampling=self.settings.sampling,
+            sampling=sampling or self.settings.sampling,
         )
 
     def _grid_loader(self, part: Part) -> DataLoader[Batch]:
