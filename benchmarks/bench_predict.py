@@ -26,11 +26,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import rasterio
 import torch
+from affine import Affine
 from rasterio.windows import Window
 
 from rsmeta.bundle import BundleRecord, ModelBundle
 from rsmeta.config.model import ModelSpec
 from rsmeta.config.tuner import TunerSpec
+from rsmeta.geo.grid import Grid
 from rsmeta.geo.sensors import load_sensor
 from rsmeta.geo.tiling import TilePlan
 from rsmeta.models.build import build_network
@@ -131,7 +133,11 @@ def main() -> None:
     network = make_bundle(backbone, 1).network.to(device)
     batch = best_batch(network, device)
     bundle = make_bundle(backbone, batch)
-    plan = TilePlan(side_px, side_px, TILE_PX, OVERLAP_PX, side_px)
+    grid = Grid(None, Affine.identity(), side_px, side_px)
+    plan = TilePlan(
+        scene_grid=grid, extent=grid.full_window, tile_px=TILE_PX, overlap_px=OVERLAP_PX,
+        block_px=side_px,
+    )  # fmt: skip
     tiles = len(plan.row_starts) * len(plan.col_starts)
     ratios = []
     with tempfile.TemporaryDirectory() as folder:
@@ -141,7 +147,11 @@ def main() -> None:
             bare, bare_cpu = bare_seconds(network, tiles, batch, device)
             cpu = time.process_time()
             (result,) = predict(
-                scene, bundle, output=Path(folder) / "map.tif", overwrite=True, device=device
+                scene,
+                bundle,
+                output=Path(folder) / "map.tif",
+                if_exists="overwrite",
+                execution=device,
             )
             cpu = time.process_time() - cpu
             ratios.append(bare / result.seconds)

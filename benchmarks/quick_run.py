@@ -18,7 +18,7 @@ from transfer import COMMON, Task
 from rsmeta.config import load_settings
 from rsmeta.data import datamodule
 from rsmeta.data.chips import ChipDataset
-from rsmeta.data.images.chips import ChipImages
+from rsmeta.data.images.chip_images import ChipImages
 from rsmeta.losses import build_loss
 from rsmeta.models.build import build_network
 from rsmeta.tasks import task_of

@@ -67,7 +67,7 @@ def cli(ctx: click.Context, debug: bool, verbose: bool, quiet: bool) -> None:
     """  # noqa: D301 - click takes the character, not its name
     if verbose and quiet:
         raise click.UsageError("--verbose and --quiet exclude each other; use one of them")
-    ctx.obj = {"debug": debug, "quiet": quiet}
+    ctx.obj |= {"debug": debug, "quiet": quiet}
     level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
     _set_up_logging(level)
 
@@ -89,15 +89,15 @@ def _run(given: list[str]) -> None:
     # The group's flags are accepted after the command too.
     flags = [flag for flag in ("--debug", "--verbose") if flag in given]
     words = [*flags, *(word for word in given if word not in flags)]
+    options: dict[str, Any] = {"resumable": False}  # a command that has begun to write sets it
     try:
-        status: Any = cli.main(words, prog_name="rsmeta", standalone_mode=False)
-    except click.exceptions.Abort:
-        _fail("interrupted", 130)
+        status: Any = cli.main(words, prog_name="rsmeta", standalone_mode=False, obj=options)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        how = "with --resume to continue" if options["resumable"] else "to start over"
+        _fail(f"interrupted; run the same command {how}", 130)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        _fail("interrupted", 130)
     except RsmetaError as error:
         if debug:
             raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -15,8 +15,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rsmeta.workflows.mapping.predict_scenes import PredictResult
+    from rsmeta.workflows.mapping.request import IfExists
 
 _FILE = click.Path()  # as text: s3://… is no path
+
+
+class _Mosaic(click.Choice[str]):
+    """Rules of a mosaic, and the old name of one."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        return super().convert("first" if value == "order" else value, param, ctx)
 
 
 @click.command()
@@ -26,44 +34,46 @@ _FILE = click.Path()  # as text: s3://… is no path
 # An option that is called like a field of rsmeta.Products is given to it.
 @click.option("--probabilities", type=_FILE, help="Also write one band per class.")
 @click.option("--confidence", type=_FILE, help="Also write the largest probability.")
-@click.option("--entropy", type=_FILE, help="Also write how undecided it is: 0 sure, 1 not at all.")
+@click.option("--entropy", type=_FILE, help="Also write the uncertainty: 0 certain, 1 undecided.")
 @click.option(
     "--probabilities-type", type=click.Choice(["float32", "uint8"]), default="float32",
-    show_default=True, help="Numbers of these three; uint8: steps of 0.004, a quarter of the room.",
+    show_default=True, help="Type of these three; uint8: steps of 0.004, a quarter of the size.",
 )  # fmt: skip
 @click.option("--vector", type=_FILE, help="Also write polygons: .gpkg, .parquet, .fgb, .geojson.")
 @click.option("--quicklook", type=_FILE, help="Also draw the map: legend, scale bar, north arrow.")
-@click.option("--stac", type=_FILE, help="Also write a STAC item of all that is written.")
-@click.option("--summary", type=_FILE, help="Also write what came of it, as JSON.")
+@click.option("--stac", type=_FILE, help="Also write a STAC item of all outputs.")
+@click.option("--summary", type=_FILE, help="Also write a summary of all scenes as JSON.")
 @click.option("--bounds", nargs=4, type=float, metavar="W S E N", help="Map this part; degrees.")
-@click.option("--mask", type=_FILE, help="Map inside these polygons only; any CRS.")
+@click.option("--aoi", type=_FILE, help="Map inside these polygons only; any CRS.")
+@click.option("--mask", type=_FILE, hidden=True)  # its old name
 # Options that are called like a field of rsmeta.Postprocess are given to it.
 @click.option(
-    "--mosaic", type=click.Choice(["order", "confidence", "mean"]),
-    help="Make one map of all SCENES; where they overlap take the first, the surest, the mean.",
+    "--mosaic", type=_Mosaic(["first", "confidence", "mean"]),
+    help="Make one map of all SCENES; where they overlap, take the first, the most confident or "
+    "the mean.",
 )  # fmt: skip
 @click.option("--crs", metavar="EPSG:N", help="Project the map; classes by the nearest pixel.")
 @click.option("--like", type=_FILE, help="Put the map on the grid of this raster.")
 @click.option(
     "--majority", "majority_px", type=int, metavar="PX",
-    help="Give each pixel the most frequent class of PX by PX pixels around it.",
+    help="Give each pixel the most frequent class of the PX by PX pixels around it.",
 )  # fmt: skip
 @click.option(
     "--sieve", "sieve_px", type=int, metavar="PX",
-    help="Join regions of less than PX pixels to their largest neighbour.",
+    help="Merge regions of fewer than PX pixels into their largest neighbour.",
 )  # fmt: skip
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option(
     "--optimize", type=click.IntRange(0, 1),
-    help="Speed for exactness. 1: bfloat16 where the device has it.",
+    help="Trade exactness for speed. 1: bfloat16 where the device supports it.",
 )  # fmt: skip
 @click.option("--workers", type=click.IntRange(1), help="Compute in N processes, one per GPU.")
-@click.option("--dask", metavar="ADDRESS", help="Compute on Dask's workers: tcp://scheduler:port.")
+@click.option("--dask", metavar="ADDRESS", help="Compute on Dask workers: tcp://scheduler:port.")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
-@click.option("--resume", is_flag=True, help="Go on where an earlier run was interrupted.")
+@click.option("--resume", is_flag=True, help="Continue an interrupted run.")
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE",
-    help="Overrule a predict setting of the bundle, e.g. batch_size=4; may be repeated.",
+    help="Override a predict setting of the bundle, e.g. batch_size=4; may be repeated.",
 )  # fmt: skip
 @click.pass_obj
 def command(options: dict[str, Any], /, **given: Any) -> None:
@@ -71,45 +81,59 @@ def command(options: dict[str, Any], /, **given: Any) -> None:
 
     The map lies exactly on the scene's grid: a cloud-optimised GeoTIFF of class values with
     colours and class names, and beside it its styles for QGIS (.qml) and map servers (.sld) and
-    its attribute table (.aux.xml). It needs the bundle and the scene, nothing else. For many
-    scenes all names are those of folders.
+    its attribute table (.aux.xml). It needs only the bundle and the scene. For many scenes, give
+    folders instead of files.
 
     A model of whole images gives one value per cell, on a coarser grid (--set stride_px=N). With
-    an --output that ends in .csv or .geojson, SCENES are images that it labels one by one.
+    an --output that ends in .csv or .geojson, SCENES are images that are labelled one by one.
     """
-    from rsmeta.gis.outputs.products import Products
-    from rsmeta.gis.postprocess.postprocess import Postprocess
-    from rsmeta.workflows.mapping.predict_scenes import predict
-
     scenes, model = list(given.pop("scenes")), given.pop("model")
-    level = given.pop("optimize")
+    level, mask = given.pop("optimize"), given.pop("mask")
+    given["aoi"] = given["aoi"] or mask
     if level is not None:
         given["settings"] = (*given["settings"], f"optimize={level}")
     if given["output"].lower().endswith((".csv", ".geojson")):
         _label_images(scenes, Path(model), given, quiet=options["quiet"])
         return
-    wanted = {spec.name: given.pop(spec.name) for spec in fields(Products) if spec.name in given}
-    output = Products(given.pop("output"), **wanted)
-    refine = Postprocess(**{spec.name: given.pop(spec.name) for spec in fields(Postprocess)})
+    options["resumable"] = True
     try:
-        with map_progress(quiet=options["quiet"]) as on_progress:
-            results = predict(
-                scenes, model, output=output, refine=refine, on_progress=on_progress, **given
-            )  # fmt: skip
+        results = _map(scenes, model, given, quiet=options["quiet"])
     except ScenesFailedError as error:
         _show(error.results)
         raise
     _show(results)
 
 
+def _map(
+    scenes: list[str], model: str, given: dict[str, Any], *, quiet: bool
+) -> list[PredictResult]:
+    from rsmeta.gis.outputs.products import Products
+    from rsmeta.gis.postprocess.postprocess import Postprocess
+    from rsmeta.workflows.mapping.predict_scenes import AreaOfInterest, Execution, predict
+
+    def collected(kind: Any) -> Any:
+        """Return the value whose fields are options."""
+        return kind(**{spec.name: given[spec.name] for spec in fields(kind) if spec.name in given})
+
+    given["map"], given["polygons"] = given.pop("output"), given.pop("aoi")
+    kept = [word for word in ("resume", "overwrite") if given[word]]
+    with map_progress(quiet=quiet) as on_progress:
+        return predict(
+            scenes, model, output=collected(Products), aoi=collected(AreaOfInterest),
+            postprocess=collected(Postprocess), execution=collected(Execution),
+            if_exists=cast("IfExists", " or ".join(kept) or "error"), settings=given["settings"],
+            on_progress=on_progress,
+        )  # fmt: skip
+
+
 def _label_images(images: list[str], model: Path, given: dict[str, Any], *, quiet: bool) -> None:
     """Label whole images instead of mapping scenes, as a table is asked for."""
     maps_only = ("resume", "bounds", "summary", "stac", "quicklook", "vector", "probabilities",
-                 "confidence", "entropy", "workers", "dask", "mask", "mosaic", "crs", "like",
+                 "confidence", "entropy", "workers", "dask", "aoi", "mosaic", "crs", "like",
                  "majority_px", "sieve_px")  # fmt: skip
     asked = [f"--{name.removesuffix('_px')}" for name in maps_only if given.get(name)]
     if asked:
-        raise click.UsageError(f"{asked[0]} goes with a map, not with a table of images")
+        raise click.UsageError(f"{asked[0]} applies to maps, not to a table of images")
     from rsmeta.workflows.mapping.predict_images import predict_images
 
     given["output"] = Path(given["output"])

@@ -37,6 +37,7 @@ def command(
     settings = read_settings(PretrainSettings, config, overrides)
     from rsmeta.workflows.pretrain import pretrain
 
+    options["resumable"] = True
     result = pretrain(
         settings,
         output=output,

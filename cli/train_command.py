@@ -51,6 +51,7 @@ def command(
             _list_runs(config, overrides)
         _list_trainable(settings)
         return
+    options["resumable"] = True
     if settings.sweep is not None:
         _sweep(config, overrides, output, resume=resume)
         return

@@ -5,37 +5,66 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+from rsmeta._version import __version__
+
+if sys.platform == "win32":  # file locks and memory figures are POSIX's
+    raise ImportError("rsmeta runs on Linux and macOS; on Windows, use it in WSL 2", name=__name__)
+
 if TYPE_CHECKING:
-    from rsmeta.bundle import load_bundle
+    from rsmeta.bundle import ModelBundle, load_bundle
     from rsmeta.gis.outputs.products import Products
     from rsmeta.gis.postprocess.postprocess import Postprocess
     from rsmeta.gis.vector import vectorise
+    from rsmeta.metrics import (
+        ClassificationResult,
+        MapAccuracy,
+        MultilabelResult,
+        RegressionResult,
+        SegmentationResult,
+    )
+    from rsmeta.workflows.dry_run import DryRun, dry_run
     from rsmeta.workflows.evaluate import evaluate
-    from rsmeta.workflows.evaluate_map import evaluate_map
+    from rsmeta.workflows.evaluate_map import draw_sample, evaluate_map
+    from rsmeta.workflows.export import export
     from rsmeta.workflows.inspect import inspect
+    from rsmeta.workflows.mapping.executors import Execution
+    from rsmeta.workflows.mapping.one_scene import PredictResult
     from rsmeta.workflows.mapping.predict import predict
     from rsmeta.workflows.mapping.predict_images import predict_images
-    from rsmeta.workflows.pretrain import pretrain
+    from rsmeta.workflows.mapping.request import AreaOfInterest
+    from rsmeta.workflows.pretrain import PretrainResult, pretrain
     from rsmeta.workflows.report import MapSources, report
-    from rsmeta.workflows.sweep.sweep import sweep
-    from rsmeta.workflows.train import train
-
-try:
-    __version__ = version("rsmeta")
-except PackageNotFoundError:  # a checkout on the path that was never installed
-    __version__ = "0+unknown"
+    from rsmeta.workflows.sweep.sweep import SweepResult, sweep
+    from rsmeta.workflows.train import TrainResult, train
+    from rsmeta.workflows.zero_shot import zero_shot
 
 __all__ = [
+    "AreaOfInterest",
+    "ClassificationResult",
+    "DryRun",
+    "Execution",
+    "MapAccuracy",
     "MapSources",
+    "ModelBundle",
+    "MultilabelResult",
     "Postprocess",
+    "PredictResult",
+    "PretrainResult",
     "Products",
+    "RegressionResult",
+    "SegmentationResult",
+    "SweepResult",
+    "TrainResult",
     "__version__",
+    "draw_sample",
+    "dry_run",
     "evaluate",
     "evaluate_map",
+    "export",
     "inspect",
     "load_bundle",
     "predict",
@@ -45,14 +74,32 @@ __all__ = [
     "sweep",
     "train",
     "vectorise",
+    "zero_shot",
 ]  # fmt: skip
 
+#: Where each name is defined.
 _HOME = {
+    "AreaOfInterest": "rsmeta.workflows.mapping.request",
+    "ClassificationResult": "rsmeta.metrics",
+    "DryRun": "rsmeta.workflows.dry_run",
+    "Execution": "rsmeta.workflows.mapping.executors",
+    "MapAccuracy": "rsmeta.metrics",
     "MapSources": "rsmeta.workflows.report",
-    "Products": "rsmeta.gis.outputs.products",
+    "ModelBundle": "rsmeta.bundle",
+    "MultilabelResult": "rsmeta.metrics",
     "Postprocess": "rsmeta.gis.postprocess.postprocess",
+    "PredictResult": "rsmeta.workflows.mapping.one_scene",
+    "PretrainResult": "rsmeta.workflows.pretrain",
+    "Products": "rsmeta.gis.outputs.products",
+    "RegressionResult": "rsmeta.metrics",
+    "SegmentationResult": "rsmeta.metrics",
+    "SweepResult": "rsmeta.workflows.sweep.sweep",
+    "TrainResult": "rsmeta.workflows.train",
+    "draw_sample": "rsmeta.workflows.evaluate_map",
+    "dry_run": "rsmeta.workflows.dry_run",
     "evaluate": "rsmeta.workflows.evaluate",
     "evaluate_map": "rsmeta.workflows.evaluate_map",
+    "export": "rsmeta.workflows.export",
     "inspect": "rsmeta.workflows.inspect",
     "load_bundle": "rsmeta.bundle",
     "predict": "rsmeta.workflows.mapping.predict",
@@ -62,6 +109,7 @@ _HOME = {
     "sweep": "rsmeta.workflows.sweep.sweep",
     "train": "rsmeta.workflows.train",
     "vectorise": "rsmeta.gis.vector",
+    "zero_shot": "rsmeta.workflows.zero_shot",
 }
 
 

@@ -4,6 +4,7 @@
     ├── ConfigError             a settings file or KEY=VALUE that cannot be used
     ├── UnknownNameError        a name that no registry holds
     ├── MissingExtraError       an optional dependency that is not installed
+    ├── PluginError             something that another package offers and that cannot be loaded
     ├── SceneError              a raster that cannot be read as a scene
     │   ├── SceneNotFoundError
     │   ├── SceneUnreadableError
@@ -12,7 +13,7 @@
     │   ├── BandsMissingError
     │   └── GridMismatchError
     ├── ScenesFailedError       some of several scenes that could not be mapped
-    ├── AreaError               polygons that cannot be used as a mask
+    ├── AoiError                polygons that cannot be used as an area of interest
     ├── RunsFailedError         some runs of a sweep that did not end; the others are kept
     ├── LabelsError             labels that do not fit the scenes or the class list
     ├── ImagesError             images with one label each, or their index, that cannot be used
@@ -64,6 +65,16 @@ class MissingExtraError(RsmetaError):
         )
 
 
+class PluginError(RsmetaError):
+    """Something that another package offers through an entry point and that cannot be loaded."""
+
+    def __init__(self, kind: str, name: str, package: str, reason: object) -> None:
+        super().__init__(
+            f"cannot load the {kind} {name!r} of the package {package} ({one_line(reason)}); "
+            f"update or uninstall {package}"
+        )
+
+
 class SceneError(RsmetaError):
     """A raster that cannot be used as a scene."""
 
@@ -90,18 +101,24 @@ class SceneUnreachableError(SceneError):
 
 
 class BandsUnrecognisedError(SceneError):
-    """A raster whose bands cannot be told apart, or mean different things in ``fits``."""
+    """A raster whose bands are unknown, or mean different things in the sensors ``fits``."""
 
     def __init__(
-        self, source: object, found: Sequence[str | None], fits: Sequence[str] = ()
+        self,
+        source: object,
+        found: Sequence[str | None],
+        fits: Sequence[str] = (),
+        advice: str = "name them in file order with data.bands=[...]",
     ) -> None:
-        shown = ", ".join(f"{i}: {name or 'no description'}" for i, name in enumerate(found, 1))
+        named = [f"{i}: {name}" for i, name in enumerate(found, 1) if name]
+        bare = len(found) - len(named)
+        parts = [enumerate_names(named)] if named else []
+        if bare:
+            parts.append(f"{bare if named else f'all {bare}'} without description")
         unclear = f"; they mean different bands in {enumerate_names(fits)}" if fits else ""
-        self.fits = tuple(fits)
+        self.found, self.fits = tuple(found), tuple(fits)
         super().__init__(
-            f"cannot tell the bands of {source} ({shown}){unclear}; name them in file order with "
-            f"data.bands=[...], or name the sensor with data.sensor=... "
-            f"(see: rsmeta list sensors)"
+            f"cannot tell the bands of {source} ({'; '.join(parts)}){unclear}; {advice}"
         )
 
 
@@ -135,8 +152,11 @@ class ScenesFailedError(RsmetaError):
         super().__init__(f"{len(failed)} of {count} scenes could not be mapped: {reasons}")
 
 
-class AreaError(RsmetaError):
-    """Polygons that cannot be used as a mask."""
+class AoiError(RsmetaError):
+    """Polygons that cannot be used as an area of interest."""
+
+
+AreaError = AoiError  # its former name
 
 
 class RunsFailedError(RsmetaError):

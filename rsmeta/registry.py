@@ -1,18 +1,23 @@
 """Names of everything that a configuration can choose: tuners, heads, losses, sensors.
 
-Third parties register through the entry-point group ``rsmeta.<kind>s``; a duplicate name is an
-error and an unknown one suggests the nearest.
+Other packages register theirs through the entry-point group ``rsmeta.<kind>s``. A broken one is
+reported in one line that names its package; everything else works without it.
 """
 
 from __future__ import annotations
 
+import logging
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Generic, TypeVar
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from rsmeta.errors import UnknownNameError
+from rsmeta.errors import PluginError, UnknownNameError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from importlib.metadata import EntryPoint
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -22,20 +27,31 @@ class Registry(Generic[T]):
 
     Args:
         kind: What the things are called in messages, singular (``"head"``).
+        base: What they must be instances or subclasses of; none: anything.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, base: type | None = None) -> None:
         self.kind = kind
+        self.base = base
         self._things: dict[str, T] = {}
+        self._broken: dict[str, PluginError] = {}
         self._plugins_loaded = False
 
+    @property
+    def group(self) -> str:
+        """The entry-point group of other packages: ``rsmeta.losses``."""
+        kind = self.kind.replace(" ", "_")
+        if kind.endswith("y"):
+            return f"rsmeta.{kind.removesuffix('y')}ies"
+        return f"rsmeta.{kind}es" if kind.endswith("s") else f"rsmeta.{kind}s"
+
     def add(self, name: str, thing: T) -> T:
-        """Register ``thing``; a name can be taken once only.
+        """Register ``thing``; registering it again under the same name changes nothing.
 
         Raises:
-            ValueError: The name is taken.
+            ValueError: The name belongs to something else.
         """
-        if name in self._things:
+        if self._things.get(name, thing) is not thing:
             raise ValueError(f"the {self.kind} {name!r} is registered already")
         self._things[name] = thing
         return thing
@@ -45,13 +61,15 @@ class Registry(Generic[T]):
         return lambda thing: self.add(name, thing)
 
     def get(self, name: str) -> T:
-        """Return the thing of that name.
+        """Return the thing of that name; plugins are imported only if they may hold it.
 
         Raises:
             UnknownNameError: Nothing is registered under ``name``.
+            PluginError: Another package offers it, and it cannot be loaded.
         """
-        self._load_plugins()
-        if name not in self._things:
+        if name not in self:
+            if name in self._broken:
+                raise self._broken[name]
             raise UnknownNameError(self.kind, name, self._things)
         return self._things[name]
 
@@ -66,14 +84,32 @@ class Registry(Generic[T]):
             yield name, self._things[name]
 
     def __contains__(self, name: object) -> bool:
-        self._load_plugins()
+        if name not in self._things:
+            self._load_plugins()
         return name in self._things
 
     def _load_plugins(self) -> None:
         if self._plugins_loaded:
             return
         self._plugins_loaded = True
-        plural = f"{self.kind}es" if self.kind.endswith("s") else f"{self.kind}s"
-        for point in entry_points(group=f"rsmeta.{plural}"):
-            if point.name not in self._things:
-                self.add(point.name, point.load())
+        for point in entry_points(group=self.group):
+            try:
+                self._load(point)
+            except (Exception, SystemExit) as error:  # importing a plugin may raise anything
+                reason = (
+                    error if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+                )
+                package = point.dist.name if point.dist is not None else point.module
+                self._broken[point.name] = PluginError(self.kind, point.name, package, reason)
+                logger.warning("%s", self._broken[point.name])
+
+    def _load(self, point: EntryPoint) -> None:
+        thing: Any = point.load()
+        if isinstance(thing, ModuleType):  # its decorators have registered what it holds
+            return
+        base = self.base
+        if base is not None and not (
+            isinstance(thing, base) or (isinstance(thing, type) and issubclass(thing, base))
+        ):
+            raise ValueError(f"{point.value} is not a {base.__name__}")
+        self.add(point.name, thing)

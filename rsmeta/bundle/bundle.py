@@ -6,7 +6,7 @@ import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import safetensors
@@ -16,7 +16,9 @@ import yaml
 from rsmeta.bundle.mlm import model_item
 from rsmeta.bundle.record import FORMAT, READABLE, BundleRecord
 from rsmeta.config.load import validate
-from rsmeta.errors import BundleError, OutputError, RsmetaError, one_line
+from rsmeta.config.yaml_files import parse_yaml
+from rsmeta.errors import BundleError, ConfigError, OutputError, RsmetaError, one_line
+from rsmeta.files import write_atomically
 from rsmeta.models.build import build_network
 from rsmeta.models.checkpoint import file_sha256
 from rsmeta.models.weights import is_local
@@ -59,28 +61,27 @@ def save_bundle(
     Raises:
         OutputError: The folder cannot be written.
     """
-    partial = folder.with_name(f".{folder.name}.partial")
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        state = {name: t.detach().cpu().contiguous() for name, t in network.trained_state().items()}
-        (partial / WEIGHTS_FILE).write_bytes(safetensors.torch.save(state))
-        record = record.model_copy(update={"weights_sha256": file_sha256(partial / WEIGHTS_FILE)})
-        text = yaml.safe_dump(record.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-        (partial / RECORD_FILE).write_text(text, encoding="utf-8")
-        item = partial / MODEL_ITEM_FILE
-        item.write_text(
-            model_item(record, partial / WEIGHTS_FILE, partial / RECORD_FILE, item),
-            encoding="utf-8",
-        )
-        if quicklook is not None and quicklook.exists():
-            shutil.copyfile(quicklook, partial / QUICKLOOK_FILE)
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
+        with write_atomically(folder) as hidden:
+            record = _write_files(hidden, record, network)
+            if quicklook is not None and quicklook.exists():
+                shutil.copyfile(quicklook, hidden / QUICKLOOK_FILE)
     except (OSError, safetensors.SafetensorError) as error:
-        shutil.rmtree(partial, ignore_errors=True)
         raise OutputError(f"cannot write the bundle {folder} ({one_line(error)})") from error
     return ModelBundle(record, network, folder)
+
+
+def _write_files(folder: Path, record: BundleRecord, network: Network) -> BundleRecord:
+    """Write weights, record and STAC item; return the record with the hash of the weights."""
+    folder.mkdir()
+    weights, item = folder / WEIGHTS_FILE, folder / MODEL_ITEM_FILE
+    state = {name: t.detach().cpu().contiguous() for name, t in network.trained_state().items()}
+    weights.write_bytes(safetensors.torch.save(state))
+    record = record.model_copy(update={"weights_sha256": file_sha256(weights)})
+    text = yaml.safe_dump(record.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    (folder / RECORD_FILE).write_text(text, encoding="utf-8")
+    item.write_text(model_item(record, weights, folder / RECORD_FILE, item), encoding="utf-8")
+    return record
 
 
 def load_bundle(path: str | Path) -> ModelBundle:
@@ -127,7 +128,7 @@ def rebuild(record: BundleRecord) -> Network:
         mean=np.array([band.mean for band in record.bands]),
         std=np.array([band.std for band in record.bands]),
         meta=record.meta,
-        sites=record.scales,
+        sites=record.kept_sites,
         form=record.stem.form,
         per_pixel=record.per == "pixel",
         target=None if record.target is None else (record.target.mean, record.target.std),
@@ -144,8 +145,8 @@ def read_record(folder: Path) -> BundleRecord:
     if not file.is_file():
         raise BundleError(f"no bundle at {folder}; give the folder that holds {RECORD_FILE}")
     try:
-        tree: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        tree = parse_yaml(file.read_bytes())
+    except (OSError, ConfigError) as error:
         raise BundleError(f"cannot read {file} ({one_line(error)})") from error
     version = tree.get("format") if isinstance(tree, dict) else None
     if version not in READABLE:

@@ -43,9 +43,8 @@ _MEDIA = {".yaml": "application/yaml", ".safetensors": "application/octet-stream
 def model_item(record: BundleRecord, weights: Path, description: Path, item: Path) -> str:
     """Return the text of the item of a bundle.
 
-    Its geometry is the ground of the training scenes: a catalogue finds the model where it was
-    taught, and it can be used wherever there are such scenes. Where the ground is not known there
-    is none.
+    Its geometry is the footprint of the training scenes: a catalogue finds the model where it was
+    trained. Without a known footprint it has no geometry.
 
     Args:
         record: What ``bundle.yaml`` says.
@@ -128,7 +127,7 @@ def _input(record: BundleRecord) -> dict[str, Any]:
     return {
         "name": "tile",
         "description": (
-            "physical units (reflectance 0 to 1 where the sensor's product tells it); pixels "
+            "physical units (reflectance 0 to 1 where the sensor's product defines it); pixels "
             "without data are masked"
             + ("; scaled values are clipped to 0..1" if record.stem.form == "two_sigma" else "")
         ),
@@ -138,7 +137,11 @@ def _input(record: BundleRecord) -> dict[str, Any]:
             "dim_order": ["batch", "bands", "height", "width"],
             "data_type": "float32",
         },
-        "value_scaling": [_scaling(band, record.stem.form) for band in record.bands],
+        "value_scaling": (
+            None
+            if record.stem.form == "physical"
+            else [_scaling(band, record.stem.form) for band in record.bands]
+        ),
         "resize_type": None,
     }
 
@@ -168,11 +171,11 @@ def _scaling(band: BandRecord, form: str) -> dict[str, Any]:
 
 def _band(band: BandRecord) -> dict[str, Any]:
     known: dict[str, Any] = {"name": band.name}
-    told = [band.common_name] if band.common_name else []
+    details = [band.common_name] if band.common_name else []
     if band.wavelength_nm is not None:
-        told.append(f"{band.wavelength_nm:g} nm")
-    if told:
-        known["description"] = ", ".join(told)
+        details.append(f"{band.wavelength_nm:g} nm")
+    if details:
+        known["description"] = ", ".join(details)
     if band.gsd_m is not None:
         known["gsd"] = band.gsd_m
     return known

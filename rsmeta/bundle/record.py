@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from rsmeta.config.base import Strict
+from rsmeta.config.base import AnyNumber, Strict
 from rsmeta.config.data import CLASS_NODATA, WIDE_NODATA, ClassSpec
 from rsmeta.config.meta import MetaSettings
 from rsmeta.config.model import ModelSpec
-from rsmeta.config.settings import PredictSettings, TaskName
+from rsmeta.config.predict import PredictSettings
+from rsmeta.config.settings import TaskName
 from rsmeta.config.tuner import Tuner
 from rsmeta.geo.scene import ReadRules
 from rsmeta.geo.sensors import Band
@@ -83,7 +84,7 @@ class ReadRecord(Strict):
     bands: tuple[str, ...] | None = None
     scale: float | None = None
     offset: float | None = None
-    nodata: float | None = None
+    nodata: AnyNumber | None = None
     valid_if: Literal["all", "any"] = "all"
 
     @property
@@ -138,12 +139,26 @@ class BundleRecord(Strict):
     tuner: Tuner
     meta: MetaSettings
     scales: dict[str, float] | None = Field(
-        default=None,
-        description="scale of each site with an adapter; sites that were pruned are not in it",
+        default=None, description="scale of each site with an adapter"
+    )
+    kept_sites: tuple[str, ...] | None = Field(
+        default=None, description="sites whose adapter was not pruned; none: all"
     )
     predict: PredictSettings
     training: dict[str, Any] = Field(description="seed, steps, parameters, metrics")
     weights_sha256: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sites_with_a_scale_were_kept(cls, given: Any) -> Any:
+        """Read a bundle of before ``kept_sites``, which has no scale of a pruned site."""
+        if (
+            isinstance(given, dict)
+            and "kept_sites" not in given
+            and given.get("scales") is not None
+        ):
+            return given | {"kept_sites": tuple(given["scales"])}
+        return given
 
     @property
     def made_task(self) -> Task:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails
+
+#: A number that may be NaN or infinite, as values without data are.
+AnyNumber = Annotated[float, Field(allow_inf_nan=True)]
 
 
 class Strict(BaseModel):
-    """A settings section: immutable, and an unknown key is an error."""
+    """A settings section: immutable; an unknown key, NaN or infinity is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False
+    )
 
     @classmethod
     def known_keys(cls) -> list[str]:
@@ -39,7 +44,7 @@ class WithOptions(Strict):
             may set an option that only some of them have.
     """
 
-    model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="allow")
 
     chooser: ClassVar[str] = "name"
     shipped: ClassVar[Mapping[str, type[Strict]]] = {}

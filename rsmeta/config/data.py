@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
-from rsmeta.config.base import Strict
+from rsmeta.config.base import AnyNumber, Strict
 from rsmeta.config.colours import class_colours
 
 #: Map value that marks pixels without data in a uint8 class map.
@@ -23,10 +24,15 @@ def _hex_colour(value: str) -> str:
     return f"#{digits.lower()}"
 
 
+def composed(name: str) -> str:
+    """Return a name in the composed form of Unicode (NFC): macOS writes file names decomposed."""
+    return unicodedata.normalize("NFC", name)
+
+
 def _printable(name: str) -> str:
     if not name.isprintable() or name != name.strip():
         raise ValueError(f"the class name {name!r} has blanks around it or unprintable characters")
-    return name
+    return composed(name)
 
 
 def _as_list(value: Any) -> Any:
@@ -41,7 +47,7 @@ _Values = Annotated[
 ]
 
 
-#: Other words for the same draws; scenes and images share one set of names.
+#: Other words for the same; scenes and images share one set of names.
 _SAMPLING_WORDS = {"uniform": "instance", "balanced": "class"}
 
 SamplingName = Literal["instance", "sqrt", "class", "progressive", "down"]
@@ -90,10 +96,12 @@ def class_specs(given: Any) -> Any:
             continue
         spec = dict(entry) if isinstance(entry, dict) else {"name": entry}
         name = spec.get("name", "")
-        if isinstance(name, bool):  # YAML reads yes, no, on and off so
+        if isinstance(name, bool):
             raise ValueError(  # noqa: TRY004 pydantic takes it for a wrong value
-                f"a class is named {name}; put names such as yes or no in quotes"
+                f"a class is named {name}; put the name in quotes"
             )
+        if name is None:
+            raise ValueError(f"the class {spec.get('value', i)} has no name; write one after it")
         spec["name"] = str(name)
         spec.setdefault("value", i)
         spec.setdefault("colour", spec.pop("color", None) or colours[i])
@@ -110,7 +118,7 @@ class TargetSpec(Strict):
     unit: str | None = Field(default=None, description="its unit, as the map is to say: t/ha, m")
     scale: float = Field(default=1.0, description="quantity = label * scale + offset")
     offset: float = Field(default=0.0, description="quantity = label * scale + offset")
-    nodata: float | None = Field(
+    nodata: AnyNumber | None = Field(
         default=None, description="label that means 'not known', where the raster does not say"
     )
 
@@ -123,11 +131,11 @@ class TargetSpec(Strict):
 
 
 class SplitSettings(Strict):
-    """How labelled ground is divided into training, validation and test parts."""
+    """How labels are divided into training, validation and test parts."""
 
     by: Literal["blocks", "files", "polygons"] = Field(
         default="blocks",
-        description="square blocks of ground, whole files, or explicit polygons",
+        description="square blocks, whole files, or explicit polygons",
     )
     validation: float | Path = Field(
         default=0.2, description="share of the labels, or (polygons) a vector file"
@@ -186,7 +194,7 @@ class ReadSettings(Strict):
     )
     scale: float | None = Field(default=None, description="physical = raw * scale + offset")
     offset: float | None = Field(default=None, description="physical = raw * scale + offset")
-    nodata: float | None = Field(
+    nodata: AnyNumber | None = Field(
         default=None, description="raw value without data, where the files do not say"
     )
     valid_if: Literal["all", "any"] = Field(
@@ -202,6 +210,12 @@ class ReadSettings(Strict):
     layout: str | None = Field(
         default=None, description="how root is laid out; said when the data are missing"
     )
+
+    @property
+    def origin_hint(self) -> str:
+        """End of a message about missing data: where they come from, how they are laid out."""
+        source = f"; the data come from {self.homepage}" if self.homepage else ""
+        return source + (f"; lay them out as {self.layout}" if self.layout else "")
 
 
 class SceneSettings(ReadSettings):
@@ -241,7 +255,7 @@ class DataSettings(SceneSettings):
         default="sqrt",
         description="chips by labelled area (instance), by its square root per class (sqrt), "
         "classes equally (class), from the first to the last over the epochs (progressive), or "
-        "equally from as much ground of every class as the rarest has (down)",
+        "equally from as much labelled area of every class as the rarest has (down)",
     )
     split: SplitSettings = SplitSettings()
 
@@ -283,5 +297,5 @@ class DataSettings(SceneSettings):
 
     @property
     def strata(self) -> int:
-        """Kinds of labels that are told apart: classes, or 1 where labels are numbers."""
+        """Number of classes; 1 where labels are numbers."""
         return len(self.classes) or 1

@@ -10,6 +10,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
 from rsmeta.config.base import WithOptions
+from rsmeta.config.data import DataSettings
+from rsmeta.config.data_kinds import data_kinds
 from rsmeta.config.images import ImageFileSettings
 from rsmeta.config.load import PRESET_SECTIONS, preset_names
 from rsmeta.config.meta import MetaSettings
@@ -39,19 +41,19 @@ def describe_keys(settings: type[BaseModel] = Settings) -> list[tuple[str, list[
     top: list[Key] = []
     sections: list[tuple[str, list[Key]]] = [("", top)]
     for name, field in settings.model_fields.items():
-        model = _section(field)
+        model = DataSettings if settings is Settings and name == "data" else _section(field)
         if model is None:
             top.append(_key(name, field))
         else:
             sections.append((name, _keys(model, f"{name}.")))
             if settings is Settings and name == "data":
-                sections += _image_keys(model)
+                sections += _image_keys(DataSettings)
     return sections
 
 
 def _image_keys(scenes: type[BaseModel]) -> list[tuple[str, list[Key]]]:
     """Return what kinds of image data add to the keys of scenes: shared keys, then their own."""
-    kinds = data_kinds()[1:]
+    kinds = [(name, model) for name, model in data_kinds().items() if name != "scenes"]
     return [
         ("data (images)", _new_keys(ImageFileSettings, [scenes])),
         *((f"data (kind: {k})", _new_keys(m, [scenes, ImageFileSettings])) for k, m in kinds),
@@ -79,9 +81,11 @@ def json_schema() -> str:
         _allow_preset(schema, section)
     schema["properties"]["loss"]["anyOf"].append(_loss_terms(schema))
     schema["$defs"]["ClassSpec"]["required"] = ["name"]  # value and colour have defaults
-    for _, model in data_kinds():
+    for model in data_kinds().values():
         of_kind = schema["$defs"][model.__name__]["properties"]
-        of_kind["classes"] = {"description": of_kind["classes"]["description"], **_classes_forms()}
+        if "description" in of_kind.get("classes", {}):  # a kind of others may have none
+            said = of_kind["classes"]["description"]
+            of_kind["classes"] = {"description": said, **_classes_forms()}
     head = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "rsmeta configuration",
@@ -122,13 +126,6 @@ def _allow_preset(schema: dict[str, Any], section: str) -> None:
         if "required" in inner:
             inner["anyOf"] = [{"required": inner.pop("required")}, {"required": ["preset"]}]
     schema["properties"][section] = {"anyOf": [*forms, name], **part}
-
-
-def data_kinds() -> list[tuple[str, type[BaseModel]]]:
-    """Return the kinds of the ``data`` section with their models; scenes come first."""
-    forms = get_args(Settings.model_fields["data"].annotation)
-    models = [get_args(form)[0] for form in forms]
-    return [(get_args(model.model_fields["kind"].annotation)[0], model) for model in models]
 
 
 def _classes_forms() -> dict[str, Any]:

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeAlias, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from rsmeta.config.base import Strict
+from rsmeta.config.data_kinds import KIND_MARK, data_kinds
 from rsmeta.config.resources import config_dir
 from rsmeta.config.settings import Settings
-from rsmeta.errors import ConfigError, UnknownNameError, did_you_mean, one_line
+from rsmeta.config.yaml_files import parse_yaml, plain, read_yaml
+from rsmeta.errors import ConfigError, UnknownNameError, did_you_mean
 
 logger = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=BaseModel)
+
+#: ``KEY=VALUE`` strings, or a mapping of keys to values.
+Overrides: TypeAlias = Sequence[str] | Mapping[str, Any]
+
+#: A variable of the environment in a text.
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 # Beginnings of file names in an override that YAML would take for an alias or a mapping.
 _PLAIN = ("*", "{stem}")
@@ -32,18 +42,14 @@ _UNION_MARKS = frozenset(
      "literal['rank']"}
 )  # fmt: skip
 
-#: Beginning of the mark that a section leaves whose keys follow from its ``kind``.
-_KIND_MARK = "kind="
 
-
-def load_settings(
-    config: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()
-) -> Settings:
+def load_settings(config: str | Path | Mapping[str, Any], overrides: Overrides = ()) -> Settings:
     """Read and check a configuration.
 
     Args:
         config: Path of a YAML file, or the mapping that it would hold.
-        overrides: ``KEY=VALUE`` strings; the key is a dotted path, the value is YAML.
+        overrides: ``KEY=VALUE`` strings, the key a dotted path and the value YAML; or a mapping
+            of such keys, or of sections, to values, laid over the configuration key by key.
 
     Returns:
         The checked settings with every default filled in.
@@ -56,25 +62,22 @@ def load_settings(
 
 
 def read_settings(
-    model: type[M], config: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()
+    model: type[M], config: str | Path | Mapping[str, Any], overrides: Overrides = ()
 ) -> M:
     """Read and check a configuration of any kind; see ``load_settings``."""
     source = "the configuration" if isinstance(config, Mapping) else str(config)
     return validate(model, expand_presets(read_tree(config, overrides), tell=True), source)
 
 
-def read_tree(
-    config: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()
-) -> dict[str, Any]:
+def read_tree(config: str | Path | Mapping[str, Any], overrides: Overrides = ()) -> dict[str, Any]:
     """Return what a configuration holds under its overrides, presets by name, nothing checked.
 
     Raises:
         ConfigError: The file is missing or no mapping, or an override cannot be read.
     """
-    tree = _plain(config) if isinstance(config, Mapping) else read_yaml(Path(config))
-    for override in overrides:
-        _apply_override(tree, override)
-    return tree
+    tree = plain(config) if isinstance(config, Mapping) else read_yaml(Path(config))
+    _apply(tree, overrides)
+    return {key: _expanded(value) for key, value in tree.items()}
 
 
 def expand_presets(tree: Mapping[str, Any], *, tell: bool = False) -> dict[str, Any]:
@@ -88,7 +91,8 @@ def expand_presets(tree: Mapping[str, Any], *, tell: bool = False) -> dict[str, 
         UnknownNameError: There is no such preset.
         ConfigError: Several tuner presets want ``meta`` otherwise.
     """
-    whole = {**tree}
+    # A section whose keys are all commented out says nothing.
+    whole = {k: v for k, v in tree.items() if v is not None or k not in PRESET_SECTIONS}
     wanted = _companions(tree.get("tuner"))
     if wanted and not _chosen(tree.get("meta")):
         whole["meta"] = _with_companion(wanted, tree.get("meta"))
@@ -119,57 +123,66 @@ def validate(model: type[M], tree: Any, source: str) -> M:
         raise ConfigError(f"{source}: {_sentence(model, error)}") from None
 
 
-def overruled(settings: M, overrides: Sequence[str]) -> M:
+def overruled(settings: M, overrides: Overrides) -> M:
     """Return one section of settings with some of its keys set anew.
 
     Args:
         settings: The section.
-        overrides: ``KEY=VALUE`` strings; the key is one of the section, the value is YAML.
+        overrides: Keys of the section with their values; see ``load_settings``.
 
     Raises:
         ConfigError: A key is unknown, or a value does not fit.
     """
     tree = settings.model_dump()
-    for override in overrides:
-        _apply_override(tree, override)
-    return validate(type(settings), tree, " ".join(overrides))
+    _apply(tree, overrides)
+    source = "the settings" if isinstance(overrides, Mapping) else " ".join(overrides)
+    return validate(type(settings), tree, source)
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping.
+def _expanded(value: Any) -> Any:
+    """Return a value with ``~/`` and ``${NAME}`` replaced in every text.
 
     Raises:
-        ConfigError: The file is missing, is no YAML, or is not a mapping.
+        ConfigError: There is no such variable in the environment.
     """
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"no configuration at {path}; check the path") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read {path} as YAML ({one_line(error)})") from error
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{path} holds no settings; it must be a mapping such as 'data: …'")
-    return _plain(tree)
+    if isinstance(value, Mapping):
+        return {key: _expanded(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_expanded(one) for one in value]
+    if not isinstance(value, str):
+        return value
+    for name in _VARIABLE.findall(value):
+        if name not in os.environ:
+            raise ConfigError(f"{value!r}: the environment has no variable {name}; set it")
+    text = _VARIABLE.sub(lambda match: os.environ[match[1]], value)
+    return str(Path(text).expanduser()) if text.startswith("~/") else text
 
 
-def _plain(tree: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return a deep copy whose mappings are plain dictionaries."""
-    return {k: _plain(v) if isinstance(v, Mapping) else v for k, v in tree.items()}
+def _apply(tree: dict[str, Any], overrides: Overrides) -> None:
+    """Lay overrides over a tree of settings."""
+    if isinstance(overrides, Mapping):
+        for key, value in overrides.items():
+            set_key(tree, str(key), value, merge=True)
+        return
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"{override!r} is no override; write KEY=VALUE, e.g. data.chip_px=96")
+        try:
+            value = text if text.startswith(_PLAIN) else parse_yaml(text)
+        except ConfigError as error:
+            raise ConfigError(f"{override!r}: the value is no YAML ({error})") from error
+        set_key(tree, key, value)
 
 
-def _apply_override(tree: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"{override!r} is no override; write KEY=VALUE, e.g. data.chip_px=96")
-    try:
-        value = text if text.startswith(_PLAIN) else yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{override!r}: the value is no YAML ({one_line(error)})") from error
-    set_key(tree, key, value)
-
-
-def set_key(tree: dict[str, Any], key: str, value: Any) -> None:
+def set_key(tree: dict[str, Any], key: str, value: Any, *, merge: bool = False) -> None:
     """Set a key by its dotted path; mappings on the way are made, and presets kept as such.
+
+    Args:
+        tree: Settings, changed in place.
+        key: Dotted path.
+        value: What to set.
+        merge: Lay a mapping over the one that is there, key by key, instead of replacing it.
 
     Raises:
         ConfigError: The path leads into a list.
@@ -183,10 +196,16 @@ def set_key(tree: dict[str, Any], key: str, value: Any) -> None:
                 f"{key} reaches into the list {name}; give the whole list, as "
                 f"{name}='[lora, {{preset: ln, lr_scale: 2}}]'"
             )
-        if isinstance(below, str):  # a preset's name: keep it, and override its keys
-            below = {"preset": below}
-        node[name] = node = dict(below) if isinstance(below, Mapping) else {}
-    node[leaf] = value
+        node[name] = node = _section(below)
+    merges = merge and isinstance(value, Mapping)
+    node[leaf] = _merged(_section(node.get(leaf)), value) if merges else value
+
+
+def _section(given: Any) -> dict[str, Any]:
+    """Return a section to override keys of: a preset's name is kept, anything else replaced."""
+    if isinstance(given, str):
+        return {"preset": given}
+    return dict(given) if isinstance(given, Mapping) else {}
 
 
 def _expand_preset(section: str, given: Any) -> Any:
@@ -253,7 +272,7 @@ def _sentence(model: type[BaseModel], error: ValidationError) -> str:
     """Say the first problem of a failed validation: the key, the value, what to do."""
     first = error.errors()[0]
     path = [str(part) for part in first["loc"] if part not in _UNION_MARKS]
-    where = [part for part in path if not part.startswith(_KIND_MARK)]
+    where = [part for part in path if not part.startswith(KIND_MARK)]
     key = ".".join(where)
     if first["type"] == "extra_forbidden":
         known = _known_keys(model, path[:-1])
@@ -273,8 +292,8 @@ def _known_keys(model: type[BaseModel], where: Sequence[str]) -> list[str]:
     for part in where:
         if part.isdigit():  # an entry of a list of the models found last
             continue
-        if part.startswith(_KIND_MARK):
-            models = [one for one in models if _is_of_kind(one, part.removeprefix(_KIND_MARK))]
+        if part.startswith(KIND_MARK):
+            models = [data_kinds()[part.removeprefix(KIND_MARK)]]
             continue
         field = models[0].model_fields.get(part)
         if field is None:  # a key of a mapping of the models found last
@@ -284,11 +303,6 @@ def _known_keys(model: type[BaseModel], where: Sequence[str]) -> list[str]:
             return []
     first = models[0]
     return first.known_keys() if issubclass(first, Strict) else list(first.model_fields)
-
-
-def _is_of_kind(model: type[BaseModel], kind: str) -> bool:
-    field = model.model_fields.get("kind")
-    return field is not None and kind in get_args(field.annotation)
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

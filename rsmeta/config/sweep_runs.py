@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from rsmeta.config.load import expand_presets, read_tree, set_key, validate
+from rsmeta.config.load import Overrides, expand_presets, read_tree, set_key, validate
 from rsmeta.config.settings import Settings
 from rsmeta.errors import ConfigError, RsmetaError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from rsmeta.config.sweep import SweepSettings
@@ -65,13 +64,13 @@ def cells(point: Mapping[str, Any]) -> dict[str, str]:
 
 
 def read_sweep(
-    config: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()
+    config: str | Path | Mapping[str, Any], overrides: Overrides = ()
 ) -> tuple[SweepSettings, list[SweepRun]]:
     """Read and check a configuration with a sweep, and every run of it.
 
     Args:
         config: Path of a YAML file, or the mapping that it would hold.
-        overrides: ``KEY=VALUE`` strings; the grid's values go over them.
+        overrides: ``KEY=VALUE`` strings, or a mapping; the grid's values go over them.
 
     Returns:
         The section, and the runs: points in the order of the grid, with their seeds together.

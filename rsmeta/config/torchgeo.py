@@ -42,7 +42,7 @@ class BandSet:
         names: Bands in the order of the images.
         scale: Physical units per number in the images.
         nodata: Number without data; none: every number is data.
-        arguments: What TorchGeo's class is told to give these bands.
+        arguments: Arguments of TorchGeo's class that give these bands.
     """
 
     sensor: str | None

@@ -79,6 +79,11 @@ class TrainerSettings(Strict):
         default="best",
         description="which weights go into the bundle: of the best validation score, or the last",
     )
+    baseline: bool = Field(
+        default=True,
+        description="score a random forest and a logistic regression on the same labels too, for "
+        "comparison; takes seconds",
+    )
     optimizer: OptimizerSettings = OptimizerSettings()
 
     @field_validator("optimizer", mode="before", json_schema_input_type=OptimizerSettings | str)

@@ -115,7 +115,7 @@ class SiteOverride(Strict):
     """Values for some sites: the learning rate, and any option of the method."""
 
     # The options belong to the method, which may be registered by others: it checks them.
-    model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="allow")
 
     lr_scale: float | None = Field(
         default=None, gt=0, description="factor of the optimizer's learning rate there"

@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyproj
 import shapely
 
 from rsmeta.data.chips import LabelledScene
 from rsmeta.data.label_index import LabelIndex, count_by_block, index_labels
 from rsmeta.data.labels import LabelRules, open_labels
 from rsmeta.data.open_scenes import open_scenes, wanted_bands
-from rsmeta.data.polygon_labels import read_polygons
 from rsmeta.data.quantities import open_quantity
 from rsmeta.data.splits import PARTS, Block, BlockLattice, Part, Region, choose_blocks, regions_of
 from rsmeta.data.streams import random_stream
-from rsmeta.errors import LabelsError, SplitError
+from rsmeta.errors import SplitError
+from rsmeta.geo.footprint import footprint, outline
+from rsmeta.geo.polygons import VectorFile
 from rsmeta.geo.sources import scene_stem
 
 if TYPE_CHECKING:
@@ -32,19 +32,24 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_NO_LABELS = (
+    "no labelled pixel is left for training: all labels are nodata, in data.ignore, on pixels "
+    "without data, or held out; check data.labels, data.nodata and data.split"
+)
+
 
 @dataclass(frozen=True)
-class ScenePart:
+class IndexedScene:
     """A scene as one part sees it, with the index of the labels it sees."""
 
     labelled: LabelledScene
     index: LabelIndex
 
 
-def assemble(
+def build_splits(
     settings: DataSettings, *, seed: int, bands: Sequence[Band] | None = None
-) -> dict[Part, list[ScenePart]]:
-    """Open every scene and its labels, and divide the ground.
+) -> dict[Part, list[IndexedScene]]:
+    """Open every scene and its labels, and divide them into parts.
 
     Args:
         settings: The ``data`` section.
@@ -70,31 +75,29 @@ def assemble(
         name: [_with_labels(settings, scene.select(wanted)) for scene in scenes]
         for name, scenes in opened.items()
     }
-    parts: dict[Part, list[ScenePart]] = {part: [] for part in PARTS}
+    parts: dict[Part, list[IndexedScene]] = {part: [] for part in PARTS}
     for part in ("validation", "test"):
-        _warn_of_shared_ground(part, pairs[part], pairs["train"])
-        parts[part] += seen(settings, [(pair, None) for pair in pairs[part]])
+        _warn_of_overlap(part, pairs[part], pairs["train"])
+        parts[part] += index_scenes(settings, [(pair, None) for pair in pairs[part]])
     divided = divide(settings, pairs["train"], seed=seed)
     for part in PARTS:
-        parts[part] += seen(settings, divided[part])
+        parts[part] += index_scenes(settings, divided[part])
     if not parts["train"]:
-        raise SplitError(
-            "no labelled pixel is left for training; check data.labels, data.ignore and data.split"
-        )
-    _tell(settings, parts)
+        raise SplitError(_NO_LABELS)
+    _log_counts(settings, parts)
     return parts
 
 
-def _warn_of_shared_ground(
+def _warn_of_overlap(
     part: str, pairs: Sequence[LabelledScene], training: Sequence[LabelledScene]
 ) -> None:
-    """Say which scenes that are named for one part lie on ground that training sees."""
+    """Warn of scenes named for one part that overlap training scenes."""
     for pair in pairs:
         grids = [pair.scene.grid, *(other.scene.grid for other in training)]
         if len(same_place(grids)[0]) > 1:
             logger.warning(
-                "the %s scene %s lies on training ground (by its georeferencing): its scores say "
-                "little about other places", part, pair.scene.name,
+                "the %s scene %s overlaps the training scenes: its scores say little about "
+                "other places", part, pair.scene.name,
             )  # fmt: skip
 
 
@@ -155,6 +158,8 @@ def _by_blocks(
             for (row, col), count in found.items():
                 key = (number, row, col)
                 counts[key] = counts.get(key, 0) + count
+    if not counts:
+        raise SplitError(_NO_LABELS)
     chosen = choose_blocks(counts, shares, rng)
     for part in shares:
         if not chosen[part]:
@@ -168,7 +173,7 @@ def _by_blocks(
             scene = pairs[i].scene
             held_out = {
                 part: lattices[number].polygons(
-                    [(row, col) for n, row, col in chosen[part] if n == number], scene.grid.crs
+                    [(row, col) for n, row, col in chosen[part] if n == number], scene.grid
                 )
                 for part in shares
             }
@@ -188,7 +193,7 @@ def _by_polygons(
         held_out: dict[Part, shapely.Geometry] = {}
         for part, given in _held_out(settings).items():
             if isinstance(given, Path):
-                held_out[part] = _ground(settings.root / given, grid)
+                held_out[part] = _area_of(settings.root / given, grid)
         for part, region in regions_of(held_out, grid, gap_px=split.gap_px).items():
             divided[part].append((pair, region))
     return divided
@@ -198,19 +203,16 @@ def _held_out(settings: DataSettings) -> dict[Part, float | Path | None]:
     return {"validation": settings.split.validation, "test": settings.split.test}
 
 
-def _ground(path: Path, grid: Grid) -> shapely.Geometry:
-    frame = read_polygons(path)
-    if grid.crs is not None and frame.crs is not None:
-        frame = frame.to_crs(pyproj.CRS.from_user_input(grid.crs.to_wkt()))
-    elif frame.crs is not None or grid.crs is not None:
-        raise LabelsError(f"{path} and the scene must both have a CRS, or neither")
+def _area_of(path: Path, grid: Grid) -> shapely.Geometry:
+    frame = VectorFile(path, error=SplitError).read_onto(grid)
     return shapely.union_all(frame.geometry.to_numpy())
 
 
 def same_place(grids: Sequence[Grid]) -> list[list[int]]:
-    """Group grids whose ground overlaps, directly or through others; first come, first listed."""
-    boxes = [shapely.box(*(grid.bounds_lonlat() or grid.bounds)) for grid in grids]
-    kinds = [grid.crs is None for grid in grids]
+    """Group grids that overlap, directly or through others; in the order of their first."""
+    known = [footprint(grid) for grid in grids]
+    boxes = [outline(grid) if one is None else one for grid, one in zip(grids, known, strict=True)]
+    kinds = [one is None for one in known]
     groups: list[list[int]] = []
     for i, box in enumerate(boxes):
         touching = [
@@ -241,20 +243,20 @@ def _with_labels(settings: DataSettings, scene: Scene) -> LabelledScene:
     return LabelledScene(scene, open_labels(path, scene.grid, rules))
 
 
-def seen(
+def index_scenes(
     settings: DataSettings, divided: Sequence[tuple[LabelledScene, Region | None]]
-) -> list[ScenePart]:
+) -> list[IndexedScene]:
     """Index the labels of each scene's region; scenes without any are left out."""
     parts = []
     for pair, region in divided:
         labelled = LabelledScene(pair.scene, pair.labels, region) if region else pair
         index = index_labels(labelled, settings.strata)
         if len(index.cells):
-            parts.append(ScenePart(labelled, index))
+            parts.append(IndexedScene(labelled, index))
     return parts
 
 
-def _tell(settings: DataSettings, parts: Mapping[Part, Sequence[ScenePart]]) -> None:
+def _log_counts(settings: DataSettings, parts: Mapping[Part, Sequence[IndexedScene]]) -> None:
     """Log the labelled pixels per part and class."""
     names = [spec.name for spec in settings.classes]
     if settings.target is not None:

@@ -1,9 +1,8 @@
 """How chips and images are drawn alike: by class, epoch by epoch, shared out among processes.
 
-Random draws come from a generator of their own, seeded by (seed, epoch): the same seed gives the
-same draws, whatever else draws random numbers, and an interrupted run goes on with those that were
-next. (TorchGeo's random samplers choose the file with the global generator, whatever
-``generator=`` says.)
+Each epoch has its own random stream: the same seed gives the same chips, whatever else uses random
+numbers, and a resumed run continues with the chips that were next. (TorchGeo's random samplers
+choose the file with the global generator, whatever ``generator=`` says.)
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ POWERS: dict[SamplingName, float] = {
 }  # fmt: skip
 
 
-class Draw(abc.ABC, Generic[Key]):
+class ClassSampling(abc.ABC, Generic[Key]):
     """Things that are drawn by their classes: places of chips, or images.
 
     Args:
@@ -42,8 +41,8 @@ class Draw(abc.ABC, Generic[Key]):
             as many things as the rarest has, drawn anew each epoch.
     """
 
-    #: Random numbers that one draw takes.
-    numbers: ClassVar[int]
+    #: Random numbers that make one key.
+    key_numbers: ClassVar[int]
 
     def __init__(self, sampling: SamplingName) -> None:
         self.sampling = sampling
@@ -53,12 +52,12 @@ class Draw(abc.ABC, Generic[Key]):
         """Return how many things there are, N."""
 
     @abc.abstractmethod
-    def key(self, cumulative: np.ndarray, draw: np.ndarray, *, first: int = 0) -> Key:
+    def key(self, cumulative: np.ndarray, numbers: np.ndarray, *, first: int = 0) -> Key:
         """Return what random numbers stand for.
 
         Args:
             cumulative: Cumulative probability of the things, (N,).
-            draw: Random numbers in [0, 1), (``numbers``,).
+            numbers: Random numbers in [0, 1), (``key_numbers``,).
             first: Where its own numbering of scenes, or images, begins.
         """
 
@@ -110,8 +109,8 @@ class EpochSampler(Sampler[Key], abc.ABC):
     """Draws anew in each epoch.
 
     Args:
-        length: Draws in an epoch, over all processes.
-        seed: Seed of the draws.
+        length: Keys in an epoch, over all processes.
+        seed: Seed of the random numbers.
         epochs: Epochs of the whole training, for what changes as it goes on.
     """
 
@@ -122,7 +121,7 @@ class EpochSampler(Sampler[Key], abc.ABC):
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw those of this epoch next; Lightning calls it."""
+        """Yield the keys of this epoch next; Lightning calls it."""
         self._epoch = epoch
 
     def __len__(self) -> int:
@@ -133,7 +132,7 @@ class EpochSampler(Sampler[Key], abc.ABC):
         """Yield what this process reads in the epoch."""
         rank, size = world()
         rng = random_stream("epoch", self._seed, self._epoch)
-        return self._draws(rng, slice(rank, len(self) * size, size))
+        return self._keys(rng, slice(rank, len(self) * size, size))
 
     @property
     def _progress(self) -> float:
@@ -141,8 +140,8 @@ class EpochSampler(Sampler[Key], abc.ABC):
         return min(1.0, self._epoch / (self._epochs - 1)) if self._epochs > 1 else 0.0
 
     @abc.abstractmethod
-    def _draws(self, rng: np.random.Generator, mine: slice) -> Iterator[Key]:
-        """Draw for the whole epoch and all processes; yield those of the slice."""
+    def _keys(self, rng: np.random.Generator, mine: slice) -> Iterator[Key]:
+        """Draw the keys of the epoch for all processes; yield those of the slice."""
 
 
 class InOrderSampler(Sampler[Key], abc.ABC):

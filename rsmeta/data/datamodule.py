@@ -10,12 +10,12 @@ import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from rsmeta.data.build_splits import assemble
+from rsmeta.data.build_splits import build_splits
 from rsmeta.data.chips import ChipDataset
 from rsmeta.data.held_out_split import held_out_split
-from rsmeta.data.meta_sampler import MetaDraw, MetaSampler
+from rsmeta.data.meta_sampler import MetaBatches, MetaSampler
 from rsmeta.data.quantities import target_statistics
-from rsmeta.data.sampler import CellDraw, GridChipSampler, RandomChipSampler
+from rsmeta.data.sampler import CellSampling, GridChipSampler, RandomChipSampler
 from rsmeta.data.statistics import band_statistics
 from rsmeta.data.torchgeo_compat import stack_samples
 from rsmeta.errors import SplitError
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from rsmeta.config.data import ClassSpec, DataSettings, SamplingName
     from rsmeta.config.meta import MetaSettings
-    from rsmeta.data.build_splits import ScenePart
+    from rsmeta.data.build_splits import IndexedScene
     from rsmeta.data.splits import Part
     from rsmeta.geo.grid import Grid
     from rsmeta.geo.sensors import Band
@@ -43,9 +43,9 @@ class SceneDataModule(LightningDataModule):
 
     Args:
         settings: The ``data`` section.
-        seed: Seed of the split and of the draws.
+        seed: Seed of the split and of the chips.
         bands: Bands to read, by name; none: those of the settings or of the first scene.
-        meta: May hold out a part of the training ground for the scales of the adapters.
+        meta: May hold out a share of the training part for the scales of the adapters.
         epochs: Epochs of the whole training, for ``sampling=progressive``.
 
     Raises:
@@ -65,9 +65,9 @@ class SceneDataModule(LightningDataModule):
         self.settings = settings
         self.seed = seed
         self.epochs = epochs
-        self.parts = assemble(settings, seed=seed, bands=bands)
+        self.parts = build_splits(settings, seed=seed, bands=bands)
         self.bands = self.parts["train"][0].labelled.scene.bands
-        self._held_out: list[ScenePart] = []
+        self._held_out: list[IndexedScene] = []
         if meta is not None and meta.learned and meta.source == "held_out":
             self.parts["train"], self._held_out = held_out_split(
                 self.parts["train"], meta.held_out, settings=settings, seed=seed
@@ -85,7 +85,7 @@ class SceneDataModule(LightningDataModule):
 
     @cached_property
     def statistics(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation per band over training ground, (C,) each."""
+        """Mean and standard deviation per band over the training part, (C,) each."""
         return band_statistics([p.labelled for p in self.parts["train"]], seed=self.seed)
 
     @cached_property
@@ -114,8 +114,8 @@ class SceneDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return random chips where training labels are."""
         sampler = RandomChipSampler(
-            self._draw(self.parts["train"]), length=self.settings.chips_per_epoch, seed=self.seed,
-            epochs=self.epochs,
+            self._sampling(self.parts["train"]), length=self.settings.chips_per_epoch,
+            seed=self.seed, epochs=self.epochs,
         )  # fmt: skip
         return self._loader("train", sampler, drop_last=True)
 
@@ -133,9 +133,9 @@ class SceneDataModule(LightningDataModule):
         """
         train, judged = self.parts["train"], self._held_out or self.parts["train"]
         sampler = MetaSampler(
-            self._draw(train),
-            self._draw(judged, meta.sampling),
-            take=MetaDraw(
+            self._sampling(train),
+            self._sampling(judged, meta.sampling),
+            take=MetaBatches(
                 ahead=steps_ahead,
                 batches=meta.batches,
                 ahead_size=self.settings.batch_size,
@@ -180,8 +180,10 @@ class SceneDataModule(LightningDataModule):
         """
         return self.ordered_dataloader("test")
 
-    def _draw(self, parts: Sequence[ScenePart], sampling: SamplingName | None = None) -> CellDraw:
-        return CellDraw(
+    def _sampling(
+        self, parts: Sequence[IndexedScene], sampling: SamplingName | None = None
+    ) -> CellSampling:
+        return CellSampling(
             [p.index for p in parts],
             [(p.labelled.scene.grid.height_px, p.labelled.scene.grid.width_px) for p in parts],
             chip_px=self.settings.chip_px,

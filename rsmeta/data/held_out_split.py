@@ -1,4 +1,4 @@
-"""Take a share of the training ground away, for the scales of the adapters to answer to."""
+"""Hold out a share of the training part, by which the scales of the adapters are judged."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import shapely
 from rasterio.warp import transform
 
-from rsmeta.data.build_splits import block_px, same_place, seen
+from rsmeta.data.build_splits import block_px, index_scenes, same_place
 from rsmeta.data.label_index import CELL_PX
 from rsmeta.data.splits import Block, BlockLattice, Region, choose_blocks, grown
 from rsmeta.data.streams import random_stream
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rsmeta.config.data import DataSettings
-    from rsmeta.data.build_splits import ScenePart
+    from rsmeta.data.build_splits import IndexedScene
     from rsmeta.data.chips import LabelledScene
 
 
 def held_out_split(
-    parts: Sequence[ScenePart], share: float, *, settings: DataSettings, seed: int
-) -> tuple[list[ScenePart], list[ScenePart]]:
-    """Divide the training ground by blocks; all scenes of one place share the division.
+    parts: Sequence[IndexedScene], share: float, *, settings: DataSettings, seed: int
+) -> tuple[list[IndexedScene], list[IndexedScene]]:
+    """Divide the training part by blocks; all scenes of one place are divided alike.
 
     Args:
         parts: The scenes as training sees them.
@@ -51,11 +51,11 @@ def held_out_split(
     held: list[tuple[LabelledScene, Region | None]] = []
     for part, (number, lattice) in zip(parts, lattices, strict=True):
         blocks = [(row, col) for n, row, col in chosen if n == number]
-        ground = lattice.polygons(blocks, part.labelled.scene.grid.crs)
-        left, taken = _regions(part, ground, settings.split.gap_px)
+        area = lattice.polygons(blocks, part.labelled.scene.grid)
+        left, taken = _regions(part, area, settings.split.gap_px)
         kept.append((part.labelled, left))
         held.append((part.labelled, taken))
-    of_training, of_scales = seen(settings, kept), seen(settings, held)
+    of_training, of_scales = index_scenes(settings, kept), index_scenes(settings, held)
     if not (of_training and of_scales):
         raise SplitError(
             f"the training labels lie in {len(counts)} block(s), too few for "
@@ -64,7 +64,9 @@ def held_out_split(
     return of_training, of_scales
 
 
-def _lattices(parts: Sequence[ScenePart], settings: DataSettings) -> list[tuple[int, BlockLattice]]:
+def _lattices(
+    parts: Sequence[IndexedScene], settings: DataSettings
+) -> list[tuple[int, BlockLattice]]:
     """Return for each scene the number of its place, and the blocks that this place has."""
     grids = [part.labelled.scene.grid for part in parts]
     found: dict[int, tuple[int, BlockLattice]] = {}
@@ -75,16 +77,16 @@ def _lattices(parts: Sequence[ScenePart], settings: DataSettings) -> list[tuple[
     return [found[i] for i in range(len(parts))]
 
 
-def _regions(part: ScenePart, ground: shapely.Geometry, gap_px: int) -> tuple[Region, Region]:
-    """Return what is left of a scene's training ground, and the part of it that is held out."""
+def _regions(part: IndexedScene, area: shapely.Geometry, gap_px: int) -> tuple[Region, Region]:
+    """Return the regions of a scene that stay for training, and that are held out."""
     before = part.labelled.region
     taken = before.geometry if before is not None else shapely.MultiPolygon()
     gap = gap_px * max(part.labelled.scene.grid.pixel_size)
-    left = Region(shapely.union(taken, grown(ground, gap)), inverted=True)
-    return left, Region(shapely.difference(ground, taken))
+    left = Region(shapely.union(taken, grown(area, gap)), inverted=True)
+    return left, Region(shapely.difference(area, taken))
 
 
-def _count_by_block(part: ScenePart, lattice: BlockLattice) -> dict[tuple[int, int], np.ndarray]:
+def _count_by_block(part: IndexedScene, lattice: BlockLattice) -> dict[tuple[int, int], np.ndarray]:
     """Count the labelled pixels per class, (K,), in the blocks that the cells' centres lie in."""
     grid, index = part.labelled.scene.grid, part.index
     rows, cols = ((index.cells + 0.5) * CELL_PX).T

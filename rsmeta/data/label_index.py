@@ -1,6 +1,6 @@
 """What the labels hold and where: counted once, before anything is split or drawn.
 
-Memory grows with the labelled ground, never with the scene: only cells with labels are kept.
+Memory grows with the labelled area, never with the scene: only cells with labels are kept.
 """
 
 from __future__ import annotations

@@ -27,12 +27,20 @@ class LabelRules:
         class_column: Column of polygons that holds class name or value; none: the only column
             that holds class names and nothing else.
         layer: Layer of a vector file; none: the only one.
+        fix: What to do about a VALUE that is neither a class nor ignored.
+        column_key: How the user names the class column.
     """
 
     classes: tuple[ClassSpec, ...]
-    ignore: tuple[int, ...] = ()
+    ignore: tuple[float, ...] = ()
     class_column: str | None = None
     layer: str | None = None
+    fix: str = "add it to data.classes or to data.ignore"
+    column_key: str = "data.class_column"
+
+    def fix_of(self, value: object) -> str:
+        """Return what to do about a value that is neither a class nor ignored."""
+        return self.fix.replace("VALUE", f"{value:g}" if isinstance(value, float) else str(value))
 
 
 class LabelReader(abc.ABC):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rsmeta.data.label_reader import LabelRules
-from rsmeta.data.polygon_labels import VECTOR_SUFFIXES, PolygonLabels
+from rsmeta.data.polygon_labels import PolygonLabels
 from rsmeta.data.raster_labels import RasterLabels
 from rsmeta.errors import LabelsError
+from rsmeta.geo.polygons import VectorFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,8 +24,9 @@ def open_labels(path: Path, grid: Grid, rules: LabelRules) -> RasterLabels | Pol
     Raises:
         LabelsError: See ``RasterLabels`` and ``PolygonLabels``.
     """
-    if not path.exists():
+    file = VectorFile(path, error=LabelsError)
+    if not file.path.exists():
         raise LabelsError(f"no labels at {path}; check data.root and data.labels")
-    if path.suffix.lower() in VECTOR_SUFFIXES:
+    if file.is_vector:
         return PolygonLabels(path, grid, rules)
     return RasterLabels(path, grid, rules)

@@ -1,4 +1,4 @@
-"""What meta steps read: fresh draws of chips, step by step, from a random stream of their own."""
+"""What meta steps read: chips drawn anew for each step, from a random stream of their own."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from rsmeta.data.streams import random_stream
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rsmeta.data.class_sampling import Draw
+    from rsmeta.data.class_sampling import ClassSampling
 
 
 @dataclass(frozen=True)
-class MetaDraw:
+class MetaBatches:
     """What one meta step takes.
 
     Args:
@@ -48,17 +48,17 @@ class MetaSampler(Sampler[list[Any]]):
         training: What the look-ahead batches are drawn from.
         judged: What the batches that judge the scales are drawn from; the same, or held out.
         take: What one step takes.
-        seed: Seed of the draws.
+        seed: Seed of the random numbers.
         first_step: Number of the step to begin with, from 0.
         offset: Added to the number of a scene, or image, of ``judged``.
     """
 
     def __init__(
         self,
-        training: Draw[Any],
-        judged: Draw[Any],
+        training: ClassSampling[Any],
+        judged: ClassSampling[Any],
         *,
-        take: MetaDraw,
+        take: MetaBatches,
         seed: int,
         first_step: int = 0,
         offset: int = 0,
@@ -82,10 +82,10 @@ class MetaSampler(Sampler[list[Any]]):
         take, judged = self._take, self._judged
         for _ in range(take.ahead):
             assert self._all is not None
-            draws = rng.random((take.ahead_size * size, self._training.numbers))[rank::size]
-            yield [self._training.key(self._all, draw) for draw in draws]
+            numbers = rng.random((take.ahead_size * size, self._training.key_numbers))[rank::size]
+            yield [self._training.key(self._all, one) for one in numbers]
         chosen = judged.sample(rng, take.ratio, stratified=take.stratified)
         sample = judged.cumulative(chosen)
         for _ in range(take.batches):
-            draws = rng.random((take.batch_size * size, judged.numbers))[rank::size]
-            yield [judged.key(sample, draw, first=self._offset) for draw in draws]
+            numbers = rng.random((take.batch_size * size, judged.key_numbers))[rank::size]
+            yield [judged.key(sample, one, first=self._offset) for one in numbers]

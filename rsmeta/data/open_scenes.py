@@ -37,14 +37,9 @@ def check_root(settings: ReadSettings) -> None:
     """
     if not settings.root.is_dir():
         raise ConfigError(
-            f"no folder at data.root={settings.root}; give it as data.root=FOLDER{whence(settings)}"
+            f"no folder at data.root={settings.root}; give it as data.root=FOLDER"
+            f"{settings.origin_hint}"
         )
-
-
-def whence(settings: ReadSettings) -> str:
-    """Return the end of a message about missing data: where they come from, how they lie."""
-    source = f"; the data come from {settings.homepage}" if settings.homepage else ""
-    return source + (f"; lay them out as {settings.layout}" if settings.layout else "")
 
 
 def read_rules(settings: ReadSettings) -> ReadRules:

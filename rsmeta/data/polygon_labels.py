@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import logging
+import math
+import unicodedata
 from typing import TYPE_CHECKING, Any
 
-import geopandas
 import numpy as np
-import pyproj
+import pandas
 import rasterio.features
-import shapely
 
 from rsmeta.data.label_reader import IGNORE, LabelReader
-from rsmeta.data.splits import outline
-from rsmeta.errors import LabelsError, did_you_mean, enumerate_names, one_line
+from rsmeta.errors import LabelsError, did_you_mean, enumerate_names
+from rsmeta.geo.footprint import outline
+from rsmeta.geo.polygons import VectorFile
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
+    import geopandas
     from rasterio.windows import Window
 
     from rsmeta.data.label_reader import LabelRules
     from rsmeta.geo.grid import Grid
 
 logger = logging.getLogger(__name__)
-
-VECTOR_SUFFIXES = frozenset({".gpkg", ".shp", ".geojson", ".json", ".fgb", ".parquet"})
 
 
 class PolygonLabels(LabelReader):
@@ -46,7 +47,10 @@ class PolygonLabels(LabelReader):
     def __init__(self, path: Path, grid: Grid, rules: LabelRules) -> None:
         self.path = path
         self.grid = grid
-        frame = _polygons_on(path, rules.layer, grid)
+        frame = VectorFile(path, rules.layer, error=LabelsError).read_onto(grid)
+        frame = frame[frame.intersects(outline(grid))].reset_index(drop=True)
+        if frame.empty:
+            raise LabelsError(f"the polygons {path} do not overlap the scene; check data.labels")
         self._classes = class_of_each(path, frame[class_column(path, frame, rules)], rules)
         self._shapes = frame.geometry
 
@@ -63,103 +67,85 @@ class PolygonLabels(LabelReader):
         return labels.astype(np.int64)
 
 
-def read_vector(path: Path, layer: str | None = None) -> geopandas.GeoDataFrame:
-    """Read a vector file of any geometries.
-
-    Raises:
-        LabelsError: It cannot be read.
-    """
-    try:
-        if path.suffix.lower() == ".parquet":
-            frame = geopandas.read_parquet(path)
-        else:
-            frame = geopandas.read_file(path, layer=layer)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise LabelsError(
-            f"cannot read {path} as polygons or points ({one_line(error)})"
-        ) from error
-    if not isinstance(frame, geopandas.GeoDataFrame):
-        raise LabelsError(f"{path} holds a table without geometries; give polygons")
-    return frame[frame.geometry.notna() & ~frame.geometry.is_empty].reset_index(drop=True)
-
-
-def read_polygons(path: Path, layer: str | None = None) -> geopandas.GeoDataFrame:
-    """Read the polygons of a vector file.
-
-    Raises:
-        LabelsError: It cannot be read, or holds no polygon.
-    """
-    frame = read_vector(path, layer)
-    flat = frame.geom_type.isin(["Polygon", "MultiPolygon"])
-    if not flat.any():
-        raise LabelsError(f"{path} holds no polygon; labels must be polygons or a raster")
-    if not flat.all():
-        logger.warning("%s: %d geometries are no polygons and are left out", path, (~flat).sum())
-    frame = frame[flat].reset_index(drop=True)
-    frame.geometry = shapely.make_valid(frame.geometry.to_numpy())
-    return frame
-
-
-def _polygons_on(path: Path, layer: str | None, grid: Grid) -> geopandas.GeoDataFrame:
-    """Read polygons into the CRS of a grid, those that reach it only."""
-    frame = read_polygons(path, layer)
-    if (frame.crs is None) != (grid.crs is None):
-        which = path if frame.crs is None else "the scene"
-        raise LabelsError(f"{which} has no CRS, so {path} cannot be laid over the scene; add one")
-    if grid.crs is not None:
-        frame = frame.to_crs(pyproj.CRS.from_user_input(grid.crs.to_wkt()))
-    near = frame.intersects(outline(grid))
-    if not near.any():
-        raise LabelsError(f"the polygons {path} do not overlap the scene; check data.labels")
-    return frame[near].reset_index(drop=True)
-
-
 def class_column(path: Path, frame: geopandas.GeoDataFrame, rules: LabelRules) -> str:
     """Return the column of the classes: the one named, else the only one that holds their names."""
     columns = [str(name) for name in frame.columns if name != frame.geometry.name]
     shown = enumerate_names(columns) or "no columns"
     column = rules.class_column
-    if column is None:
-        names = {spec.name for spec in rules.classes}
-        fitting = [name for name in columns if _holds_only(frame[name], names)]
-        if len(fitting) == 1:
-            logger.info("%s: the class is read from the column %r", path, fitting[0])
-            return fitting[0]
-        raise LabelsError(f"{path}: name the class column with data.class_column; it has: {shown}")
-    if column not in columns:
-        near = did_you_mean(column, columns)
-        raise LabelsError(f"{path} has no column {column!r}{near}; it has: {shown}")
-    return column
-
-
-def _holds_only(column: Any, names: set[str]) -> bool:
-    """Return whether a column holds these names and nothing else; empty cells do not count."""
-    held = set(column.dropna().tolist())
-    return bool(held) and held <= names
+    if column is not None:
+        if column not in columns:
+            near = did_you_mean(column, columns)
+            raise LabelsError(f"{path} has no column {column!r}{near}; it has: {shown}")
+        return column
+    names = _index_by_name(rules)
+    named = {one: [_named(cell, names) for cell in _filled(frame[one])] for one in columns}
+    whole = [one for one, found in named.items() if found and None not in found]
+    # a column with a name and others has an unlisted class, which is said of that column
+    fitting = whole or [one for one, found in named.items() if any(i is not None for i in found)]
+    if len(fitting) != 1:
+        raise LabelsError(f"{path}: name the class column with {rules.column_key}; it has: {shown}")
+    logger.info("%s: the class is read from the column %r", path, fitting[0])
+    return fitting[0]
 
 
 def class_of_each(path: Path, column: Any, rules: LabelRules) -> np.ndarray:
-    """Return the class index of each polygon, by name or by value, (N,) int64."""
-    by_name = {spec.name: i for i, spec in enumerate(rules.classes)}
-    by_value = {spec.value: i for i, spec in enumerate(rules.classes)}
+    """Return the class index of each polygon, (N,) int64; ``IGNORE`` where the cell is empty.
+
+    All cells of a column are names, or all are values: names such as 1 and 2 may not be the
+    values of other classes.
+    """
+    by_name = _index_by_name(rules)
+    by_value: dict[float | None, int] = {spec.value: i for i, spec in enumerate(rules.classes)}
     classes = np.full(len(column), IGNORE, dtype=np.int64)
-    for row, cell in enumerate(column.tolist()):
-        number = _whole_number(cell)
-        if str(cell) in by_name:
-            classes[row] = by_name[str(cell)]
-        elif number in by_value:
-            classes[row] = by_value[number]
-        elif number not in rules.ignore and cell is not None and cell == cell:
+    filled = {
+        row: cell for row, cell in enumerate(column.tolist())
+        if not _is_empty(cell) and (_named(cell, by_name) is not None
+                                    or _number(cell) not in rules.ignore)
+    }  # fmt: skip
+    names = {row: _named(cell, by_name) for row, cell in filled.items()}
+    values = {row: by_value.get(_number(cell)) for row, cell in filled.items()}
+    found = min(names, values, key=lambda one: list(one.values()).count(None))
+    for row, index in found.items():
+        if index is None:
+            cell = filled[row]
             raise LabelsError(
-                f"{path}: {column.name}={cell!r} is no class"
-                f"{did_you_mean(str(cell), by_name)}; classes: {enumerate_names(list(by_name))}"
+                f"{path}: {column.name}={cell!r} is no class{did_you_mean(str(cell), by_name)}; "
+                f"classes: {enumerate_names(list(by_name))}; {rules.fix_of(cell)}"
             )
+        classes[row] = index
     return classes
 
 
-def _whole_number(cell: Any) -> int | None:
+def _index_by_name(rules: LabelRules) -> dict[str, int]:
+    return {unicodedata.normalize("NFC", spec.name): i for i, spec in enumerate(rules.classes)}
+
+
+def _filled(column: Any) -> list[Any]:
+    return [cell for cell in column.tolist() if not _is_empty(cell)]
+
+
+def _is_empty(cell: Any) -> bool:
+    """Return whether a cell holds nothing: NULL in any form, or blanks."""
+    if isinstance(cell, str):
+        return not cell.strip()
+    return bool(pandas.api.types.is_scalar(cell) and pandas.isna(cell))
+
+
+def _named(cell: Any, names: Mapping[str, int]) -> int | None:
+    """Return the index of the class that a cell names; whole numbers are written without point.
+
+    A column of whole numbers with an empty cell comes as 1.0, 2.0, …
+    """
+    text = unicodedata.normalize("NFC", str(cell).strip())
+    if text in names:
+        return names[text]
+    number = None if isinstance(cell, str) else _number(cell)
+    return names.get(str(int(number))) if number is not None and number % 1 == 0 else None
+
+
+def _number(cell: Any) -> float | None:
     try:
         number = float(cell)
     except (TypeError, ValueError):
         return None
-    return int(number) if number.is_integer() else None
+    return number if math.isfinite(number) else None

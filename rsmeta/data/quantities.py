@@ -6,13 +6,12 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-import rasterio
 
 from rsmeta.data.label_index import labelled_values
 from rsmeta.data.label_reader import LabelRules
-from rsmeta.data.polygon_labels import VECTOR_SUFFIXES
-from rsmeta.data.raster_labels import RasterLabels
+from rsmeta.data.raster_labels import RasterLabels, equals
 from rsmeta.errors import LabelsError
+from rsmeta.geo.polygons import VectorFile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,19 +38,17 @@ class QuantityLabels(RasterLabels):
     def __init__(
         self, path: Path, grid: Grid, target: TargetSpec, ignore: Sequence[float] = ()
     ) -> None:
-        super().__init__(path, grid, LabelRules(()))
-        with rasterio.open(path) as raster:
-            declared = raster.nodata
+        unknown = (*ignore, *(() if target.nodata is None else (target.nodata,)))
+        super().__init__(path, grid, LabelRules((), unknown))
         self._target = target
-        self._unknown = [v for v in (declared, target.nodata, *ignore) if v is not None]
 
     def strata(self, labels: np.ndarray) -> np.ndarray:
         """Return 0 where there is a number, ``IGNORE`` elsewhere."""
         return np.where(np.isfinite(labels), 0, -1)
 
     def _to_labels(self, values: np.ndarray, known: np.ndarray) -> np.ndarray:
-        for unknown in self._unknown:
-            known = known & (values != values.dtype.type(unknown))
+        for unknown in self._rules.ignore:
+            known = known & ~equals(values, unknown)
         quantity = values.astype(np.float32) * self._target.scale + self._target.offset
         return np.where(known, quantity, np.nan).astype(np.float32)
 
@@ -66,13 +63,13 @@ def open_quantity(
     """
     if not path.exists():
         raise LabelsError(f"no labels at {path}; check data.root and data.labels")
-    if path.suffix.lower() in VECTOR_SUFFIXES:
+    if VectorFile(path, error=LabelsError).is_vector:
         raise LabelsError(f"{path} holds polygons; for data.target give a raster of {target.name}")
     return QuantityLabels(path, grid, target, ignore)
 
 
 def target_statistics(scenes: Sequence[LabelledScene]) -> tuple[float, float]:
-    """Measure the labels of the training ground.
+    """Measure the labels of the training part.
 
     Args:
         scenes: The training part, regions included; their labels are numbers.

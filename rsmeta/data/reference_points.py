@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyproj
 import shapely
 
 from rsmeta.data.polygon_labels import (
-    VECTOR_SUFFIXES,
     class_column,
     class_of_each,
-    read_vector,
 )
 from rsmeta.errors import LabelsError
+from rsmeta.geo.polygons import VectorFile
+from rsmeta.geo.reprojection import places_onto_grid
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +34,7 @@ class ReferencePoints:
         cols: Column of the pixel that holds each point, (N,) int64; may lie outside the grid.
         rows: Its row likewise.
         classes: Class index of each point, (N,) int64.
-        unlabelled: ReferencePoints of the file without a class, which are left out here.
+        unlabelled: Number of points without a class, which are left out.
     """
 
     cols: np.ndarray
@@ -50,9 +49,10 @@ def holds_reference_points(path: Path, layer: str | None = None) -> bool:
     Raises:
         LabelsError: It is a vector file and cannot be read.
     """
-    if path.suffix.lower() not in VECTOR_SUFFIXES or not path.exists():
+    file = VectorFile(path, layer, error=LabelsError)
+    if not (file.is_vector and file.path.exists()):
         return False
-    kinds = set(read_vector(path, layer).geom_type)
+    kinds = set(file.read().geom_type)
     return bool(kinds) and kinds <= {"Point", "MultiPoint"}
 
 
@@ -63,7 +63,7 @@ def read_reference_points(path: Path, grid: Grid, rules: LabelRules) -> Referenc
         LabelsError: The file has no CRS, lacks the class column, holds a value that is no class,
             or none of its points has a class.
     """
-    frame = read_vector(path, rules.layer).explode(ignore_index=True)
+    frame = VectorFile(path, rules.layer, error=LabelsError).read().explode(ignore_index=True)
     if (frame.crs is None) != (grid.crs is None):
         which = path if frame.crs is None else "the map"
         raise LabelsError(f"{which} has no CRS, so {path} cannot be laid over the map; add one")
@@ -76,10 +76,8 @@ def read_reference_points(path: Path, grid: Grid, rules: LabelRules) -> Referenc
     if unlabelled:
         logger.warning("%s: %d of %d points have no class and are left out",
                        path, unlabelled, len(frame))  # fmt: skip
-    geometry = frame.geometry
-    if grid.crs is not None:
-        geometry = geometry.to_crs(pyproj.CRS.from_user_input(grid.crs.to_wkt()))
-    x, y = shapely.get_coordinates(geometry.to_numpy()).T
+    places = shapely.get_coordinates(frame.geometry.to_numpy())
+    x, y = places_onto_grid(places, frame.crs, grid).T
     back = ~grid.transform
     cols = np.floor(back.a * x + back.b * y + back.c)
     rows = np.floor(back.d * x + back.e * y + back.f)

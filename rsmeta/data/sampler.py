@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from rsmeta.data.class_sampling import Draw, EpochSampler, InOrderSampler, strata_of
+from rsmeta.data.class_sampling import ClassSampling, EpochSampler, InOrderSampler, strata_of
 from rsmeta.data.label_index import CELL_PX
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class ChipKey(NamedTuple):
     col: int
 
 
-class CellDraw(Draw[ChipKey]):
+class CellSampling(ClassSampling[ChipKey]):
     """Draws chips around labelled pixels.
 
     First a class is drawn (except for ``instance``), then a cell with that class, then a
@@ -37,11 +37,11 @@ class CellDraw(Draw[ChipKey]):
         indexes: Label index of each scene.
         shapes: (height, width) of each scene in pixels.
         chip_px: Side of a chip.
-        sampling: As in ``Draw``, where the size of a class is its labelled area.
+        sampling: As in ``ClassSampling``, where the size of a class is its labelled area.
     """
 
-    #: Random numbers that one draw takes: cell, row, column.
-    numbers = 3
+    #: Random numbers for one key: cell, row, column.
+    key_numbers = 3
 
     def __init__(
         self,
@@ -95,9 +95,9 @@ class CellDraw(Draw[ChipKey]):
         # A cell counts for the rarest class in it.
         return strata_of(self.counts, self.counts.sum(axis=0))
 
-    def key(self, cumulative: np.ndarray, draw: np.ndarray, *, first: int = 0) -> ChipKey:
+    def key(self, cumulative: np.ndarray, numbers: np.ndarray, *, first: int = 0) -> ChipKey:
         """Return the chip that three random numbers in [0, 1) stand for: cell, row, column."""
-        place, down, right = draw
+        place, down, right = numbers
         hit = self.hit(cumulative, place)
         scene = int(self._scene[hit])
         row, col = (int(i) * CELL_PX for i in self._cells[hit])
@@ -113,21 +113,23 @@ class RandomChipSampler(EpochSampler[ChipKey]):
     """Chips around labelled pixels, drawn anew each epoch.
 
     Args:
-        draw: Says which chips may be drawn, and how often.
+        sampling: Says which chips may be drawn, and how often.
         length: Chips in an epoch, over all processes.
-        seed: Seed of the draws.
+        seed: Seed of the random numbers.
         epochs: Epochs of the whole training, for ``progressive``.
     """
 
-    def __init__(self, draw: CellDraw, *, length: int, seed: int = 0, epochs: int = 1) -> None:
+    def __init__(
+        self, sampling: CellSampling, *, length: int, seed: int = 0, epochs: int = 1
+    ) -> None:
         super().__init__(length=length, seed=seed, epochs=epochs)
-        self._draw = draw
+        self._sampling = sampling
 
-    def _draws(self, rng: np.random.Generator, mine: slice) -> Iterator[ChipKey]:
-        draws = rng.random((self._length, self._draw.numbers))
-        cumulative = self._draw.of_epoch(rng, self._progress)
-        for draw in draws[mine]:
-            yield self._draw.key(cumulative, draw)
+    def _keys(self, rng: np.random.Generator, mine: slice) -> Iterator[ChipKey]:
+        numbers = rng.random((self._length, self._sampling.key_numbers))
+        cumulative = self._sampling.of_epoch(rng, self._progress)
+        for one in numbers[mine]:
+            yield self._sampling.key(cumulative, one)
 
 
 class GridChipSampler(InOrderSampler[ChipKey]):
@@ -150,10 +152,10 @@ class GridChipSampler(InOrderSampler[ChipKey]):
         return self._keys[index]
 
 
-def _place(start: int, draw: float, chip_px: int, size_px: int) -> int:
+def _place(start: int, number: float, chip_px: int, size_px: int) -> int:
     """Place a chip so that it holds the cell at ``start``, inside the scene if it fits."""
     low = start + min(CELL_PX, chip_px) - chip_px
-    place = low + int(draw * (start - low + 1))
+    place = low + int(number * (start - low + 1))
     return int(np.clip(place, 0, max(size_px - chip_px, 0)))
 
 

@@ -1,8 +1,8 @@
-"""Parts of the ground for training, validation and testing that do not touch.
+"""Parts for training, validation and testing that share no pixel.
 
 A part is a ``Region``: polygons in a scene's own CRS. What lies outside its region is invisible
 to a dataset, image and labels alike, so no pixel is seen in two parts. Scenes of one place (a
-time series, say) share one division of the ground.
+time series, say) are divided alike.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import rasterio.features
 import shapely
-from rasterio.warp import transform_geom
+
+from rsmeta.geo.footprint import outline
+from rsmeta.geo.reprojection import onto_grid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,7 +33,7 @@ Block = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Region:
-    """Ground that belongs to one part.
+    """The area that belongs to one part.
 
     Attributes:
         geometry: Polygons in the CRS of the scenes that it is asked about.
@@ -58,12 +60,12 @@ class Region:
 def regions_of(
     held_out: Mapping[Part, shapely.Geometry], grid: Grid, *, gap_px: int
 ) -> dict[Part, Region]:
-    """Divide the ground of one scene, leaving a gap between the parts.
+    """Divide one scene, leaving a gap between the parts.
 
     Args:
-        held_out: Validation and test ground in the scene's CRS.
+        held_out: Validation and test areas in the scene's CRS.
         grid: The scene's grid, for the size of a pixel.
-        gap_px: Pixels of training (and validation) ground left unused along other parts.
+        gap_px: Pixels of the training (and validation) part left unused along other parts.
 
     Returns:
         A region for ``train`` and for each held-out part.
@@ -87,7 +89,7 @@ def grown(geometry: shapely.Geometry, distance: float) -> shapely.Geometry:
 
 @dataclass(frozen=True)
 class BlockLattice:
-    """Square blocks over ground that several scenes may share.
+    """Square blocks over a place that several scenes may share.
 
     Attributes:
         crs: CRS of the coordinates; none for scenes without one.
@@ -116,8 +118,8 @@ class BlockLattice:
         cols = np.floor((x - self.left) / self.width)
         return np.stack([rows, cols], axis=-1).astype(np.int64)
 
-    def polygons(self, blocks: Sequence[tuple[int, int]], crs: CRS | None) -> shapely.Geometry:
-        """Return the ground of some blocks, in ``crs``."""
+    def polygons(self, blocks: Sequence[tuple[int, int]], grid: Grid) -> shapely.Geometry:
+        """Return what of some blocks lies on or about a grid, in its CRS."""
         boxes = [
             shapely.box(
                 self.left + col * self.width,
@@ -127,26 +129,10 @@ class BlockLattice:
             )
             for row, col in blocks
         ]
-        return to_crs(shapely.union_all(boxes), self.crs, crs)
-
-
-def outline(grid: Grid) -> shapely.Polygon:
-    """Return the edge of a grid, rotated or not, as a polygon in its CRS."""
-    x, y = grid.xy(
-        np.array([0, grid.width_px, grid.width_px, 0]),
-        np.array([0, 0, grid.height_px, grid.height_px]),
-    )
-    return shapely.Polygon(np.stack([x, y], axis=1))
-
-
-def to_crs(geometry: shapely.Geometry, source: CRS | None, target: CRS | None) -> shapely.Geometry:
-    """Return ``geometry`` in another CRS, its edges bent as the projection bends them."""
-    if geometry.is_empty or source is None or target is None or source == target:
-        return geometry
-    left, bottom, right, top = geometry.bounds
-    dense = shapely.segmentize(geometry, max(right - left, top - bottom) / 64)
-    moved = transform_geom(source, target, shapely.geometry.mapping(dense))
-    return shapely.geometry.shape(moved)
+        ground: shapely.Geometry = onto_grid(np.array([shapely.union_all(boxes)]), self.crs, grid)[
+            0
+        ]
+        return ground
 
 
 def choose_blocks(

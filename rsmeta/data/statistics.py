@@ -1,4 +1,4 @@
-"""Mean and spread of each band over training ground, and nothing else."""
+"""Mean and standard deviation of each band over the training pixels, and no others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from rsmeta.errors import TrainingError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rsmeta.data.splits import Region
+    from rasterio.windows import Window
+
+    from rsmeta.geo.chip import Chip
     from rsmeta.geo.scene import Scene
 
 #: Side of the windows that statistics are read in, in pixels.
@@ -22,31 +24,30 @@ _STEP_PX = 256
 _WINDOWS = 64
 
 
-class Ground(Protocol):
-    """A scene, and the ground of it that may be seen; no region: all of it."""
+class ReadableScene(Protocol):
+    """A scene of which windows are read; what one part may not see is invalid."""
 
     @property
     def scene(self) -> Scene: ...  # noqa: D102
 
-    @property
-    def region(self) -> Region | None: ...  # noqa: D102
+    def read_image(self, window: Window) -> Chip: ...  # noqa: D102
 
 
-def band_statistics(scenes: Sequence[Ground], *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Measure the bands over the valid pixels of the training ground.
+def band_statistics(scenes: Sequence[ReadableScene], *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Measure the bands over the valid pixels of the training part.
 
     Large scenes are sampled: at most 64 windows of 256 x 256 pixels each, drawn with ``seed``.
 
     Args:
         scenes: The training part, regions included.
-        seed: Seed of the draw.
+        seed: Seed of the random windows.
 
     Returns:
         Mean and standard deviation per band, (C,) float64 each, in physical units. A constant
         band has standard deviation 1.
 
     Raises:
-        TrainingError: The training ground holds no valid pixel.
+        TrainingError: The training part holds no valid pixel.
     """
     rng = random_stream("statistics", seed)
     total = sum_1 = sum_2 = np.zeros(len(scenes[0].scene.bands))
@@ -54,17 +55,14 @@ def band_statistics(scenes: Sequence[Ground], *, seed: int) -> tuple[np.ndarray,
         grid = part.scene.grid
         places = list(grid.windows(_STEP_PX))
         for i in sorted(rng.permutation(len(places))[:_WINDOWS]):
-            chip = part.scene.read(places[i])
-            valid = chip.valid
-            if part.region is not None:
-                valid = valid & part.region.contains(chip.grid)
-            pixels = chip.data[:, valid].astype(np.float64)
+            chip = part.read_image(places[i])
+            pixels = chip.data[:, chip.valid].astype(np.float64)
             total = total + pixels.shape[1]
             sum_1 = sum_1 + pixels.sum(axis=1)
             sum_2 = sum_2 + (pixels**2).sum(axis=1)
     if not total.all():
         raise TrainingError(
-            "no valid pixel on the training ground; check data.nodata and the split"
+            "the training part has no valid pixel; check data.nodata and data.split"
         )
     return mean_and_std(total, sum_1, sum_2)
 

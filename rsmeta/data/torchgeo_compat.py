@@ -68,7 +68,7 @@ def footprint_index(grid: Grid, acquired: datetime | None, source: str) -> geopa
 
 
 def geo_slice(grid: Grid) -> tuple[slice, slice]:
-    """Return TorchGeo's query for the ground that ``grid`` covers."""
+    """Return TorchGeo's query for the area that ``grid`` covers."""
     left, bottom, right, top = grid.bounds
     x_size, y_size = grid.pixel_size
     return slice(left, right, x_size), slice(bottom, top, y_size)

@@ -1,8 +1,8 @@
-"""Unlabelled ground: which windows of a scene hold enough valid pixels, and chips drawn there.
+"""Unlabelled scenes: which windows hold enough valid pixels, and chips drawn around them.
 
-A scene of any size is surveyed in at most 1024 windows and never read whole. A chip is a surveyed
-window, moved by up to half its side; where the moved one lacks valid pixels it is the surveyed
-one, so that every chip has enough of them.
+At most 1024 windows of a scene of any size are checked; it is never read whole. A chip is a checked
+window, moved by up to half its side; where the moved one lacks valid pixels it is the checked one,
+so that every chip has enough of them.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
     from rsmeta.geo.scene import Scene
 
-#: Windows surveyed per scene at most.
-_SURVEYED = 1024
+#: Windows checked per scene at most.
+_CHECKED = 1024
 
 
 class UnlabelledKey(NamedTuple):
-    """One chip: number of the scene, its upper left pixel, and that of the surveyed window."""
+    """One chip: number of the scene, its upper left pixel, and that of the checked window."""
 
     scene: int
     row: int
@@ -42,7 +42,7 @@ class UnlabelledIndex:
 
     Attributes:
         corners: (row, column) of the upper left pixel of each such window, (N, 2) int64.
-        share: Part of the scene's windows that each of them stands for: all of them / surveyed.
+        share: Number of the scene's windows that each checked one stands for.
     """
 
     corners: np.ndarray
@@ -58,14 +58,14 @@ def index_unlabelled(
         scene: The scene.
         chip_px: Side of a window; the last ones are moved back into the scene.
         min_valid: Smallest share of valid pixels.
-        rng: Draws the windows of a scene that has more than are surveyed.
+        rng: Chooses the windows to check of a scene that has more.
     """
     rows, cols = (
         np.unique(np.minimum(np.arange(0, side, chip_px), max(side - chip_px, 0)))
         for side in (scene.grid.height_px, scene.grid.width_px)
     )
     total = len(rows) * len(cols)
-    chosen = np.sort(rng.choice(total, min(total, _SURVEYED), replace=False, shuffle=False))
+    chosen = np.sort(rng.choice(total, min(total, _CHECKED), replace=False, shuffle=False))
     corners = np.stack([rows[chosen // len(cols)], cols[chosen % len(cols)]], axis=1)
     found = [
         (row, col)
@@ -76,14 +76,14 @@ def index_unlabelled(
 
 
 class UnlabelledSampler(EpochSampler[UnlabelledKey]):
-    """Chips on valid ground, drawn anew each epoch.
+    """Chips with enough valid pixels, drawn anew each epoch.
 
     Args:
-        indexes: Ground index of each scene.
+        indexes: Valid windows of each scene.
         shapes: (height, width) of each scene in pixels.
         chip_px: Side of a chip.
         length: Chips in an epoch, over all processes.
-        seed: Seed of the draws.
+        seed: Seed of the random numbers.
     """
 
     def __init__(
@@ -103,9 +103,9 @@ class UnlabelledSampler(EpochSampler[UnlabelledKey]):
         weight = np.concatenate([np.full(len(x.corners), x.share) for x in indexes])
         self._cumulative = np.cumsum(weight / weight.sum())
 
-    def _draws(self, rng: np.random.Generator, mine: slice) -> Iterator[UnlabelledKey]:
-        draws = rng.random((self._length, 3))
-        for place, down, right in draws[mine]:
+    def _keys(self, rng: np.random.Generator, mine: slice) -> Iterator[UnlabelledKey]:
+        numbers = rng.random((self._length, 3))
+        for place, down, right in numbers[mine]:
             hit = min(np.searchsorted(self._cumulative, place), len(self._corners) - 1)
             scene = int(self._scene[hit])
             safe_row, safe_col = (int(i) for i in self._corners[hit])
@@ -113,9 +113,9 @@ class UnlabelledSampler(EpochSampler[UnlabelledKey]):
             row, col = self._moved(safe_row, down, height), self._moved(safe_col, right, width)
             yield UnlabelledKey(scene, row, col, safe_row, safe_col)
 
-    def _moved(self, start: int, draw: float, side_px: int) -> int:
+    def _moved(self, start: int, number: float, side_px: int) -> int:
         """Move a window by up to half its side, inside the scene if it fits."""
-        moved = start + round((draw - 0.5) * self._chip_px)
+        moved = start + round((number - 0.5) * self._chip_px)
         return int(np.clip(moved, 0, max(side_px - self._chip_px, 0)))
 
 

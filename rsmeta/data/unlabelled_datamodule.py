@@ -1,4 +1,4 @@
-"""Everything a pretraining run reads: scenes, valid ground, statistics, a loader."""
+"""Everything a pretraining run reads: scenes, valid windows, statistics, a loader."""
 
 from __future__ import annotations
 
@@ -19,19 +19,23 @@ from rsmeta.errors import TrainingError
 
 if TYPE_CHECKING:
     import numpy as np
+    from rasterio.windows import Window
 
     from rsmeta.config.pretrain import GroundSettings
+    from rsmeta.geo.chip import Chip
     from rsmeta.geo.scene import Scene
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class _AllOf:
-    """A scene of which all ground may be seen."""
+class _WholeScene:
+    """A scene of which all pixels may be read."""
 
     scene: Scene
-    region: None = None
+
+    def read_image(self, window: Window) -> Chip:
+        return self.scene.read(window)
 
 
 class UnlabelledDataModule(LightningDataModule):
@@ -41,7 +45,7 @@ class UnlabelledDataModule(LightningDataModule):
 
     Args:
         settings: The ``data`` section.
-        seed: Seed of the draws.
+        seed: Seed of the random numbers.
 
     Raises:
         RsmetaError: A scene or its bands cannot be used, or no window has enough valid pixels.
@@ -75,7 +79,7 @@ class UnlabelledDataModule(LightningDataModule):
     @cached_property
     def statistics(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation per band over the valid pixels, (C,) each."""
-        return band_statistics([_AllOf(scene) for scene in self.scenes], seed=self.seed)
+        return band_statistics([_WholeScene(scene) for scene in self.scenes], seed=self.seed)
 
     @cached_property
     def dataset(self) -> UnlabelledChips:
@@ -93,7 +97,7 @@ class UnlabelledDataModule(LightningDataModule):
         )
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """Return random chips on valid ground."""
+        """Return random chips with enough valid pixels."""
         return DataLoader(
             self.dataset,
             batch_size=self.settings.batch_size,

@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyproj
 import rasterio.features
 import shapely
 
-from rsmeta.errors import AreaError, one_line
+from rsmeta.errors import AoiError
+from rsmeta.geo.footprint import outline
+from rsmeta.geo.polygons import VectorFile
 
 if TYPE_CHECKING:
-    import geopandas
+    from pathlib import Path
 
     from rsmeta.geo.grid import Grid
 
-logger = logging.getLogger(__name__)
-
-#: A side that spans the area gets this many corners before it is projected: straight in one CRS
-#: is bent in another.
-_CORNERS = 200
-
 
 @dataclass(frozen=True, eq=False)
-class Area:
-    """Polygons in the CRS of a grid.
+class Aoi:
+    """An area of interest: polygons in the CRS of a grid.
 
     Args:
         polygons: The polygons, valid, (N,).
@@ -57,11 +50,11 @@ class Area:
 
     def meets(self, grid: Grid) -> bool:
         """Return false only where no pixel of a grid can lie inside."""
-        return len(self._tree.query(shapely.box(*grid.bounds))) > 0
+        return len(self._tree.query(outline(grid), predicate="intersects")) > 0
 
     def inside(self, grid: Grid) -> np.ndarray:
         """Return which pixels of a grid have their centre inside, (h, w) bool."""
-        near = self._tree.query(shapely.box(*grid.bounds))
+        near = self._tree.query(outline(grid))
         burnt = np.zeros(grid.shape, dtype=np.uint8)
         if len(near):
             shapes = [(self.polygons[i], 1) for i in np.sort(near)]
@@ -69,52 +62,23 @@ class Area:
         return burnt > 0
 
 
-def read_aoi(path: str | Path, grid: Grid, *, may_miss: bool = False) -> Area:
-    """Read the polygons of a vector file into the CRS of a grid.
+def read_aoi(place: str | Path, grid: Grid, *, may_miss: bool = False) -> Aoi:
+    """Read the polygons of a vector file as the area of interest of a grid.
 
     Args:
-        path: The file.
-        grid: The grid to lay them over.
+        place: The file; ``FILE|layername=NAME`` names a layer.
+        grid: The grid.
         may_miss: Take polygons too that do not meet the grid.
 
     Raises:
-        AreaError: The file cannot be read, holds no polygon, has no CRS where the grid has one,
+        AoiError: The file cannot be read, holds no polygon, has no CRS where the grid has one,
             or does not meet the grid.
     """
-    path = Path(path)
-    frame = _polygons(path)
-    if (frame.crs is None) != (grid.crs is None):
-        which = path if frame.crs is None else "the scene"
-        raise AreaError(f"{which} has no CRS, so {path} cannot be laid over the scene; add one")
-    if grid.crs is not None:
-        target = pyproj.CRS.from_user_input(grid.crs.to_wkt())
-        if frame.crs != target:
-            left, bottom, right, top = frame.total_bounds
-            step = max(right - left, top - bottom) / _CORNERS
-            frame.geometry = shapely.segmentize(frame.geometry.to_numpy(), step)
-            frame = frame.to_crs(target)
-    polygons = shapely.make_valid(frame.geometry.to_numpy())
-    area = Area(polygons[shapely.is_valid(polygons) & ~shapely.is_empty(polygons)], str(path))
-    if not (len(area.polygons) and (may_miss or area.meets(grid))):
-        raise AreaError(f"the polygons {path} do not meet the scene; check the file and its CRS")
-    return area
+    frame = VectorFile(place, error=AoiError).read_onto(grid)
+    aoi = Aoi(frame.geometry.to_numpy(), str(place))
+    if not (may_miss or aoi.meets(grid)):
+        raise AoiError(f"the polygons {place} do not meet the scene; check the file and its CRS")
+    return aoi
 
 
-def _polygons(path: Path) -> geopandas.GeoDataFrame:
-    if not path.exists():
-        raise AreaError(f"no polygons at {path}; check the path")
-    import geopandas  # takes its time, and few maps have a mask
-
-    try:
-        read = geopandas.read_parquet if path.suffix.lower() == ".parquet" else None
-        frame = geopandas.read_file(path) if read is None else read(path)
-    except (OSError, RuntimeError, ValueError, ImportError) as error:
-        raise AreaError(f"cannot read {path} as polygons ({one_line(error)})") from error
-    if not isinstance(frame, geopandas.GeoDataFrame):
-        raise AreaError(f"{path} holds a table without geometries; give polygons")
-    flat = frame.geom_type.isin(["Polygon", "MultiPolygon"]) & ~frame.geometry.is_empty
-    if not flat.any():
-        raise AreaError(f"{path} holds no polygon; a mask is made of polygons")
-    if not flat.all():
-        logger.warning("%s: %d geometries are no polygons and are left out", path, (~flat).sum())
-    return frame[flat].reset_index(drop=True)
+Area = Aoi  # the engine still says so

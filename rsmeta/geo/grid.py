@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from affine import Affine
-from rasterio.warp import transform_bounds
 from rasterio.windows import Window
+
+from rsmeta.geo.footprint import bounds_lonlat, unrolled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +23,9 @@ Bounds = tuple[float, float, float, float]
 _SEMI_MAJOR_M = 6378137.0
 _ECCENTRICITY_2 = 0.0066943799901413165
 _WEB_MERCATOR = 3857
+
+#: Pixels that lie so near each other are the same, over the whole extent of a grid.
+_ALIGNED_PX = 0.1
 
 
 @dataclass(frozen=True)
@@ -145,20 +149,36 @@ class Grid:
         row, end_row = _nearest(min(rows)), _nearest(max(rows))
         return Window(col, row, max(end_col - col, 1), max(end_row - row, 1))
 
+    def shift_px(self, other: Grid) -> tuple[int, int] | None:
+        """Return by how many whole pixels this grid begins right of and below another.
+
+        None where their pixels do not lie on each other: the CRSs differ, or some pixel of this
+        grid is off by more than a tenth of a pixel.
+        """
+        if self.crs != other.crs:
+            return None
+        back, corners = ~other.transform, ((0, 0), (self.width_px, 0), (0, self.height_px))
+        places = [apply(back, *apply(self.transform, *corner)) for corner in corners]
+        col, row = (_nearest(position) for position in places[0])
+        off = [
+            max(abs(x - col - c), abs(y - row - r))
+            for (x, y), (c, r) in zip(places, corners, strict=True)
+        ]
+        return (col, row) if max(off) <= _ALIGNED_PX else None
+
     def xy(self, cols: NDArray[Any], rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return (x, y) in CRS units of places in pixels; (0.5, 0.5) is the first centre."""
         t = self.transform
         return t.a * cols + t.b * rows + t.c, t.d * cols + t.e * rows + t.f
 
     def bounds_lonlat(self) -> Bounds | None:
-        """Return (west, south, east, north) in degrees WGS 84; none without a CRS.
+        """Return (west, south, east, north) in degrees WGS 84.
 
-        West is greater than east where the grid crosses the antimeridian.
+        West is greater than east where the grid crosses the antimeridian. None where its place
+        on the Earth is not known.
         """
-        if self.crs is None:
-            return None
-        west, south, east, north = transform_bounds(self.crs, "EPSG:4326", *self.bounds)
-        return west, south, east, north
+        place = unrolled(self)
+        return None if place is None else bounds_lonlat([place])
 
 
 def apply(transform: Affine, col: float, row: float) -> tuple[float, float]:

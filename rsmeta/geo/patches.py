@@ -1,78 +1,64 @@
-"""Cells of a scene that get one value each: a coarser grid, and the tile that each is judged by."""
+"""Maps with one value per patch of a scene: a coarser grid, and the tile behind each value."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from rasterio.windows import Window, intersect
 
+from rsmeta.errors import ConfigError
+from rsmeta.geo.plan import MapPlan
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from rsmeta.geo.grid import Grid
 
 
-@dataclass(frozen=True)
-class PatchPlan:
-    """Cells over a part of a scene, and blocks of them; pure geometry.
+@dataclass(frozen=True, kw_only=True)
+class PatchPlan(MapPlan):
+    """Square cells over a part of a scene; each gets one value, from the tile around its centre.
 
-    Attributes:
-        extent: The part of the scene that is mapped, in its pixels.
-        tile_px: Side of the square around a cell's centre that its value comes from.
-        stride_px: Side of a cell; the last ones may reach over the extent.
-        block_px: Side of the ground of a block of cells, at most, unless one cell is larger.
+    Args:
+        stride_px: Side of a cell, in the scene's pixels; the last ones may reach over the extent.
     """
 
-    extent: Window
-    tile_px: int
     stride_px: int
-    block_px: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.stride_px < 1:
+            raise ConfigError(f"stride_px={self.stride_px} must be at least 1")
+
+    @cached_property
+    def grid(self) -> Grid:
+        """The grid of the cells."""
+        return self.scene_grid.crop(self.extent).coarser(self.stride_px)
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns of cells."""
-        height, width = self.extent.height, self.extent.width
-        return math.ceil(height / self.stride_px), math.ceil(width / self.stride_px)
-
-    @property
-    def block_cells(self) -> int:
-        """Side of a block in cells."""
+    def block_side(self) -> int:
+        """Side of a block in cells: one at least."""
         return max(1, self.block_px // self.stride_px)
 
-    def blocks(self) -> Iterator[Window]:
-        """Yield windows of cells that cover them all, row by row."""
-        rows, cols = self.shape
-        step = self.block_cells
-        for row in range(0, rows, step):
-            for col in range(0, cols, step):
-                yield Window(col, row, min(step, cols - col), min(step, rows - row))
-
-    def ground(self, block: Window) -> Window:
+    def read_window(self, block: Window) -> Window:
         """Return the scene's pixels that the tiles of a block cover; they may reach beyond it."""
         first = self.tile(int(block.row_off), int(block.col_off))
         rows, cols = (int(n) - 1 for n in (block.height, block.width))
         height, width = (self.stride_px * n + self.tile_px for n in (rows, cols))
         return Window(first.col_off, first.row_off, width, height)
 
+    def fingerprint(self) -> dict[str, int]:
+        """Return the sizes that determine the map."""
+        return {"tile_px": self.tile_px, "stride_px": self.stride_px, "block_px": self.block_px}
+
     def tile(self, row: int, col: int) -> Window:
-        """Return the scene's pixels that a cell is judged by: centred on it."""
+        """Return the scene's pixels that the value of a cell comes from: centred on it."""
         before = (self.tile_px - self.stride_px) // 2
-        return Window(
-            int(self.extent.col_off) + col * self.stride_px - before,
-            int(self.extent.row_off) + row * self.stride_px - before,
-            self.tile_px,
-            self.tile_px,
-        )
+        return self._square(row, col, self.tile_px, before)
 
     def cell(self, row: int, col: int) -> Window:
         """Return the scene's pixels that a cell stands for, inside the extent."""
-        whole = Window(
-            int(self.extent.col_off) + col * self.stride_px,
-            int(self.extent.row_off) + row * self.stride_px,
-            self.stride_px,
-            self.stride_px,
-        )
-        return whole.intersection(self.extent)
+        return self._square(row, col, self.stride_px).intersection(self.extent)
 
     def seen(self, row: int, col: int) -> Window | None:
         """Return the pixels of a cell that its tile sees.
@@ -82,3 +68,8 @@ class PatchPlan:
         """
         cell, tile = self.cell(row, col), self.tile(row, col)
         return cell.intersection(tile) if intersect(cell, tile) else None
+
+    def _square(self, row: int, col: int, side_px: int, before_px: int = 0) -> Window:
+        left = int(self.extent.col_off) + col * self.stride_px - before_px
+        top = int(self.extent.row_off) + row * self.stride_px - before_px
+        return Window(left, top, side_px, side_px)

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from rsmeta.config.base import Strict
-from rsmeta.config.load import read_yaml, validate
+from rsmeta.config.base import AnyNumber, Strict
+from rsmeta.config.load import validate
 from rsmeta.config.resources import config_dir
+from rsmeta.config.yaml_files import read_yaml
 from rsmeta.errors import BandsUnrecognisedError
 from rsmeta.geo.bands import (
     COMMON_NAMES,
@@ -123,7 +124,7 @@ class SensorFile(Strict):
     dtype: str | None = None
     scale: float = 1.0
     offset: float = 0.0
-    nodata: float | None = None
+    nodata: AnyNumber | None = None
     bands: tuple[BandEntry, ...] = Field(min_length=1)
 
     @field_validator("dtype")
@@ -167,7 +168,7 @@ class SensorFile(Strict):
 
 @cache
 def _registry() -> Registry[Sensor]:
-    registry: Registry[Sensor] = Registry("sensor")
+    registry: Registry[Sensor] = Registry("sensor", Sensor)
     for path in sorted((config_dir() / "sensors").glob("*.yaml")):
         registry.add(path.stem, _read_sensor(path))
     return registry

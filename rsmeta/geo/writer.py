@@ -12,6 +12,7 @@ from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
 from rsmeta.errors import OutputError
+from rsmeta.files import partial_folder, to_disk
 from rsmeta.geo.block_vrt import RasterSpec, write_block_vrt
 from rsmeta.geo.grid import whole_pixels
 from rsmeta.geo.handles import GDAL_ERRORS, innermost, open_quietly
@@ -42,14 +43,19 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     Creates missing folders.
 
     Raises:
-        OutputError: The file is there and ``overwrite`` is not given, or its folder cannot be
-            written.
+        OutputError: The file is there and ``overwrite`` is not given, its name is too long, or
+            its folder cannot be written.
     """
-    if path.is_dir():
+    try:
+        is_dir, exists = path.is_dir(), path.exists()
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise OutputError(f"cannot write {path} ({why}); choose another name") from error
+    if is_dir:
         raise OutputError(f"{path} is a folder; name a file, e.g. {path / 'map.tif'}")
-    if path.exists() and not overwrite:
+    if exists and not overwrite:
         raise OutputError(f"{path} exists already; choose another name or give --overwrite")
-    probe = path.with_name(f".{path.name}.probe")
+    probe = partial_folder(path).with_suffix(".probe")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         probe.touch()
@@ -58,11 +64,6 @@ def check_output(path: Path, *, overwrite: bool) -> None:
         raise OutputError(
             f"cannot write in {path.parent} ({error.strerror}); choose another folder"
         ) from error
-
-
-def partial_folder(path: Path) -> Path:
-    """Return the hidden folder in which an output is held while it is not complete."""
-    return path.with_name(f".{path.name}.partial")
 
 
 def why_not_written(path: Path, error: Exception) -> str:
@@ -162,7 +163,7 @@ class RasterWriter:
             write_block_vrt(mosaic, self.look, self._blocks())
             self._publish(mosaic, self._finished)
             self._read_back(self._finished)
-            _to_disk(self._finished)
+            to_disk(self._finished)
         self._is_complete = True
         return self._finished
 
@@ -182,7 +183,7 @@ class RasterWriter:
             folder.mkdir(parents=True)
             self._beside[path] = hidden = folder / path.name
             yield hidden
-            _to_disk(hidden)
+            to_disk(hidden)
 
     def __exit__(
         self,
@@ -204,9 +205,9 @@ class RasterWriter:
             _remove_sidecars(self.path)
             for path, hidden in self._beside.items():
                 os.replace(hidden, path)  # noqa: PTH105 - as atomic as the system has it
-                _to_disk(path.parent)
+                to_disk(path.parent)
             os.replace(self._finished, self.path)  # noqa: PTH105
-            _to_disk(self.path.parent)
+            to_disk(self.path.parent)
             self._empty()
 
     def _write_block(self, array: NDArray[Any], file: Path) -> None:
@@ -221,9 +222,9 @@ class RasterWriter:
                 dataset.write(array)
             part = file.with_suffix(".part")
             part.write_bytes(memory.getbuffer())
-        _to_disk(part)
+        to_disk(part)
         part.replace(file)
-        _to_disk(self.folder)
+        to_disk(self.folder)
 
     def _block_file(self, window: Window) -> Path:
         row, col, height, width = whole_pixels(window)
@@ -268,14 +269,6 @@ class RasterWriter:
 
 
 def _remove_sidecars(path: Path) -> None:
-    for end in _SIDECARS:
-        path.with_name(path.name + end).unlink(missing_ok=True)
-
-
-def _to_disk(path: Path) -> None:
-    """Wait until a file's or folder's content is on the disk, not only in memory."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    for sidecar in (path.with_name(path.name + end) for end in _SIDECARS):
+        if os.path.lexists(sidecar):  # false for a name too long
+            sidecar.unlink()

@@ -1,1 +1,1 @@
-"""What makes a finished map useful in a GIS; knows no model."""
+"""Files of a map, post-processing, polygons and the report page; independent of models."""

@@ -1,4 +1,4 @@
-"""A finished class map: read window by window as class indices, and what its classes cover."""
+"""A finished class map: read window by window as class indices, and the cover of its classes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: Index of a pixel that is of no class.
 NO_CLASS = -1
 
-#: Side of the windows that a map is gone through in, in pixels.
+#: Side of the windows in which a map is read, in pixels.
 STEP_PX = 2048
 
 
@@ -49,7 +49,7 @@ class ClassMap:
         """Return class indices of a window inside the map, (h, w) int16, ``NO_CLASS`` where none.
 
         Raises:
-            SceneUnreadableError: The file is damaged or has gone.
+            SceneUnreadableError: The file is damaged or was removed.
         """
         with reading(self.path):
             return self.to_indices(open_raster(self.path).read(1, window=window))
@@ -73,15 +73,15 @@ class ClassMap:
         return found
 
     def cover(self) -> Cover:
-        """Count what each class covers; goes through the whole map once."""
+        """Return what each class covers; reads the whole map once."""
         pixels = np.zeros(len(self.classes), dtype=np.int64)
         areas = np.zeros(len(self.classes))
         for window in self.windows():
             indices = self.read(window)
             grid = self.grid.crop(window)
-            counts, ground = cover_of(indices, indices >= 0, grid, len(self.classes))
+            counts, cover_m2 = cover_of(indices, indices >= 0, grid, len(self.classes))
             pixels += counts
-            areas += 0 if ground is None else ground
+            areas += 0 if cover_m2 is None else cover_m2
         known = None if self.grid.crs is None else tuple(map(float, areas))
         return Cover(tuple(map(int, pixels)), known)
 

@@ -1,4 +1,4 @@
-"""A finished map of numbers: read window by window, and what its numbers come to."""
+"""A finished map of numbers: read window by window, its statistics and histogram."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 #: Bars of a histogram.
 BINS = 48
 
-#: A histogram reaches so many standard deviations to both sides of the mean: single outliers
-#: would else press all the rest into one bar.
+#: A histogram spans this many standard deviations on both sides of the mean: outliers would
+#: otherwise squeeze everything else into one bar.
 _REACH = 4.0
 
 
 @dataclass(frozen=True)
 class Spread:
-    """What the numbers of a map come to.
+    """Statistics and histogram of the numbers of a map.
 
     Attributes:
         statistics: Of all of them.
@@ -39,7 +39,7 @@ class Spread:
         counts: Pixels in each of its bars, all equally wide, (``BINS``,).
         below: Pixels below the span.
         above: Pixels above it.
-        area_m2: Ground that they cover, on the ellipsoid; none without a CRS.
+        area_m2: Area that they cover, on the ellipsoid; none without a CRS.
     """
 
     statistics: Statistics
@@ -57,7 +57,7 @@ class QuantityMap:
     Attributes:
         path: The file, of one band.
         grid: Place of its pixels.
-        name: What the numbers tell.
+        name: What the numbers mean.
         unit: Their unit, if they have one.
     """
 
@@ -74,7 +74,7 @@ class QuantityMap:
             shape: Thin it to so many rows and columns; none: it is read as it is.
 
         Raises:
-            SceneUnreadableError: The file is damaged or has gone.
+            SceneUnreadableError: The file is damaged or was removed.
         """
         with reading(self.path):
             raster = open_raster(self.path)
@@ -87,18 +87,18 @@ class QuantityMap:
         return numbers
 
     def spread(self) -> Spread:
-        """Return what the numbers come to; goes through the whole map twice.
+        """Return statistics and histogram; reads the whole map twice.
 
         Raises:
-            SceneUnreadableError: The file is damaged or has gone.
+            SceneUnreadableError: The file is damaged or was removed.
         """
         statistics, area_m2 = Statistics(), 0.0
         for window in self.grid.windows(STEP_PX):
             numbers, grid = self.read(window), self.grid.crop(window)
             statistics += Statistics.of(numbers)
             there = np.isfinite(numbers)
-            _, ground = cover_of(np.zeros(there.shape, dtype=np.int64), there, grid, 1)
-            area_m2 += 0 if ground is None else float(ground[0])
+            _, areas = cover_of(np.zeros(there.shape, dtype=np.int64), there, grid, 1)
+            area_m2 += 0 if areas is None else float(areas[0])
         span = _span(statistics)
         counts, below, above = np.zeros(BINS, dtype=np.int64), 0, 0
         for window in self.grid.windows(STEP_PX):
@@ -129,8 +129,8 @@ def holds_quantity(path: str | Path) -> bool:
         SceneError: It cannot be read.
     """
     raster = open_raster(str(path))
-    told = np.issubdtype(np.dtype(raster.dtypes[0]), np.floating) or raster.scales[0] != 1
-    return bool(raster.count == 1 and told and CLASSES not in raster.tags())
+    is_quantity = np.issubdtype(np.dtype(raster.dtypes[0]), np.floating) or raster.scales[0] != 1
+    return bool(raster.count == 1 and is_quantity and CLASSES not in raster.tags())
 
 
 def open_quantity_map(path: str | Path) -> QuantityMap:

@@ -1,7 +1,7 @@
-"""Draw the places at which a map is to be checked: a stratified random sample of its pixels.
+"""Draw the points at which to check a map: a stratified random sample of its pixels.
 
 The classes of the map are the strata. Within a class a pixel is drawn by chance in proportion to
-its area, so that the sample stands for ground in degrees too; no pixel is drawn twice.
+its area, so that a map in degrees is sampled evenly too; no pixel is drawn twice.
 
 Source: Olofsson et al. 2014, section 5.1 (allocation); Efraimidis & Spirakis 2006, "Weighted random
 sampling with a reservoir" (drawing in one pass).
@@ -16,6 +16,7 @@ import geopandas
 import numpy as np
 
 from rsmeta.errors import OutputError, one_line
+from rsmeta.files import write_atomically
 from rsmeta.geo.grid import whole_pixels
 from rsmeta.geo.pixel_area import pixel_areas_m2
 from rsmeta.geo.writer import check_output
@@ -65,10 +66,10 @@ def allocate(cover: Cover, count: int) -> tuple[int, ...]:
     least = np.minimum(pixels, min(LEAST, count // max(present, 1)))
     chosen = least.copy()
     while (rest := count - int(chosen.sum())) > 0 and (room := chosen < pixels).any():
-        wanted = np.where(room, weights, 0.0) / weights[room].sum() * rest
-        more = np.minimum(np.floor(wanted).astype(np.int64), pixels - chosen)
+        ideal = np.where(room, weights, 0.0) / weights[room].sum() * rest
+        more = np.minimum(np.floor(ideal).astype(np.int64), pixels - chosen)
         if not more.any():  # a few are left: to those whose share is cut most
-            order = np.argsort(-(wanted - more), kind="stable")
+            order = np.argsort(-(ideal - more), kind="stable")
             more[[k for k in order if room[k]][:rest]] = 1
         chosen += more
     return tuple(int(n) for n in chosen)
@@ -149,11 +150,10 @@ def write_points(path: Path, grid: Grid, drawn: Drawn) -> None:
     columns = {"id": np.arange(1, len(x) + 1), "class": np.full(len(x), None, dtype=object)}
     frame = geopandas.GeoDataFrame(columns, geometry=geopandas.points_from_xy(x, y), crs=crs)
     frame["class"] = frame["class"].astype("string")
-    partial = path.with_name(f".partial.{path.name}")
     try:
-        frame.to_file(partial, layer="sample")
-        partial.replace(path)
+        with write_atomically(path) as hidden:
+            plain = hidden.with_name(f"sample{path.suffix}")  # some names mean something to GDAL
+            frame.to_file(plain, layer="sample")
+            plain.replace(hidden)
     except (OSError, RuntimeError) as error:
         raise OutputError(f"cannot write {path} ({one_line(error)})") from error
-    finally:
-        partial.unlink(missing_ok=True)

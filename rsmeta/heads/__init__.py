@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rsmeta.heads import classifiers, fpn, linear  # each registers its heads
+from rsmeta.heads import classifiers, forest, fpn, linear, logistic, mlp  # each registers its heads
 from rsmeta.heads.base import (
     CLASSIFIERS,
     HEADS,
@@ -13,6 +13,7 @@ from rsmeta.heads.base import (
     build_head,
 )
 from rsmeta.heads.output import OutputSpec
+from rsmeta.heads.solved import SolvedHead
 
 __all__ = [
     "CLASSIFIERS",
@@ -22,8 +23,12 @@ __all__ = [
     "HeadInput",
     "OutputSpec",
     "PixelHead",
+    "SolvedHead",
     "build_head",
     "classifiers",
+    "forest",
     "fpn",
     "linear",
+    "logistic",
+    "mlp",
 ]

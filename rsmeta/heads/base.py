@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar
 import torch
 from torch import Tensor, nn
 
+from rsmeta.config.base import NoOptions
 from rsmeta.config.load import validate
 from rsmeta.heads.classifier_init import random_directions
 from rsmeta.registry import Registry
@@ -60,7 +61,7 @@ class Head(nn.Module, ABC):
         options: Its own settings.
     """
 
-    Options: ClassVar[type[Strict]]
+    Options: ClassVar[type[Strict]] = NoOptions
 
     def __init__(self, shape: HeadInput, classes: int, options: Strict) -> None:
         super().__init__()
@@ -116,10 +117,10 @@ class Classifier(Head):
 
 
 #: Heads of pixels by name.
-HEADS: Registry[type[PixelHead]] = Registry("head")
+HEADS: Registry[type[PixelHead]] = Registry("head", PixelHead)
 
 #: Heads of images by name.
-CLASSIFIERS: Registry[type[Classifier]] = Registry("classifier")
+CLASSIFIERS: Registry[type[Classifier]] = Registry("classifier", Classifier)
 
 AnyHead = TypeVar("AnyHead", bound=Head)
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rsmeta.errors import LabelsError, MissingExtraError
+from rsmeta.errors import LabelsError
 
 logger = logging.getLogger(__name__)
 
@@ -78,12 +78,9 @@ def linear_probe(features: Tensor, labels: Tensor, classes: int) -> Tensor:
 
     Raises:
         LabelsError: A class has no feature.
-        MissingExtraError: scikit-learn is not installed.
     """
-    try:
-        from sklearn.linear_model import LogisticRegression
-    except ModuleNotFoundError:
-        raise MissingExtraError("scikit-learn", "probe") from None
+    from sklearn.linear_model import LogisticRegression  # takes its time
+
     _counts(labels, classes)
     known = labels >= 0
     scaled = functional.normalize(features[known].double(), dim=-1) * features.shape[1] ** 0.5

@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 _EPSILON = 1e-12
 
 
-class NoOptions(Strict):
-    """Settings of a classifier that has none."""
-
-
 class CosineOptions(Strict):
     """Settings of the cosine classifier."""
 
@@ -41,8 +37,6 @@ class LinearClassifier(Classifier):
         classes: Number of classes K.
         options: None to choose.
     """
-
-    Options = NoOptions
 
     def __init__(self, shape: HeadInput, classes: int, options: Strict) -> None:
         super().__init__(shape, classes, options)
@@ -86,8 +80,6 @@ class L2NormalisedClassifier(Classifier):
         options: None to choose.
     """
 
-    Options = NoOptions
-
     def forward(self, features: Tensor) -> Tensor:
         """Return logits (B, K) of vectors (B, D)."""
         return functional.linear(features, _unit(self.weight))
@@ -102,8 +94,6 @@ class LayerNormalisedClassifier(Classifier):
         classes: Number of classes K.
         options: None to choose.
     """
-
-    Options = NoOptions
 
     def forward(self, features: Tensor) -> Tensor:
         """Return logits (B, K) of vectors (B, D)."""

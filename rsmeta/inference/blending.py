@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from rsmeta.geo.tiling import Blend, TilePlan, Turn
+    from rsmeta.geo.blending_weights import Blend
+    from rsmeta.geo.tiling import TilePlan, Turn
     from rsmeta.inference.reading import ReadBlock
 
     #: Number of a strip and a tile: neighbouring strips hold other parts of the tiles they share.
@@ -35,10 +36,10 @@ class Block:
     """One finished block.
 
     Attributes:
-        window: Its place in the scene, in pixels.
+        window: Its place in the map.
         scores: Blended scores, (K, h, w) float32, 0 where not valid; none: nothing is valid.
         valid: (h, w) bool; none likewise.
-        tiles: Tiles that went through the network for its sake.
+        tiles: Tiles that went through the network for it.
         skipped: Tiles without a valid pixel, which did not; each counts with one block.
     """
 
@@ -55,7 +56,7 @@ def blend_tiles(
     blend: Blend,
     *,
     where: torch.device,
-    keep_in: Path | None = None,
+    spill_folder: Path | None = None,
 ) -> Generator[Block, None, None]:
     """Yield the blocks in their order, blended.
 
@@ -67,26 +68,26 @@ def blend_tiles(
         plan: Where blocks and tiles lie.
         blend: How overlapping tiles are joined.
         where: Device that holds the tiles which are waited with, and the sums.
-        keep_in: Folder for sums that wait for the next row of blocks; none: the system's.
+        spill_folder: Folder for sums that wait for the next row of blocks; none: the system's.
     """
     opened: deque[_Sum] = deque()
-    shelf = _Shelf()
+    waiting = _WaitingTiles()
     with ExitStack() as stack:
-        spool: SpillFile | None = None
+        spill: SpillFile | None = None
         for item in items:
             if isinstance(item, OpenedBlock):
                 opened.append(_Sum(item, plan, blend, where))
-                shelf.expect(item.block)
+                waiting.expect(item.block)
             else:
-                if spool is None:
+                if spill is None:
                     most = 4 * item.scores.shape[1] * plan.tile_px * plan.block_px
-                    spool = stack.enter_context(SpillFile(keep_in, most))
-                shelf.put(item, where)
-            while opened and opened[0].advance(shelf, spool):
+                    spill = stack.enter_context(SpillFile(spill_folder, most))
+                waiting.put(item, where)
+            while opened and opened[0].advance(waiting, spill):
                 turn = opened[0].turn
                 yield opened.popleft().block()
-                shelf.forget(turn, spool)
-            shelf.let_go()
+                waiting.forget(turn, spill)
+            waiting.let_go()
             del item
 
 
@@ -112,7 +113,7 @@ class _Carried:
     """What a block has summed below its lower edge.
 
     Attributes:
-        top: Scene row where it begins.
+        top: Row of the map where it begins.
         height: Its rows.
         tiles: The tiles in it.
         slot: Where the sums lie, (K, height, w).
@@ -124,7 +125,7 @@ class _Carried:
     slot: Slot
 
 
-class _Shelf:
+class _WaitingTiles:
     """Tiles, and sums for the next row of blocks, until those who need them have their turn."""
 
     def __init__(self) -> None:
@@ -165,13 +166,13 @@ class _Shelf:
                 waiting.scores, waiting.is_view = _copied(waiting.scores), False
         self._views = []
 
-    def forget(self, turn: Turn, spool: SpillFile | None) -> None:
+    def forget(self, turn: Turn, spill: SpillFile | None) -> None:
         """Drop what no block after a turn touches."""
         self._tiles = {key: tile for key, tile in self._tiles.items() if tile.last > turn}
         for key in [key for key in self.carried if key[0] < turn[0]]:
             carried = self.carried.pop(key)
-            if spool is not None:
-                spool.drop(carried.slot)
+            if spill is not None:
+                spill.drop(carried.slot)
 
 
 class _Sum:
@@ -184,53 +185,53 @@ class _Sum:
         self._plan = plan
         self._blend = blend
         self._where = where
-        self._area = opened.block.window
+        self._window = opened.block.window
         self._summed: set[Window] = set()
         self._missing: deque[Window] | None = None
         self._total: Tensor | None = None
         self.turn = opened.block.strip.turn(opened.block.window)
 
     @torch.inference_mode()
-    def advance(self, shelf: _Shelf, spool: SpillFile | None) -> bool:
+    def advance(self, waiting: _WaitingTiles, spill: SpillFile | None) -> bool:
         """Add the tiles that are there, in order; return whether none is missing.
 
         Called when all blocks before it are finished.
         """
         if not self._opened.block.tiles:
             return True
-        if self._missing is None and not self._begin(shelf, spool):
+        if self._missing is None and not self._begin(waiting, spill):
             return False
         missing = self._missing or deque()
-        while missing and shelf.has(key := (self.turn[0], missing[0])):
-            self._add(missing.popleft(), shelf.take(key, self.turn[2]))
-        if not missing and spool is not None:
-            self._carry(shelf, spool)
+        while missing and waiting.has(key := (self.turn[0], missing[0])):
+            self._add(missing.popleft(), waiting.take(key, self.turn[2]))
+        if not missing and spill is not None:
+            self._carry(waiting, spill)
         return not missing
 
-    def _begin(self, shelf: _Shelf, spool: SpillFile | None) -> bool:
+    def _begin(self, waiting: _WaitingTiles, spill: SpillFile | None) -> bool:
         """Start from what the blocks above have summed; return false before anything is scored."""
-        if spool is None:
+        if spill is None:
             return False
         block = self._opened.block
         top, left, height, width = whole_pixels(block.window)
         bottom = max(int(tile.row_off + tile.height) for tile in block.tiles)
-        carried = shelf.carried.pop(self.turn[::2], None)
+        carried = waiting.carried.pop(self.turn[::2], None)
         if carried is not None and carried.top + carried.height <= top:
-            spool.drop(carried.slot)
+            spill.drop(carried.slot)
             carried = None
         if carried is not None:
             self._summed = set(carried.tiles)
             bottom = max(bottom, carried.top + carried.height)
         end = min(bottom, int(block.strip.window.row_off + block.strip.window.height))
-        self._area = Window(left, top, width, max(height, end - top))
+        self._window = Window(left, top, width, max(height, end - top))
         if carried is not None:
-            above = spool.take(carried.slot)[:, top - carried.top :]
+            above = spill.take(carried.slot)[:, top - carried.top :]
             self._zeros(len(above))[:, : above.shape[1]] = above.to(self._where)
         self._missing = deque(tile for tile in block.tiles if tile not in self._summed)
         return True
 
     def _zeros(self, classes: int) -> Tensor:
-        shape = classes, int(self._area.height), int(self._area.width)
+        shape = classes, int(self._window.height), int(self._window.width)
         if self._where.type == "cpu":
             self._total = torch.from_numpy(large_array(shape, np.float32))
         else:
@@ -239,8 +240,8 @@ class _Sum:
 
     def _add(self, tile: Window, scores: Tensor) -> None:
         total = self._zeros(len(scores)) if self._total is None else self._total
-        shared = tile.intersection(self._area)
-        here, there = within(shared, self._area), within(shared, tile)
+        shared = tile.intersection(self._window)
+        here, there = within(shared, self._window), within(shared, tile)
         rows, cols = (
             axis[part]
             for axis, part in zip(self._plan.weights(tile, self._blend), there, strict=True)
@@ -248,15 +249,15 @@ class _Sum:
         _add_weighted(total[:, *here], scores[:, *there], rows[:, None] * cols)
         self._summed.add(tile)
 
-    def _carry(self, shelf: _Shelf, spool: SpillFile) -> None:
+    def _carry(self, waiting: _WaitingTiles, spill: SpillFile) -> None:
         """Leave what lies below the block to the next one in its column."""
         window = self._opened.block.window
         bottom = int(window.row_off + window.height)
-        below = int(self._area.height - window.height)
+        below = int(self._window.height - window.height)
         if below and self._total is not None:
             tiles = frozenset(t for t in self._summed if t.row_off + t.height > bottom)
-            slot = spool.put(self._total[:, int(window.height) :])
-            shelf.carried[self.turn[::2]] = _Carried(bottom, below, tiles, slot)
+            slot = spill.put(self._total[:, int(window.height) :])
+            waiting.carried[self.turn[::2]] = _Carried(bottom, below, tiles, slot)
 
     def block(self) -> Block:
         """Return the finished block."""

@@ -17,7 +17,7 @@ from rsmeta.geo.sparse import may_hold_data
 from rsmeta.inference.arrays import large_array
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Generator, Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
 
     from rsmeta.geo.aoi import Area
     from rsmeta.geo.scene import Scene
@@ -25,41 +25,72 @@ if TYPE_CHECKING:
 
 #: Side of what one thread reads at once: that of a tile that most files have.
 _PART_PX = 512
-#: A file with longer tiles than this is taken for one that is stored row by row.
+#: A file with longer tiles than this counts as stored row by row.
 _LONGEST_TILE_PX = 2048
 #: Threads that decode a file side by side; more wait for the disk.
 READERS = min(4, os.cpu_count() or 1)
 
 #: Pools of one thread each.
-_Readers: TypeAlias = "list[ThreadPoolExecutor]"
+_Threads: TypeAlias = "list[ThreadPoolExecutor]"
 #: Index of (rows, columns) in an array.
 Place: TypeAlias = tuple[slice, slice]
 
 
 @dataclass(frozen=True)
-class ReadBlock:
-    """A block as it was read.
+class SceneReader:
+    """Reads a scene, and says which of its pixels are to be mapped.
 
     Attributes:
-        strip: What it is a part of.
-        window: Its place in the scene.
-        origin: Place of ``data``: of all tiles together.
-        data: Physical values, (C, h, w) float32; none where the block has no valid pixel.
-        valid: (h, w) bool; none likewise.
-        wanted: Of the block alone, which pixels are to be mapped: valid ones inside the area of
-            interest; none likewise.
+        scene: The scene, with the model's bands selected.
+        aoi: Area of interest; none: everything.
+    """
+
+    scene: Scene
+    aoi: Area | None = None
+
+    def may_be_wanted(self, window: Window) -> bool:
+        """Return false only where a window certainly holds no pixel to map."""
+        meets = self.aoi is None or self.aoi.meets(self.scene.grid.crop(window))
+        return meets and may_hold_data(self.scene, window)
+
+    def wanted(self, valid: np.ndarray, window: Window) -> np.ndarray:
+        """Return which pixels of a window are to be mapped: valid and inside, (h, w) bool."""
+        if self.aoi is None or not valid.any():
+            return valid
+        inside: np.ndarray = valid & self.aoi.inside(self.scene.grid.crop(window))
+        return inside
+
+    def holds_wanted(self, window: Window) -> bool:
+        """Return whether there is a pixel to map in a window, which may be read for that."""
+        if not self.may_be_wanted(window):
+            return False
+        return bool(self.wanted(self.scene.read(window).valid, window).any())
+
+
+@dataclass(frozen=True)
+class ReadBlock:
+    """A block as it was read; windows are those of the map.
+
+    Attributes:
+        strip: The strip that it belongs to.
+        window: Its place.
         tiles: Tiles with a wanted pixel that touch it, row by row.
         skipped: Tiles without one that count with this block.
+        origin: Place of ``data``: the window around all tiles; none where the block has no wanted
+            pixel.
+        data: Physical values, (C, h, w) float32; none likewise.
+        valid: (h, w) bool; none likewise.
+        wanted: Of the block alone, which pixels are to be mapped; none likewise.
     """
 
     strip: Strip
     window: Window
-    origin: Window
-    data: np.ndarray | None
-    valid: np.ndarray | None
-    wanted: np.ndarray | None
     tiles: tuple[Window, ...]
     skipped: int
+    origin: Window | None = None
+    data: np.ndarray | None = None
+    valid: np.ndarray | None = None
+    wanted: np.ndarray | None = None
 
     def without_pixels(self) -> ReadBlock:
         """Return where it lies and what it needs, alone."""
@@ -67,30 +98,24 @@ class ReadBlock:
 
 
 def read_blocks(
-    scene: Scene,
-    plan: TilePlan,
-    strips: Iterable[Strip],
-    *,
-    finished: Container[Window] = (),
-    area: Area | None = None,
+    reader: SceneReader, plan: TilePlan, strips: Iterable[Strip]
 ) -> Generator[ReadBlock, None, None]:
-    """Yield the blocks of strips in order, but those that are finished.
+    """Yield the blocks of strips in order.
 
-    Tiles without a pixel in ``area`` are left out; of the others the network sees all pixels, so
-    that the area's own come out as they would without it.
+    Tiles without a wanted pixel are left out; of the others the network sees all pixels, so that
+    an area of interest comes out as it would without it.
 
     Raises:
         SceneUnreadableError: The scene cannot be read to its end.
     """
     with ExitStack() as stack:
-        readers = [
+        threads = [
             stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="rsmeta-read"))
             for _ in range(READERS)
         ]
         for strip in strips:
-            for block in strip.blocks():
-                if block not in finished:
-                    yield _read_block(readers, _Ground(scene, area), plan, strip, block)
+            for block in strip.blocks:
+                yield _read_block(threads, reader, plan, strip, block)
 
 
 def within(window: Window, origin: Window) -> Place:
@@ -99,53 +124,28 @@ def within(window: Window, origin: Window) -> Place:
     return np.s_[row : row + int(window.height), col : col + int(window.width)]
 
 
-@dataclass(frozen=True)
-class _Ground:
-    """A scene, and what of it is to be mapped."""
-
-    scene: Scene
-    area: Area | None
-
-    def may_be_wanted(self, window: Window) -> bool:
-        """Return false only where a window certainly holds no pixel to map."""
-        meets = self.area is None or self.area.meets(self.scene.grid.crop(window))
-        return meets and may_hold_data(self.scene, window)
-
-    def wanted(self, valid: np.ndarray, window: Window) -> np.ndarray:
-        """Return which pixels of a window are to be mapped, (h, w) bool."""
-        if self.area is None or not valid.any():
-            return valid
-        inside: np.ndarray = valid & self.area.inside(self.scene.grid.crop(window))
-        return inside
-
-    def holds_wanted(self, window: Window) -> bool:
-        """Return whether there is a pixel to map in a window, which is read for that."""
-        if not self.may_be_wanted(window):
-            return False
-        return bool(self.wanted(self.scene.read(window).valid, window).any())
-
-
 def _read_block(
-    readers: _Readers, ground: _Ground, plan: TilePlan, strip: Strip, block: Window
+    threads: _Threads, reader: SceneReader, plan: TilePlan, strip: Strip, block: Window
 ) -> ReadBlock:
-    origin, tiles = plan.extent(block), plan.tiles(block)
-    homely = [tile for tile in tiles if strip.is_home(tile, block)]
-    if not ground.may_be_wanted(block):
-        skipped = len(homely)
-        if ground.may_be_wanted(origin):
-            skipped -= sum(ground.holds_wanted(tile) for tile in homely)
-        return ReadBlock(strip, block, origin, None, None, None, (), skipped)
-    data, valid = _read(readers, ground.scene, origin)
-    wanted = ground.wanted(valid, origin)
+    tiles = plan.tiles(block)
+    counted = [tile for tile in tiles if plan.counts(tile, block)]
+    origin, needed = plan.tiles_window(block), plan.read_window(block)
+    if not reader.may_be_wanted(plan.in_scene(block)):
+        skipped = len(counted)
+        if reader.may_be_wanted(needed):
+            skipped -= sum(reader.holds_wanted(plan.in_scene(tile)) for tile in counted)
+        return ReadBlock(strip, block, (), skipped)
+    data, valid = _read(threads, reader.scene, needed)
+    wanted = reader.wanted(valid, needed)
     full = tuple(tile for tile in tiles if wanted[within(tile, origin)].any())
-    skipped = len(homely) - sum(strip.is_home(tile, block) for tile in full)
+    skipped = len(counted) - sum(plan.counts(tile, block) for tile in full)
     of_block = wanted[within(block, origin)].copy()
     if not of_block.any():
-        return ReadBlock(strip, block, origin, None, None, None, (), skipped)
-    return ReadBlock(strip, block, origin, data, valid, of_block, full, skipped)
+        return ReadBlock(strip, block, (), skipped)
+    return ReadBlock(strip, block, full, skipped, origin, data, valid, of_block)
 
 
-def _read(readers: _Readers, scene: Scene, window: Window) -> tuple[np.ndarray, np.ndarray]:
+def _read(threads: _Threads, scene: Scene, window: Window) -> tuple[np.ndarray, np.ndarray]:
     _, _, height, width = whole_pixels(window)
     data = large_array((len(scene.bands), height, width), np.float32)
     valid = large_array((height, width), np.bool_)
@@ -155,7 +155,7 @@ def _read(readers: _Readers, scene: Scene, window: Window) -> tuple[np.ndarray, 
         scene.read_into(part, data[:, *place], valid[place])
 
     parts = _parts(window, *scene.file_tile_px)
-    for done in [readers[lane % len(readers)].submit(read_part, part) for lane, part in parts]:
+    for done in [threads[lane % len(threads)].submit(read_part, part) for lane, part in parts]:
         done.result()
     return data, valid
 

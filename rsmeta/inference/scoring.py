@@ -1,4 +1,4 @@
-"""Second stage: tiles through the network, in batches that know no borders of blocks."""
+"""Second stage: tiles through the network, in batches that cross the borders of blocks."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     Model: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
 logger = logging.getLogger(__name__)
+
+#: How CUDA's libraries say that they found no memory: not as ``OutOfMemoryError``.
+_NO_MEMORY = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "out of memory")
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class ScoredTiles:
 
 
 class Scorer:
-    """Runs a model over batches; where memory does not suffice, over smaller ones from then on.
+    """Runs a model over batches, and over smaller ones from then on where memory runs out.
 
     Args:
         model: Maps chips in physical units to scores, e.g. class probabilities.
@@ -81,27 +84,37 @@ class Scorer:
         done = 0
         while done < len(image):
             batch = slice(done, done + self.batch_size)
-            given, known = (
-                torch.from_numpy(array[batch]).to(self._device) for array in (image, valid)
-            )
-            try:
-                scores = self._model(given, known).float()
-                # The arrays serve the next batch too, so a model must not hand them on.
-                is_input = scores.untyped_storage().data_ptr() == given.untyped_storage().data_ptr()
-                parts.append(scores.clone() if is_input else scores)
-            except torch.OutOfMemoryError:
+            scores = self._scores(image[batch], valid[batch])
+            if scores is None:
                 self._take_less()
             else:
+                parts.append(scores)
                 done += self.batch_size
         self._say_if_less()
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
+    def _scores(self, image: np.ndarray, valid: np.ndarray) -> Tensor | None:
+        """Return the scores of one batch; none where there is not the memory for it."""
+        try:
+            given, known = (torch.from_numpy(one).to(self._device) for one in (image, valid))
+            scores = self._model(given, known).float()
+            # The arrays serve the next batch too, so a model must not hand them on.
+            is_input = scores.untyped_storage().data_ptr() == given.untyped_storage().data_ptr()
+            return scores.clone() if is_input else scores
+        except torch.OutOfMemoryError:
+            return None
+        except RuntimeError as error:  # of CUDA's libraries, which take memory for themselves
+            if not any(sign in str(error) for sign in _NO_MEMORY):
+                raise
+            return None
+
     def _take_less(self) -> None:
+        """Halve the batch; called when what the last one took has been let go."""
         if self.batch_size == 1:
             raise RsmetaError(
                 f"{self._device} has not enough memory for a single tile; choose another --device, "
                 f"or a model with smaller tiles"
-            ) from None
+            )
         self.batch_size //= 2
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
@@ -110,7 +123,7 @@ class Scorer:
         if self.batch_size < self._said:
             self._said = self.batch_size
             logger.warning(
-                "%s ran out of memory; going on with %d tiles at once",
+                "%s ran out of memory; continuing with %d tiles at once",
                 self._device,
                 self.batch_size,
             )
@@ -153,7 +166,7 @@ class _Batch:
         self._valid = np.empty((0, 0, 0), dtype=np.bool_)
 
     def add(self, block: ReadBlock, tile: Window, *, room: int) -> None:
-        if block.data is None or block.valid is None:
+        if block.data is None or block.valid is None or block.origin is None:
             raise ValueError(f"{block.window} has tiles and no pixels")
         if not len(self._image):
             size = int(tile.height), int(tile.width)

@@ -1,4 +1,4 @@
-"""How large blocks, batches and strips may be, from the memory that is free."""
+"""How large blocks, batches and strips may be, given the free memory; the engine alone asks."""
 
 from __future__ import annotations
 
@@ -12,49 +12,50 @@ import torch
 from rsmeta.geo.handles import CACHE_BYTES
 
 if TYPE_CHECKING:
+    from rsmeta.geo.plan import MapPlan
     from rsmeta.geo.scene import Scene
     from rsmeta.geo.tiling import TilePlan
 
-#: Sides of blocks to choose from: whole tiles of the output, the largest that fits first. Small
-#: ones read more around themselves: little beside a network on a CPU, much beside one on a GPU.
+#: Sides of blocks to choose from, whole tiles of the output: the largest that fits is taken. Small
+#: blocks read more pixels around themselves, which costs little on a CPU and much on a GPU.
 BLOCKS_PX = {"cpu": (1024, 512), "cuda": (2048, 1024, 512)}
-#: What may be taken of the memory that is free: others on the machine, and the network, want some.
+#: Share of the free memory to use: other programs, and the network, need some.
 _SHARE = 0.25
-#: Room on the disk for sums that wait for the next row of blocks.
-_SPOOL_BYTES = 2**30
+#: Disk space for sums that wait for the next row of blocks.
+_SPILL_BYTES = 2**30
 _BATCH = {"cpu": 8, "cuda": 64}
 _FLOAT = 4
-#: What is written goes through the cache as well.
+#: Written pixels go through the cache as well.
 _LEAST_CACHE_BYTES = 16 * 2**20
 # Blocks under way at once: read and computed; blended and written.
 _BLOCKS_READ, _BLOCKS_BLENDED = 2, 2
 
 
 def choose_block_px(
-    device: torch.device, *, bands: int, classes: int, tile_px: int, free_bytes: int
+    device: torch.device, *, bands: int, scores: int, tile_px: int, free_bytes: int
 ) -> int:
     """Return the side of the largest block that fits into a part of the free memory.
 
     Args:
         device: Where the network is.
-        bands: Bands of a scene, as the model wants them.
-        classes: Scores per pixel.
+        bands: Bands that the model takes.
+        scores: Scores per pixel.
         tile_px: Side of a tile; on average a block is read with half a tile around it.
         free_bytes: Memory that is free.
     """
 
     def needs(side: int) -> int:
         read = _BLOCKS_READ * bands * (side + tile_px) ** 2
-        return _FLOAT * (read + _BLOCKS_BLENDED * classes * side * (side + tile_px))
+        return _FLOAT * (read + _BLOCKS_BLENDED * scores * side * (side + tile_px))
 
     sides = BLOCKS_PX[device.type]
     return next((side for side in sides if needs(side) <= _SHARE * free_bytes), sides[-1])
 
 
-def choose_cache_bytes(scene: Scene, plan: TilePlan) -> int:
-    """Return how much GDAL is to keep of decoded pixels: what one block leaves to the next.
+def choose_cache_bytes(scene: Scene, plan: MapPlan) -> int:
+    """Return how much GDAL keeps of decoded pixels: two columns of the file's tiles.
 
-    Two columns of the file's tiles, which both of them read.
+    Neighbouring blocks both read them.
     """
     height, width = scene.file_tile_px
     rows = (plan.block_px + plan.tile_px) // height + 2
@@ -63,30 +64,30 @@ def choose_cache_bytes(scene: Scene, plan: TilePlan) -> int:
 
 
 def choose_batch_size(device: torch.device) -> int:
-    """Return how many tiles to begin with: on a GPU many, where memory ends fewer are taken."""
+    """Return how many tiles to score at once, at first: fewer are taken where memory runs out."""
     return _BATCH[device.type]
 
 
-def choose_strip_blocks(plan: TilePlan, classes: int) -> int:
-    """Return how many blocks wide a strip may be, so that what waits for its next row has room.
+def choose_strip_blocks(plan: TilePlan, scores: int) -> int:
+    """Return how many blocks wide a strip may be, so that the sums that wait fit on the disk.
 
-    Of the tiles across the lower edge of a block, the sums below it wait: up to a tile high.
+    Tiles across the lower edge of a block leave sums, up to a tile high, to the next row.
     """
-    per_block = plan.block_px * plan.tile_px * classes * _FLOAT
-    return max(1, int(_SPOOL_BYTES / per_block))
+    per_block = plan.block_px * plan.tile_px * scores * _FLOAT
+    return max(1, int(_SPILL_BYTES / per_block))
 
 
-def choose_blending(plan: TilePlan, classes: int, device: torch.device) -> torch.device:
-    """Return where to blend: beside the network if there is room, else in main memory."""
+def choose_blending(plan: TilePlan, scores: int, device: torch.device) -> torch.device:
+    """Return where to blend: on the network's device if it has room, else in main memory."""
     if device.type != "cuda":
         return device
     free, _ = torch.cuda.mem_get_info(device)
-    needed = 3 * _FLOAT * classes * (plan.block_px + plan.tile_px) ** 2
+    needed = 3 * _FLOAT * scores * (plan.block_px + plan.tile_px) ** 2
     return device if needed <= _SHARE * free else torch.device("cpu")
 
 
 def free_memory_bytes() -> int:
-    """Return the memory that this process may still take: the machine's, or its control group's."""
+    """Return the memory that this process may still use: the machine's, or its control group's."""
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     found = [_meminfo_bytes() or free, *_cgroup_bytes()]
     return max(min(found), 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rsmeta.losses.base import LOSSES, Loss, NoOptions, per_class
+from rsmeta.losses.base import LOSSES, Loss, per_class
 from rsmeta.losses.counts import class_priors
 from rsmeta.losses.cross_entropy import mean_cross_entropy
 
@@ -27,7 +27,6 @@ class BalancedSoftmax(Loss):
     Source: Ren et al. 2020.
     """
 
-    Options = NoOptions
     log_prior: Tensor
 
     def __init__(self, counts: Tensor, options: Strict) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from rsmeta.config.base import Strict
+from rsmeta.config.base import NoOptions, Strict
 from rsmeta.config.load import validate
 from rsmeta.registry import Registry
 
@@ -39,7 +39,7 @@ class Loss(nn.Module, ABC):
         options: Its own settings.
     """
 
-    Options: ClassVar[type[Strict]]
+    Options: ClassVar[type[Strict]] = NoOptions
 
     def __init__(self, counts: Tensor, options: Strict) -> None:
         super().__init__()
@@ -55,11 +55,7 @@ class Loss(nn.Module, ABC):
 
 
 #: Losses by name.
-LOSSES: Registry[type[Loss]] = Registry("loss")
-
-
-class NoOptions(Strict):
-    """Settings of a loss that has none."""
+LOSSES: Registry[type[Loss]] = Registry("loss", Loss)
 
 
 class WeightedSum(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rsmeta.losses.base import LOSSES, NoOptions
+from rsmeta.losses.base import LOSSES
 from rsmeta.losses.region import RegionLoss
 
 
@@ -20,8 +20,6 @@ class Lovasz(RegionLoss):
     Source: Berman et al. 2018, over the classes present, as in
     ``kornia.losses.lovasz_softmax_loss``.
     """
-
-    Options = NoOptions
 
     def overlap(self, scores: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of scores (1, K, N, 1) against labels (1, N, 1)."""

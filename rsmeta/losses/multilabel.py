@@ -17,7 +17,7 @@ from rsmeta.losses.base import Loss
 from rsmeta.registry import Registry
 
 #: Losses of sets of labels by name.
-MULTILABEL_LOSSES: Registry[type[Loss]] = Registry("multilabel loss")
+MULTILABEL_LOSSES: Registry[type[Loss]] = Registry("multilabel loss", Loss)
 
 
 class BinaryOptions(Strict):

@@ -16,11 +16,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from rsmeta.config.base import Strict
-from rsmeta.losses.base import Loss, NoOptions
+from rsmeta.losses.base import Loss
 from rsmeta.registry import Registry
 
 #: Losses of numbers by name.
-REGRESSION_LOSSES: Registry[type[Loss]] = Registry("regression loss")
+REGRESSION_LOSSES: Registry[type[Loss]] = Registry("regression loss", Loss)
 
 
 class RegressionLoss(Loss):
@@ -66,8 +66,6 @@ class HuberOptions(Strict):
 class SquaredError(RegressionLoss):
     """Mean squared difference: the mean is estimated, and outliers weigh most."""
 
-    Options = NoOptions
-
     def of_difference(self, difference: Tensor) -> Tensor:
         """Return the squares."""
         return difference.square()
@@ -76,8 +74,6 @@ class SquaredError(RegressionLoss):
 @REGRESSION_LOSSES.register("mae")
 class AbsoluteError(RegressionLoss):
     """Mean absolute difference: the median is estimated, and outliers weigh little."""
-
-    Options = NoOptions
 
     def of_difference(self, difference: Tensor) -> Tensor:
         """Return the absolute values."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 from pydantic import Field
 
 from rsmeta.config.base import Strict
-from rsmeta.losses.base import LOSSES, NoOptions
+from rsmeta.losses.base import LOSSES
 from rsmeta.losses.region import RegionLoss
 
 if TYPE_CHECKING:
@@ -54,8 +54,6 @@ class Jaccard(RegionLoss):
 
     Source: Rahman & Wang 2016; the Tversky overlap with both weights 1.
     """
-
-    Options = NoOptions
 
     def overlap(self, scores: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of scores (1, K, N, 1) against labels (1, N, 1)."""

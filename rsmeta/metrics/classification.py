@@ -85,11 +85,11 @@ class ClassificationResult:
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as plain values that JSON can hold; classes by name."""
-        told = asdict(self)
-        told["images"] = self.images
-        told["classes"] = {one.pop("name"): one for one in told["classes"]}
-        told["confusion"] = [list(row) for row in self.confusion]
-        return told
+        values = asdict(self)
+        values["images"] = self.images
+        values["classes"] = {one.pop("name"): one for one in values["classes"]}
+        values["confusion"] = [list(row) for row in self.confusion]
+        return values
 
 
 class ClassificationMetrics(ConfusionMetrics):

@@ -1,4 +1,4 @@
-"""How right a map is: agreement where the reference is known, and what a sample tells of the rest.
+"""How right a map is: agreement with the reference, and estimates for the whole map.
 
 The two are kept apart. Counts say how map and reference agree on the pixels that were compared;
 they tell nothing of other ground, unless all of it was compared. Estimates are for the whole map,
@@ -27,10 +27,10 @@ class MapAccuracy(SegmentationResult):
 
     Args:
         reference: What the reference is.
-        left_out: Reference points that are not on mapped ground; 0 for rasters and polygons.
+        left_out: Reference points where nothing is mapped; 0 for rasters and polygons.
         mapped_pixels: Pixels of each class in the whole map, (K,).
         mapped_areas_m2: Their area; none where the map has no CRS.
-        estimates: What points tell of the whole map; none for other references, and where a
+        estimates: Estimates for the whole map from points; none for other references, and where a
             class that is mapped has no point.
     """
 
@@ -42,12 +42,12 @@ class MapAccuracy(SegmentationResult):
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as plain values that JSON can hold; classes by name."""
-        told = super().as_dict()
+        values = super().as_dict()
         areas = self.mapped_areas_m2 or (None,) * len(self.classes)
         for entry, pixels, area in zip(
-            told["classes"].values(), self.mapped_pixels, areas, strict=True
+            values["classes"].values(), self.mapped_pixels, areas, strict=True
         ):
             entry["mapped_pixels"], entry["mapped_area_m2"] = pixels, area
-        told["reference"] = {"kind": self.reference, "left_out": self.left_out}
-        told["estimates"] = None if self.estimates is None else self.estimates.as_dict()
-        return told
+        values["reference"] = {"kind": self.reference, "left_out": self.left_out}
+        values["estimates"] = None if self.estimates is None else self.estimates.as_dict()
+        return values

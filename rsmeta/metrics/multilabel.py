@@ -51,9 +51,9 @@ class MultilabelResult:
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as plain values that JSON can hold; labels by name."""
-        told = asdict(self)
-        told["labels"] = {one.pop("name"): one for one in told["labels"]}
-        return told
+        values = asdict(self)
+        values["labels"] = {one.pop("name"): one for one in values["labels"]}
+        return values
 
 
 class MultilabelMetrics(nn.Module):

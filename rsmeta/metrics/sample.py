@@ -1,8 +1,8 @@
-"""What a stratified sample of a map tells: accuracy and areas, with how sure they are.
+"""Estimates from a stratified sample of a map: accuracy and areas, with standard errors.
 
 The map's classes are the strata. Shares of the sample say nothing by themselves, because a rare
 class is sampled more densely than a common one; weighted by the area of its stratum each sample
-counts for the ground that it stands for.
+counts for the area that it stands for.
 
 Source of all estimators: Olofsson et al. 2014, "Good practices for estimating area and assessing
 accuracy of land change", Remote Sensing of Environment 148, section 4; equations are named below.
@@ -63,7 +63,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class ClassEstimates:
-    """What a sample tells of one class; none where it tells nothing.
+    """Estimates for one class; none where the sample says nothing about it.
 
     Args:
         name: Name of the class.
@@ -73,7 +73,7 @@ class ClassEstimates:
         producers_accuracy: Share of its area on the ground that is mapped as it.
         f1: Harmonic mean of the two.
         iou: Area that is both over area that is either.
-        samples: Samples in its stratum, that is on ground mapped as it.
+        samples: Samples in its stratum, that is, mapped as it.
     """
 
     name: str
@@ -88,7 +88,7 @@ class ClassEstimates:
 
 @dataclass(frozen=True)
 class SampleEstimates:
-    """What a stratified sample tells of a map.
+    """Estimates from a stratified sample of a map.
 
     Args:
         overall_accuracy: Share of the mapped area that is right.
@@ -119,14 +119,14 @@ class SampleEstimates:
 
 
 def _class_dict(one: ClassEstimates) -> dict[str, Any]:
-    told = {key: value for key, value in vars(one).items() if key != "name"}
-    return {k: v.as_dict() if isinstance(v, Estimate) else v for k, v in told.items()}
+    values = {key: value for key, value in vars(one).items() if key != "name"}
+    return {k: v.as_dict() if isinstance(v, Estimate) else v for k, v in values.items()}
 
 
 def estimates_from_sample(
     confusion: Confusion, mapped_areas: Sequence[float], class_names: Sequence[str]
 ) -> SampleEstimates:
-    """Return what a stratified random sample tells; the strata are the classes of the map.
+    """Return the estimates from a stratified random sample; the strata are the map's classes.
 
     Args:
         confusion: Samples by reference class (rows) and mapped class (columns), (K, K).
@@ -141,7 +141,7 @@ def estimates_from_sample(
     sizes = counts.sum(axis=1)
     unseen = [name for name, a, n in zip(class_names, areas, sizes, strict=True) if a and not n]
     if unseen or not areas.any():
-        raise ValueError(f"no sample lies on ground mapped as {', '.join(unseen) or 'any class'}")
+        raise ValueError(f"no sample lies where the map has {', '.join(unseen) or 'a class'}")
     total = float(areas.sum())
     sample = _Sample(areas / total, counts)
     shares = sample.shares

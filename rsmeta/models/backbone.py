@@ -108,6 +108,11 @@ class Backbone(Sited):
         return max(self.strides_px)
 
     @property
+    def halo_px(self) -> int | None:
+        """How far around a pixel its features look; none: they look at the whole image."""
+        return None
+
+    @property
     def dates(self) -> int:
         """Images of one place, at different dates, that an input holds; 1 for almost all."""
         return 1

@@ -6,8 +6,9 @@ import logging
 from typing import TYPE_CHECKING
 
 from rsmeta.config.meta import MetaSettings
+from rsmeta.config.tuner import TunerSpec
 from rsmeta.errors import ConfigError
-from rsmeta.heads import CLASSIFIERS, HEADS, Classifier, Head, HeadInput, build_head
+from rsmeta.heads import CLASSIFIERS, HEADS, Classifier, Head, HeadInput, SolvedHead, build_head
 from rsmeta.models.families import build_backbone
 from rsmeta.models.network import ImageNetwork, Network, TargetScale
 from rsmeta.models.normalise import choose_normalisation, settled_normalisation
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from rsmeta.config.model import ModelSpec
-    from rsmeta.config.tuner import TunerSpec
     from rsmeta.geo.bands import Band
     from rsmeta.models.backbone import Backbone
     from rsmeta.models.prepare import BandValues
@@ -76,6 +76,8 @@ def build_network(
         if per_pixel
         else build_head(model.head, shape, classes=classes, registry=CLASSIFIERS)
     )
+    if isinstance(head, SolvedHead):
+        tuner = _frozen(tuner, model)
     tuned = apply_tuner(backbone, tuner, classes=classes)
     modulate(backbone, meta or MetaSettings())
     _set_stem(backbone, model)
@@ -93,6 +95,23 @@ def build_network(
     if sites is not None:  # as a bundle says whose other sites were pruned
         network.keep_sites(sites)
     return network
+
+
+def _frozen(tuner: TunerSpec | Sequence[TunerSpec], model: ModelSpec) -> TunerSpec:
+    """Return what leaves the backbone as it is, where nothing else is asked for.
+
+    Raises:
+        ConfigError: Something else is.
+    """
+    frozen = TunerSpec(method="head")
+    if tuner not in (TunerSpec(), frozen):
+        several = (tuner,) if isinstance(tuner, TunerSpec) else tuner
+        methods = ", ".join(one.method for one in several)
+        raise ConfigError(
+            f"tuner={methods} trains the backbone by gradient steps, and model.head="
+            f"{model.head.name} is solved for in one go; omit tuner, or take the head linear or fpn"
+        )
+    return frozen
 
 
 def _head_input(backbone: Backbone) -> HeadInput:
@@ -120,7 +139,8 @@ def tell(network: Network) -> None:
     for line in band_table(network):
         logger.info("%s", line)
     logger.info("%s", tuned.summary())
-    if not backbone.has_weights and not tuned.trained_parameters:
+    weights = any(True for _ in backbone.parameters())
+    if weights and not backbone.has_weights and not tuned.trained_parameters:
         logger.warning(
             "the backbone %s has random weights, which tuner.method=%s leaves frozen: it can "
             "learn little; set tuner.method=full, or give weights with model.checkpoint= or "

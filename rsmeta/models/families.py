@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rsmeta.errors import UnknownNameError
+from rsmeta.models.pixels import PREFIX as PIXELS_PREFIX
+from rsmeta.models.pixels import build_pixels, pixel_names, pixels_line
 from rsmeta.models.satmae.build import PREFIX, build_satmae, satmae_names
 from rsmeta.models.satmae.describe import describe_satmae, satmae_line
 from rsmeta.models.timm.build import backbone_names, build_timm, timm_line
@@ -45,7 +47,7 @@ class BackboneFamily:
 
 
 #: Families by name. Other packages add theirs through the entry-point group ``rsmeta.backbones``.
-BACKBONES: Registry[BackboneFamily] = Registry("backbone")
+BACKBONES: Registry[BackboneFamily] = Registry("backbone", BackboneFamily)
 
 BACKBONES.add(
     "timm",
@@ -54,6 +56,10 @@ BACKBONES.add(
 BACKBONES.add(
     "satmae",
     BackboneFamily(PREFIX, build_satmae, satmae_names, satmae_line, describe_satmae),
+)
+BACKBONES.add(
+    "pixels",
+    BackboneFamily(PIXELS_PREFIX, build_pixels, pixel_names, pixels_line),
 )
 BACKBONES.add(
     "torchgeo",

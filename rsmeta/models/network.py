@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rsmeta.errors import BundleError, TunerError, enumerate_names
+from rsmeta.heads.solved import SolvedHead
 from rsmeta.models.backbone import Backbone, pad_to_multiple
 from rsmeta.models.prepare import Prepare
 from rsmeta.peft import AdaptedModule, TunedSites, is_merged, keep_sites, scale_parameters
@@ -84,6 +85,11 @@ class Network(nn.Module):
         logits = cast("Tensor", head(self.backbone.dense(x, head.depths), x))
         return self.leave(logits[..., : image.shape[-2], : image.shape[-1]])
 
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return self.prepare.mean.device
+
     def enter(self, image: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the backbone takes, and where it is valid, with sides as it wants them."""
         # Padded before it is normalised, so that the margin is invalid like any other.
@@ -148,6 +154,11 @@ class Network(nn.Module):
         """
         if is_merged(self):
             raise BundleError("the network's adapters are merged; unmerge it before loading")
+        if isinstance(self.head, SolvedHead):
+            prefix = "head."
+            self.head.fit_shapes(
+                {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
+            )
         own = self.state_dict()
         missing = sorted(self._trained - state.keys())
         extra = sorted(state.keys() - self._trained)

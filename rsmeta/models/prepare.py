@@ -27,7 +27,8 @@ class Prepare(nn.Module):
         mean: Mean of each band, physical units, (C,).
         std: Standard deviation of each band likewise; a constant band (0) is only centred.
         form: ``standard``: in standard deviations from the mean; ``two_sigma``: mean ± 2 std
-            become 0 and 1, and what lies outside is clipped, as multispectral SatMAE has it.
+            become 0 and 1, and what lies outside is clipped, as multispectral SatMAE has it;
+            ``physical``: as it is, with NaN in place of what is not valid.
 
     Raises:
         ValueError: ``mean`` and ``std`` differ in length, or are not finite, or ``std`` < 0.
@@ -63,6 +64,8 @@ class Prepare(nn.Module):
             Normalised bands (B, C, H, W); each band's mean where a pixel is not valid or a value
             is not finite.
         """
+        if self.form == "physical":
+            return torch.where(valid[:, None] & image.isfinite(), image, torch.nan)
         normal = (image - self.mean[:, None, None]) / self.std[:, None, None]
         normal = torch.where(valid[:, None] & normal.isfinite(), normal, 0.0)
         return ((normal + 2) / 4).clamp(0, 1) if self.form == "two_sigma" else normal

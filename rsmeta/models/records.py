@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 #: How weights want their bands: ``standard`` is (x - mean) / std; ``two_sigma`` maps mean ± 2 std
-#: to [0, 1] and clips there, as multispectral SatMAE does.
-InputForm: TypeAlias = Literal["standard", "two_sigma"]
+#: to [0, 1] and clips there, as multispectral SatMAE does; ``physical`` leaves bands as they are,
+#: NaN where a pixel is not valid.
+InputForm: TypeAlias = Literal["standard", "two_sigma", "physical"]
 
 #: What the numbers of ``mean`` and ``std`` are in: top-of-atmosphere or surface ``reflectance``
 #: from 0 to 1 (thermal bands: kelvin), ``display``, pictures for the eye scaled to [0, 1], or

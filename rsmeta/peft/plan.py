@@ -74,7 +74,7 @@ class Tuner(ABC):
 
 
 #: Methods by name.
-TUNERS: Registry[type[Tuner]] = Registry("tuner")
+TUNERS: Registry[type[Tuner]] = Registry("tuner", Tuner)
 
 
 class SiteTuner(Tuner):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Task(ABC):
-    """What is learned: the one place that tells segmentation from classification or regression.
+    """What is learned: the one place where segmentation, classification and regression differ.
 
     Attributes:
         per_pixel: Whether every pixel has a label, not every image.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import logging
-import os
 from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.callbacks import Callback
+
+from rsmeta.files import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,9 +63,10 @@ class History(Callback):
         self.rows = [dict(row) for row in state["rows"]]
 
     def _write(self) -> None:
-        partial = self.path.with_name(f".{self.path.name}.partial")
-        with partial.open("w", newline="", encoding="utf-8") as file:
+        with (
+            write_atomically(self.path) as hidden,
+            hidden.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, self.columns, restval="")
             writer.writeheader()
             writer.writerows(self.rows)
-        os.replace(partial, self.path)  # noqa: PTH105 one call that is atomic on every system

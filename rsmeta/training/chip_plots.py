@@ -30,7 +30,7 @@ def picture_of_chips(module: TaskModule, data: TrainingData) -> Figure:
     """
     batch = _some_chips(data)
     network = module.network.eval()
-    device = next(network.parameters()).device
+    device = network.device
     with torch.inference_mode():
         logits = network(batch["image"].to(device), batch["valid"].to(device)).cpu()
     if not module.task.per_pixel:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import logging
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,8 @@ import safetensors
 import safetensors.torch
 import torch
 
-import rsmeta
+from rsmeta._version import __version__
+from rsmeta.files import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -74,7 +74,7 @@ def network_key(network: ImageNetwork, model: ModelSpec, device: str) -> str:
     digest = hashlib.sha256()
     said = model.model_dump_json(include={"backbone", "options", "normalise", "stem"})
     kind = torch.device(device).type
-    digest.update(f"{rsmeta.__version__} {kind} {said} {network.pool}".encode())
+    digest.update(f"{__version__} {kind} {said} {network.pool}".encode())
     digest.update(network.prepare.form.encode())
     for part in (network.backbone, network.prepare):
         for name, tensor in sorted(part.state_dict().items()):
@@ -122,10 +122,8 @@ class _Store:
             return
         names = torch.frombuffer(bytearray(b"".join(self.known)), dtype=torch.uint8)
         tensors = {"images": names, "features": torch.stack(list(self.known.values()))}
-        partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(safetensors.torch.save(tensors))
-            partial.replace(self.path)
+            with write_atomically(self.path, shared=True) as hidden:
+                hidden.write_bytes(safetensors.torch.save(tensors))
         except OSError as error:
             logger.warning("features are not kept: cannot write %s (%s)", self.path, error)

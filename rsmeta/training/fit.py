@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import signal
+import threading
 import warnings
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,6 +20,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from rsmeta.errors import TrainingError, one_line
+from rsmeta.files import write_atomically
 from rsmeta.training.callbacks import History
 from rsmeta.training.meta import MetaStep, ScaleHistory
 from rsmeta.training.module import TaskModule
@@ -44,9 +47,8 @@ class AtomicCheckpoints(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
         """Write beside the file, then rename into place."""
-        partial = Path(path).with_name(f".{Path(path).name}.partial")
-        super().save_checkpoint(checkpoint, partial, storage_options)
-        partial.replace(path)
+        with write_atomically(Path(path)) as hidden:
+            super().save_checkpoint(checkpoint, hidden, storage_options)
 
 
 @dataclass(frozen=True)
@@ -119,8 +121,6 @@ def fit(
         trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()  # one process goes on alone
-    if trainer.interrupted:
-        raise KeyboardInterrupt
     kept = best.best_model_path if best and settings.keep == "best" else ""
     best_epoch = _restore(module, kept) if kept else None
     scales = next((one for one in meta if isinstance(one, ScaleHistory)), None)
@@ -247,7 +247,12 @@ def _restore(module: TaskModule | PretrainModule, path: str) -> int | None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence Lightning's hints that are not for our users (workers, loggers, devices)."""
+    """Silence Lightning's hints that are not for our users, and undo how it ends on Ctrl-C.
+
+    Lightning ignores further interrupts and exits with status 1 without a word.
+    """
+    in_main = threading.current_thread() is threading.main_thread()
+    on_interrupt = signal.getsignal(signal.SIGINT)
     chatter = [logging.getLogger(n) for n in ("lightning.pytorch", "lightning.fabric")]
     levels = [log.level for log in chatter]
     for log in chatter:
@@ -257,6 +262,12 @@ def _quiet() -> Iterator[None]:
             warnings.filterwarnings("ignore", module=r"lightning\..*")
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
             yield
+    except SystemExit as end:
+        if isinstance(end.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from end
+        raise
     finally:
+        if in_main and on_interrupt is not None:  # none: not set from Python
+            signal.signal(signal.SIGINT, on_interrupt)
         for log, level in zip(chatter, levels, strict=True):
             log.setLevel(level)

@@ -66,7 +66,7 @@ def demo(output: str | Path, *, progress: bool = False) -> DemoResult:
         output=output / "run",
         progress=progress,
     )
-    predict(east, run.bundle, output=output / "east_map.tif", overwrite=True)
+    predict(east, run.bundle, output=output / "east_map.tif", if_exists="overwrite")
     scores = evaluate_map(output / "east_map.tif", data.labels[1], ignore=(0,))
     record = run.bundle.record
     quicklook(

@@ -12,8 +12,10 @@ from rsmeta.training.meta import check_strategy
 from rsmeta.training.optimizers import learning_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
+
+    from rsmeta.config.load import Overrides
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,7 @@ class DryRun:
     total: int
 
 
-def dry_run(
-    config: str | Path | Mapping[str, Any] | Settings, overrides: Sequence[str] = ()
-) -> DryRun:
+def dry_run(config: str | Path | Mapping[str, Any] | Settings, overrides: Overrides = ()) -> DryRun:
     """Check scenes, labels, weights and tuner as training would, and stop there.
 
     Nothing is written. The scenes are opened for their bands; pixels are read only as far as the
@@ -41,7 +41,7 @@ def dry_run(
 
     Args:
         config: YAML file, mapping, or settings.
-        overrides: ``KEY=VALUE`` strings over the configuration.
+        overrides: ``KEY=VALUE`` strings, or a mapping, over the configuration.
 
     Raises:
         RsmetaError: What would stop training before its first step.

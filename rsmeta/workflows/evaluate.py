@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rsmeta.bundle import load_bundle
 from rsmeta.config import load_settings
 from rsmeta.errors import ConfigError
-from rsmeta.inference.augment import augmented
-from rsmeta.inference.views import averaged
+from rsmeta.inference.test_time_augmentation import augmented
 from rsmeta.losses import build_loss
 from rsmeta.tasks import task_of
 from rsmeta.training.fit import evaluate_part
@@ -20,9 +19,9 @@ if TYPE_CHECKING:
 
     from rsmeta.bundle import BundleRecord
     from rsmeta.config import Settings
+    from rsmeta.config.load import Overrides
     from rsmeta.data.splits import Part
-    from rsmeta.inference.augment import Augment
-    from rsmeta.inference.views import ImageViews
+    from rsmeta.inference.test_time_augmentation import Views
     from rsmeta.metrics import (
         ClassificationResult,
         MultilabelResult,
@@ -39,17 +38,17 @@ if TYPE_CHECKING:
 def evaluate(
     bundle: str | Path,
     config: str | Path | Mapping[str, Any],
-    overrides: Sequence[str] = (),
+    overrides: Overrides = (),
     *,
     split: Part = "test",
-    augment: ImageViews = "none",
+    augment: Views = "none",
 ) -> Scores:
     """Score a bundle on one part of a configuration's data.
 
     Args:
         bundle: The bundle folder.
         config: YAML file or mapping with the ``data`` section.
-        overrides: ``KEY=VALUE`` strings that override the configuration.
+        overrides: ``KEY=VALUE`` strings, or a mapping, that override the configuration.
         split: ``train``, ``validation`` or ``test``.
         augment: Views of a chip or image to average, as in ``predict.augment``.
 
@@ -73,9 +72,7 @@ def evaluate(
     return scores_of(module, data, split=split, augment=augment)
 
 
-def scores_of(
-    module: TaskModule, data: TrainingData, *, split: Part, augment: ImageViews
-) -> Scores:
+def scores_of(module: TaskModule, data: TrainingData, *, split: Part, augment: Views) -> Scores:
     """Return the scores of a part, averaged over views of each chip or image.
 
     Raises:
@@ -84,11 +81,11 @@ def scores_of(
     """
     task, score = module.task, module.score
     if not task.per_pixel:
-        module.score = averaged(score, augment, seed=module.settings.seed)
+        module.score = augmented(score, augment, seed=module.settings.seed)
     elif augment not in ("none", "flips", "all"):
         raise ConfigError(f"augment={augment} applies to image labels only; use flips or all")
     elif augment != "none":
-        turned = augmented(lambda *batch: task.activate(score(*batch)), cast("Augment", augment))
+        turned = augmented(lambda *batch: task.activate(score(*batch)), augment)
         module.score = lambda *batch: task.deactivate(turned(*batch))
     result: Scores = evaluate_part(module, data, part=split)
     return result

@@ -53,7 +53,10 @@ def evaluate_map(
         LabelsError: The reference cannot be read, or shares no labelled pixel with the map.
     """
     class_map = open_class_map(path)
-    rules = LabelRules(class_map.classes, tuple(ignore), class_column)
+    rules = LabelRules(
+        class_map.classes, tuple(ignore), class_column,
+        fix="leave it out with --ignore VALUE", column_key="--class-column",
+    )  # fmt: skip
     names = [spec.name for spec in class_map.classes]
     metrics = SegmentationMetrics(names)
     kind, left_out = _accumulate(class_map, Path(reference), rules, metrics)

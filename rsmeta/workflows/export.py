@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from rsmeta.bundle import BundleRecord, ModelBundle, load_bundle, rebuild, save_
 from rsmeta.config.meta import MetaSettings
 from rsmeta.config.tuner import TunerSpec, tuner_specs
 from rsmeta.errors import BundleError, ExportError, OutputError, one_line
+from rsmeta.files import write_atomically
 from rsmeta.peft import AdaptedModule, merge, scales_of, strip_merged
 from rsmeta.peft.lora import LoRAOnOutput, lora_parts, low_rank_pair
 from rsmeta.workflows.export_onnx import export_onnx
@@ -112,6 +112,7 @@ def _standalone(bundle: ModelBundle, whole: Network) -> BundleRecord:
             "tuner": stay if len(stay) > 1 else stay[0] if stay else TunerSpec(method="head"),
             "meta": record.meta if stay else MetaSettings(),
             "scales": scales_of(whole.backbone),
+            "kept_sites": tuple(scales_of(whole.backbone)),
         }
     )
 
@@ -217,16 +218,12 @@ def _write_folder(folder: Path, files: dict[str, bytes]) -> None:
     Raises:
         OutputError: The folder cannot be written.
     """
-    partial = folder.with_name(f".{folder.name}.partial")
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        for name, content in files.items():
-            (partial / name).write_bytes(content)
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
+        with write_atomically(folder) as hidden:
+            hidden.mkdir()
+            for name, content in files.items():
+                (hidden / name).write_bytes(content)
     except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
         raise OutputError(f"cannot write {folder} ({one_line(error)})") from error
 
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from rsmeta.errors import ExportError, MissingExtraError, OutputError, one_line
+from rsmeta.files import write_atomically
 from rsmeta.geo.sensors import load_sensor
-from rsmeta.geo.writer import partial_folder
 from rsmeta.peft import merge, strip_merged
 
 if TYPE_CHECKING:
@@ -88,13 +88,10 @@ def export_onnx(bundle: ModelBundle, path: Path) -> None:
     for key, value in deepness_metadata(record).items():
         entry = model.metadata_props.add()
         entry.key, entry.value = key, json.dumps(value, ensure_ascii=False)
-    hidden = partial_folder(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        onnx.save(model, hidden)
-        hidden.replace(path)
+        with write_atomically(path) as hidden:
+            onnx.save(model, hidden)
     except OSError as error:
-        hidden.unlink(missing_ok=True)
         raise OutputError(f"cannot write {path} ({one_line(error)})") from error
 
 

@@ -79,11 +79,12 @@ def _sensors() -> list[tuple[str, str]]:
 
 
 def _datasets() -> list[tuple[str, str]]:
-    from rsmeta.config.images import KINDS as DATA_KINDS
+    from rsmeta.config.data_kinds import data_kinds, kind_help
     from rsmeta.config.torchgeo import KNOWN_DATASETS
 
     named = [(f"torchgeo: {known.name}", known.title) for known in KNOWN_DATASETS.values()]
-    return [*DATA_KINDS.items(), *named]
+    kinds = [(name, kind_help(model)) for name, model in data_kinds().items()]
+    return [*kinds, *named]
 
 
 def _presets() -> list[tuple[str, str]]:

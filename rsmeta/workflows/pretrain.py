@@ -13,6 +13,7 @@ from rsmeta.config.load import read_settings
 from rsmeta.config.pretrain import PretrainSettings
 from rsmeta.data.unlabelled_datamodule import UnlabelledDataModule
 from rsmeta.errors import OutputError, one_line
+from rsmeta.files import write_atomically
 from rsmeta.geo.sensors import load_sensor, sensor_names
 from rsmeta.models.checkpoint import file_sha256
 from rsmeta.models.prepare import Prepare
@@ -22,9 +23,10 @@ from rsmeta.training.pretrain_plots import plot_pretraining
 from rsmeta.workflows.training_run import TrainingRun, versions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from rsmeta.config.load import Overrides
     from rsmeta.models.records import InputUnit
     from rsmeta.training.fit import FitResult
 
@@ -50,7 +52,7 @@ class PretrainResult:
 
 def pretrain(
     config: str | Path | Mapping[str, Any] | PretrainSettings,
-    overrides: Sequence[str] = (),
+    overrides: Overrides = (),
     *,
     output: str | Path,
     resume: bool = False,
@@ -60,7 +62,7 @@ def pretrain(
 
     Args:
         config: YAML file, mapping, or settings.
-        overrides: ``KEY=VALUE`` strings over the configuration.
+        overrides: ``KEY=VALUE`` strings, or a mapping, over the configuration.
         output: Run folder; made if need be.
         resume: Go on with the run that is in ``output``.
         progress: Draw a progress bar.
@@ -99,10 +101,9 @@ def _save_backbone(path: Path, module: PretrainModule, data: UnlabelledDataModul
         unit=_unit(data), licence=module.settings.licence,
     )  # fmt: skip
     state = backbone_state(encoder, getattr(torch, module.settings.store))
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_bytes(save(state, metadata=record.metadata()))
-        partial.replace(path)
+        with write_atomically(path) as hidden:
+            hidden.write_bytes(save(state, metadata=record.metadata()))
     except OSError as error:
         raise OutputError(f"cannot write {path} ({one_line(error)})") from error
     return path

@@ -8,8 +8,10 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from rsmeta.config import dump_settings
-from rsmeta.config.load import read_yaml, validate
+from rsmeta.config.load import validate
+from rsmeta.config.yaml_files import read_yaml
 from rsmeta.errors import OutputError, RsmetaError, one_line
+from rsmeta.files import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,7 +27,7 @@ METRICS_FILE = "metrics.json"
 #: Settings that may differ when a run is resumed: how long, where and how fast it runs.
 _MAY_CHANGE = {
     "trainer": {"max_epochs", "max_steps", "max_minutes", "accelerator", "devices", "num_nodes",
-                "strategy", "log_every_n_steps", "early_stopping", "compile"},
+                "strategy", "log_every_n_steps", "early_stopping", "compile", "baseline"},
     "data": {"root", "workers"},
     "predict": None,
 }  # fmt: skip
@@ -94,7 +96,11 @@ def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
             continue
         old = before.get(section) or {}
         keys = sorted(value.keys() | old.keys())
-        changed += [f"{section}.{k}" for k in keys if k not in free and old.get(k) != value.get(k)]
+        changed += [
+            f"{section}.{k}"
+            for k in keys
+            if k not in free and repr(old.get(k)) != repr(value.get(k))
+        ]
     return changed
 
 
@@ -104,9 +110,8 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         OutputError: It cannot be written.
     """
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        with write_atomically(path) as hidden:
+            hidden.write_text(text, encoding="utf-8")
     except OSError as error:
         raise OutputError(f"cannot write {path} ({one_line(error)})") from error

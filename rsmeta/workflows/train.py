@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import rsmeta
+from rsmeta._version import __version__
 from rsmeta.bundle import ModelBundle, load_bundle, save_bundle
 from rsmeta.bundle.record import (
     BackboneIdentity,
@@ -21,13 +21,15 @@ from rsmeta.bundle.record import (
 from rsmeta.config import Settings, load_settings
 from rsmeta.config.meta import MetaSettings
 from rsmeta.data.images.datamodule import ImageDataModule
-from rsmeta.errors import ConfigError, TrainingError, enumerate_names
-from rsmeta.geo.stac_parts import ground_of
+from rsmeta.errors import ConfigError, LabelsError, TrainingError, enumerate_names
+from rsmeta.geo.stac_parts import footprint_of
+from rsmeta.heads import SolvedHead
 from rsmeta.losses import build_loss, check_loss
 from rsmeta.models.build import build_network, tell
 from rsmeta.models.weights import is_local
 from rsmeta.peft import check_tuner, fixed_sites, scales_of, site_modulators
 from rsmeta.tasks import task_of
+from rsmeta.training.baseline import baseline_scores, compare_with_baselines
 from rsmeta.training.fit import LAST, evaluate_part
 from rsmeta.training.head_start import start_head
 from rsmeta.training.meta import check_strategy, judge_scales
@@ -39,14 +41,19 @@ from rsmeta.workflows.run_folder import METRICS_FILE, check_run
 from rsmeta.workflows.training_run import TrainingRun, versions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
+    from rsmeta.config.load import Overrides
+    from rsmeta.config.predict import PredictSettings
     from rsmeta.data.splits import Part
     from rsmeta.models.network import Network
     from rsmeta.tasks.base import TrainingData
     from rsmeta.training.fit import FitResult
 
 logger = logging.getLogger(__name__)
+
+#: Side of the tiles of backbones that look at a pixel's neighbourhood only.
+_LOCAL_TILE_PX = 256
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,7 @@ class TrainResult:
 
 def train(
     config: str | Path | Mapping[str, Any] | Settings,
-    overrides: Sequence[str] = (),
+    overrides: Overrides = (),
     *,
     output: str | Path,
     resume: bool = False,
@@ -76,7 +83,7 @@ def train(
 
     Args:
         config: YAML file, mapping, or settings.
-        overrides: ``KEY=VALUE`` strings over the configuration.
+        overrides: ``KEY=VALUE`` strings, or a mapping, over the configuration.
         output: Run folder; made if need be.
         resume: Go on with the run that is in ``output``.
         progress: Draw a progress bar.
@@ -113,9 +120,12 @@ def train(
     _tell_parameters(network)
     loss = build_loss(settings.loss, task.loss_statistics(data), task.losses)
     module = TaskModule(network, loss, task.metrics(data), settings)
-    if not (resume and (output / "checkpoints" / LAST).exists()):
-        start_head(network, data, settings)
-    result = run.fit(module, data, progress=progress)
+    if isinstance(network.head, SolvedHead):
+        result = run.solve(network, data)
+    else:
+        if not (resume and (output / "checkpoints" / LAST).exists()):
+            start_head(network, data, settings)
+        result = run.fit(module, data, progress=progress)
     if result.scales is not None:
         optimizer = settings.trainer.optimizer.name
         for warning in judge_scales(result.scales, settings.meta, optimizer):
@@ -166,6 +176,7 @@ def describe(
 ) -> BundleRecord:
     """Return the record that makes a trained network usable on its own."""
     stem, normalisation = network.backbone.stem_report, network.normalisation
+    tile_px = _tile_px(settings, network)
     bands = tuple(
         BandRecord(
             name=band.name, common_name=band.common_name, wavelength_nm=band.wavelength_nm,
@@ -175,7 +186,7 @@ def describe(
         for band, own, origin in zip(data.bands, normalisation.bands, stem.origins, strict=True)
     )  # fmt: skip
     return BundleRecord(
-        rsmeta=rsmeta.__version__,
+        rsmeta=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         bands=bands,
         task=settings.task,
@@ -192,24 +203,38 @@ def describe(
             **{key: getattr(settings.data, key) for key in ReadRecord.model_fields},
         ),
         image=image_record(data),
-        tile_px=_tile_px(settings),
+        tile_px=tile_px,
         gsd_m=data.gsd_range_m,
-        ground=None if isinstance(data, ImageDataModule) else ground_of(data.train_grids),
+        ground=None if isinstance(data, ImageDataModule) else footprint_of(data.train_grids),
         backbone=_identity(network),
         model=settings.model,
         tuner=settings.tuner,
         meta=settings.meta,
         scales=scales_of(network.backbone),
-        predict=settings.predict,
+        predict=_exact(settings.predict, network, tile_px),
+        kept_sites=tuple(site_modulators(network.backbone)),
         training={"seed": settings.seed, **metrics},
         weights_sha256="",
     )
 
 
-def _tile_px(settings: Settings) -> int:
+def _tile_px(settings: Settings, network: Network) -> int:
     """Return the side of what the network sees at once."""
     asked = settings.predict.tile_px if settings.per_pixel else None
+    halo_px = network.backbone.halo_px
+    if asked is None and halo_px is not None:  # any size gives the same pixels
+        return max(_LOCAL_TILE_PX, settings.data.chip_px, 8 * halo_px)
     return asked or settings.data.chip_px
+
+
+def _exact(predict: PredictSettings, network: Network, tile_px: int) -> PredictSettings:
+    """Return settings with which a pixel is mapped from all that its features look at."""
+    halo_px = network.backbone.halo_px
+    if halo_px is None:
+        return predict
+    # A little more than twice the halo, so that rounding leaves no pixel less.
+    overlap = (2 * halo_px + 0.5) / tile_px if halo_px else 0.0
+    return predict.model_copy(update={"blend": "centre", "overlap": overlap})
 
 
 def _target(settings: Settings, network: Network) -> TargetRecord | None:
@@ -248,6 +273,8 @@ def _prune(network: Network, threshold: float) -> None:
 def _tell_parameters(network: Network) -> None:
     total = sum(p.numel() for p in network.parameters())
     trained = sum(p.numel() for p in network.trainable_parameters())
+    if isinstance(network.head, SolvedHead):
+        return
     if not trained:
         raise TrainingError("nothing to train: head, stem and tuner are all frozen")
     logger.info("training %s of %s parameters (%.1f %%)", f"{trained:,}", f"{total:,}",
@@ -270,8 +297,28 @@ def _final_metrics(
     }
     if isinstance(data, ImageDataModule) and data.skipped:
         metrics["unreadable_images"] = {part: len(names) for part, names in data.skipped.items()}
+    scores: dict[Part, Any] = {}
     parts: tuple[Part, Part] = ("test", "validation")
     for part in parts:  # validation last: its confusion matrix is plotted
         if data.parts[part]:
-            metrics[part] = evaluate_part(module, data, part=part).as_dict()
+            scores[part] = evaluate_part(module, data, part=part)
+            metrics[part] = scores[part].as_dict()
+    if module.settings.trainer.baseline and module.task.name == "segmentation":
+        metrics["baseline"] = _baselines(module, data, scores)
     return metrics | {"seconds": seconds, "versions": versions()}
+
+
+def _baselines(
+    module: TaskModule, data: TrainingData, scores: Mapping[Part, Any]
+) -> dict[str, dict[Part, Any]]:
+    """Return the scores of simple classifiers on the parts that the network was scored on."""
+    if not scores:
+        return {}
+    try:
+        found = baseline_scores(data, scores, seed=module.settings.seed)
+    except LabelsError as error:
+        logger.warning("no baseline to compare with: %s", error)
+        return {}
+    part = next(iter(scores))  # the test part, if there is one
+    compare_with_baselines(scores[part], {name: one[part] for name, one in found.items()}, part)
+    return {name: {p: s.as_dict() for p, s in one.items()} for name, one in found.items()}

@@ -13,16 +13,17 @@ import torch
 from lightning import seed_everything
 from lightning.pytorch.utilities import rank_zero_only
 
-import rsmeta
-from rsmeta.training.fit import fit
+from rsmeta._version import __version__
+from rsmeta.training.fit import FitResult, fit
+from rsmeta.training.solve import solve_head
 from rsmeta.workflows.run_folder import METRICS_FILE, begun, check_run, write_text
 
 if TYPE_CHECKING:
     from rsmeta.config import Settings
     from rsmeta.config.pretrain import PretrainSettings
     from rsmeta.data.unlabelled_datamodule import UnlabelledDataModule
+    from rsmeta.models.network import Network
     from rsmeta.tasks.base import TrainingData
-    from rsmeta.training.fit import FitResult
     from rsmeta.training.module import TaskModule
     from rsmeta.training.pretrain import PretrainModule
 
@@ -74,6 +75,17 @@ class TrainingRun:
             raise SystemExit(0)
         return result
 
+    def solve(self, network: Network, data: TrainingData) -> FitResult:
+        """Solve for the weights of a head that needs no gradient steps.
+
+        Args:
+            network: Its head is a ``SolvedHead``.
+            data: What it reads.
+        """
+        with begun(self.output, self._settings):
+            solve_head(network, data, seed=self._settings.seed)
+        return FitResult(epochs=0, steps=0, history=(), best_epoch=None)
+
     def seconds(self) -> float:
         """Return how long the run has taken so far."""
         return round(time.monotonic() - self._started, 1)
@@ -90,7 +102,7 @@ class TrainingRun:
 def versions() -> dict[str, str]:
     """Return the versions that the numbers of a run depend on."""
     return {
-        "rsmeta": rsmeta.__version__,
+        "rsmeta": __version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
     }

@@ -16,27 +16,28 @@ from rsmeta.training.module import TaskModule
 from rsmeta.workflows.evaluate import scores_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from rsmeta.config.load import Overrides
     from rsmeta.data.splits import Part
-    from rsmeta.inference.views import ImageViews
+    from rsmeta.inference.test_time_augmentation import Views
     from rsmeta.workflows.evaluate import Scores
 
 
 def zero_shot(
     config: str | Path | Mapping[str, Any] | Settings,
-    overrides: Sequence[str] = (),
+    overrides: Overrides = (),
     *,
     split: Part = "test",
-    augment: ImageViews = "none",
+    augment: Views = "none",
 ) -> Scores:
     """Score CLIP without training.
 
     Args:
         config: YAML file, mapping or settings for classification; ``model.backbone`` is a CLIP
             image tower, and ``model.head.prompts`` (with ``init: text``) are the prompts.
-        overrides: ``KEY=VALUE`` strings that override the configuration.
+        overrides: ``KEY=VALUE`` strings, or a mapping, that override the configuration.
         split: ``train``, ``validation`` or ``test``.
         augment: Views of an image to average.
 

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 import pytest
 import rasterio
 
-from rsmeta.bundle import load_bundle, save_bundle
+from rsmeta.bundle import load_bundle, rebuild, save_bundle
+from rsmeta.bundle.bundle import read_record
 from rsmeta.bundle.record import FORMAT, READABLE
+from rsmeta.peft import scales_of
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Rsmeta, TinyRun
@@ -54,6 +56,15 @@ def test_an_older_bundle_is_what_it_was(rsmeta: Rsmeta, older: Path) -> None:
     assert ended.status == 0, ended.err
     told = json.loads(ended.out)
     assert (told["kind"], told["task"]) == ("bundle", "segmentation")
+
+
+def test_kept_sites_decide_what_is_pruned_and_older_bundles_are_read(older: Path) -> None:
+    record = read_record(older)
+    assert record.kept_sites == tuple(record.scales or {}) == ("0.q", "0.v")
+    fewer = rebuild(record.model_copy(update={"kept_sites": ("0.v",)}))
+    assert list(scales_of(fewer.backbone)) == ["0.v"]
+    every = rebuild(record.model_copy(update={"kept_sites": None, "scales": {}}))
+    assert list(scales_of(every.backbone)) == ["0.q", "0.v"]
 
 
 def test_an_older_bundle_saved_again_is_of_todays_format(

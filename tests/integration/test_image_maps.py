@@ -55,8 +55,12 @@ def test_a_map_has_one_value_per_cell(
     assert classes[0, 3] == 255
     assert classes[1, 3] != 255  # part of it has data
     network = load_bundle(image_run / "run/bundle").network
-    chip = open_scene(scene).select(network.backbone.bands).read(PatchPlan(
-        open_scene(scene).grid.full_window, 32, 32, 64).tile(1, 1))  # fmt: skip
+    opened = open_scene(scene).select(network.backbone.bands)
+    plan = PatchPlan(
+        scene_grid=opened.grid, extent=opened.grid.full_window, tile_px=32, stride_px=32,
+        block_px=64,
+    )  # fmt: skip
+    chip = opened.read(plan.tile(1, 1))
     with torch.inference_mode():
         scores = network(torch.from_numpy(chip.data)[None], torch.from_numpy(chip.valid)[None])
     with rasterio.open(tmp_path / "sure.tif") as sure:
@@ -105,7 +109,7 @@ def test_a_mask_takes_the_cells_with_a_pixel_inside_and_changes_none(
     geopandas.GeoDataFrame(geometry=boxes, crs="EPSG:32633").to_file(tmp_path / "aoi.gpkg")
     words = ("--quiet", "predict", scene, "--model", image_run / "run/bundle")
     assert rsmeta(*words, "--output", tmp_path / "all.tif").status == 0
-    ended = rsmeta(*words, "--output", tmp_path / "map.tif", "--mask", tmp_path / "aoi.gpkg",
+    ended = rsmeta(*words, "--output", tmp_path / "map.tif", "--aoi", tmp_path / "aoi.gpkg",
                    "--summary", tmp_path / "s.json", "--set", f"block_px={block_px}")  # fmt: skip
     assert ended.status == 0, ended.err
     with rasterio.open(tmp_path / "all.tif") as whole, rasterio.open(tmp_path / "map.tif") as made:
@@ -164,14 +168,14 @@ def test_ensembles_of_views(
     assert says in ended.out
 
 
-@pytest.mark.parametrize("words", [("--mask", "aoi.gpkg"), ("--sieve", 4), ("--vector", "x.gpkg")])
+@pytest.mark.parametrize("words", [("--aoi", "aoi.gpkg"), ("--sieve", 4), ("--vector", "x.gpkg")])
 def test_what_goes_with_maps_does_not_go_with_tables(
     rsmeta: Rsmeta, image_run: Path, tmp_path: Path, words: tuple[object, ...]
 ) -> None:
     ended = rsmeta("predict", image_run / "data/test", "--model", image_run / "run/bundle",
                    "--output", tmp_path / "labels.csv", *words)  # fmt: skip
     assert ended.status == 2
-    assert f"{words[0]} goes with a map" in ended.err
+    assert f"{words[0]} applies to maps" in ended.err
 
 
 def test_what_does_not_fit(

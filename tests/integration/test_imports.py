@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from benchmarks.code_measures import import_cycle, read_modules
 
 #: Slow to import; a command that only answers a question must not wait for them.
 HEAVY = {"torch", "rasterio", "pydantic", "timm", "lightning", "torchgeo", "kornia", "geopandas"}
@@ -88,3 +92,24 @@ def test_names_of_the_package_arrive_when_used() -> None:
         "import rsmeta\nassert callable(rsmeta.inspect)\nassert 'train' in dir(rsmeta)"
     )
     assert "torch" not in found
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    modules = read_modules(Path(__file__).parents[2])
+    assert len(modules) > 300
+    assert import_cycle(modules) == []
+
+
+@pytest.mark.parametrize(
+    ("where", "is_cycle"),
+    [
+        ("import rsmeta.a", True),
+        ("def f():\n    from rsmeta.a import x", True),
+        ("from rsmeta import a", True),
+        ("if TYPE_CHECKING:\n    from rsmeta.a import x", False),
+    ],
+)
+def test_cycles_are_found_inside_functions_too(where: str, is_cycle: bool) -> None:
+    modules = {"rsmeta": "", "rsmeta.a": "from rsmeta.b import y", "rsmeta.b": where}
+    cycle = import_cycle({name: ast.parse(code) for name, code in modules.items()})
+    assert bool(cycle) == is_cycle

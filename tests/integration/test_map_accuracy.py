@@ -118,7 +118,7 @@ def test_a_class_without_points_leaves_counts_alone(
     points = make_points(tmp_path / "points.geojson", [(col + 0.5, row + 0.5)], ["bare"])
     ended = rsmeta("evaluate", "--map", mapped, "--reference", points)
     assert ended.status == 0
-    assert "no sample lies on ground mapped as meadow" in ended.err
+    assert "no sample lies where the map has meadow" in ended.err
     assert "estimates for the whole map" not in ended.out
 
 
@@ -179,3 +179,19 @@ def test_an_area_in_degrees(rsmeta: Rsmeta, make_scene: MakeScene, tmp_path: Pat
                      transform=Affine(0.001, 0, 14.0, 0, -0.001, 46.0)))  # fmt: skip
     # 0.001 degrees are 77.4 m by 111.2 m there
     assert told["classes"]["bare"]["mapped_area_m2"] == pytest.approx(200 * 77.4 * 111.15, rel=2e-3)
+
+
+def test_a_reference_value_that_is_no_class_can_be_left_out(
+    rsmeta: Rsmeta, mapped: Path, tmp_path: Path, make_scene: MakeScene
+) -> None:
+    reference = values_of(mapped).astype(np.int16)
+    reference[reference == 255] = -1
+    reference[:3] = -1
+    with rasterio.open(mapped) as file:
+        path = make_scene(tmp_path / "r.tif", reference, crs=file.crs, transform=file.transform)
+    ended = rsmeta("evaluate", "--map", mapped, "--reference", path)
+    assert ended.status == 1
+    assert (
+        "holds the value -1, which is no class (1, 2); leave it out with --ignore -1" in ended.err
+    )
+    assert evaluated(rsmeta, mapped, path, "--ignore", -1)["accuracy"] == 1

@@ -16,7 +16,8 @@ from distributed import Client, LocalCluster
 import rsmeta
 from rsmeta.errors import OutputError, RsmetaError
 from rsmeta.geo.scene import open_scene
-from rsmeta.workflows.mapping.executors import worker_environment
+from rsmeta.workflows.mapping.clusters import worker_environment
+from rsmeta.workflows.mapping.executors import Execution
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,10 +50,14 @@ def workers() -> Iterator[Any]:
         yield client
 
 
-def loaded_model() -> str:
-    from rsmeta.workflows.mapping.predict import worker
+def loaded_models() -> int:
+    from rsmeta.workflows.mapping import worker
 
-    return worker._kept.token
+    return len(worker._engines)
+
+
+def on(address: str) -> Execution:
+    return Execution("cpu", dask=address)
 
 
 def arrays(folder: Path) -> list[np.ndarray]:
@@ -65,7 +70,9 @@ def arrays(folder: Path) -> list[np.ndarray]:
 
 def predicted(scene: Path, run: TinyRun, folder: Path, **options: Any) -> list[np.ndarray]:
     wanted = rsmeta.Products(folder / "map.tif", probabilities=folder / "shares.tif")
-    rsmeta.predict(scene, run.bundle, output=wanted, settings=SETTINGS, device="cpu", **options)
+    rsmeta.predict(
+        scene, run.bundle, output=wanted, settings=SETTINGS, **{"execution": "cpu"} | options
+    )
     return arrays(folder)
 
 
@@ -83,7 +90,13 @@ def test_a_killed_worker_costs_no_pixel(
         seen.append(now.done_px)
 
     address = workers.scheduler.address
-    remote = predicted(scene, tiny_run, tmp_path / "dask", dask=address, on_progress=kill_one)
+    remote = predicted(
+        scene,
+        tiny_run,
+        tmp_path / "dask",
+        execution=on(address),
+        on_progress=kill_one,
+    )
     assert len(seen) == BLOCKS, "each block was written once"
     workers.wait_for_workers(2, timeout=60)
     assert set(workers.run(os.getpid).values()) != set(pids.values()), "one has died"
@@ -103,13 +116,18 @@ def test_what_is_finished_is_not_done_again(
             raise OutputError("enough")
 
     with pytest.raises(OutputError, match="enough"):
-        predicted(scene, tiny_run, tmp_path, dask=address, on_progress=stop)
+        predicted(scene, tiny_run, tmp_path, execution=on(address), on_progress=stop)
     rest: list[Any] = []
     resumed = predicted(
-        scene, tiny_run, tmp_path, dask=address, on_progress=rest.append, resume=True
+        scene,
+        tiny_run,
+        tmp_path,
+        execution=on(address),
+        on_progress=rest.append,
+        if_exists="resume",
     )
     assert len(rest) == BLOCKS - 5
-    before = workers.run(loaded_model)
+    before = workers.run(loaded_models)
     assert any(before.values()), "workers keep their model"
     local = predicted(scene, tiny_run, tmp_path / "local")
     np.testing.assert_array_equal(local[0], resumed[0])
@@ -132,13 +150,13 @@ def test_cells_of_a_model_of_whole_images(
     image_run: Path, scene: Path, tmp_path: Path, workers: Any
 ) -> None:
     """The same as here, from a part of the scene, and what is finished is not done again."""
-    wanted: dict[str, Any] = {"settings": ("block_px=64", "stride_px=20"), "device": "cpu"}
-    wanted["bounds"] = bounds_of(scene, 30, 25, 200, 170)
+    wanted: dict[str, Any] = {"settings": ("block_px=64", "stride_px=20"), "execution": "cpu"}
+    wanted["aoi"] = bounds_of(scene, 30, 25, 200, 170)
     bundle, address = image_run / "run/bundle", workers.scheduler.address
 
     def mapped(folder: Path, **options: Any) -> list[np.ndarray]:
         output = rsmeta.Products(folder / "map.tif", probabilities=folder / "shares.tif")
-        rsmeta.predict(scene, bundle, output=output, **wanted, **options)
+        rsmeta.predict(scene, bundle, output=output, **wanted | options)
         return arrays(folder)
 
     def stop(now: Any) -> None:
@@ -146,9 +164,9 @@ def test_cells_of_a_model_of_whole_images(
             raise OutputError("enough")
 
     with pytest.raises(OutputError, match="enough"):
-        mapped(tmp_path / "dask", dask=address, on_progress=stop)
+        mapped(tmp_path / "dask", execution=on(address), on_progress=stop)
     local = mapped(tmp_path / "local")
-    remote = mapped(tmp_path / "dask", dask=address, resume=True)
+    remote = mapped(tmp_path / "dask", execution=on(address), if_exists="resume")
     assert remote[0].shape == (1, 9, 10)
     np.testing.assert_array_equal(local[0], remote[0])
     np.testing.assert_allclose(local[1], remote[1], atol=1e-5)
@@ -173,7 +191,13 @@ def test_an_error_on_a_worker_is_said_here(
         os.truncate(scene, 5000)
 
     with pytest.raises(RsmetaError, match=r"scene\.tif"):
-        predicted(scene, tiny_run, tmp_path, dask=workers.scheduler.address, on_progress=cut)
+        predicted(
+            scene,
+            tiny_run,
+            tmp_path,
+            execution=on(workers.scheduler.address),
+            on_progress=cut,
+        )
 
 
 def test_no_scheduler_is_said(rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path) -> None:
@@ -201,17 +225,17 @@ def test_a_gpu_by_its_number_is_the_first_that_a_process_sees(
     begun: list[tuple[Any, ...]] = []
 
     @contextlib.contextmanager
-    def noted(count: int, model: Any, gpus: Any) -> Iterator[None]:
-        begun.append((count, model.device, tuple(gpus)))
+    def noted(count: int, gpus: Any) -> Iterator[None]:
+        begun.append((count, tuple(gpus)))
         raise RsmetaError("no processes")
         yield
 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    monkeypatch.setattr("rsmeta.workflows.mapping.predict_scenes.processes", noted)
+    monkeypatch.setattr("rsmeta.workflows.mapping.executors.processes", noted)
     for device in ("cuda", "cuda:1"):
         with pytest.raises(RsmetaError, match="no processes"):
             rsmeta.predict(
-                tiny_run.scene, tiny_run.bundle, output=tmp_path / "m.tif", workers=2,
-                device=device,
+                tiny_run.scene, tiny_run.bundle, output=tmp_path / "m.tif",
+                execution=Execution(device, workers=2),
             )  # fmt: skip
-    assert begun == [(2, "cuda", (0, 1, 2)), (2, "cuda", (1,))]
+    assert begun == [(2, (0, 1, 2)), (2, (1,))]

@@ -45,7 +45,7 @@ def full(path):
     {error}
 
 model.optimised = slow
-writer._to_disk = full
+writer.to_disk = full
 """
 
 FULL = "raise OSError(28, 'No space left on device')"
@@ -101,4 +101,4 @@ def test_an_interrupt_in_a_slow_batch_ends_the_process_with_its_status(
     before = SLOW.format(seconds=120, error="raise KeyboardInterrupt")
     ended = run(before + AS_COMMAND, tiny_run, tmp_path / "m.tif")
     assert ended.returncode == 130, ended.stderr
-    assert ended.stderr.splitlines()[-1] == "rsmeta: interrupted"
+    assert ended.stderr.splitlines()[-1].startswith("rsmeta: interrupted")

@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 _MAP = """
 import sys
 from torch import nn
+from rsmeta.gis.outputs.products import Products
 from rsmeta.workflows.mapping.predict_scenes import predict
 from tests.unit.mapping_bundles import bundle_of
 
@@ -31,7 +32,8 @@ class Tiny(nn.Module):
 
 bundle = bundle_of(Tiny(), classes=3, tile_px=224, overlap=0.15)
 scene, output = sys.argv[1:]
-predict(scene, bundle, output=output, summary=output + ".json", device="cpu")
+products = Products(output, summary=output + ".json")
+predict(scene, bundle, output=products, execution="cpu")
 """
 
 

@@ -1,4 +1,4 @@
-"""``rsmeta predict`` with --mask, --mosaic, --crs, --like, --majority and --sieve."""
+"""``rsmeta predict`` with --aoi, --mosaic, --crs, --like, --majority and --sieve."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_a_mask_changes_nothing_inside_and_saves_what_lies_outside(
 def test_a_mask_does_not_know_blocks(rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path) -> None:
     mask = make_mask(tmp_path / "aoi.geojson", shapely.box(500_205, 5_149_305, 500_655, 5_149_805))
     for name, block in (("a.tif", 512), ("b.tif", 32)):
-        predict(rsmeta, tiny_run, tmp_path / name, "--mask", mask, "--set", f"block_px={block}")
+        predict(rsmeta, tiny_run, tmp_path / name, "--aoi", mask, "--set", f"block_px={block}")
     assert (read(tmp_path / "a.tif") == read(tmp_path / "b.tif")).all()
     assert (read(tmp_path / "a.tif") != NODATA).sum() == 45 * 50
 
@@ -121,7 +121,7 @@ def test_masks_that_cannot_be_used(
         (far, "do not meet the scene"), (line, "holds no polygon"),
         (tmp_path / "none.gpkg", "no polygons at"), (tiny_run.config, "as polygons"),
     ):  # fmt: skip
-        ended = rsmeta(*words, "--mask", mask)
+        ended = rsmeta(*words, "--aoi", mask)
         assert ended.status == 1
         assert told in ended.complaint
     assert not (tmp_path / "m.tif").exists()
@@ -298,7 +298,7 @@ def placed(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray
     return first, second, shares_1, shares_2
 
 
-@pytest.mark.parametrize("rule", ["order", "confidence", "mean"])
+@pytest.mark.parametrize("rule", ["first", "confidence", "mean"])
 def test_overlapping_scenes_make_one_map(
     rsmeta: Rsmeta, tiny_run: TinyRun, overlapping: Path, tmp_path: Path, rule: str
 ) -> None:
@@ -339,7 +339,7 @@ def test_a_mosaic_by_confidence_needs_no_probabilities_and_takes_a_mask(
     folder = tmp_path / "maps"
     scenes = [overlapping / "one.tif", overlapping / "two.tif"]  # the second lies outside
     ended = rsmeta("predict", *scenes, "--model", tiny_run.bundle, "--output", folder, "--mosaic",
-                   "confidence", "--mask", mask, "--crs", "EPSG:3857", "--sieve", 4)  # fmt: skip
+                   "confidence", "--aoi", mask, "--crs", "EPSG:3857", "--sieve", 4)  # fmt: skip
     assert ended.status == 0, ended.err
     names = {path.name for path in folder.iterdir() if path.suffix == ".tif"}
     assert names == {"mosaic_map.tif"}
@@ -396,7 +396,7 @@ def test_the_item_of_a_mosaic_names_the_scenes_that_are_in_it_and_their_times(
             with rasterio.open(tmp_path / f"{name}.tif", "r+") as file:
                 file.update_tags(ACQUISITIONDATETIME=time)
     scenes = [tmp_path / f"{name}.tif" for name in times]  # the third shows what the first does
-    words = ("--mosaic", "order", "--stac", tmp_path / "m.json", "--quicklook", tmp_path / "m.png")
+    words = ("--mosaic", "first", "--stac", tmp_path / "m.json", "--quicklook", tmp_path / "m.png")
     predict(rsmeta, tiny_run, tmp_path / "m.tif", *words, scenes=scenes)
     item = check_item(tmp_path / "m.json", stac_schemas)
     assert links_to_scenes(item) == ["./one.tif", "./two.tif"]
@@ -420,7 +420,7 @@ def test_refining_and_polygons_tell_how_far_they_are(
     words = ("predict", tiny_run.scene, "--model", tiny_run.bundle, "--output", tmp_path / "m.tif",
              "--overwrite", "--sieve", 9, "--vector", tmp_path / "v.fgb")  # fmt: skip
     lines = rsmeta(*words).err.splitlines()
-    for stage in ("refining", "polygons"):
+    for stage in ("postprocessing", "polygons"):
         told = [line for line in lines if f"m.tif: {stage} " in line]
         assert len(told) >= 2
         assert f"{stage} 100%, 0.0 of 0.0 Mpx, " in told[-1]

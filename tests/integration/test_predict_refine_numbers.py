@@ -1,4 +1,4 @@
-"""``rsmeta predict`` of numbers with --mask, --mosaic, --crs and --like."""
+"""``rsmeta predict`` of numbers with --aoi, --mosaic, --crs and --like."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_mask_changes_no_number_inside(
     box = shapely.box(500_205, 5_149_305, 500_655, 5_149_805)
     frame = geopandas.GeoDataFrame(geometry=[box], crs="EPSG:32633")
     frame.to_crs("EPSG:4326").to_file(tmp_path / "aoi.gpkg")
-    predict(rsmeta, biomass, tmp_path / "map.tif", "--mask", tmp_path / "aoi.gpkg",
+    predict(rsmeta, biomass, tmp_path / "map.tif", "--aoi", tmp_path / "aoi.gpkg",
             "--summary", tmp_path / "s.json")  # fmt: skip
     before, after = read(plain), read(tmp_path / "map.tif")
     known = np.isfinite(after)
@@ -84,7 +84,7 @@ def test_a_mask_changes_no_number_inside(
     assert told["mean"] == pytest.approx(np.nanmean(after), rel=1e-5)
 
 
-@pytest.mark.parametrize("rule", ["order", "mean"])
+@pytest.mark.parametrize("rule", ["first", "mean"])
 def test_overlapping_scenes_make_one_map(
     rsmeta: Rsmeta, biomass: Path, overlapping: Path, tmp_path: Path, rule: str
 ) -> None:
@@ -159,7 +159,7 @@ def test_another_crs_keeps_what_is_known_and_does_not_know_blocks(
     [
         (("--majority", 3), "--majority: tidies classes, and the model maps biomass, a number"),
         (("--sieve", 5), "--sieve: tidies classes, and the model maps biomass, a number"),
-        (("--mosaic", "confidence"), "use --mosaic order or --mosaic mean"),
+        (("--mosaic", "confidence"), "use --mosaic first or --mosaic mean"),
     ],
 )
 def test_what_cannot_be_made_of_numbers(

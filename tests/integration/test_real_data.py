@@ -36,7 +36,7 @@ def test_cloudmask_two_sensors_to_a_third(
     assert run.metrics["bands"] == ["blue", "green", "red", "nir", "swir16", "swir22"]
     assert run.metrics["test"]["pixels"] == 512 * 512
     with caplog.at_level("WARNING", logger="rsmeta"):
-        predict(data / "sentinel2.tif", run.bundle, output=tmp_path / "map.tif", device="cpu")
+        predict(data / "sentinel2.tif", run.bundle, output=tmp_path / "map.tif", execution="cpu")
     assert "3.0 times finer than the trained 30 m" in caplog.text
     result = evaluate_map(tmp_path / "map.tif", data / "sentinel2_mask.tif")
     assert result.pixels == 512 * 512
@@ -56,7 +56,7 @@ def test_beaufort_sparse_polygons_in_another_crs_and_unnamed_nodata(
         west, _, _, north = scene.bounds
         bounds = (west, north - 0.02, west + 0.03, north)
         predict(
-            data / "scene.tif", run.bundle, output=tmp_path / "map.tif", bounds=bounds, device="cpu"
+            data / "scene.tif", run.bundle, output=tmp_path / "map.tif", aoi=bounds, execution="cpu"
         )
         with rasterio.open(tmp_path / "map.tif") as raster:
             window = rasterio.windows.from_bounds(*raster.bounds, scene.transform).round_offsets()
@@ -75,7 +75,7 @@ def test_slovenia_13_bands_five_dates_pixels_not_square(shared_data: Path, tmp_p
     assert len(run.metrics["bands"]) == 13
     results = predict(
         [data / "scene_1.tif", data / "scene_4.tif"], run.bundle, output=tmp_path / "maps",
-        device="cpu",
+        execution="cpu",
     )  # fmt: skip
     for result, name in zip(results, ("scene_1", "scene_4"), strict=True):
         with (

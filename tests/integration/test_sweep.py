@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -135,6 +137,29 @@ def test_train_of_one_run_refuses_a_sweep(tiny_run: TinyRun, tmp_path: Path) -> 
     tree = yaml.safe_load(tiny_run.config.read_text(encoding="utf-8"))
     with pytest.raises(ConfigError, match=r"rsmeta\.sweep"):
         rsmeta.train({**tree, "sweep": {"seeds": [0]}}, output=tmp_path / "run")
+
+
+def test_an_interrupted_sweep_ends_its_runs_and_can_be_resumed(
+    rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    given = [*words(tiny_run, output, "{seeds: [0, 1]}"), "trainer.max_epochs=2000"]
+    history = output / "runs" / "all" / "seed-0" / "history.csv"
+
+    def interrupt() -> None:
+        deadline = time.monotonic() + 200
+        while not history.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    ended = rsmeta(*given)
+    assert ended.status == 130
+    assert "--resume" in ended.complaint
+    assert not multiprocessing.active_children()
+    assert len(rows(history)) < 2000
+    ended = rsmeta(*given, "trainer.max_epochs=2", "sweep={seeds: [0]}", "--resume")
+    assert ended.status == 0, ended.err
 
 
 @pytest.mark.slow

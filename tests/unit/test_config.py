@@ -149,7 +149,7 @@ def test_override_of_a_presets_key_keeps_the_preset() -> None:
         ({**SMALLEST, "tuner": {"blocks": "5-2"}}, "'5-2' is no ascending range"),
         ({**SMALLEST, "tuner": {"positions": "w"}}, "tuner.positions.0='w'"),
         ({**SMALLEST, "model": {"checkpoint": "x", "pretrained": True}}, "exclude each other"),
-        ({"data": 3}, "data=3"),
+        ({"data": 3}, "data: 3 is no section; write scenes, labels"),
     ],
 )  # fmt: skip
 def test_one_sentence_for_each_mistake(tree: dict[str, Any], told: str) -> None:
@@ -354,7 +354,7 @@ def test_schema_knows_every_key_and_no_other() -> None:
             form["$ref"] for form in schema["properties"][section]["anyOf"] if "$ref" in form
         ).rsplit("/", 1)[-1]
         # which keys these take is up to the loss or the method that they name
-        by_name = section in ("loss", "tuner")
+        by_name = section in ("loss", "tuner", "meta")
         assert definitions[name]["additionalProperties"] is by_name
         named = {key.path.split(".")[1] for key in keys}
         by_preset = {"preset"} if section in PRESET_SECTIONS else set()
@@ -406,8 +406,8 @@ def test_methods_combine_by_preset_and_mapping() -> None:
         ({"ranks": 2}, "'tuner.ranks'; did you mean 'rank'"),
         ({"sites": {"q": {"rank": 2}}}, "'q' is no pattern of sites; write blocks.positions"),
         ({"sites": {"*.w": {"rank": 2}}}, "names the position 'w'"),
-        ({"sites": {"*.q": {"rank": 0}}}, r"tuner.sites.\*.q.rank=0"),
-        ({"sites": {"*.q": {"rnk": 2}}}, r"'tuner.sites.\*.q.rnk'; did you mean 'rank'"),
+        ({"sites": {"*.q": {"rank": 0}}}, "tuner.sites.*.q.rank=0"),
+        ({"sites": {"*.q": {"rnk": 2}}}, "'tuner.sites.*.q.rnk'; did you mean 'rank'"),
         ({"method": "bias", "length": 3}, "length=3 does not apply to method=bias"),
     ],
 )

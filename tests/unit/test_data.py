@@ -412,10 +412,10 @@ def test_labels_on_another_grid_are_read_by_nearest_neighbour(
     ).all()
 
 
-def test_test_scene_on_training_ground_is_told(
+def test_a_test_scene_over_training_scenes_is_a_warning(
     make_data: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = make_data(count=2, scenes=["s0.tif"], test_scenes=["s1.tif"])
     with caplog.at_level("WARNING", logger="rsmeta"):
         SceneDataModule(settings, seed=0)
-    assert "s1.tif lies on training ground" in caplog.text
+    assert "s1.tif overlaps the training scenes" in caplog.text

@@ -68,11 +68,42 @@ def table_of(path: Path) -> list[list[str]]:
     return [[cell.text or "" for cell in row] for row in tree.iter("Row")]
 
 
+class SomeNaN(Steps):
+    """Has no finite score where the first band exceeds 0.8."""
+
+    def forward(self, image: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        scores = super().forward(image, valid)
+        return torch.where(image[:, :1] > 0.8, torch.nan, scores)
+
+
+@pytest.mark.parametrize("shares", ["float32", "uint8"])
+def test_scores_that_are_not_finite_are_nodata_counted_and_warned_about(
+    scene: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, shares: Any
+) -> None:
+    products = Products(
+        tmp_path / "m.tif", probabilities=tmp_path / "p.tif", confidence=tmp_path / "c.tif",
+        entropy=tmp_path / "e.tif", vector=tmp_path / "m.gpkg", probabilities_type=shares,
+    )  # fmt: skip
+    (result,) = predict(scene, bundle_with(SomeNaN(3), THREE), output=products, execution="cpu")
+    with rasterio.open(scene) as file:
+        pixels, valid = file.read(1), file.dataset_mask() > 0
+    lost = valid & (pixels > 0.8)
+    assert lost.any()
+    known = valid & ~lost
+    assert ((read(tmp_path / "m.tif")[0] != 255) == known).all()
+    for name in "pce":
+        with rasterio.open(tmp_path / f"{name}.tif") as file:
+            assert ((file.read_masks(1) > 0) == known).all()
+    assert sum(result.class_pixels.values()) == known.sum()
+    (warning,) = (one for one in caplog.messages if "not finite" in one)
+    assert f"{lost.sum()} pixels became nodata" in warning
+
+
 def test_attribute_table_tells_values_names_colours_pixels_and_areas(
     scene: Path, tmp_path: Path
 ) -> None:
     place = tmp_path / "m.tif"
-    (result,) = predict(scene, bundle_with(Steps(3), THREE), output=place, device="cpu")
+    (result,) = predict(scene, bundle_with(Steps(3), THREE), output=place, execution="cpu")
     mapped = read(place)
     rows = table_of(place)
     assert [row[:5] for row in rows] == [
@@ -92,7 +123,7 @@ def test_attribute_table_tells_values_names_colours_pixels_and_areas(
 
 
 def test_styles_name_and_colour_the_classes(scene: Path, tmp_path: Path) -> None:
-    predict(scene, bundle_with(Steps(3), THREE), output=tmp_path / "m.tif", device="cpu")
+    predict(scene, bundle_with(Steps(3), THREE), output=tmp_path / "m.tif", execution="cpu")
     qml = ElementTree.parse(tmp_path / "m.qml")
     assert [
         (entry.get("value"), entry.get("color"), entry.get("label"))
@@ -118,7 +149,7 @@ def test_tags_tell_when_by_what_and_from_what_a_map_was_made(
     with rasterio.open(tmp_path / "s.tif", "r+") as file:
         file.update_tags(ACQUISITIONDATETIME="2020-05-06T07:08:09Z")
     predict(
-        tmp_path / "s.tif", bundle_with(Steps(3), THREE), device="cpu",
+        tmp_path / "s.tif", bundle_with(Steps(3), THREE), execution="cpu",
         output=Products(tmp_path / "m.tif", stac=tmp_path / "m.json"),
     )  # fmt: skip
     with rasterio.open(tmp_path / "m.tif") as raster:
@@ -142,7 +173,7 @@ def test_more_than_255_values_are_uint16_with_colours_beside_it(
     )
     bundle = bundle_with(Steps(320), {i + 1: f"kind {i}" for i in range(320)})
     (result,) = predict(
-        tmp_path / "s.tif", bundle, device="cpu",
+        tmp_path / "s.tif", bundle, execution="cpu",
         output=Products(tmp_path / "m.tif", quicklook=tmp_path / "m.png"),
     )  # fmt: skip
     with rasterio.open(tmp_path / "m.tif") as raster:
@@ -168,7 +199,7 @@ def test_shares_in_uint8_are_within_half_a_step_and_named(scene: Path, tmp_path:
             folder, probabilities=folder, confidence=folder, entropy=folder,
             probabilities_type=kind,  # type: ignore[arg-type]
         )  # fmt: skip
-        predict(scene, bundle, output=wanted, device="cpu")
+        predict(scene, bundle, output=wanted, execution="cpu")
     for name, bands in (
         ("probabilities", ("water & ice", "land <dry>", "Wälder")),
         ("confidence", ("confidence",)), ("entropy", ("entropy",)),
@@ -195,7 +226,7 @@ def test_shares_in_uint8_are_within_half_a_step_and_named(scene: Path, tmp_path:
 def test_styles_of_shares_fit_what_each_program_reads(scene: Path, tmp_path: Path) -> None:
     """QGIS scales numbers as the file says; servers do not."""
     wanted = Products(tmp_path / "m.tif", confidence=tmp_path / "c.tif", probabilities_type="uint8")
-    predict(scene, bundle_with(Steps(3), THREE), output=wanted, device="cpu")
+    predict(scene, bundle_with(Steps(3), THREE), output=wanted, execution="cpu")
     items = list(ElementTree.parse(tmp_path / "c.qml").iter("item"))
     assert [float(items[i].get("value", "")) for i in (0, -1)] == [0, 1]
     entries = list(
@@ -212,7 +243,7 @@ def test_entropy_goes_from_sure_to_undecided(
     make_scene(tmp_path / "s.tif", np.full((2, 9, 9), 0.5, np.float32), descriptions=("red", "nir"))
     wanted = Products(tmp_path / "m.tif", entropy=tmp_path / "e.tif")
     predict(
-        tmp_path / "s.tif", bundle_with(Steps(3, sharpness), THREE), output=wanted, device="cpu"
+        tmp_path / "s.tif", bundle_with(Steps(3, sharpness), THREE), output=wanted, execution="cpu"
     )
     assert np.allclose(read(tmp_path / "e.tif"), told, atol=1e-6)
 
@@ -225,7 +256,7 @@ def test_item_fits_the_schemas_and_moves_with_its_files(
         folder / "maps" / "m.tif", probabilities=folder / "p.tif", stac=folder / "item.json",
         quicklook=folder / "m.png",
     )  # fmt: skip
-    predict(scene, bundle_with(Steps(3), THREE), output=wanted, device="cpu")
+    predict(scene, bundle_with(Steps(3), THREE), output=wanted, execution="cpu")
     item = check_item(folder / "item.json", stac_schemas)
     assert item["assets"].keys() == {"map", "probabilities", "thumbnail"}
     assert item["assets"]["map"]["href"] == "./maps/m.tif"
@@ -256,7 +287,7 @@ def test_item_of_maps_without_crs_over_the_antimeridian_and_in_degrees(
     data = np.full((2, 20, 30), 0.5, np.float32)
     make_scene(tmp_path / "s.tif", data, descriptions=("red", "nir"), crs=crs, transform=place)
     wanted = Products(tmp_path / "m.tif", stac=tmp_path / "m.json", quicklook=tmp_path / "m.png")
-    predict(tmp_path / "s.tif", bundle_with(Steps(3), THREE), output=wanted, device="cpu")
+    predict(tmp_path / "s.tif", bundle_with(Steps(3), THREE), output=wanted, execution="cpu")
     item = check_item(tmp_path / "m.json", stac_schemas)
     if kind is None:
         assert item["geometry"] is None
@@ -278,10 +309,10 @@ def test_a_style_of_ones_own_is_kept_without_overwrite(scene: Path, tmp_path: Pa
     bundle = bundle_with(Steps(3), THREE)
     (tmp_path / "m.qml").write_text("mine")
     with pytest.raises(OutputError, match=r"m\.qml exists already; .*--overwrite"):
-        predict(scene, bundle, output=tmp_path / "m.tif", device="cpu")
+        predict(scene, bundle, output=tmp_path / "m.tif", execution="cpu")
     assert names_in(tmp_path) == ["m.qml", "s.tif"]
     assert (tmp_path / "m.qml").read_text() == "mine"
-    predict(scene, bundle, output=tmp_path / "m.tif", device="cpu", overwrite=True)
+    predict(scene, bundle, output=tmp_path / "m.tif", execution="cpu", if_exists="overwrite")
     assert "water" in (tmp_path / "m.qml").read_text()
 
 
@@ -302,9 +333,9 @@ def test_what_cannot_be_finished_leaves_no_name_and_can_be_resumed(
     with monkeypatch.context() as patch:
         patch.setattr(sidecars, "item_text", full)
         with pytest.raises(OutputError, match=r"cannot write .*m\.json: .*No space left"):
-            predict(scene, bundle, output=wanted, device="cpu")
+            predict(scene, bundle, output=wanted, execution="cpu")
     assert names_in(tmp_path) == [".c.tif.partial", ".m.tif.partial", "s.tif"]
-    (result,) = predict(scene, bundle, output=wanted, device="cpu", resume=True)
+    (result,) = predict(scene, bundle, output=wanted, execution="cpu", if_exists="resume")
     assert names_in(tmp_path) == [
         "c.qml", "c.sld", "c.tif", "m.json", "m.png", "m.qml", "m.sld", "m.tif", "m.tif.aux.xml",
         "s.tif",
@@ -312,7 +343,7 @@ def test_what_cannot_be_finished_leaves_no_name_and_can_be_resumed(
     counted = [int(row[5]) for row in table_of(tmp_path / "m.tif")]
     assert counted == list(result.class_pixels.values())
     assert sum(counted) == (read(tmp_path / "m.tif") != 255).sum()
-    (kept,) = predict(scene, bundle, output=wanted, device="cpu", resume=True)
+    (kept,) = predict(scene, bundle, output=wanted, execution="cpu", if_exists="resume")
     assert kept.status == "kept"
 
 
@@ -333,13 +364,13 @@ def test_a_kill_while_names_are_given_leaves_the_map_for_last(
     with monkeypatch.context() as patch:
         patch.setattr(writer.os, "replace", stopped)
         with pytest.raises(OutputError, match="Input/output error"):
-            predict(scene, bundle, output=tmp_path / "m.tif", device="cpu")
+            predict(scene, bundle, output=tmp_path / "m.tif", execution="cpu")
     assert not (tmp_path / "m.tif").exists()
-    predict(scene, bundle, output=tmp_path / "m.tif", device="cpu", resume=True)
+    predict(scene, bundle, output=tmp_path / "m.tif", execution="cpu", if_exists="resume")
     assert names_in(tmp_path) == ["m.qml", "m.sld", "m.tif", "m.tif.aux.xml", "s.tif"]
 
 
 def test_a_name_for_two_things_is_refused(scene: Path, tmp_path: Path) -> None:
     wanted = Products(tmp_path / "m.tif", confidence=tmp_path / "m.tiff")  # both have an m.qml
     with pytest.raises(OutputError, match="would be written twice"):
-        predict(scene, bundle_with(Steps(3), THREE), output=wanted, device="cpu")
+        predict(scene, bundle_with(Steps(3), THREE), output=wanted, execution="cpu")

@@ -35,7 +35,7 @@ def test_picture_shows_the_colours_of_the_map(
     data = np.full((2, *shape), 0.5, dtype=np.float32)
     make_scene(tmp_path / "s.tif", data, descriptions=("red", "nir"), crs=crs)
     wanted = Products(tmp_path / "m.tif", quicklook=tmp_path / "m.png")
-    predict(tmp_path / "s.tif", bundle_with(Steps(3), THREE), output=wanted, device="cpu")
+    predict(tmp_path / "s.tif", bundle_with(Steps(3), THREE), output=wanted, execution="cpu")
     picture = (imread(tmp_path / "m.png")[..., :3] * 255).round().astype(int)
     shares = {
         colour: (picture == [int(colour[i : i + 2], 16) for i in (1, 3, 5)]).all(axis=-1).mean()

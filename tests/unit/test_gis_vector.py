@@ -24,7 +24,7 @@ from scipy.ndimage import gaussian_filter, label
 
 from rsmeta.config.polygons import PolygonSettings
 from rsmeta.errors import GridMismatchError, OutputError, SceneError
-from rsmeta.geo.writer import partial_folder
+from rsmeta.files import partial_folder
 from rsmeta.gis.vector import FORMATS, open_map, polygons_of, vectorise
 
 if TYPE_CHECKING:

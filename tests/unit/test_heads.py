@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from rsmeta.config.model import HeadSpec
-from rsmeta.heads import HEADS, HeadInput, OutputSpec, PixelHead, build_head
+from rsmeta.heads import HEADS, HeadInput, OutputSpec, PixelHead, SolvedHead, build_head
 
 
 def _shape(depth: int, *, patch: int = 16, dim: int = 16, channels: int = 3) -> HeadInput:
@@ -36,6 +36,8 @@ def test_logits_at_the_size_of_the_image(
     image = torch.randn(2, 6, grid[0] * patch, grid[1] * patch)
     logits = head(maps, image)
     assert logits.shape == (2, 3, *image.shape[-2:])
+    if isinstance(head, SolvedHead):  # learns by no gradient
+        return
     logits.square().mean().backward()
     assert all(p.grad is not None for p in head.parameters())
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from rsmeta.config.model import HeadSpec
-from rsmeta.errors import ConfigError, LabelsError, MissingExtraError, UnknownNameError
+from rsmeta.errors import ConfigError, LabelsError, UnknownNameError
 from rsmeta.heads import CLASSIFIERS, HeadInput, build_head
 from rsmeta.heads.classifier_init import (
     class_means,
@@ -173,12 +172,6 @@ def test_a_probe_that_did_not_converge_says_so(
     with caplog.at_level(logging.WARNING, "rsmeta"):
         linear_probe(features, labels, 4)
     assert "had not converged after 1 steps" in caplog.text
-
-
-def test_the_probe_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
-    with pytest.raises(MissingExtraError, match=r"scikit-learn is not installed; .*rsmeta\[probe]"):
-        linear_probe(*clusters()[:2], 4)
 
 
 def test_texts_of_one_prompt_and_of_several() -> None:

@@ -14,7 +14,7 @@ from rsmeta.config.load import load_settings
 from rsmeta.data.images import ImageDataModule
 from rsmeta.data.images.class_names import read_class_names
 from rsmeta.data.images.image_set import Pixels
-from rsmeta.data.images.resize import CropDraw, to_chip
+from rsmeta.data.images.resize import RandomCrop, to_chip
 from rsmeta.errors import ImagesError
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ def ramp(height: int, width: int) -> Pixels:
 
 @pytest.mark.parametrize("resize", ["shorter", "squash", "fit", "none"])
 @pytest.mark.parametrize("shape", [(16, 16), (40, 64), (64, 40), (5, 9), (1, 100)])
-@pytest.mark.parametrize("draw", [None, CropDraw(0.3, 0.8, 0.0, 1 - 1e-9)])
+@pytest.mark.parametrize("draw", [None, RandomCrop(0.3, 0.8, 0.0, 1 - 1e-9)])
 def test_every_image_becomes_a_chip(
-    resize: str, shape: tuple[int, int], draw: CropDraw | None
+    resize: str, shape: tuple[int, int], draw: RandomCrop | None
 ) -> None:
     for crop in ("resized", "random", "centre"):
         image, valid = to_chip(ramp(*shape), settings(resize=resize, crop=crop), draw)
@@ -83,7 +83,7 @@ def test_random_parts_stay_within_their_bounds() -> None:
     rng = np.random.default_rng(0)
     given = settings(crop_scale=(0.25, 0.5), crop_ratio=(0.5, 2.0))
     for _ in range(50):
-        image, valid = to_chip(ramp(100, 100), given, CropDraw(*rng.random(4).tolist()))
+        image, valid = to_chip(ramp(100, 100), given, RandomCrop(*rng.random(4).tolist()))
         assert valid.all()
         rows, cols = (float(band.max() - band.min()) for band in image)
         assert 0.15 < rows * cols / 100**2 < 0.5

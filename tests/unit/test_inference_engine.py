@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import numpy as np
 import pytest
 import rasterio
 import torch
+from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.env import get_gdal_config
@@ -16,17 +18,18 @@ from rasterio.windows import Window
 
 from rsmeta.errors import OutputError, RsmetaError, SceneUnreadableError
 from rsmeta.geo import handles
+from rsmeta.geo.grid import Grid
 from rsmeta.geo.scene import Scene, open_scene
 from rsmeta.geo.sparse import may_hold_data
 from rsmeta.geo.tiling import TilePlan
 from rsmeta.inference import sizing
-from rsmeta.inference.augment import augmented
-from rsmeta.inference.engine import run_blocks
+from rsmeta.inference.engine import Engine
 from rsmeta.inference.pipeline import Pipeline
+from rsmeta.inference.test_time_augmentation import augmented
 from tests.unit.mapping_bundles import random_scene
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     from rsmeta.inference.engine import Block
@@ -40,27 +43,40 @@ def scene(tmp_path: Path, make_scene: MakeScene) -> Scene:
 
 
 def blocks_of(
-    model: Any, scene: Scene, plan: TilePlan, *, strip_blocks: int = 100, **options: Any
-) -> list[Block]:
-    with Pipeline() as flow:
-        strips = plan.strips(strip_blocks=strip_blocks)
-        return list(run_blocks(model, scene, plan, flow=flow, strips=strips, **options))
+    model: Any, scene: Scene, plan: TilePlan, *, batch_size: int = 8,
+    finished: Collection[Window] = (), spill_folder: Path | None = None,
+) -> list[Block]:  # fmt: skip
+    engine = Engine(model, scores=2, batch_size=batch_size)
+    left = (block for block in plan.blocks() if block not in finished)
+    return list(engine.run(plan, left, scene, spill_folder=spill_folder))
 
 
-def plan_of(scene: Scene, block_px: int = 48) -> TilePlan:
-    return TilePlan(*scene.grid.shape, tile_px=32, overlap_px=8, block_px=block_px)
+def plan_of(scene: Scene, block_px: int = 48, *, overlap_px: int = 8) -> TilePlan:
+    return TilePlan(
+        scene_grid=scene.grid, extent=scene.grid.full_window, tile_px=32, overlap_px=overlap_px,
+        block_px=block_px,
+    )  # fmt: skip
+
+
+def large_plan(side_px: int, block_px: int, overlap_px: int = 32) -> TilePlan:
+    grid = Grid(None, Affine.identity(), side_px, side_px)
+    return TilePlan(
+        scene_grid=grid, extent=grid.full_window, tile_px=224, overlap_px=overlap_px,
+        block_px=block_px,
+    )  # fmt: skip
 
 
 class Recorder:
     """Returns its input, and remembers the sizes of batches."""
 
-    def __init__(self, most: int = 1000) -> None:
+    def __init__(self, most: int = 1000, error: type[Exception] | None = None) -> None:
         self.most = most
+        self.error = error or torch.OutOfMemoryError
         self.sizes: list[int] = []
 
     def __call__(self, image: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
         if len(image) > self.most:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise self.error("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate")
         self.sizes.append(len(image))
         return image
 
@@ -75,12 +91,13 @@ def test_batches_are_full_across_blocks_and_no_tile_is_computed_twice(scene: Sce
     assert sum(block.tiles for block in blocks) == sum(model.sizes)
 
 
-def test_narrow_strips_compute_the_tiles_between_them_again(scene: Scene) -> None:
+def test_narrow_strips_compute_the_tiles_between_them_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole, narrow = Recorder(), Recorder()
     blocks = blocks_of(whole, scene, plan_of(scene))
-    others = {
-        block.window: block for block in blocks_of(narrow, scene, plan_of(scene), strip_blocks=2)
-    }
+    monkeypatch.setattr(sizing, "choose_strip_blocks", lambda plan, scores: 2)
+    others = {block.window: block for block in blocks_of(narrow, scene, plan_of(scene))}
     assert sum(narrow.sizes) > sum(whole.sizes)
     for block in blocks:
         assert np.array_equal(block.scores, others[block.window].scores)
@@ -112,15 +129,13 @@ def test_any_blocks_may_be_left_out(
     path = tmp_path_factory.mktemp("scene") / "s.tif"
     random_scene(make_scene, path, shape, seed, holes=True)
     scene = open_scene(path)
-    plan = TilePlan(*shape, tile_px=32, overlap_px=overlap_px, block_px=block_px)
+    plan = plan_of(scene, block_px, overlap_px=overlap_px)
     whole = blocks_of(Recorder(), scene, plan, batch_size=3)
     finished = {b.window for i, b in enumerate(whole) if i in left_out}
-    rest = {
-        b.window: b
-        for b in blocks_of(
-            Recorder(), scene, plan, batch_size=5, finished=finished, strip_blocks=strip_blocks
-        )
-    }
+    with mock.patch.object(sizing, "choose_strip_blocks", return_value=strip_blocks):
+        rest = {
+            b.window: b for b in blocks_of(Recorder(), scene, plan, batch_size=5, finished=finished)
+        }
     assert rest.keys() == {b.window for b in whole} - finished
     for block in whole:
         if block.window in rest:
@@ -131,18 +146,20 @@ def test_any_blocks_may_be_left_out(
 
 def test_a_full_disk_for_waiting_sums_is_said(scene: Scene, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"cannot keep sums of tiles in .*No such file"):
-        blocks_of(Recorder(), scene, plan_of(scene), keep_in=tmp_path / "gone")
+        blocks_of(Recorder(), scene, plan_of(scene), spill_folder=tmp_path / "gone")
     assert own_threads() == []
 
 
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
 def test_where_memory_ends_batches_become_smaller_and_this_is_said_once(
-    scene: Scene, caplog: pytest.LogCaptureFixture
+    scene: Scene, caplog: pytest.LogCaptureFixture, error: type[Exception]
 ) -> None:
-    scarce = Recorder(most=3)
+    """Whether torch's allocator finds no memory, or a library of CUDA that takes its own."""
+    scarce = Recorder(most=3, error=error)
     blocks = blocks_of(scarce, scene, plan_of(scene), batch_size=8)
     assert max(scarce.sizes) == 2
     assert [r.getMessage() for r in caplog.records] == [
-        "cpu ran out of memory; going on with 2 tiles at once"
+        "cpu ran out of memory; continuing with 2 tiles at once"
     ]
     for block, other in zip(blocks, blocks_of(Recorder(), scene, plan_of(scene)), strict=True):
         assert np.array_equal(block.scores, other.scores)
@@ -178,9 +195,10 @@ def test_an_error_while_reading_comes_out_and_ends_all_threads(scene: Scene) -> 
 
 def test_who_leaves_ends_all_threads(scene: Scene) -> None:
     plan = plan_of(scene, 16)
-    with Pipeline() as flow:
-        next(run_blocks(Recorder(), scene, plan, flow=flow, strips=plan.strips()))
-        assert len(own_threads()) >= 3
+    blocks = Engine(Recorder(), scores=2).run(plan, plan.blocks(), scene)
+    next(blocks)
+    assert len(own_threads()) >= 3
+    blocks.close()
     assert own_threads() == []
 
 
@@ -192,15 +210,15 @@ def test_a_stage_is_ahead_by_its_depth_and_no_more() -> None:
             made.append(number)
             yield number
 
-    with Pipeline() as flow:
-        taken = flow.ahead("numbers", (n for n in numbers()), 3)
+    with Pipeline() as pipeline:
+        taken = pipeline.ahead("numbers", (n for n in numbers()), 3)
         assert next(taken) == 0
         while len(made) < 4:
             threading.Event().wait(0.01)
         threading.Event().wait(0.1)
         assert made == [0, 1, 2, 3]  # one taken, three ahead of it
         assert list(taken) == list(range(1, 100))
-    assert flow.seconds.keys() == {"numbers"}
+    assert pipeline.seconds.keys() == {"numbers"}
 
 
 # -- sparse scenes -----------------------------------------------------------------------------
@@ -255,7 +273,7 @@ def test_blocks_that_nothing_is_stored_for_are_not_read(
         really(scene, window, *arrays)
 
     monkeypatch.setattr(Scene, "read_into", watched)
-    model, plan = Recorder(), TilePlan(2048, 2048, 32, 8, block_px=256)
+    model, plan = Recorder(), plan_of(sparse, 256)
     blocks = blocks_of(model, sparse, plan)
     assert len(blocks) == 64
     assert sum(window.width * window.height for window in read) < 500 * 500
@@ -276,7 +294,7 @@ def test_blocks_fit_into_a_part_of_the_free_memory() -> None:
         return sizing.choose_block_px(
             torch.device(device),
             bands=13,
-            classes=10,
+            scores=10,
             tile_px=224,
             free_bytes=int(gigabytes * 2**30),
         )
@@ -295,7 +313,7 @@ def test_gdal_keeps_what_one_block_leaves_to_the_next(tmp_path: Path) -> None:
             tiled=True, blockxsize=512, blockysize=512, sparse_ok=True,
         ) as file:  # fmt: skip
             file.descriptions = ("red", "nir", "blue", "green", "swir16", "swir22")[:bands]
-        plan = TilePlan(4096, 4096, tile_px=224, overlap_px=32, block_px=1024)
+        plan = large_plan(4096, 1024)
         return sizing.choose_cache_bytes(open_scene(path), plan)
 
     two_columns = 2 * 4 * 512 * 512 * 2  # of one band: four tiles each, 2 bytes a pixel
@@ -307,7 +325,7 @@ def test_gdal_keeps_what_one_block_leaves_to_the_next(tmp_path: Path) -> None:
 
 
 def test_strips_are_as_wide_as_the_tiles_kept_for_them_allow() -> None:
-    plan = TilePlan(100_000, 100_000, tile_px=224, overlap_px=32, block_px=2048)
+    plan = large_plan(100_000, 2048)
     few, many = (sizing.choose_strip_blocks(plan, classes) for classes in (2, 1000))
     assert few > 4
     assert many == 1

@@ -90,7 +90,7 @@ def test_f1_and_iou_are_those_of_areas(published: SampleEstimates) -> None:
 
 
 def test_a_class_without_sample_is_refused() -> None:
-    with pytest.raises(ValueError, match="mapped as b"):
+    with pytest.raises(ValueError, match="where the map has b"):
         estimates_from_sample(np.array([[5, 0], [1, 0]]), (10.0, 10.0), ("a", "b"))
 
 

@@ -79,7 +79,7 @@ def test_constant_model_gives_that_constant_on_every_valid_pixel(
         Constant(), classes=3, tile_px=tile_px, overlap=overlap, blend=blend, augment=augment
     )
     (result,) = predict(
-        folder / "s.tif", bundle, overwrite=True, device="cpu",
+        folder / "s.tif", bundle, if_exists="overwrite", execution="cpu",
         output=Products(folder / "m.tif", confidence=folder / "c.tif"),
     )  # fmt: skip
     with rasterio.open(folder / "m.tif") as raster:
@@ -114,7 +114,7 @@ def test_one_band_model_reproduces_the_band_on_the_scenes_own_grid(
         augment=augment,
     )  # fmt: skip
     predict(
-        folder / "s.tif", bundle, overwrite=True, device="cpu",
+        folder / "s.tif", bundle, if_exists="overwrite", execution="cpu",
         output=Products(folder / "m.tif", probabilities=folder / "p.tif"),
     )  # fmt: skip
     with rasterio.open(folder / "s.tif") as scene, rasterio.open(folder / "p.tif") as raster:
@@ -157,9 +157,9 @@ def test_scores_do_not_depend_on_block_batch_or_strip(
     for cut in ({}, {"block_px": block_px, "batch_size": batch_size}):
         bundle = bundle_of(Neighbourhood(), classes=3, tile_px=32, overlap=overlap, **cut)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sizing, "_SPOOL_BYTES", kept_bytes)
+            patch.setattr(sizing, "_SPILL_BYTES", kept_bytes)
             predict(
-                folder / "s.tif", bundle, overwrite=True, device="cpu",
+                folder / "s.tif", bundle, if_exists="overwrite", execution="cpu",
                 output=Products(folder / "m.tif", probabilities=folder / "p.tif"),
             )  # fmt: skip
         with rasterio.open(folder / "p.tif") as raster:
@@ -174,7 +174,7 @@ def test_empty_tiles_never_reach_the_model(make_scene: MakeScene, folder: Path) 
     network = Constant()
     (result,) = predict(
         folder / "s.tif", bundle_of(network, classes=3, tile_px=16, overlap=0.0),
-        output=folder / "m.tif", overwrite=True, device="cpu",
+        output=folder / "m.tif", if_exists="overwrite", execution="cpu",
     )  # fmt: skip
     assert network.seen == result.tiles == 1
     assert result.skipped == 15
@@ -184,7 +184,7 @@ def test_wholly_empty_scene_becomes_a_wholly_empty_map(make_scene: MakeScene, fo
     data = np.full((2, 20, 30), np.nan, dtype=np.float32)
     make_scene(folder / "s.tif", data, descriptions=("red", "nir"))
     predict(
-        folder / "s.tif", bundle_of(Constant(), classes=3), overwrite=True, device="cpu",
+        folder / "s.tif", bundle_of(Constant(), classes=3), if_exists="overwrite", execution="cpu",
         output=Products(folder / "m.tif", probabilities=folder / "p.tif"),
     )  # fmt: skip
     with rasterio.open(folder / "m.tif") as raster:
@@ -194,14 +194,20 @@ def test_wholly_empty_scene_becomes_a_wholly_empty_map(make_scene: MakeScene, fo
 def test_bounds_give_the_same_pixels_as_the_whole_map(make_scene: MakeScene, folder: Path) -> None:
     random_scene(make_scene, folder / "s.tif", (97, 101), 5, holes=True)
     bundle = bundle_of(OneBand(), classes=2, tile_px=16)
-    predict(folder / "s.tif", bundle, output=folder / "whole.tif", overwrite=True, device="cpu")
+    predict(
+        folder / "s.tif",
+        bundle,
+        output=folder / "whole.tif",
+        if_exists="overwrite",
+        execution="cpu",
+    )
     with rasterio.open(folder / "whole.tif") as whole:
         west, south, east, north = rasterio.warp.transform_bounds(
             whole.crs, "EPSG:4326", *whole.window_bounds(rasterio.windows.Window(20, 30, 40, 25))
         )
     predict(
-        folder / "s.tif", bundle, output=folder / "part.tif", overwrite=True, device="cpu",
-        bounds=(west, south, east, north),
+        folder / "s.tif", bundle, output=folder / "part.tif", aoi=(west, south, east, north),
+        if_exists="overwrite", execution="cpu",
     )  # fmt: skip
     with rasterio.open(folder / "whole.tif") as whole, rasterio.open(folder / "part.tif") as part:
         window = rasterio.windows.from_bounds(*part.bounds, whole.transform).round_offsets()
@@ -238,8 +244,8 @@ def test_any_type_and_any_way_to_say_no_data(
         stated = masked_file(folder / "s.tif", data, valid, alpha=masked_by == "alpha")
         assert stated is None
     predict(
-        folder / "s.tif", bundle_of(Scaled(), classes=2, overlap=0.25), overwrite=True,
-        device="cpu", output=Products(folder / "m.tif", probabilities=folder / "p.tif"),
+        folder / "s.tif", bundle_of(Scaled(), classes=2, overlap=0.25), if_exists="overwrite",
+        execution="cpu", output=Products(folder / "m.tif", probabilities=folder / "p.tif"),
     )  # fmt: skip
     with rasterio.open(folder / "m.tif") as made, rasterio.open(folder / "p.tif") as shares:
         assert ((made.read(1) == 255) == ~valid).all()
@@ -301,7 +307,7 @@ def test_cells_depend_on_their_own_tile_alone(
             Mean(), classes=2, per="image", tile_px=tile_px, stride_px=stride_px, **cut
         )
         predict(
-            folder / "s.tif", bundle, overwrite=True, device="cpu",
+            folder / "s.tif", bundle, if_exists="overwrite", execution="cpu",
             output=Products(folder / "m.tif", probabilities=folder / "p.tif"),
         )  # fmt: skip
         with rasterio.open(folder / "p.tif") as raster:
@@ -309,8 +315,11 @@ def test_cells_depend_on_their_own_tile_alone(
             assert raster.transform.a == 10 * stride_px
     assert np.allclose(*maps, atol=1e-6, equal_nan=True)
     scene = open_scene(folder / "s.tif")
-    plan = PatchPlan(scene.grid.full_window, tile_px, stride_px, 64)
-    assert maps[0].shape == plan.shape
+    plan = PatchPlan(
+        scene_grid=scene.grid, extent=scene.grid.full_window, tile_px=tile_px,
+        stride_px=stride_px, block_px=64,
+    )  # fmt: skip
+    assert maps[0].shape == plan.grid.shape
     for (row, col), found in np.ndenumerate(maps[0]):
         seen = plan.seen(row, col)
         known = seen is not None and scene.read(seen).valid.any()

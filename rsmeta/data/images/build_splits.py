@@ -7,22 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rsmeta.config.data import class_specs
-from rsmeta.config.images import (
-    BoxesSettings,
-    ChipsSettings,
-    CifarSettings,
-    FolderSettings,
-    IndexSettings,
-)
-from rsmeta.data.images.boxes import find_boxes
 from rsmeta.data.images.check import check_band_counts, without_corrupt
-from rsmeta.data.images.chips import find_chips
-from rsmeta.data.images.cifar import find_cifar
-from rsmeta.data.images.folder import find_in_folders
-from rsmeta.data.images.index import find_in_indexes
 from rsmeta.data.images.sampler import class_counts
 from rsmeta.data.images.subsets import divide, few, thinned
-from rsmeta.data.images.torchgeo import find_in_torchgeo
 from rsmeta.data.open_scenes import check_root
 from rsmeta.data.splits import PARTS, Part
 from rsmeta.data.streams import random_stream
@@ -33,7 +20,7 @@ if TYPE_CHECKING:
 
     from rsmeta.config.data import ClassSpec
     from rsmeta.config.images import ImageSettings
-    from rsmeta.data.images.image_set import Found, ImageSet, ImageTask, Wanted
+    from rsmeta.data.images.image_set import ImageSet, ImageTask, Wanted
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +32,7 @@ class ImageParts:
     Attributes:
         classes: The classes in the order of their numbers; empty for regression.
         sets: The images of each part that there is.
-        held_out: Training images that only the scales of the adapters answer to.
+        held_out: Training images by which only the scales of the adapters are judged.
         skipped: Names of the images of each part that could not be read and were left out.
     """
 
@@ -63,7 +50,7 @@ def build_image_splits(settings: ImageSettings, wanted: Wanted) -> ImageParts:
     """
     check_root(settings)
     _check_options(settings, wanted.task)
-    found = _find(settings, wanted)
+    found = settings.find(wanted)
     count = len(found.classes)
     sets, skipped = dict(found.sets), {}
     if settings.corrupt == "skip":
@@ -84,22 +71,8 @@ def build_image_splits(settings: ImageSettings, wanted: Wanted) -> ImageParts:
     if held_out is None:
         sets["train"], held_out = _held_out(sets["train"], count, wanted)
     parts = ImageParts(_specs(settings, found.classes), sets, held_out, skipped)
-    _tell(parts)
+    _log_counts(parts)
     return parts
-
-
-def _find(settings: ImageSettings, wanted: Wanted) -> Found:
-    if isinstance(settings, FolderSettings):
-        return find_in_folders(settings, wanted)
-    if isinstance(settings, IndexSettings):
-        return find_in_indexes(settings, wanted)
-    if isinstance(settings, ChipsSettings):
-        return find_chips(settings, wanted)
-    if isinstance(settings, BoxesSettings):
-        return find_boxes(settings, wanted)
-    if isinstance(settings, CifarSettings):
-        return find_cifar(settings, wanted)
-    return find_in_torchgeo(settings, wanted)
 
 
 def _check_options(settings: ImageSettings, task: ImageTask) -> None:
@@ -129,11 +102,9 @@ def _check_classes(settings: ImageSettings, classes: Sequence[str], images: Imag
     counts = class_counts(images.labels, len(classes))
     without = [name for name, count in zip(classes, counts, strict=True) if not count]
     if without:
-        fix = "add some, or drop them from the class names"
-        if isinstance(settings, ChipsSettings):
-            fix = "lower data.majority or data.stride_px, or drop them from data.classes"
         raise ImagesError(
-            f"{len(without)} class(es) have no training images: {enumerate_names(without)}; {fix}"
+            f"{len(without)} class(es) have no training images: {enumerate_names(without)}; "
+            f"{settings.fix_for_empty_class}"
         )
 
 
@@ -169,7 +140,7 @@ def _specs(settings: ImageSettings, names: Sequence[str]) -> tuple[ClassSpec, ..
     return specs
 
 
-def _tell(parts: ImageParts) -> None:
+def _log_counts(parts: ImageParts) -> None:
     """Log the images per part, and how unequal the classes of training are."""
     counts = ", ".join(f"{part} {len(parts.sets[part])}" for part in PARTS if part in parts.sets)
     held = f", held out {len(parts.held_out)}" if parts.held_out is not None else ""

@@ -1,4 +1,4 @@
-"""MapSpec at every image before training begins: its bands, or (when asked) all of its pixels."""
+"""Check every image before training begins: its bands or, if requested, all of its pixels."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def without_corrupt(part: Part, images: ImageSet) -> tuple[ImageSet, tuple[str, 
 
 def _band_count(path: str) -> int | None:
     """Return the number of bands; none where the file cannot be opened, which reading will say."""
-    if path.lower().endswith(_PICTURES):  # PIL is the quicker one to tell
+    if path.lower().endswith(_PICTURES):  # PIL is quicker
         try:
             with Image.open(path) as picture:
                 return len(picture.getbands())

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
+from rsmeta.config.data import composed
 from rsmeta.errors import ImagesError, one_line
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _KEYED = (
 
 
 class _Name(NamedTuple):
-    """A class's name, and what tells it from another class of that name."""
+    """A class's name, and what distinguishes it from another class of that name."""
 
     name: str
     key: str | None = None
@@ -39,8 +40,8 @@ def read_class_names(path: Path, hint: str = "") -> tuple[str, ...]:
 
     A line is a name; or a number and a name, or a name and a number, numbers from 0; or a key of
     WordNet and a name; or a name twice. All lines have one form. A JSON file is a list of names,
-    or of entries with ``name``. Where a key or number can tell two classes of one name apart, it
-    is added to the name.
+    or of entries with ``name``. A key or number that distinguishes two
+    classes of one name is added to it.
 
     Args:
         path: The file.
@@ -56,7 +57,8 @@ def read_class_names(path: Path, hint: str = "") -> tuple[str, ...]:
     for one in found:
         if counts[one.name] > 1 and one.key is None:
             raise ImagesError(f"{path} names the class {one.name!r} twice; give each its own name")
-    return tuple(f"{one.name} ({one.key})" if counts[one.name] > 1 else one.name for one in found)
+    names = (f"{one.name} ({one.key})" if counts[one.name] > 1 else one.name for one in found)
+    return tuple(map(composed, names))
 
 
 def read_lines(path: Path, what: str, hint: str = "") -> Iterator[tuple[int, str]]:

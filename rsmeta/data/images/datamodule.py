@@ -16,12 +16,12 @@ from rsmeta.data.images.groups import read_groups
 from rsmeta.data.images.image_set import Wanted
 from rsmeta.data.images.sampler import (
     EveryImageSampler,
-    ImageDraw,
+    ImageSampling,
     RandomImageSampler,
     class_counts,
 )
 from rsmeta.data.images.statistics import image_statistics
-from rsmeta.data.meta_sampler import MetaDraw, MetaSampler
+from rsmeta.data.meta_sampler import MetaBatches, MetaSampler
 from rsmeta.data.splits import PARTS, Part
 from rsmeta.data.streams import random_stream
 from rsmeta.errors import ImagesError, SplitError
@@ -52,7 +52,7 @@ class ImageDataModule(LightningDataModule):
 
     Args:
         settings: The ``data`` section.
-        seed: Seed of divisions, subsets and draws.
+        seed: Seed of splits, subsets and samples.
         task: What a label is.
         bands: Bands to read, by name; none: those of the settings or of the first image.
         meta: May hold out training images for the scales of the adapters.
@@ -139,7 +139,7 @@ class ImageDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return training images as ``sampling`` says, random parts of them."""
         sampler = RandomImageSampler(
-            self._draw(self._train), length=self.settings.chips_per_epoch, seed=self.seed,
+            self._sampling(self._train), length=self.settings.chips_per_epoch, seed=self.seed,
             epochs=self.epochs,
         )  # fmt: skip
         # A last, smaller batch is left out, unless there is no other.
@@ -161,9 +161,9 @@ class ImageDataModule(LightningDataModule):
         """
         held_out = self._held_out
         sampler = MetaSampler(
-            self._draw(self._train),
-            self._draw(self._train if held_out is None else held_out, meta.sampling),
-            take=MetaDraw(
+            self._sampling(self._train),
+            self._sampling(self._train if held_out is None else held_out, meta.sampling),
+            take=MetaBatches(
                 ahead=steps_ahead,
                 batches=meta.batches,
                 ahead_size=self.settings.batch_size,
@@ -206,9 +206,9 @@ class ImageDataModule(LightningDataModule):
             raise SplitError(f"there is no {part} part; name it with data.{part}=…")
         return self._loader(images, EveryImageSampler(len(images)), drop_last=False)
 
-    def _draw(self, images: ImageSet, sampling: SamplingName | None = None) -> ImageDraw:
+    def _sampling(self, images: ImageSet, sampling: SamplingName | None = None) -> ImageSampling:
         sampling = sampling or self.settings.sampling
-        return ImageDraw(images.labels, len(self.classes), sampling=sampling)
+        return ImageSampling(images.labels, len(self.classes), sampling=sampling)
 
     def _loader(
         self, images: ImageSet, sampler: Sampler[Any], *, drop_last: bool

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.data import Dataset
 
-from rsmeta.config.images import ChipsSettings
+from rsmeta.config.images import ImageSizing
 from rsmeta.data.images.resize import to_chip
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rsmeta.config.images import ImageSettings
     from rsmeta.data.images.image_set import ImageSet, Pixels
-    from rsmeta.data.images.resize import CropDraw
+    from rsmeta.data.images.resize import RandomCrop
     from rsmeta.data.images.sampler import ImageKey
 
 
@@ -50,8 +50,8 @@ class ImageDataset(Dataset[dict[str, Any]]):
         image, valid = self._sized(images.read(index), key.crop)
         return {"image": image, "valid": valid, "label": torch.as_tensor(images.labels[index])}
 
-    def _sized(self, pixels: Pixels, crop: CropDraw | None) -> tuple[Tensor, Tensor]:
-        if isinstance(self.settings, ChipsSettings):  # cut at their size
-            image, valid = torch.from_numpy(pixels.data), torch.from_numpy(pixels.valid)
-            return torch.where(valid, image, 0.0), valid
-        return to_chip(pixels, self.settings, crop)
+    def _sized(self, pixels: Pixels, crop: RandomCrop | None) -> tuple[Tensor, Tensor]:
+        if isinstance(self.settings, ImageSizing):
+            return to_chip(pixels, self.settings, crop)
+        image, valid = torch.from_numpy(pixels.data), torch.from_numpy(pixels.valid)
+        return torch.where(valid, image, 0.0), valid

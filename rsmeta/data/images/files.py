@@ -20,20 +20,11 @@ from rsmeta.geo.sensors import load_sensor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from rsmeta.config.images import ImageFileSettings
     from rsmeta.geo.bands import Band
     from rsmeta.geo.rules import ReadRules
     from rsmeta.geo.scene import Scene
-
-#: Ends of the names of files that are images.
-SUFFIXES = frozenset({".tif", ".tiff", ".jpg", ".jpeg", ".png", ".vrt", ".bmp", ".webp", ".jp2"})
-
-
-def is_image(path: Path) -> bool:
-    """Return whether a file's name is that of an image."""
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
 @dataclass(frozen=True)
@@ -77,7 +68,7 @@ class ImageReader:
         return cls(rules, tuple(bands or wanted_bands(settings, scene)))
 
     def open(self, path: str) -> Scene:
-        """Open a file as a scene of the bands that are wanted; no pixel is read."""
+        """Open a file as a scene of the bands to read; no pixel is read."""
         return _open(path, self.rules).select(self.bands)
 
     def read(self, path: str) -> Pixels:

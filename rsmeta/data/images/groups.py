@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rsmeta.data.images.class_names import read_lines
-from rsmeta.data.open_scenes import whence
 from rsmeta.errors import ImagesError, did_you_mean
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ def read_groups(settings: ImageSettings, names: Sequence[str]) -> dict[str, tupl
         given: str | tuple[str, ...] = getattr(settings.groups, group)
         if isinstance(given, str):
             lines = read_lines(
-                settings.root / given, f"list of classes ({group})", whence(settings)
+                settings.root / given, f"list of classes ({group})", settings.origin_hint
             )
             given = tuple(line for _, line in lines)
         found[group] = tuple(_number(entry, number, group) for entry in given)

@@ -89,8 +89,8 @@ class Found:
         classes: Class names in the order of their numbers; empty for regression.
         sets: The images of each part that has images of its own.
         shares: Share of the training images that another part takes.
-        held_out: Images that only the scales of the adapters answer to, where the kind of data
-            divides them itself.
+        held_out: Images by which only the scales of the adapters are judged, where the kind of
+            data divides them itself.
     """
 
     classes: tuple[str, ...]
@@ -101,7 +101,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a run wants of its images.
+    """What a run needs of its images.
 
     Attributes:
         task: What a label is.

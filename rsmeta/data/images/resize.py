@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.nn import functional
 
 if TYPE_CHECKING:
-    from rsmeta.config.images import ImageFileSettings
+    from rsmeta.config.images import ImageSizing
     from rsmeta.data.images.image_set import Pixels
 
 
-class CropDraw(NamedTuple):
-    """Random numbers in [0, 1) that choose the part of a training image."""
+class RandomCrop(NamedTuple):
+    """Random numbers in [0, 1) that choose the crop of a training image."""
 
     area: float
     ratio: float
@@ -25,8 +25,8 @@ class CropDraw(NamedTuple):
     right: float
 
 
-class _Part(NamedTuple):
-    """A part of an image in pixels; it may reach over the edges."""
+class _Box(NamedTuple):
+    """A crop of an image in pixels; it may reach over the edges."""
 
     row: int
     col: int
@@ -35,49 +35,49 @@ class _Part(NamedTuple):
 
 
 def to_chip(
-    pixels: Pixels, settings: ImageFileSettings, draw: CropDraw | None = None
+    pixels: Pixels, settings: ImageSizing, crop: RandomCrop | None = None
 ) -> tuple[Tensor, Tensor]:
     """Bring an image to ``chip_px``.
 
     Args:
         pixels: The image.
         settings: How: resize, crop.
-        draw: Chooses the part of a training image; none: as in validation.
+        crop: Chooses the crop of a training image; none: as in validation.
 
     Returns:
         Image (C, chip_px, chip_px) float32, 0 where invalid, and validity (chip_px, chip_px).
     """
     height, width = pixels.valid.shape
     chip = settings.chip_px
-    if draw is not None and settings.crop == "resized" and settings.resize != "none":
-        part = _random_part(height, width, settings, draw)
+    if crop is not None and settings.crop == "resized" and settings.resize != "none":
+        part = _random_crop(height, width, settings, crop)
         size = _fitted(part, chip) if settings.resize == "fit" else (chip, chip)
         return _padded(*_resized(*_cut(pixels, part), size), chip)
-    free = draw is not None and settings.crop != "centre"
-    place = (draw.down, draw.right) if free and draw is not None else (0.5, 0.5)
+    free = crop is not None and settings.crop != "centre"
+    place = (crop.down, crop.right) if free and crop is not None else (0.5, 0.5)
     if settings.resize == "squash":
-        return _resized(*_cut(pixels, _Part(0, 0, height, width)), (chip, chip))
+        return _resized(*_cut(pixels, _Box(0, 0, height, width)), (chip, chip))
     if settings.resize == "fit":
-        whole = _Part(0, 0, height, width)
+        whole = _Box(0, 0, height, width)
         return _padded(*_resized(*_cut(pixels, whole), _fitted(whole, chip)), chip, place)
     side = chip
     if settings.resize == "shorter":
         resize_px = settings.resize_px or round(chip / 0.875)
         side = max(1, round(chip * min(height, width) / resize_px))
-    part = _Part(_start(height, side, place[0]), _start(width, side, place[1]), side, side)
+    part = _Box(_start(height, side, place[0]), _start(width, side, place[1]), side, side)
     return _resized(*_cut(pixels, part), (chip, chip))
 
 
-def _random_part(height: int, width: int, settings: ImageFileSettings, draw: CropDraw) -> _Part:
-    """Return a part of random area and shape; the shape gives way where it does not fit."""
+def _random_crop(height: int, width: int, settings: ImageSizing, crop: RandomCrop) -> _Box:
+    """Return a box of random area and shape; the shape gives way where it does not fit."""
     low, high = settings.crop_scale
-    area = (low + draw.area * (high - low)) * height * width
+    area = (low + crop.area * (high - low)) * height * width
     narrow, wide = (math.log(one) for one in settings.crop_ratio)
-    ratio = math.exp(narrow + draw.ratio * (wide - narrow))
+    ratio = math.exp(narrow + crop.ratio * (wide - narrow))
     part_width = min(width, max(1, round(math.sqrt(area * ratio))))
     part_height = min(height, max(1, round(math.sqrt(area / ratio))))
-    row, col = _start(height, part_height, draw.down), _start(width, part_width, draw.right)
-    return _Part(row, col, part_height, part_width)
+    row, col = _start(height, part_height, crop.down), _start(width, part_width, crop.right)
+    return _Box(row, col, part_height, part_width)
 
 
 def _start(size: int, part: int, place: float) -> int:
@@ -86,12 +86,12 @@ def _start(size: int, part: int, place: float) -> int:
     return min(free, int(place * (free + 1))) if free >= 0 else free // 2
 
 
-def _fitted(part: _Part, chip: int) -> tuple[int, int]:
+def _fitted(part: _Box, chip: int) -> tuple[int, int]:
     factor = chip / max(part.height, part.width)
     return max(1, round(part.height * factor)), max(1, round(part.width * factor))
 
 
-def _cut(pixels: Pixels, part: _Part) -> tuple[Tensor, Tensor]:
+def _cut(pixels: Pixels, part: _Box) -> tuple[Tensor, Tensor]:
     """Return image (C, h, w) and validity (h, w) of a part; outside, all is invalid and 0."""
     rows = slice(max(part.row, 0), part.row + part.height)
     cols = slice(max(part.col, 0), part.col + part.width)

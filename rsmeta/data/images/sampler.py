@@ -1,6 +1,6 @@
 """Which images are read in an epoch, and how often each class.
 
-A draw names an image and the random part of it that is taken.
+A key names an image and the random crop of it that is read.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from rsmeta.data.class_sampling import Draw, EpochSampler, InOrderSampler, strata_of
-from rsmeta.data.images.resize import CropDraw
+from rsmeta.data.class_sampling import ClassSampling, EpochSampler, InOrderSampler, strata_of
+from rsmeta.data.images.resize import RandomCrop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 
 
 class ImageKey(NamedTuple):
-    """One image: its number, and the random part of it that is taken; none: as in validation."""
+    """One image: its number, and its random crop; none: as in validation."""
 
     image: int
-    crop: CropDraw | None = None
+    crop: RandomCrop | None = None
 
 
-class ImageDraw(Draw[ImageKey]):
+class ImageSampling(ClassSampling[ImageKey]):
     """Draws images of a part by their classes.
 
     Args:
         labels: As in ``ImageSet``; numbers count as one class.
         classes: Number of classes.
-        sampling: As in ``Draw``.
+        sampling: As in ``ClassSampling``.
     """
 
-    #: Random numbers that one draw takes: the image, and four for the part of it.
-    numbers = 1 + len(CropDraw._fields)
+    #: Random numbers for one key: the image, and four for its crop.
+    key_numbers = 1 + len(RandomCrop._fields)
 
     def __init__(
         self, labels: np.ndarray, classes: int, *, sampling: SamplingName = "instance"
@@ -81,10 +81,10 @@ class ImageDraw(Draw[ImageKey]):
     def _strata(self) -> np.ndarray:
         return strata_of(self._labels, self.counts)
 
-    def key(self, cumulative: np.ndarray, draw: np.ndarray, *, first: int = 0) -> ImageKey:
-        """Return the image that random numbers in [0, 1) stand for, and the part of it."""
-        hit = int(self.hit(cumulative, draw[0]))
-        return ImageKey(hit + first, CropDraw(*draw[1:].tolist()))
+    def key(self, cumulative: np.ndarray, numbers: np.ndarray, *, first: int = 0) -> ImageKey:
+        """Return the image that random numbers in [0, 1) stand for, and its crop."""
+        hit = int(self.hit(cumulative, numbers[0]))
+        return ImageKey(hit + first, RandomCrop(*numbers[1:].tolist()))
 
     def _cumulative(self, power: float, chosen: np.ndarray | None = None) -> np.ndarray:
         allowed = np.zeros(len(self)) if chosen is not None else np.ones(len(self))
@@ -113,26 +113,26 @@ class ImageDraw(Draw[ImageKey]):
 
 
 class RandomImageSampler(EpochSampler[ImageKey]):
-    """Images of an epoch with random parts of them, drawn anew each epoch.
+    """Images of an epoch with random crops, drawn anew each epoch.
 
     Args:
-        draw: Says which images may be drawn, and how often.
+        sampling: Says which images may be drawn, and how often.
         length: Images in an epoch, over all processes; none: as many as there are.
-        seed: Seed of the draws.
+        seed: Seed of the random numbers.
         epochs: Epochs of the whole training, for ``progressive``.
     """
 
     def __init__(
-        self, draw: ImageDraw, *, length: int | None = None, seed: int = 0, epochs: int = 1
+        self, sampling: ImageSampling, *, length: int | None = None, seed: int = 0, epochs: int = 1
     ) -> None:
-        super().__init__(length=draw.epoch_length(length), seed=seed, epochs=epochs)
-        self._draw = draw
+        super().__init__(length=sampling.epoch_length(length), seed=seed, epochs=epochs)
+        self._sampling = sampling
 
-    def _draws(self, rng: np.random.Generator, mine: slice) -> Iterator[ImageKey]:
-        images = self._draw.of_epoch(rng, progress=self._progress, length=self._length)
-        crops = rng.random((self._length, len(CropDraw._fields)))
+    def _keys(self, rng: np.random.Generator, mine: slice) -> Iterator[ImageKey]:
+        images = self._sampling.of_epoch(rng, progress=self._progress, length=self._length)
+        crops = rng.random((self._length, len(RandomCrop._fields)))
         for image, crop in zip(images[mine].tolist(), crops[mine].tolist(), strict=True):
-            yield ImageKey(image, CropDraw(*crop))
+            yield ImageKey(image, RandomCrop(*crop))
 
 
 class EveryImageSampler(InOrderSampler[ImageKey]):

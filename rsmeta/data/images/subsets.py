@@ -57,7 +57,7 @@ def divide(
 def _by_origin(
     images: ImageSet, shares: Mapping[Part, float], classes: int, rng: np.random.Generator
 ) -> dict[Part, np.ndarray]:
-    """Divide whole origins, such that every class's share is near the wanted one."""
+    """Divide whole origins, such that every class's share is near the requested one."""
     assert images.origins is not None
     names, number = np.unique(images.origins, return_inverse=True)
     counts = np.zeros((len(names), max(classes, 1)), np.int64)

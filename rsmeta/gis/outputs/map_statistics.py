@@ -1,4 +1,4 @@
-"""What finished blocks of a map came to: pixels and areas per class, or statistics of numbers."""
+"""Statistics of finished blocks of a map: pixels and areas per class, or those of numbers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Statistics:
 
     @classmethod
     def of(cls, numbers: np.ndarray) -> Statistics:
-        """Return the statistics of numbers of any shape; what is not finite is left out."""
+        """Return the statistics of numbers of any shape; ignoring those that are not finite."""
         known = numbers[np.isfinite(numbers)].astype(np.float64)
         if not known.size:
             return cls()
@@ -60,7 +60,7 @@ class Statistics:
 
 @dataclass(frozen=True)
 class MapStatistics:
-    """What finished blocks came to.
+    """Statistics of finished blocks.
 
     Attributes:
         pixels: Mapped pixels per class, (K,).
@@ -68,6 +68,7 @@ class MapStatistics:
         tiles: Tiles that went through the network.
         skipped: Tiles without a valid pixel, which did not.
         numbers: Statistics of a map of numbers; empty for one of classes.
+        not_finite: Pixels that are nodata because their scores are not finite.
     """
 
     pixels: tuple[int, ...]
@@ -75,6 +76,7 @@ class MapStatistics:
     tiles: int = 0
     skipped: int = 0
     numbers: Statistics = Statistics()
+    not_finite: int = 0
 
     def __add__(self, other: MapStatistics) -> MapStatistics:
         """Return the sum."""
@@ -84,19 +86,19 @@ class MapStatistics:
         pixels = tuple(map(sum, zip(self.pixels, other.pixels, strict=True)))
         return MapStatistics(
             pixels, areas, self.tiles + other.tiles, self.skipped + other.skipped,
-            self.numbers + other.numbers,
+            self.numbers + other.numbers, self.not_finite + other.not_finite,
         )  # fmt: skip
 
     def as_json(self) -> Any:
         """Return what ``from_json`` takes."""
         numbers = astuple(self.numbers) if self.numbers.count else None
-        return [self.pixels, self.areas_m2, self.tiles, self.skipped, numbers]
+        return [self.pixels, self.areas_m2, self.tiles, self.skipped, numbers, self.not_finite]
 
     @classmethod
     def from_json(cls, tree: Any) -> MapStatistics:
         """Return what ``as_json`` gave."""
-        pixels, areas, tiles, skipped, numbers = tree
+        pixels, areas, tiles, skipped, numbers, not_finite = tree
         return cls(
             tuple(pixels), None if areas is None else tuple(areas), tiles, skipped,
-            Statistics(*numbers) if numbers else Statistics(),
+            Statistics(*numbers) if numbers else Statistics(), not_finite,
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Files to an S3 store: there already, and uploaded."""
+"""Files in an S3 store: whether they exist, and their upload."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def exists(address: str) -> bool:
-    """Return whether there is an object; false too where we may write but not look.
+    """Return whether an object exists; also false where we may write but not read.
 
     Raises:
         OutputError: The store or the bucket cannot be reached.

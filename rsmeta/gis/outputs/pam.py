@@ -1,7 +1,7 @@
 """The ``.aux.xml`` beside a raster: categories, attribute table, statistics.
 
-GDAL and all that build on it read them from there: a GeoTIFF itself has no place for them. A map in
-uint16 gets no colour table here either: GDAL could then not make a PNG of it.
+GDAL and everything built on it read them from there: a GeoTIFF has no place for them. A map in
+uint16 gets no colour table here either: GDAL could not convert it to PNG.
 
 Source: GDAL, "Persistent Auxiliary Metadata", and its enumeration GDALRATFieldUsage.
 """
@@ -30,18 +30,18 @@ _COLUMNS = (
 _AREA = ("Area_m2", _REAL, 0)
 
 
-def pam_text(kind: RasterProduct, tally: MapStatistics) -> str | None:
-    """Return the text of the ``.aux.xml`` of a finished raster; none: there is nothing to tell.
+def pam_text(product: RasterProduct, tally: MapStatistics) -> str | None:
+    """Return the text of the ``.aux.xml`` of a finished raster; none: it would be empty.
 
     Args:
-        kind: What the raster is like.
-        tally: What the map came to.
+        product: The raster.
+        tally: Statistics of the map.
     """
     root = Element("PAMDataset")
     band = SubElement(root, "PAMRasterBand", band="1")
-    if not isinstance(kind.drawn, Ramp):
-        _categories(band, kind.drawn)
-        _table(band, kind.drawn, tally)
+    if not isinstance(product.drawn, Ramp):
+        _categories(band, product.drawn)
+        _table(band, product.drawn, tally)
     elif tally.numbers.count:
         _statistics(band, tally)
     else:

@@ -1,12 +1,15 @@
-"""What mapping a scene is to leave: one value that names the files."""
+"""The files to write for a scene, as one value."""
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from rsmeta.errors import OutputError, enumerate_names
 from rsmeta.geo.arrays import is_array_file
+from rsmeta.geo.footprint import is_located
 from rsmeta.geo.writer import PAM_ENDING
 from rsmeta.gis.outputs.destinations import Output
 
@@ -14,47 +17,50 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from rsmeta.geo.grid import Grid
     from rsmeta.heads.output import OutputSpec
 
+#: In names of folders these mislead the library that writes polygons.
+_UNOPENABLE = re.compile(r"[!\x00-\x1f\x7f]")
 _TIFF = (".tif", ".tiff")
 #: Formats of polygons.
 POLYGON_ENDINGS = (".gpkg", ".parquet", ".fgb", ".geojson")
-#: Products that are rasters of shares, 0 to 1, of a model that tells classes.
+#: Products that are rasters of shares, 0 to 1, of a model of classes.
 SHARES = ("probabilities", "confidence", "entropy")
-#: Products that are rasters; each has its styles and statistics beside it.
+#: Products that are rasters; each has styles and statistics as sidecars.
 RASTERS = ("map", *SHARES)
 
 
 def _file(own_name: str, *endings: str) -> dict[str, Any]:
-    """Describe a kind of file.
+    """Describe one of the files.
 
     Args:
-        own_name: What its name in a folder ends with, after the scene's name.
-        endings: Endings that a file of this kind may have.
+        own_name: Its name in a folder, after the scene's name.
+        endings: Suffixes that it may have.
     """
     return {"own_name": own_name, "endings": endings}
 
 
 @dataclass(frozen=True)
 class Products:
-    """Which files to write; strings are taken for paths.
+    """The files to write: paths, or addresses of an object store.
 
-    For many scenes each is a folder, and so is a name without an ending for a single one.
+    For several scenes each is a folder; so is a name without a suffix for a single one.
 
     Attributes:
         map: The map.
         probabilities: One band per class.
         confidence: The largest probability.
-        entropy: How undecided the probabilities are: 0 where one class has all, 1 where all
-            have the same.
+        entropy: Entropy of the probabilities: 0 where one class has all, 1 where all are equal.
         vector: Polygons of the regions of the map.
         quicklook: A picture of the map with legend, scale bar and north arrow.
-        stac: An item that describes the map, and whatever else is written, to catalogues.
-        probabilities_type: Numbers in which probabilities, confidence and entropy are written:
-            as they are, or as whole steps of 0.004 in a quarter of the room.
+        stac: A STAC item that describes the map and the other files.
+        probabilities_type: Type of probabilities, confidence and entropy: ``float32``, or
+             ``uint8`` in steps of 0.004 at a quarter of the size.
+        summary: One JSON file about all scenes: areas, times, errors; never one per scene.
 
     Raises:
-        OutputError: A file has an ending that its kind cannot have.
+        OutputError: A file has a suffix that it cannot have.
     """
 
     map: Path | str = field(metadata=_file("map.tif", *_TIFF))
@@ -67,6 +73,7 @@ class Products:
     quicklook: Path | str | None = field(default=None, metadata=_file("map.png", ".png"))
     stac: Path | str | None = field(default=None, metadata=_file("map.json", ".json", ".geojson"))
     probabilities_type: Literal["float32", "uint8"] = "float32"
+    summary: Path | str | None = None
 
     def __post_init__(self) -> None:
         for spec in _file_fields():
@@ -75,7 +82,7 @@ class Products:
                 object.__setattr__(self, spec.name, Output.at(given).name)
         outputs = self.outputs
         for name, output in outputs.items():
-            endings = _kind(name)["endings"]
+            endings = _description(name)["endings"]
             if not _is_folder(output.local) and output.local.suffix.lower() not in endings:
                 raise OutputError(
                     f"{_option(name)} {output.destination}: such a file ends in "
@@ -84,8 +91,8 @@ class Products:
         rasters = [outputs[name].destination for name in RASTERS if name in outputs]
         if self.stac is not None and any(map(is_array_file, rasters)):
             raise OutputError(
-                f"--stac {self.stac}: the item describes GeoTIFFs, not Zarr or NetCDF; leave it "
-                f"away, or write a .tif"
+                f"--stac {self.stac}: the item describes GeoTIFFs, not Zarr or NetCDF; omit --stac "
+                f"or write a .tif"
             )
 
     @property
@@ -129,7 +136,7 @@ class Products:
         placed: dict[str, Any] = {}
         for name, output in self.outputs.items():
             if _is_folder(output.local):
-                placed[name] = output.child(f"{stem}_{_kind(name)['own_name']}").name
+                placed[name] = output.child(f"{stem}_{_description(name)['own_name']}").name
             elif scenes > 1:
                 raise OutputError(
                     f"{scenes} scenes go into a folder, and {_option(name)} {output.destination} "
@@ -140,7 +147,7 @@ class Products:
 
 @dataclass(frozen=True)
 class Beside:
-    """What belongs beside a raster, under the names by which programs look for it.
+    """The sidecars of a raster, under the names that programs expect.
 
     Attributes:
         raster: The raster.
@@ -150,7 +157,7 @@ class Beside:
 
     @property
     def pam(self) -> Path:
-        """Categories, attribute table and statistics, for GDAL and all that build on it."""
+        """Categories, attribute table and statistics, for GDAL and everything built on it."""
         return self.raster.with_name(self.raster.name + PAM_ENDING)
 
     @property
@@ -173,7 +180,7 @@ def _file_fields() -> list[Any]:
     return [spec for spec in fields(Products) if "own_name" in spec.metadata]
 
 
-def _kind(name: str) -> Any:
+def _description(name: str) -> Any:
     return Products.__dataclass_fields__[name].metadata
 
 
@@ -182,21 +189,50 @@ def _option(name: str) -> str:
 
 
 def _is_folder(path: Path) -> bool:
-    return not path.suffix or path.is_dir()
+    return not path.suffix or os.path.isdir(path)  # noqa: PTH112 - false for names too long
+
+
+def check_located(products: Products, grid: Grid) -> None:
+    """Refuse, before any work, products that cannot be written for a map's grid.
+
+    Raises:
+        OutputError: Polygons cannot be.
+    """
+    if "vector" in products.files:
+        check_polygon_place(products.files["vector"], grid)
 
 
 def check_possible(products: Products, output: OutputSpec) -> None:
     """Refuse products that a model cannot give.
 
     Raises:
-        OutputError: Probabilities or polygons are asked of a model of numbers.
+        OutputError: Probabilities or polygons are requested of a regression model.
     """
     asked = [name for name in (*SHARES, "vector") if name in products.files]
     if asked and output.continuous:
         none = "polygons" if asked[0] == "vector" else "probabilities"
         raise OutputError(
             f"{_option(asked[0])}: the model maps {output.name}, a number, and gives no {none}; "
-            f"leave {_option(asked[0])} away"
+            f"omit {_option(asked[0])}"
+        )
+
+
+def check_polygon_place(path: Path, grid: Grid) -> None:
+    """Refuse, before any work, a file of polygons that cannot be written.
+
+    Raises:
+        OutputError: It is a GeoJSON, which holds degrees, and the grid has no place on the Earth;
+            or its folder has a name that GDAL cannot open.
+    """
+    if path.suffix.lower() == ".geojson" and not is_located(grid):
+        raise OutputError(
+            f"{path}: GeoJSON is in degrees, and the map has no CRS that leads to them; write a "
+            f".gpkg or .parquet"
+        )
+    if _UNOPENABLE.search(str(path.absolute().parent)):
+        raise OutputError(
+            f"{path}: GDAL cannot open files in a folder whose name has '!' or a line break; "
+            f"choose another folder"
         )
 
 

@@ -1,4 +1,4 @@
-"""Pictures of maps, with legend, scale bar and north arrow: for a look, not for a GIS."""
+"""Pictures of maps for people, with legend, scale bar and north arrow."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 
 mpl.use("Agg")
 
-#: Longest side of a picture in pixels; larger rasters are thinned while they are read.
+#: Longest side of a picture in pixels; larger rasters are thinned on reading.
 _LONGEST_PX = 900
 _DPI = 110
 _SIDE_IN = 6.0
 _NARROWEST_IN = 3.0
 _TITLE_IN = 0.4
 _RAMP_IN = 0.8
-# A raster that is longer than this many times its width is drawn squeezed.
+# Rasters longer than this many times their width are drawn squeezed.
 _LONGEST_RATIO = 5.0
 
 
@@ -52,29 +52,29 @@ def map_picture(picture: Path, raster: Finished, tally: MapStatistics, *, title:
     Args:
         picture: The PNG to write.
         raster: The map.
-        tally: What it came to: of many classes those that cover most are listed first.
-        title: What stands above it.
+        tally: Its statistics: of many classes those that cover most are listed first.
+        title: Title above the map.
     """
-    kind, grid = raster.kind, raster.kind.raster.grid
+    product, grid = raster.product, raster.product.raster.grid
     values = _thinned(raster.hidden)
     pixel = pixel_ratio(grid)
     ratio = grid.height_px / grid.width_px * pixel
     drawn = min(max(ratio, 1 / _LONGEST_RATIO), _LONGEST_RATIO)
-    listed = _listed(kind, tally)
+    listed = _listed(product, tally)
     width = max(_SIDE_IN / max(drawn, 1), _NARROWEST_IN)
     columns = max(2, int(width // 1.4))
     below = legend_height_in(len(listed), columns=columns) if listed else _RAMP_IN
     size = (width, _SIDE_IN * min(drawn, 1) + _TITLE_IN + below)
     figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
     axis = figure.subplots()
-    if isinstance(kind.drawn, Ramp):
-        ends = range_of(kind.drawn, tally)
+    if isinstance(product.drawn, Ramp):
+        ends = range_of(product.drawn, tally)
         image = np.ma.masked_invalid(values)
-        _show(axis, image, title, cmap=kind.drawn.name, vmin=ends[0], vmax=ends[1])
-        name, unit = kind.raster.descriptions[0], kind.raster.unit
-        ramp_legend(figure, axis, kind.drawn.name, ends, f"{name} [{unit}]" if unit else name)
+        _show(axis, image, title, cmap=product.drawn.name, vmin=ends[0], vmax=ends[1])
+        name, unit = product.raster.descriptions[0], product.raster.unit
+        ramp_legend(figure, axis, product.drawn.name, ends, f"{name} [{unit}]" if unit else name)
     else:
-        _show(axis, _coloured(values, kind.drawn), title)
+        _show(axis, _coloured(values, product.drawn), title)
         class_legend(figure, listed, columns=columns)
     axis.set_aspect(pixel if drawn == ratio else "auto")
     place_marks(axis, grid)
@@ -115,9 +115,9 @@ def _show(axis: Axes, image: np.ndarray, title: str, **drawn: Any) -> None:
     axis.set_title(title, parse_math=False)
 
 
-def _listed(kind: RasterProduct, tally: MapStatistics) -> list[tuple[str, str]]:
-    """Return names and colours: in the order of the classes, or many by how much they cover."""
-    specs = list(kind.drawn) if not isinstance(kind.drawn, Ramp) else []
+def _listed(product: RasterProduct, tally: MapStatistics) -> list[tuple[str, str]]:
+    """Return names and colours in the order of the classes; many are sorted by their cover."""
+    specs = list(product.drawn) if not isinstance(product.drawn, Ramp) else []
     if len(specs) > 16:
         shares = dict(zip((spec.value for spec in specs), tally.pixels, strict=True))
         specs.sort(key=lambda spec: -shares[spec.value])

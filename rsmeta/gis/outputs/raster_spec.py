@@ -1,4 +1,4 @@
-"""What the rasters of one map are like: bands, types, colours, and how they are drawn."""
+"""The rasters of one map: bands, types, nodata, tags, and how they are drawn."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from rsmeta.geo.block_vrt import RasterSpec
+from rsmeta.gis.outputs.nodata import SHARE_NODATA, SHARE_STEP
 from rsmeta.gis.outputs.products import SHARES
 from rsmeta.gis.tags import CLASSES, classes_text
 
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
     from rsmeta.geo.grid import Grid
     from rsmeta.gis.outputs.cog import Overviews
     from rsmeta.heads.output import OutputSpec
-
-#: Shares of 0 to 1 as whole numbers: 250 is 1. Steps of this size are exact in decimals.
-SHARE_STEP = 0.004
-SHARE_NODATA = 255
 
 #: matplotlib's names of colours that run evenly from dark to light, to colour-blind eyes too.
 _RAMPS = {"probabilities": "viridis", "confidence": "cividis", "entropy": "magma"}
@@ -35,7 +32,7 @@ class MapSpec:
         output: What the values of the map mean.
         classes: Values, names and colours; none where the map holds numbers.
         tags: Metadata of every file; the classes are added where they matter.
-        shares: Type of the numbers that tell probabilities, confidence and entropy.
+        shares: Type in which probabilities, confidence and entropy are stored.
     """
 
     output: OutputSpec
@@ -50,8 +47,8 @@ class Ramp:
 
     Attributes:
         name: matplotlib's name of the colours.
-        low: Number that gets the first colour; none: from the numbers themselves.
-        high: Number that gets the last one.
+        low: Number of the first colour; none: from the numbers themselves.
+        high: Number of the last colour.
     """
 
     name: str
@@ -74,35 +71,38 @@ class RasterProduct:
     drawn: Sequence[ClassSpec] | Ramp
 
 
-def raster_products_of(grid: Grid, look: MapSpec) -> dict[str, RasterProduct]:
-    """Return every raster that the map of a model can come with, by the name of the product."""
-    if look.output.continuous:
-        return {"map": _quantity(grid, look)}
-    tags = {**look.tags, CLASSES: classes_text(look.classes)}
-    names = [spec.name for spec in look.classes]
-    shares = partial(_shares, grid, look.shares)
+def raster_products_of(grid: Grid, spec: MapSpec) -> dict[str, RasterProduct]:
+    """Return every raster that a model can give, by the name of the product."""
+    if spec.output.continuous:
+        return {"map": _quantity(grid, spec)}
+    tags = {**spec.tags, CLASSES: classes_text(spec.classes)}
+    names = [spec.name for spec in spec.classes]
+    shares = partial(_shares, grid, spec.shares)
     bands = {"probabilities": names, "confidence": ["confidence"], "entropy": ["entropy"]}
-    told = {"probabilities": tags, "confidence": look.tags, "entropy": look.tags}
+    tags_by_name = {"probabilities": tags, "confidence": spec.tags, "entropy": spec.tags}
     return {
-        "map": _classes(grid, look, tags),
-        **{name: shares(told[name], bands[name], Ramp(_RAMPS[name], 0.0, 1.0)) for name in SHARES},
+        "map": _classes(grid, spec, tags),
+        **{
+            name: shares(tags_by_name[name], bands[name], Ramp(_RAMPS[name], 0.0, 1.0))
+            for name in SHARES
+        },
     }
 
 
-def _classes(grid: Grid, look: MapSpec, tags: Mapping[str, str]) -> RasterProduct:
-    output = look.output
+def _classes(grid: Grid, spec: MapSpec, tags: Mapping[str, str]) -> RasterProduct:
+    output = spec.output
     colours = None
     if output.dtype == "uint8":  # in uint16 a palette takes 400 kB, once for each overview
-        colours = {s.value: (*s.rgb, 255) for s in look.classes}
+        colours = {s.value: (*s.rgb, 255) for s in spec.classes}
         colours |= {} if output.nodata is None else {int(output.nodata): (0, 0, 0, 0)}
     raster = RasterSpec(grid, 1, output.dtype, output.nodata, colours, ["class"], tags)
-    return RasterProduct(raster, "mode", look.classes)
+    return RasterProduct(raster, "mode", spec.classes)
 
 
-def _quantity(grid: Grid, look: MapSpec) -> RasterProduct:
-    output = look.output
+def _quantity(grid: Grid, spec: MapSpec) -> RasterProduct:
+    output = spec.output
     raster = RasterSpec(
-        grid, 1, output.dtype, output.nodata, None, [output.name or "value"], look.tags,
+        grid, 1, output.dtype, output.nodata, None, [output.name or "value"], spec.tags,
         unit=output.unit,
     )  # fmt: skip
     return RasterProduct(raster, "average", Ramp(QUANTITY_RAMP))

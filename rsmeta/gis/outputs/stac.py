@@ -94,11 +94,11 @@ class Asset:
 
 def raster_asset(name: str, raster: Finished, tally: MapStatistics, grid: Grid) -> Asset:
     """Return a finished raster as an asset."""
-    kind = raster.kind
+    product = raster.product
     fields: dict[str, Any] = {"bands": _bands(raster, tally, grid)}
-    if not isinstance(kind.drawn, Ramp):
-        fields |= class_fields(kind.drawn)
-    of = kind.raster.descriptions[0] if isinstance(kind.drawn, Ramp) else "classes"
+    if not isinstance(product.drawn, Ramp):
+        fields |= class_fields(product.drawn)
+    of = product.raster.descriptions[0] if isinstance(product.drawn, Ramp) else "classes"
     title = _TITLES.get(name, f"Map of {of}")
     return Asset(raster.output, raster.hidden, COG, ["data"], title, fields)
 
@@ -156,22 +156,22 @@ def _asset(asset: Asset, item: Output) -> dict[str, Any]:
 
 
 def _bands(raster: Finished, tally: MapStatistics, grid: Grid) -> list[dict[str, Any]]:
-    look, numbers = raster.kind.raster, tally.numbers
-    band: dict[str, Any] = {"data_type": look.dtype, "raster:sampling": "area"}
-    if look.nodata is not None:
-        band["nodata"] = "nan" if math.isnan(look.nodata) else look.nodata
+    spec, numbers = raster.product.raster, tally.numbers
+    band: dict[str, Any] = {"data_type": spec.dtype, "raster:sampling": "area"}
+    if spec.nodata is not None:
+        band["nodata"] = "nan" if math.isnan(spec.nodata) else spec.nodata
     if grid.gsd_m is not None:
         band["raster:spatial_resolution"] = round(grid.gsd_m, 3)
-    if look.scale != 1:
-        band |= {"raster:scale": look.scale, "raster:offset": 0.0}
-    if look.unit:
-        band["unit"] = look.unit
+    if spec.scale != 1:
+        band |= {"raster:scale": spec.scale, "raster:offset": 0.0}
+    if spec.unit:
+        band["unit"] = spec.unit
     if numbers.count:
         band["statistics"] = {
             "minimum": numbers.low, "maximum": numbers.high, "mean": numbers.mean,
             "stddev": numbers.deviation, "count": numbers.count,
         }  # fmt: skip
-    return [{"name": name, **band} for name in look.descriptions]
+    return [{"name": name, **band} for name in spec.descriptions]
 
 
 def _times(origin: Origin) -> dict[str, str | None]:

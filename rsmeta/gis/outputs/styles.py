@@ -14,48 +14,48 @@ if TYPE_CHECKING:
     from rsmeta.gis.outputs.map_statistics import MapStatistics
     from rsmeta.gis.outputs.raster_spec import RasterProduct
 
-# Colours of a ramp that are named one by one; between them programs interpolate.
+# Colours of a ramp that are listed; programs interpolate between them.
 _STOPS = 11
 _SLD = "http://www.opengis.net/sld"
 _QML_HEAD = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
-# The oldest QGIS that understands all of it.
+# The oldest QGIS that reads all of it.
 _QGIS = "3.16.0-Hannover"
 
 
-def qml_text(kind: RasterProduct, tally: MapStatistics) -> str:
-    """Return the style of a finished raster for QGIS, which takes ``<name>.qml`` by itself.
+def qml_text(product: RasterProduct, tally: MapStatistics) -> str:
+    """Return the style of a finished raster for QGIS, which loads ``<name>.qml`` automatically.
 
     Of several bands the first is drawn.
 
     Args:
-        kind: What the raster is like.
-        tally: What the map came to.
+        product: The raster.
+        tally: Statistics of the map.
     """
     root = Element("qgis", version=_QGIS, styleCategories="Symbology")
     pipe = SubElement(root, "pipe")
-    if isinstance(kind.drawn, Ramp):
-        _qml_ramp(pipe, stops_of(kind.drawn, tally), kind.raster.unit)
+    if isinstance(product.drawn, Ramp):
+        _qml_ramp(pipe, stops_of(product.drawn, tally), product.raster.unit)
     else:
-        _qml_palette(pipe, kind.drawn)
+        _qml_palette(pipe, product.drawn)
     SubElement(root, "blendMode").text = "0"
     indent(root)
     return _QML_HEAD + tostring(root, encoding="unicode") + "\n"
 
 
-def sld_text(kind: RasterProduct, tally: MapStatistics) -> str:
+def sld_text(product: RasterProduct, tally: MapStatistics) -> str:
     """Return the style of a finished raster for map servers.
 
     Quantities are the numbers as they are stored: servers do not scale them.
 
     Args:
-        kind: What the raster is like.
-        tally: What the map came to.
+        product: The raster.
+        tally: Statistics of the map.
 
     Source: OGC 02-070, Styled Layer Descriptor 1.0.0, section 11.
     """
     root = Element("StyledLayerDescriptor", version="1.0.0", xmlns=_SLD)
     layer = SubElement(root, "NamedLayer")
-    SubElement(layer, "Name").text = name = kind.raster.descriptions[0]
+    SubElement(layer, "Name").text = name = product.raster.descriptions[0]
     style = SubElement(layer, "UserStyle")
     SubElement(style, "Name").text = name
     rule = SubElement(SubElement(style, "FeatureTypeStyle"), "Rule")
@@ -63,9 +63,9 @@ def sld_text(kind: RasterProduct, tally: MapStatistics) -> str:
     SubElement(symbolizer, "Opacity").text = "1"
     channel = SubElement(SubElement(symbolizer, "ChannelSelection"), "GrayChannel")
     SubElement(channel, "SourceChannelName").text = "1"
-    entries = _entries(kind, tally)
+    entries = _entries(product, tally)
     colours = SubElement(symbolizer, "ColorMap")
-    colours.set("type", "ramp" if isinstance(kind.drawn, Ramp) else "values")
+    colours.set("type", "ramp" if isinstance(product.drawn, Ramp) else "values")
     for quantity, colour, label in entries:
         SubElement(
             colours, "ColorMapEntry", color=colour, quantity=f"{quantity:.10g}", label=label,
@@ -78,8 +78,8 @@ def sld_text(kind: RasterProduct, tally: MapStatistics) -> str:
 def range_of(ramp: Ramp, tally: MapStatistics) -> tuple[float, float]:
     """Return the numbers that get the first and the last colour of a ramp.
 
-    Where the ramp does not say they are two standard deviations around the mean, so that single
-    outliers do not make the rest look the same.
+    A ramp without ends gets two standard deviations around the mean, so that outliers do not wash
+    out the rest.
     """
     if ramp.low is not None and ramp.high is not None:
         return ramp.low, ramp.high
@@ -93,7 +93,7 @@ def range_of(ramp: Ramp, tally: MapStatistics) -> tuple[float, float]:
 
 def stops_of(ramp: Ramp, tally: MapStatistics) -> list[tuple[float, str]]:
     """Return numbers, ascending, and their colours as ``#rrggbb``."""
-    from matplotlib import colormaps  # so late because it takes its time
+    from matplotlib import colormaps  # slow to import
     from matplotlib.colors import to_hex
 
     low, high = range_of(ramp, tally)
@@ -101,12 +101,12 @@ def stops_of(ramp: Ramp, tally: MapStatistics) -> list[tuple[float, str]]:
     return [(low + (high - low) * s, to_hex(colormaps[ramp.name](s))) for s in shares]
 
 
-def _entries(kind: RasterProduct, tally: MapStatistics) -> list[tuple[float, str, str]]:
-    if not isinstance(kind.drawn, Ramp):
-        return [(spec.value, spec.colour, spec.name) for spec in kind.drawn]
-    stops = stops_of(kind.drawn, tally)
+def _entries(product: RasterProduct, tally: MapStatistics) -> list[tuple[float, str, str]]:
+    if not isinstance(product.drawn, Ramp):
+        return [(spec.value, spec.colour, spec.name) for spec in product.drawn]
+    stops = stops_of(product.drawn, tally)
     return [
-        (number / kind.raster.scale, colour, _label(number, kind.raster.unit))
+        (number / product.raster.scale, colour, _label(number, product.raster.unit))
         for number, colour in stops
     ]
 
@@ -150,7 +150,7 @@ def _qml_ramp(pipe: Element, stops: Sequence[tuple[float, str]], unit: str | Non
         "rampType": "gradient", "stops": ":".join(inner),
     }  # fmt: skip
     listed = SubElement(ramp, "Option", type="Map")
-    for name, value in options.items():  # twice: QGIS before 3.18 knows the second form only
+    for name, value in options.items():  # twice: QGIS before 3.18 reads the second form only
         SubElement(listed, "Option", type="QString", name=name, value=value)
     for name, value in options.items():
         SubElement(ramp, "prop", k=name, v=value)

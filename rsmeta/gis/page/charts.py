@@ -117,11 +117,11 @@ def histogram_chart(
     for i, count in enumerate(counts):
         ends, tall = (low + i * step, low + (i + 1) * step), count / most * _BARS_HEIGHT
         colour = _colour_at((ends[0] + ends[1]) / 2, stops)
-        told = f"{ends[0]:.4g} to {ends[1]:.4g}: {count:,} px"
+        label = f"{ends[0]:.4g} to {ends[1]:.4g}: {count:,} px"
         parts.append(
             f'<rect class="bin" x="{i * width:.2f}" y="{_BARS_HEIGHT - tall:.2f}" '
             f'width="{width - 0.4:.2f}" height="{tall:.2f}" fill="{colour}">'
-            f"<title>{told}</title></rect>"
+            f"<title>{label}</title></rect>"
             f'<rect x="{i * width:.2f}" y="{_BARS_HEIGHT + 3}" width="{width + 0.3:.2f}" '
             f'height="11" fill="{colour}"/>'
         )

@@ -31,10 +31,10 @@ LONGEST_PX = 2000
 #: Index of a pixel without class, and of one without confidence.
 NONE_16, NONE_8 = 65535, 255
 
-#: Steps that confidence is told in: finer ones would be noise that takes room.
+#: Steps of confidence: finer ones would only add noise and size.
 _STEPS = 100
 
-#: Steps that numbers are told in, between the ends of their histogram.
+#: Steps of numbers, between the ends of their histogram.
 NUMBER_STEPS = 1000
 
 
@@ -116,7 +116,7 @@ def _classes(class_map: ClassMap, grid: Grid) -> np.ndarray:
 
 def _steps(quantity: QuantityMap, grid: Grid, span: tuple[float, float] | None) -> np.ndarray:
     if span is None:
-        raise ValueError("numbers are told in steps of a span")
+        raise ValueError("numbers need a span to be divided into steps")
     numbers = quantity.read(quantity.grid.full_window, grid.shape)
     known = np.isfinite(numbers)
     share = (np.where(known, numbers, span[0]) - span[0]) / (span[1] - span[0])
@@ -125,7 +125,7 @@ def _steps(quantity: QuantityMap, grid: Grid, span: tuple[float, float] | None) 
 
 
 def _thinned(grid: Grid, step: int) -> Grid:
-    """Return the grid of a raster's rows and columns in whole steps, over the same ground."""
+    """Return the grid of a raster's rows and columns in whole steps, over the same extent."""
     height, width = (-(-side // step) for side in grid.shape)
     t = grid.transform
     across, down = grid.width_px / width, grid.height_px / height

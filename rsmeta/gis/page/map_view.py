@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rsmeta.gis.page.layers import Layers
     from rsmeta.gis.quantity_map import QuantityMap, Spread
 
-#: Of more classes than these those that occur are listed, by the ground that they cover.
+#: Of more classes than this only those that occur are listed, by their area.
 _MOST_IN_ORDER = 24
 
 
@@ -78,9 +78,9 @@ def quantity_view(
     numbers, (low, high) = spread.statistics, spread.span
     # the same colours for the same numbers as the styles beside the map have
     stops = stops_of(Ramp(QUANTITY_RAMP), MapStatistics((), None, numbers=numbers))
-    told = {"smallest": numbers.low, "mean": numbers.mean, "largest": numbers.high,
-            "standard deviation": numbers.deviation}  # fmt: skip
-    known = {name: with_unit(value, quantity.unit) for name, value in told.items()}
+    summary = {"smallest": numbers.low, "mean": numbers.mean, "largest": numbers.high,
+               "standard deviation": numbers.deviation}  # fmt: skip
+    known = {name: with_unit(value, quantity.unit) for name, value in summary.items()}
     view = {
         "quantity": {
             "name": quantity.name,

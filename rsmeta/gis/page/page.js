@@ -1,8 +1,8 @@
 "use strict";
 (async () => {
-  const told = JSON.parse(document.getElementById("layers").textContent);
-  const { width, height, grid } = told;
-  const classes = told.legend;
+  const data = JSON.parse(document.getElementById("layers").textContent);
+  const { width, height, grid } = data;
+  const classes = data.legend;
   const canvas = document.getElementById("view");
   const pen = canvas.getContext("2d");
   const readout = document.getElementById("readout");
@@ -16,13 +16,13 @@
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
     return new Response(stream).arrayBuffer();
   };
-  const quantity = told.quantity;
-  const cells = told.bytes === 1 ? new Uint8Array(await inflate(told.cells)) : new Uint16Array(await inflate(told.cells));
+  const quantity = data.quantity;
+  const cells = data.bytes === 1 ? new Uint8Array(await inflate(data.cells)) : new Uint16Array(await inflate(data.cells));
   if (quantity) { // numbers come as differences along rows
     for (let i = 0; i < cells.length; i += 1) if (i % width) cells[i] += cells[i - 1];
   }
-  const none = told.bytes === 1 ? 255 : 65535;
-  const confidence = told.confidence ? new Uint8Array(await inflate(told.confidence)) : null;
+  const none = data.bytes === 1 ? 255 : 65535;
+  const confidence = data.confidence ? new Uint8Array(await inflate(data.confidence)) : null;
 
   const layer = () => Object.assign(document.createElement("canvas"), { width, height });
   const rgb = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
@@ -70,11 +70,11 @@
   }
 
   let imageryLayer = null;
-  if (told.imagery) {
+  if (data.imagery) {
     const picture = new Image();
-    picture.src = told.imagery;
+    picture.src = data.imagery;
     await picture.decode();
-    const seen = new Uint8Array(await inflate(told.seen));
+    const seen = new Uint8Array(await inflate(data.seen));
     imageryLayer = layer();
     paint(imageryLayer, (i) => (seen[i] ? 0xffffffff : 0));
     const context = imageryLayer.getContext("2d");
@@ -164,7 +164,7 @@
     const [red, green, blue] = colourOfNumber(number);
     return { name: `${beyond}${text}${quantity.unit ? ` ${quantity.unit}` : ""}`, colour: `rgb(${red} ${green} ${blue})` };
   };
-  const tell = (x, y) => {
+  const showReadout = (x, y) => {
     const col = Math.floor((x - view.x) / view.scale);
     const row = Math.floor((y - view.y) / (view.scale * aspect));
     readout.replaceChildren();
@@ -196,7 +196,7 @@
   canvas.addEventListener("pointermove", (event) => {
     const [x, y] = placeOf(event);
     const before = fingers.get(event.pointerId);
-    if (!before) { tell(x, y); return; }
+    if (!before) { showReadout(x, y); return; }
     const others = [...fingers].filter(([id]) => id !== event.pointerId).map(([, place]) => place);
     if (others.length) {
       const [ox, oy] = others[0];
@@ -241,7 +241,7 @@
   document.getElementById("zoom-out").addEventListener("click", () => zoom(1 / 1.5, ...middle()));
   document.getElementById("zoom-all").addEventListener("click", fit);
   const tellOpacity = () => {
-    document.getElementById("opacity-told").textContent = `${slider.value} %`;
+    document.getElementById("opacity-value").textContent = `${slider.value} %`;
   };
   slider.addEventListener("input", () => { tellOpacity(); redraw(); });
   tellOpacity();
@@ -273,8 +273,8 @@
   const find = document.getElementById("find");
   if (find) {
     find.addEventListener("input", () => {
-      const wanted = find.value.trim().toLowerCase();
-      for (const one of document.querySelectorAll("#legend tbody")) one.hidden = !one.dataset.name.includes(wanted);
+      const query = find.value.trim().toLowerCase();
+      for (const one of document.querySelectorAll("#legend tbody")) one.hidden = !one.dataset.name.includes(query);
     });
   }
   new ResizeObserver(() => { if (!fitted) hold(); redraw(); }).observe(canvas);

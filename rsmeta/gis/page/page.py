@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-import rsmeta
+from rsmeta._version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -68,7 +68,7 @@ def render(page: Page) -> str:
         style=Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),  # our own, not given
         script=Markup(script),
         script_hash=f"sha256-{digest}",
-        version=rsmeta.__version__,
+        version=__version__,
         made=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
     )
     return page_html

@@ -33,11 +33,11 @@ _COLUMNS = {
 }  # fmt: skip
 
 
-def score_view(told: Mapping[str, Any], counted: str) -> dict[str, Any]:
+def score_view(scores: Mapping[str, Any], counted: str) -> dict[str, Any]:
     """Return what a page shows of scores.
 
     Args:
-        told: Scores, as ``as_dict`` of any of our metrics gives them.
+        scores: Scores, as ``as_dict`` of any of our metrics gives them.
         counted: What was compared: pixels, points, images.
 
     Returns:
@@ -45,38 +45,38 @@ def score_view(told: Mapping[str, Any], counted: str) -> dict[str, Any]:
         (``columns``, ``rows`` of name and cells, ``left_out``; none for numbers) and ``matrix``
         (``names``, ``rows``, ``left_out``; none where there is no confusion).
     """
-    by_class = told.get("classes") or told.get("labels") or {}
-    count = told.get("pixels", told.get("images", told.get("count")))
+    by_class = scores.get("classes") or scores.get("labels") or {}
+    count = scores.get("pixels", scores.get("images", scores.get("count")))
     return {
-        "headline": [{"name": name, "value": value} for name, value in _headline(told).items()],
+        "headline": [{"name": name, "value": value} for name, value in _headline(scores).items()],
         # of several labels per image nobody counted the images
         "compared": "" if count is None else f"{count:,} {counted}",
         "table": _table(by_class, counted) if by_class else None,
-        "matrix": _matrix(list(by_class), told["confusion"]) if "confusion" in told else None,
+        "matrix": _matrix(list(by_class), scores["confusion"]) if "confusion" in scores else None,
     }
 
 
-def first_score(told: Mapping[str, Any]) -> tuple[str, str] | None:
+def first_score(scores: Mapping[str, Any]) -> tuple[str, str] | None:
     """Return name and value of the score that says most; none where nothing was compared."""
     for key in ("miou", "rmse", "mean_class_accuracy", "mean_average_precision"):
-        if told.get(key) is not None:
+        if scores.get(key) is not None:
             name = _ERRORS.get(key) or _HEADLINE[key][0]
-            return name, _headline(told)[name]
+            return name, _headline(scores)[name]
     return None
 
 
-def _headline(told: Mapping[str, Any]) -> dict[str, str]:
-    unit = f" {told['unit']}" if told.get("unit") else ""
+def _headline(scores: Mapping[str, Any]) -> dict[str, str]:
+    unit = f" {scores['unit']}" if scores.get("unit") else ""
     shown = {
-        name: _UNKNOWN if told[key] is None else number_text(told[key]) + unit
+        name: _UNKNOWN if scores[key] is None else number_text(scores[key]) + unit
         for key, name in _ERRORS.items()
-        if key in told
+        if key in scores
     }
-    if "r2" in told:
-        shown["R²"] = _UNKNOWN if told["r2"] is None else f"{told['r2']:.3f}"
+    if "r2" in scores:
+        shown["R²"] = _UNKNOWN if scores["r2"] is None else f"{scores['r2']:.3f}"
     for key, (name, is_share) in _HEADLINE.items():
-        if key in told:
-            value = told[key]
+        if key in scores:
+            value = scores[key]
             shown[name] = (
                 _UNKNOWN
                 if value is None

@@ -1,4 +1,4 @@
-"""Several maps as one, on a grid of choice: read window by window, nothing held."""
+"""Several class maps as one, on any grid: read window by window."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from rsmeta.gis.class_map import ClassMap
 
-#: Which of overlapping maps a pixel is taken from: the first that knows it, the surest, or all.
-Rule = Literal["order", "confidence", "mean"]
+#: Map that a pixel is taken from where maps overlap: the first, the most confident, or all.
+Rule = Literal["first", "confidence", "mean"]
 
 #: Lattices whose pixels lie this close to each other, in pixels, are one.
 _ALIGNED_PX = 1e-4
@@ -63,8 +63,8 @@ class Merged:
     """A window of the composite.
 
     Attributes:
-        indices: Class indices, (h, w) int16, -1 where no map knows a class; none where the maps
-            tell numbers.
+        indices: Class indices, (h, w) int16, -1 where no map has a class; none for maps of
+            numbers.
         scores: Probabilities, (K, h, w) float32, 0 where unknown; none where no map has them. Of
             maps of numbers the numbers, (1, h, w), NaN where unknown.
         used: Places in the list of maps of those that gave a pixel.
@@ -93,7 +93,7 @@ class Composite:
         rule: Which map a pixel is taken from.
     """
 
-    def __init__(self, parts: Sequence[Part], grid: Grid, rule: Rule = "order") -> None:
+    def __init__(self, parts: Sequence[Part], grid: Grid, rule: Rule = "first") -> None:
         self.grid = grid
         self._rule = rule
         self._parts = [(part, open_class_map(part.map)) for part in parts]
@@ -189,7 +189,7 @@ def _classes(part: Part, own: ClassMap, grid: Grid) -> np.ndarray:
 def read_on(
     path: Path, own: Grid, grid: Grid, resampling: Resampling, *, ratio: float = 1.0
 ) -> np.ndarray:
-    """Read a raster on another grid, (bands, h, w) float32, NaN where it knows nothing.
+    """Read a raster on another grid, (bands, h, w) float32, NaN where it has no data.
 
     Args:
         path: The raster.

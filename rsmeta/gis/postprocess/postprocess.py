@@ -14,7 +14,8 @@ from rsmeta.errors import ConfigError, did_you_mean
 if TYPE_CHECKING:
     from rsmeta.gis.postprocess.composite import Rule
 
-_RULES = ("order", "confidence", "mean")
+_RULES = ("first", "confidence", "mean")
+_RENAMED: dict[str | None, str] = {"order": "first"}
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Postprocess:
 
     Attributes:
         mosaic: Make one map of all scenes; where they overlap a pixel is taken from the first that
-            knows it (``order``) or from the surest (``confidence``), or their probabilities are
+            knows it (``first``) or from the surest (``confidence``), or their probabilities are
             averaged (``mean``).
         crs: CRS of the map, as rasterio reads it: ``EPSG:3035``, WKT, PROJ.
         like: Raster whose grid the map is to lie on.
@@ -41,6 +42,7 @@ class Postprocess:
     sieve_px: int | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "mosaic", _RENAMED.get(self.mosaic, self.mosaic))
         if self.mosaic is not None and self.mosaic not in _RULES:
             hint = did_you_mean(self.mosaic, _RULES)
             raise ConfigError(f"mosaic {self.mosaic!r} is none of {', '.join(_RULES)}{hint}")

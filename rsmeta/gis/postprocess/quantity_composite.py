@@ -1,4 +1,4 @@
-"""Several maps of numbers as one, on a grid of choice: read window by window, nothing held."""
+"""Several maps of numbers as one, on any grid: read window by window."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class QuantityComposite:
     Args:
         paths: The maps, in the order in which they count.
         grid: The grid to see them on.
-        rule: Where they overlap: the first that knows a number, or the mean of all.
+        rule: Where they overlap: the first that has a number, or the mean of all.
     """
 
     def __init__(
-        self, paths: Sequence[Path], grid: Grid, rule: Literal["order", "mean"] = "order"
+        self, paths: Sequence[Path], grid: Grid, rule: Literal["first", "mean"] = "first"
     ) -> None:
         self.grid = grid
         self._rule = rule
@@ -53,7 +53,7 @@ class QuantityComposite:
                 continue
             found = self._numbers(path, own, grid)
             taken = np.isfinite(found)
-            if self._rule == "order":
+            if self._rule == "first":
                 taken &= count == 0
             total[taken] += found[taken]
             count += taken

@@ -62,7 +62,7 @@ class Pieces(NamedTuple):
 
     Attributes:
         line: Which line, (S,).
-        backwards: Whether it is gone along from its end to its start, (S,).
+        backwards: Whether it is followed from its end to its start, (S,).
         region: The region, (S,).
         key: Names the piece all over the map, (S,) int64; odd if it starts where strips are cut.
         next_key: The piece with which the outline goes on, (S,) int64.

@@ -49,7 +49,7 @@ class Polygons(NamedTuple):
         shapes: Shapely polygons in the map's CRS, (N,).
         value: Class value of each, (N,) int32.
         pixels: How many pixels it was made of, (N,) int64.
-        area_m2: The ground under them, on the ellipsoid, (N,); none without a CRS.
+        area_m2: Their area on the ellipsoid, (N,); none without a CRS.
         confidence: Mean of the confidence over them, (N,); none where that is not known.
     """
 
@@ -74,7 +74,7 @@ class ClassMap:
 
     Attributes:
         path: The map.
-        confidence: Raster on the same grid that tells how sure the map is; NaN: not known.
+        confidence: Its confidence, on the same grid; NaN: unknown.
         grid: The grid of both.
         classes: What the values mean.
         strip_rows: Rows of a strip.

@@ -26,12 +26,12 @@ def sums_by(group: NDArray[np.integer], numbers: NDArray[Any], count: int) -> ND
 
 
 class Strip(NamedTuple):
-    """What a strip tells of the map.
+    """Some rows of the map.
 
     Attributes:
         values: Classes, (h, W).
         valid: Pixels that count, (h, W).
-        areas_m2: Ground under each pixel, broadcastable to (h, W).
+        areas_m2: Area of each pixel, broadcastable to (h, W).
         confidence: How sure each pixel is, (h, W); none where that is not known.
         shown: Number of its first rows that an earlier strip has shown: 0 or 1.
     """
@@ -52,7 +52,7 @@ class Regions:
         region_of: Region of each strip's labels, one strip after the other.
         value: Class of each region, (R,).
         pixels: Pixels of each, (R,).
-        area_m2: Ground under each, (R,).
+        area_m2: Area of each, (R,).
         confidence: Mean over its pixels, (R,); none where that is not known.
         last_strip: The last strip in which it has a pixel, (R,).
     """

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rsmeta.config.data import ClassSpec
 
 _QML_HEAD = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
-# The oldest QGIS that understands all of it.
+# The oldest QGIS that reads all of it.
 _QGIS = "3.16.0-Hannover"
 _SLD = {
     "version": "1.1.0",
@@ -59,7 +59,7 @@ def _qml_fill(symbols: Element, name: str, spec: ClassSpec) -> None:
         "joinstyle": "bevel", "offset": "0,0",
     }  # fmt: skip
     listed = SubElement(layer, "Option", type="Map")
-    for key, value in options.items():  # twice: QGIS before 3.18 knows the second form only
+    for key, value in options.items():  # twice: QGIS before 3.18 reads the second form only
         SubElement(listed, "Option", type="QString", name=key, value=value)
     for key, value in options.items():
         SubElement(layer, "prop", k=key, v=value)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
-import os
 import re
 import time
 from pathlib import Path
@@ -17,6 +15,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 import torch
 
 from rsmeta.errors import CheckpointError, one_line
+from rsmeta.files import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,17 +73,14 @@ def fetch_url(address: str, *, sha256: str | None = None) -> Path:
     place = cache_place(address)
     if place.is_file():
         return place
-    partial = place.with_name(f"{place.name}.{os.getpid()}.partial")
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with _removed(partial):
+        with write_atomically(place, shared=True) as partial:
             found = _download(address, partial)
             if sha256 is not None and found != sha256.lower():
                 raise CheckpointError(
                     f"{address} is not the file that was asked for (SHA-256 {found}, wanted "
                     f"{sha256.lower()}); check the address and model.checkpoint_sha256"
                 )
-            partial.replace(place)
     except OSError as error:  # no network, refused, a full disk: URLError is an OSError
         raise CheckpointError(
             f"cannot fetch {address} ({_reason(error)}); download {place.name} from there "
@@ -135,14 +131,6 @@ def _open(address: str) -> HTTPResponse:
     request = Request(address, headers={"User-Agent": "rsmeta"})
     response: HTTPResponse = opener.open(request, timeout=_TIMEOUT_S)
     return response
-
-
-@contextlib.contextmanager
-def _removed(partial: Path) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _reason(error: OSError) -> str:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, field_validator, model_validator
 
 from rsmeta.config.base import Strict
-from rsmeta.config.load import read_yaml, validate
+from rsmeta.config.load import validate
 from rsmeta.config.resources import config_dir
+from rsmeta.config.yaml_files import read_yaml
 from rsmeta.errors import CheckpointError, UnknownNameError
 from rsmeta.models.records import BackboneRecord, InputForm, InputUnit
 

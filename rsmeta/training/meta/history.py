@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import os
 from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from rsmeta.files import write_atomically
 from rsmeta.peft import scales_of
 
 if TYPE_CHECKING:
@@ -73,12 +73,13 @@ class ScaleHistory(Callback):
                 logger.experiment.add_histogram("scales", values, trainer.global_step)
 
     def _write(self) -> None:
-        partial = self.path.with_name(f".{self.path.name}.partial")
-        with partial.open("w", newline="", encoding="utf-8") as file:
+        with (
+            write_atomically(self.path) as hidden,
+            hidden.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.writer(file)
             writer.writerow(("step", "site", "scale"))
             for step, row in zip(self.steps, self.scales, strict=True):
                 writer.writerows(
                     (step, site, scale) for site, scale in zip(self.sites, row, strict=True)
                 )
-        os.replace(partial, self.path)  # noqa: PTH105 one call that is atomic on every system

@@ -1,95 +1,232 @@
-"""Blocks of a map as tasks of Dask: on a cluster, or in processes of this machine."""
+"""Where blocks are computed: by an engine in this process, or by workers of Dask."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import rsmeta
-from rsmeta.errors import MissingExtraError, RsmetaError, one_line
-from rsmeta.workflows.mapping.worker import ModelReference, Work, compute_block
+import torch
+
+from rsmeta.errors import BundleError, ConfigError, RsmetaError, one_line
+from rsmeta.inference.device import choose_device
+from rsmeta.inference.engine import choose_block_px, ready_engine
+from rsmeta.workflows.mapping.clusters import connected, processes
+from rsmeta.workflows.mapping.worker import compute_block
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Generator, Iterator, Mapping, Sequence
+    from collections.abc import Container, Generator, Iterator, Sequence
 
     from rasterio.windows import Window
 
-    from rsmeta.gis.outputs.rasters import BlockMaker, MadeBlock
+    from rsmeta.bundle import BundleRecord, ModelBundle
+    from rsmeta.gis.outputs.blocks import BlockMaker, MadeBlock
+    from rsmeta.inference.engine import Block, Engine
+    from rsmeta.workflows.mapping.request import BlockRequest
 
-#: Blocks that wait at each thread of a worker: it never idles, and what is lost with it is little.
+#: Blocks queued per thread of a worker: it never idles, and little is lost with it.
 _AHEAD = 2
-_CONNECT_S = 20.0
-#: So long a map waits for a cluster to have a worker, at first and when all are gone.
+#: Largest side of blocks that are tasks: small enough to share out evenly and to compute again.
+_TASK_PX = 1024
+#: How long a map waits for a cluster to have a worker, at first and when all are gone.
 _PATIENCE_S = 300.0
 _POLL_S = 5.0
 
 
 @dataclass(frozen=True)
-class BlockTask:
-    """What the workers make of blocks; can be pickled.
+class Execution:
+    """Where maps are computed.
 
     Attributes:
-        work: What all blocks of the map share.
-        maker: Makes what the rasters hold.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        workers: Compute in so many processes of this machine; with GPUs, each on one of them.
+        dask: Compute on the workers of the Dask scheduler at this address; bundle and scenes have
+            the same paths there.
     """
 
-    work: Work
-    maker: BlockMaker
+    device: str = "auto"
+    workers: int | None = None
+    dask: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.workers and self.dask is not None:
+            raise ConfigError("--workers starts processes and --dask uses others; give one of them")
+
+    @classmethod
+    def of(cls, given: Execution | str | None) -> Execution:
+        """Return an execution given as it is, or by its device alone."""
+        return given if isinstance(given, Execution) else cls(given or "auto")
+
+    def block_px(self, record: BundleRecord) -> int:
+        """Return the side of the blocks of a map: as set, or by the memory of all who compute.
+
+        Raises:
+            RsmetaError: There is no such device here.
+        """
+        device = choose_device(self.device if self.dask is None else "cpu")
+        side_px = choose_block_px(record, device, processes=self.workers or 1)
+        return side_px if self.is_local or record.predict.block_px else min(side_px, _TASK_PX)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether this process computes."""
+        return not self.workers and self.dask is None
 
 
-class Cluster:
-    """Computes blocks on workers; a block of a worker that dies is done again by another.
+class LocalExecutor:
+    """Computes blocks in this process.
+
+    Args:
+        engine: Its model computes.
+
+    Attributes:
+        device: Name of the engine's device.
+        batch_size: Tiles at once, at first.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.device = str(engine.device)
+        self.batch_size: int | None = engine.batch_size
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Per stage, the time that the last map took."""
+        return dict(self._engine.seconds)
+
+    def blocks(
+        self, request: BlockRequest, maker: BlockMaker, finished: Container[Window] = ()
+    ) -> Generator[MadeBlock, None, None]:
+        """Yield the blocks of a map as they come; close it to end all threads.
+
+        Args:
+            request: The map.
+            maker: Makes what the rasters hold.
+            finished: Blocks to leave out.
+
+        Raises:
+            RsmetaError: A block cannot be computed.
+        """
+        blocks = self._engine.run(
+            request.plan, (block for block in request.plan.blocks() if block not in finished),
+            request.scene, aoi=request.aoi, spill_folder=request.spill_folder,
+        )  # fmt: skip
+        with contextlib.closing(blocks):
+            for block in blocks:
+                yield made_block(maker, block)
+                del block
+
+
+class DaskExecutor:
+    """Computes blocks on workers; the block of a worker that dies is computed again by another.
 
     Args:
         client: Dask's client.
-        model: The model; each worker loads it once.
+        device: What each worker computes on; it loads the model once.
     """
 
-    def __init__(self, client: Any, model: ModelReference) -> None:
+    batch_size: int | None = None
+    seconds: dict[str, float] = {}  # noqa: RUF012 - the workers' time is their own
+
+    def __init__(self, client: Any, device: str) -> None:
         self._client = client
-        self._model = model
+        self.device = device
 
     def blocks(
-        self, task: BlockTask, finished: Container[Window]
+        self, request: BlockRequest, maker: BlockMaker, finished: Container[Window] = ()
     ) -> Generator[MadeBlock, None, None]:
-        """Yield blocks as they come; a bounded number is under way.
+        """Yield the blocks of a map as they come; a bounded number is under way.
 
         Args:
-            task: The map.
-            finished: Blocks to leave out, in places of the map.
+            request: The map.
+            maker: Makes what the rasters hold.
+            finished: Blocks to leave out.
 
         Raises:
             RsmetaError: A block cannot be computed, or the cluster is lost.
         """
         # Workers have current folders of their own.
-        scene = replace(task.work.scene, source=task.work.scene.source.absolute())
-        task = replace(task, work=replace(task.work, scene=scene))
-        windows = (window for window in task.work.blocks() if window not in finished)
+        scene = replace(request.scene, source=request.scene.source.absolute())
+        model = request.model.absolute() if isinstance(request.model, Path) else request.model
+        request = replace(request, scene=scene, model=model)
+        left = (block for block in request.plan.blocks() if block not in finished)
         waiting: set[Any] = set()
-        lonely = _Lonely()
+        last_worker = time.monotonic()
         try:
             while True:
                 threads = sum(self._client.nthreads().values())
-                lonely.check(threads)
-                room = max(_AHEAD * threads - len(waiting), 0)
-                waiting |= {self._submit(task, window) for window in islice(windows, room)}
+                last_worker = time.monotonic() if threads else last_worker
+                _check_patience(last_worker)
+                for window in islice(left, max(_AHEAD * threads - len(waiting), 0)):
+                    waiting.add(
+                        self._client.submit(
+                            _compute, request, self.device, maker, window, pure=False
+                        )
+                    )
                 if threads and not waiting:
                     return
                 done = _done(waiting)
                 waiting -= done
                 for future in done:
-                    with _errors_said():
+                    with _errors_of_dask():
                         block = future.result()
                     yield block
         finally:
             self._client.cancel(list(waiting))
 
-    def _submit(self, task: BlockTask, window: Window) -> Any:
-        return self._client.submit(_make, self._model, task, window, pure=False)
+
+@contextlib.contextmanager
+def executor_for(
+    bundle: ModelBundle, record: BundleRecord, execution: Execution
+) -> Iterator[LocalExecutor | DaskExecutor]:
+    """Give what computes blocks with a model.
+
+    Args:
+        bundle: The model.
+        record: Its record, with the settings to map with.
+        execution: Where to compute.
+
+    Raises:
+        RsmetaError: There is no such device, or no worker.
+    """
+    if execution.is_local:
+        with ready_engine(bundle, record, choose_device(execution.device)) as engine:
+            yield LocalExecutor(engine)
+        return
+    if bundle.path is None:
+        raise BundleError("other processes load the bundle from its folder; save it, and give that")
+    if execution.dask is not None:
+        with connected(execution.dask) as client:
+            yield DaskExecutor(client, execution.device)
+        return
+    chosen = choose_device(execution.device)
+    gpus: Sequence[int] = ()
+    if chosen.type == "cuda":
+        gpus = range(torch.cuda.device_count()) if chosen.index is None else (chosen.index,)
+    with processes(execution.workers or 1, gpus) as client:
+        yield DaskExecutor(client, chosen.type)  # each sees one GPU: its first
+
+
+def made_block(maker: BlockMaker, block: Block) -> MadeBlock:
+    """Return what the rasters hold of a block."""
+    return maker.made(
+        block.scores, block.valid, block.window, tiles=block.tiles, skipped=block.skipped
+    )
+
+
+def _compute(request: BlockRequest, device: str, maker: BlockMaker, window: Window) -> MadeBlock:
+    """Compute a block on a worker."""
+    failure = None
+    try:
+        return made_block(maker, compute_block(request, device, window))
+    except RsmetaError as error:
+        failure = one_line(error)
+    # Ours cannot be pickled: they are made of other things than their sentence. Raised where they
+    # are handled, they would travel along as its context.
+    raise RsmetaError(failure)
 
 
 def _done(waiting: set[Any]) -> set[Any]:
@@ -106,40 +243,17 @@ def _done(waiting: set[Any]) -> set[Any]:
     return done
 
 
-class _Lonely:
-    """Sees how long a cluster has had no worker."""
-
-    def __init__(self) -> None:
-        self._since = time.monotonic()
-
-    def check(self, threads: int) -> None:
-        if threads:
-            self._since = time.monotonic()
-        elif time.monotonic() - self._since > _PATIENCE_S:
-            raise RsmetaError(
-                f"the cluster has had no worker for {_PATIENCE_S:.0f} s; start some, and go on "
-                f"with --resume"
-            )
-
-
-def _make(model: ModelReference, task: BlockTask, window: Window) -> MadeBlock:
-    """Compute a block; this is what a worker does."""
-    failure = None
-    try:
-        block = compute_block(model, task.work, window)
-    except RsmetaError as error:
-        failure = one_line(error)
-    if failure is not None:
-        # Ours cannot be pickled: they are made of other things than their sentence. Raised where
-        # they are handled, they would travel along as its context.
-        raise RsmetaError(failure)
-    return task.maker.made(
-        block.scores, block.valid, window, tiles=block.tiles, skipped=block.skipped
-    )
+def _check_patience(last_worker: float) -> None:
+    """Refuse to wait on for a cluster that has had no worker for long."""
+    if time.monotonic() - last_worker > _PATIENCE_S:
+        raise RsmetaError(
+            f"the cluster has had no worker for {_PATIENCE_S:.0f} s; start some, and continue "
+            f"with --resume"
+        )
 
 
 @contextlib.contextmanager
-def _errors_said() -> Iterator[None]:
+def _errors_of_dask() -> Iterator[None]:
     from concurrent.futures import CancelledError
 
     from distributed import KilledWorker
@@ -149,139 +263,10 @@ def _errors_said() -> Iterator[None]:
     except KilledWorker as error:
         raise RsmetaError(
             f"a block has ended every worker that took it ({one_line(error)}); if memory was "
-            f"short, take --set block_px=512; what is finished is kept for --resume"
+            f"short, use --set block_px=512; finished blocks are kept for --resume"
         ) from error
     except (CancelledError, OSError) as error:
         raise RsmetaError(
-            f"the connection to Dask was lost ({one_line(error) or type(error).__name__}); what is "
-            f"finished is kept for --resume"
+            f"the connection to Dask was lost ({one_line(error) or type(error).__name__}); "
+            f"finished blocks are kept for --resume"
         ) from error
-
-
-@contextlib.contextmanager
-def connected(address: str, model: ModelReference) -> Iterator[Cluster]:
-    """Use the workers of a scheduler.
-
-    Args:
-        address: ``tcp://host:port``.
-        model: The model; its folder and the scenes lie under the same paths for all workers.
-
-    Raises:
-        RsmetaError: There is no scheduler or no worker, or a worker has another rsmeta.
-    """
-    _need_dask()
-    from distributed import Client
-
-    try:
-        client = Client(address, timeout=_CONNECT_S)
-    except (OSError, TimeoutError, ValueError) as error:
-        raise RsmetaError(
-            f"--dask {address}: no scheduler answers ({one_line(error)}); give its address as "
-            f"tcp://host:port"
-        ) from error
-    with client:
-        _check_versions(client, address)
-        yield Cluster(client, model)
-
-
-@contextlib.contextmanager
-def processes(count: int, model: ModelReference, gpus: Sequence[int]) -> Iterator[Cluster]:
-    """Use processes of this machine; they end with the context.
-
-    Args:
-        count: How many.
-        model: The model; its device is a kind, without number, as each process sees one GPU alone.
-        gpus: Numbers of those to share out, as torch counts here; each process sees one of them.
-
-    Raises:
-        RsmetaError: They do not start.
-    """
-    _need_dask()
-    import dask
-    from distributed import Client, Nanny, Scheduler, SpecCluster
-
-    workers = {
-        number: {
-            "cls": Nanny,
-            # Blocks are sized by what is free; Dask's own limit would end workers too early.
-            "options": {
-                "nthreads": 1, "memory_limit": 0, "dashboard": False,
-                "env": worker_environment(number, count, gpus, os.environ),
-            },
-        }
-        for number in range(count)
-    }  # fmt: skip
-    scheduler = {
-        "cls": Scheduler,
-        "options": {"dashboard": False, "dashboard_address": "127.0.0.1:0", "host": "127.0.0.1"},
-    }
-    settings = {
-        "distributed.worker.daemon": False,
-        # CUDA cannot be used in forked processes.
-        "distributed.worker.multiprocessing-method": "spawn",
-    }
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(dask.config.set(settings))
-        try:
-            cluster = stack.enter_context(
-                SpecCluster(workers=workers, scheduler=scheduler, silence_logs=40)
-            )
-            client = stack.enter_context(Client(cluster))
-        except (RuntimeError, OSError, TimeoutError) as error:
-            raise RsmetaError(
-                f"--workers {count}: the processes do not start ({one_line(error)}); a script must "
-                f'call rsmeta under if __name__ == "__main__":, as they import it'
-            ) from error
-        yield Cluster(client, model)
-
-
-def worker_environment(
-    number: int, count: int, gpus: Sequence[int], given: Mapping[str, str]
-) -> dict[str, str]:
-    """Return what a process is told: its share of the cores, and which GPU it sees.
-
-    Args:
-        number: Which of the processes, from 0.
-        count: How many there are.
-        gpus: Numbers of the GPUs to use, among those that this process sees; none: no GPU.
-        given: Environment of this process.
-    """
-    threads = str(max((os.cpu_count() or 1) // count, 1))
-    told = {name: threads for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS") if name not in given}
-    if gpus:
-        mine = gpus[number % len(gpus)]
-        visible = [name.strip() for name in given.get("CUDA_VISIBLE_DEVICES", "").split(",")]
-        told["CUDA_VISIBLE_DEVICES"] = visible[mine] if any(visible) else str(mine)
-    return told
-
-
-def _need_dask() -> None:
-    try:
-        import distributed  # noqa: F401
-    except ModuleNotFoundError:
-        raise MissingExtraError("distributed", "dask") from None
-
-
-def _check_versions(client: Any, address: str) -> None:
-    try:
-        client.wait_for_workers(1, timeout=_PATIENCE_S)
-        found = client.run(_version)
-    except TimeoutError:
-        raise RsmetaError(
-            f"--dask {address}: there is no worker; start some, e.g. dask worker {address}"
-        ) from None
-    except Exception as error:  # what unpickling raises where rsmeta is not installed
-        raise RsmetaError(
-            f"--dask {address}: a worker cannot run rsmeta ({one_line(error)}); install rsmeta "
-            f"{rsmeta.__version__} there"
-        ) from error
-    others = {worker: version for worker, version in found.items() if version != rsmeta.__version__}
-    for worker, version in others.items():
-        raise RsmetaError(
-            f"--dask {address}: the worker {worker} has rsmeta {version}, and this is "
-            f"{rsmeta.__version__}; install the same"
-        )
-
-
-def _version() -> str:
-    return rsmeta.__version__

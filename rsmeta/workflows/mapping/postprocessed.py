@@ -27,7 +27,7 @@ from rsmeta.geo.handles import file_states, open_raster
 from rsmeta.geo.lock import locked
 from rsmeta.gis import tags
 from rsmeta.gis.class_map import STEP_PX
-from rsmeta.gis.outputs.products import SHARES, Products
+from rsmeta.gis.outputs.products import SHARES, Products, check_located
 from rsmeta.gis.outputs.raster_spec import MapSpec
 from rsmeta.gis.outputs.rasters import writing
 from rsmeta.gis.postprocess.class_store import ClassStore
@@ -37,7 +37,7 @@ from rsmeta.gis.postprocess.quantity_composite import QuantityComposite
 from rsmeta.gis.postprocess.sieve import sieve
 from rsmeta.gis.progress import in_steps, silent, watched
 from rsmeta.workflows.mapping.one_scene import PredictResult, map_scene
-from rsmeta.workflows.mapping.progress import told_to
+from rsmeta.workflows.mapping.progress import progress_for
 from rsmeta.workflows.mapping.sidecars import origin_of, tags_of, write_rest
 
 if TYPE_CHECKING:
@@ -46,8 +46,7 @@ if TYPE_CHECKING:
     from rsmeta.gis.outputs.rasters import ProductWriter
     from rsmeta.gis.postprocess.postprocess import Postprocess
     from rsmeta.gis.progress import Tell
-    from rsmeta.inference.scoring import Model
-    from rsmeta.workflows.mapping.executors import Cluster
+    from rsmeta.workflows.mapping.executors import DaskExecutor, LocalExecutor
     from rsmeta.workflows.mapping.progress import Progress
     from rsmeta.workflows.mapping.request import MapRequest
 
@@ -55,47 +54,49 @@ logger = logging.getLogger(__name__)
 
 
 def map_postprocessed(
-    model: Model | Cluster,
-    jobs: Sequence[MapRequest],
+    executor: LocalExecutor | DaskExecutor,
+    requests: Sequence[MapRequest],
     wanted: Postprocess,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> PredictResult:
     """Map scenes into one map.
 
     Args:
-        model: Gives class probabilities, on the jobs' device; or processes that do.
-        jobs: The scenes; all name the products of the one map.
+        executor: Computes the blocks.
+        requests: The scenes; all name the products of the one map.
         wanted: What to make of them.
-        on_progress: Called after each block of a scene, and while the maps are refined.
+        on_progress: Called after each block of a scene, and while the one map is made.
 
     Raises:
         RsmetaError: A scene cannot be read to its end, or the map not be written.
     """
     started = time.monotonic()
-    final = _final_job(jobs, wanted)
-    named = " + ".join(job.scene.name for job in jobs)
-    recipe = _recipe(jobs, wanted)
+    final = _final_request(requests, wanted)
+    named = " + ".join(request.scene.name for request in requests)
+    recipe = _recipe(requests, wanted)
     if _is_done(final, recipe):
         return PredictResult(named, final.products, final.grid, "kept")
     with _workplace(final) as folder:
         raw = [
-            replace(job, products=_raw_products(folder, i, final, wanted), overwrite=True)
-            for i, job in enumerate(jobs)
-        ]
-        mapped = [map_scene(model, job, on_progress) for job in raw]
-        tidying = time.monotonic()
-        work = _Work(jobs, wanted, final, recipe, on_progress)
-        writer = _refined(work, [job.products for job in raw], folder)
+            replace(
+                request, products=_raw_products(folder, i, final, wanted),
+                if_exists="resume or overwrite" if request.resume else "overwrite",
+            )
+            for i, request in enumerate(requests)
+        ]  # fmt: skip
+        mapped = [map_scene(executor, request, on_progress) for request in raw]
+        finishing = time.monotonic()
+        merging = _Merging(requests, wanted, final, recipe, on_progress)
+        writer = _merged(merging, [request.products for request in raw], folder)
         shutil.rmtree(folder)
-    tally, names = writer.tally, final.record.output.classes
-    return PredictResult(
-        scene=named, products=final.products, grid=final.grid,
-        tiles=sum(one.tiles for one in mapped), skipped=sum(one.skipped for one in mapped),
-        class_pixels=dict(zip(names, tally.pixels, strict=True)),
-        class_areas_m2=dict(zip(names, tally.areas_m2 or (), strict=False)),
-        statistics=tally.numbers if final.record.output.continuous else None,
-        seconds=time.monotonic() - started,
-        stages={"mapping": tidying - started, "refining": time.monotonic() - tidying},
+    tally = replace(
+        writer.tally, tiles=sum(one.tiles for one in mapped),
+        skipped=sum(one.skipped for one in mapped),
+    )  # fmt: skip
+    now = time.monotonic()
+    return PredictResult.of(
+        final, tally, named, seconds=now - started,
+        stages={"mapping": finishing - started, "postprocessing": now - finishing},
         block_px=mapped[0].block_px, batch_size=mapped[0].batch_size,
     )  # fmt: skip
 
@@ -131,59 +132,61 @@ def _empty(folder: Path) -> None:
             entry.unlink()
 
 
-def check_postprocess(jobs: Sequence[MapRequest], wanted: Postprocess) -> None:
+def check_postprocess(requests: Sequence[MapRequest], wanted: Postprocess) -> None:
     """Refuse, before any work, what cannot be made of the maps.
 
     Raises:
         ConfigError: It is made of classes, and the model tells numbers.
         GridMismatchError: A scene has no place on the grid that is asked for.
+        OutputError: Polygons cannot be written for that grid.
     """
-    output = jobs[0].record.output
+    output = requests[0].record.output
     if output.continuous:
         for_classes = {"--majority": wanted.majority_px, "--sieve": wanted.sieve_px}
         for option in (option for option, asked in for_classes.items() if asked is not None):
             raise ConfigError(
-                f"{option}: tidies classes, and the model maps {output.name}, a number; leave "
-                f"{option} away"
+                f"{option}: tidies classes, and the model maps {output.name}, a number; omit "
+                f"{option}"
             )
         if wanted.mosaic == "confidence":
             raise ConfigError(
                 f"--mosaic confidence: the model maps {output.name}, a number, and tells no "
-                f"confidence; use --mosaic order or --mosaic mean"
+                f"confidence; use --mosaic first or --mosaic mean"
             )
-    _target(jobs, wanted)
+    check_located(requests[0].products, _target(requests, wanted))
 
 
-def _target(jobs: Sequence[MapRequest], wanted: Postprocess) -> Grid:
+def _target(requests: Sequence[MapRequest], wanted: Postprocess) -> Grid:
     if wanted.like is None:
-        return grid_for([job.grid for job in jobs], wanted.target_crs)
+        return grid_for([request.grid for request in requests], wanted.target_crs)
     raster = open_raster(str(wanted.like))
     if raster.crs is None:
         raise ConfigError(f"{wanted.like} has no CRS; its grid is nowhere")
-    for job in (job for job in jobs if job.grid.crs is None):
+    for request in (request for request in requests if request.grid.crs is None):
         raise GridMismatchError(
-            f"{job.scene.name} has no CRS, so it has no place on another grid; add its CRS"
+            f"{request.scene.name} has no CRS, so it has no place on another grid; add its CRS"
         )
     return Grid(raster.crs, raster.transform, raster.height, raster.width)
 
 
-def _final_job(jobs: Sequence[MapRequest], wanted: Postprocess) -> MapRequest:
-    """Return the job of the one map: as of the first scene, on the grid that is asked for."""
-    grid = _target(jobs, wanted)
-    times = {job.scene.acquired for job in jobs}
+def _final_request(requests: Sequence[MapRequest], wanted: Postprocess) -> MapRequest:
+    """Return the request of the one map: as of the first scene, on the grid that is asked for."""
+    grid = _target(requests, wanted)
+    times = {request.scene.acquired for request in requests}
     acquired = times.pop() if len(times) == 1 else None  # one moment is what a tag can hold
-    scene = replace(jobs[0].scene, grid=grid, acquired=acquired)
-    return replace(jobs[0], scene=scene, extent=grid.full_window)
+    scene = replace(requests[0].scene, grid=grid, acquired=acquired)
+    plan = replace(requests[0].plan, scene_grid=grid, extent=grid.full_window)
+    return replace(requests[0], scene=scene, plan=plan)
 
 
-def _recipe(jobs: Sequence[MapRequest], wanted: Postprocess) -> str:
+def _recipe(requests: Sequence[MapRequest], wanted: Postprocess) -> str:
     """Return what is made of what, for people, and a hash that differs where that does."""
     made_of = [
         (
-            job.scene.source, [int(n) for n in job.extent.flatten()],
-            None if job.area is None else job.area.sha256, file_states(job.scene.source),
+            request.scene.source.identity, [int(n) for n in request.plan.extent.flatten()],
+            None if request.aoi is None else request.aoi.sha256, file_states(request.scene.source),
         )
-        for job in jobs
+        for request in requests
     ]  # fmt: skip
     digest = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
     return f"{wanted.told}; {digest[:16]}"
@@ -198,7 +201,7 @@ def _is_done(final: MapRequest, recipe: str) -> bool:
     same = (found.get(tags.MODEL), found.get(tags.POSTPROCESS)) == (
         final.record.weights_sha256, recipe,
     )  # fmt: skip
-    if same or final.overwrite:
+    if same or final.if_exists == "resume or overwrite":
         return same
     raise OutputError(
         f"{final.products.map} was made by another model or in another way; choose another name "
@@ -221,36 +224,36 @@ def _raw_products(folder: Path, i: int, final: MapRequest, wanted: Postprocess) 
 
 
 @dataclass(frozen=True)
-class _Work:
+class _Merging:
     """What is to be made of finished maps.
 
     Attributes:
-        jobs: The scenes.
+        requests: The scenes.
         wanted: What to make of their maps.
         final: The one map.
         recipe: As ``_recipe`` returns it.
         on_progress: Called while it is made.
     """
 
-    jobs: Sequence[MapRequest]
+    requests: Sequence[MapRequest]
     wanted: Postprocess
     final: MapRequest
     recipe: str
     on_progress: Callable[[Progress], None] | None
 
-    def told(self, stage: str) -> Tell:
+    def report(self, stage: str) -> Tell:
         """Return what takes the share of a stage that is done."""
         total_px = math.prod(self.final.grid.shape)
         name = self.final.products.outputs["map"].destination
-        return told_to(self.on_progress, stage, scene=name, total_px=total_px)
+        return progress_for(self.on_progress, stage, scene=name, total_px=total_px)
 
 
-def _refined(work: _Work, raw: Sequence[Products], folder: Path) -> ProductWriter:
+def _merged(merging: _Merging, raw: Sequence[Products], folder: Path) -> ProductWriter:
     """Make the one map of the scenes' own ones; return what has written it."""
-    composite = _composite(work.final, raw, work.wanted)
-    on_tidied, on_written = in_steps(work.told("refining"), 2)
-    store = _tidied(composite, work.wanted, folder, on_tidied)
-    return _write(work, composite, store, on_written)
+    composite = _composite(merging.final, raw, merging.wanted)
+    on_tidied, on_written = in_steps(merging.report("postprocessing"), 2)
+    store = _tidied(composite, merging.wanted, folder, on_tidied)
+    return _write(merging, composite, store, on_written)
 
 
 def _composite(
@@ -258,13 +261,13 @@ def _composite(
 ) -> Composite | QuantityComposite:
     """Return the maps of the scenes as one, on the grid of the one map."""
     if final.record.output.continuous:
-        rule: Literal["order", "mean"] = "mean" if wanted.mosaic == "mean" else "order"
+        rule: Literal["first", "mean"] = "mean" if wanted.mosaic == "mean" else "first"
         return QuantityComposite([one.files["map"] for one in raw], final.grid, rule)
     parts = [
         Part(files["map"], files.get("probabilities"), files.get("confidence"))
         for files in (one.files for one in raw)
     ]
-    return Composite(parts, final.grid, wanted.mosaic or "order")
+    return Composite(parts, final.grid, wanted.mosaic or "first")
 
 
 def _tidied(
@@ -300,24 +303,27 @@ def _gather(store: ClassStore, composite: Composite, majority_px: int | None, te
 
 
 def _write(
-    work: _Work, composite: Composite | QuantityComposite, store: ClassStore | None, tell: Tell
+    merging: _Merging,
+    composite: Composite | QuantityComposite,
+    store: ClassStore | None,
+    tell: Tell,
 ) -> ProductWriter:
-    made, final = datetime.now(UTC), work.final
+    made, final = datetime.now(UTC), merging.final
     carried = tags_of(final.scene, final.record, made) | {
-        tags.SOURCE: ", ".join(Path(job.scene.name).name for job in work.jobs),
-        tags.POSTPROCESS: work.recipe,
+        tags.SOURCE: ", ".join(Path(request.scene.name).name for request in merging.requests),
+        tags.POSTPROCESS: merging.recipe,
     }
-    look = MapSpec(
+    spec = MapSpec(
         final.record.output, final.record.classes, carried, final.products.probabilities_type
     )
-    resume_fingerprint = {"way of refining": work.recipe, "model": final.record.weights_sha256}
+    resume_fingerprint = {"postprocessing": merging.recipe, "model": final.record.weights_sha256}
     with writing(
-        final.products, final.grid, look, resume_fingerprint=resume_fingerprint,
-        overwrite=final.overwrite or final.resume,
+        final.products, final.grid, spec, resume_fingerprint=resume_fingerprint,
+        overwrite=final.may_replace,
     ) as writer:  # fmt: skip
         used = _write_blocks(writer, composite, store, tell)
-        origin = origin_of([work.jobs[i] for i in sorted(used)] or work.jobs, made)
-        write_rest(final, writer, origin, work.told("polygons"))
+        origin = origin_of([merging.requests[i] for i in sorted(used)] or merging.requests, made)
+        write_rest(final, writer, origin, merging.report("polygons"))
     return writer
 
 

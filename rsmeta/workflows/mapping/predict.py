@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from rsmeta.bundle import ModelBundle
+    from rsmeta.config.load import Overrides
     from rsmeta.gis.outputs.products import Products
     from rsmeta.gis.postprocess.postprocess import Postprocess
+    from rsmeta.workflows.mapping.executors import Execution
     from rsmeta.workflows.mapping.predict_scenes import PredictResult, Progress
+    from rsmeta.workflows.mapping.request import AreaOfInterest, Bounds, IfExists
 
 
 @overload
@@ -25,16 +28,11 @@ def predict(
     bundle: str | Path | ModelBundle,
     *,
     output: str | Path | Products,
-    summary: str | Path | None = None,
-    overwrite: bool = False,
-    resume: bool = False,
-    bounds: tuple[float, float, float, float] | None = None,
-    mask: str | Path | None = None,
-    refine: Postprocess | None = None,
-    device: str = "auto",
-    workers: int | None = None,
-    dask: str | None = None,
-    settings: Sequence[str] = (),
+    aoi: AreaOfInterest | Bounds | str | Path | None = None,
+    postprocess: Postprocess | None = None,
+    execution: Execution | str | None = None,
+    if_exists: IfExists = "error",
+    settings: Overrides = (),
     on_progress: Callable[[Progress], None] | None = None,
 ) -> list[PredictResult]: ...
 
@@ -46,7 +44,7 @@ def predict(
     *,
     probabilities: bool = False,
     device: str = "auto",
-    settings: Sequence[str] = (),
+    settings: Overrides = (),
 ) -> xr.DataArray: ...
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import numpy as np
 from rasterio.windows import Window
@@ -13,38 +14,30 @@ from rasterio.windows import Window
 from rsmeta.bundle import ModelBundle, load_bundle
 from rsmeta.errors import OutputError
 from rsmeta.geo.arrays import ArrayRaster, PixelWindow, held
-from rsmeta.geo.handles import bounded_cache
-from rsmeta.geo.patches import PatchPlan
+from rsmeta.gis.outputs.blocks import BlockMaker
 from rsmeta.gis.outputs.class_attributes import class_attributes
-from rsmeta.gis.outputs.rasters import map_values
-from rsmeta.inference import sizing
-from rsmeta.inference.cells import run_cells
-from rsmeta.inference.engine import run_blocks
-from rsmeta.inference.model import choose_device, ready
-from rsmeta.inference.pipeline import Pipeline
+from rsmeta.gis.outputs.raster_spec import MapSpec, raster_products_of
+from rsmeta.inference.device import choose_device
+from rsmeta.inference.engine import choose_block_px, ready_engine
+from rsmeta.workflows.mapping.executors import LocalExecutor, made_block
 from rsmeta.workflows.mapping.predict_scenes import with_settings
 from rsmeta.workflows.mapping.request import (
-    cells_for,
+    BlockRequest,
     check_mappable,
     check_scene,
     open_for,
     plan_for,
 )
 from rsmeta.workflows.mapping.sidecars import tags_of
-from rsmeta.workflows.mapping.worker import ModelReference, Work, compute_block
+from rsmeta.workflows.mapping.worker import compute_block
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    import torch
     import xarray as xr
     from numpy.typing import NDArray
 
-    from rsmeta.bundle import BundleRecord
+    from rsmeta.config.load import Overrides
+    from rsmeta.geo.block_vrt import RasterSpec
     from rsmeta.geo.grid import Grid
-    from rsmeta.geo.scene import Scene
-    from rsmeta.inference.engine import Block
-    from rsmeta.inference.scoring import Model
 
 
 def predict_array(
@@ -53,9 +46,9 @@ def predict_array(
     *,
     probabilities: bool = False,
     device: str = "auto",
-    settings: Sequence[str] = (),
+    settings: Overrides = (),
 ) -> xr.DataArray:
-    """Map an array that is georeferenced as rioxarray has it.
+    """Map an array that is georeferenced as in rioxarray.
 
     Args:
         array: (band, y, x), or a dataset of (y, x); bands go by name: those of the coordinate
@@ -63,7 +56,7 @@ def predict_array(
         bundle: A bundle, or its folder.
         probabilities: Return these, and not the class of the largest.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        settings: ``KEY=VALUE`` strings that overrule the bundle's ``predict`` settings.
+        settings: A mapping, or ``KEY=VALUE`` strings, over the bundle's ``predict`` settings.
 
     Returns:
         The map (y, x), its values and nodata as in a GeoTIFF; or probabilities (class, y, x)
@@ -82,168 +75,124 @@ def predict_array(
         raise OutputError(
             f"the model maps {record.output.name}, a number, and gives no probabilities"
         )
+    layer = "probabilities" if probabilities else "map"
     with held(raster, name) as source:
         scene = open_for(source, record)
         check_scene(scene, record)
-        work = _ArrayMap(_work(scene, record, choose_device(device)), record, probabilities)
+        plan = plan_for(
+            record, scene.grid, scene.grid.full_window,
+            choose_block_px(record, choose_device(device)),
+        )  # fmt: skip
+        request = BlockRequest(scene=scene, record=record, model=loaded, plan=plan)
+        spec = MapSpec(record.output, record.classes, {})
+        maker = BlockMaker(spec, plan.grid, (layer,))
         if any(part.array.chunks is not None for part in raster.parts):
-            origin = loaded if isinstance(bundle, ModelBundle) else Path(bundle)
-            values = _lazily(work, raster, ModelReference(origin, record, device))
+            if not isinstance(bundle, ModelBundle):  # else it travels along
+                request = replace(request, model=Path(bundle))
+            values = _lazily(request, maker, raster, device)
         else:
-            values = _at_once(work, loaded, device)
-    return _placed(values, raster, work)
+            values = _at_once(request, loaded, maker, device)
+    return _placed(values, raster, request, layer)
 
 
-def _work(scene: Scene, record: BundleRecord, device: torch.device) -> Work:
-    plan, whole = plan_for(scene, record, device), scene.grid.full_window
-    if record.per == "pixel":
-        return Work(scene, plan, whole)
-    return Work(scene, cells_for(record, whole, plan.block_px), whole)
+def _at_once(
+    request: BlockRequest, bundle: ModelBundle, maker: BlockMaker, device: str
+) -> NDArray[Any]:
+    kind = _kind(maker)
+    values = np.full((kind.count, *request.grid.shape), kind.nodata, kind.dtype)
+    with ready_engine(bundle, request.record, choose_device(device)) as engine:
+        for block in LocalExecutor(engine).blocks(request, maker):
+            if block.arrays is not None:
+                values[:, *_slices(block.window)] = block.arrays[maker.names[0]]
+    return values
 
 
-@dataclass(frozen=True)
-class _ArrayMap:
-    """What is to be made of one array.
-
-    Attributes:
-        work: The array as a scene, with the model's bands, and how it is cut.
-        record: The model, with the settings to map with.
-        probabilities: Whether these are wanted.
-    """
-
-    work: Work
-    record: BundleRecord
-    probabilities: bool
-
-    @property
-    def grid(self) -> Grid:
-        """Where the values lie: on the array's pixels, or on cells of many."""
-        own, plan = self.work.scene.grid, self.work.plan
-        return own.coarser(plan.stride_px) if isinstance(plan, PatchPlan) else own
-
-    @property
-    def layers(self) -> tuple[int, ...]:
-        """Shape of the result in front of (row, column)."""
-        return (len(self.record.classes),) if self.probabilities else ()
-
-    @property
-    def dtype(self) -> str:
-        """Type of the result."""
-        return "float32" if self.probabilities else self.record.output.dtype
-
-    @property
-    def nodata(self) -> float:
-        """What the result holds where nothing is known."""
-        known = self.record.output.nodata
-        return float("nan") if self.probabilities or known is None else known
-
-    def values(self, block: Block) -> NDArray[Any]:
-        """Return what the result holds of a block, ``layers`` and (h, w)."""
-        size = int(block.window.height), int(block.window.width)
-        if block.scores is None or block.valid is None:
-            return np.full((*self.layers, *size), self.nodata, self.dtype)
-        if self.probabilities:
-            return np.where(block.valid, block.scores, np.float32(np.nan))
-        values: NDArray[Any] = map_values(self.record.output, block.scores, block.valid)[0]
-        return values
-
-    def reach(self, block: Window) -> tuple[slice, slice]:
-        """Return rows and columns of the array that a block needs; none where it lies outside."""
-        rows, cols = _slices(self.work.reach(block))
-        height, width = self.work.scene.grid.shape
-        return _inside(rows, height), _inside(cols, width)
-
-
-def _at_once(work: _ArrayMap, bundle: ModelBundle, device: str) -> NDArray[Any]:
-    where = choose_device(device)
-    result = np.empty((*work.layers, *work.grid.shape), work.dtype)
-    with bounded_cache(), ready(bundle, work.record, where) as model, Pipeline() as flow:
-        for block in _blocks(work, model, flow, where):
-            result[..., *_slices(block.window)] = work.values(block)
-    return result
-
-
-def _blocks(work: _ArrayMap, model: Model, flow: Pipeline, device: torch.device) -> Iterator[Block]:
-    scene, plan, settings = work.work.scene, work.work.plan, work.record.predict
-    batch_size = settings.batch_size or sizing.choose_batch_size(device)
-    if isinstance(plan, PatchPlan):
-        return run_cells(model, scene, plan, flow=flow, batch_size=batch_size, device=device)
-    scores = work.record.output.scores
-    return run_blocks(
-        model, scene, plan, flow=flow, blend=settings.blend, batch_size=batch_size, device=device,
-        strips=plan.strips(strip_blocks=sizing.choose_strip_blocks(plan, scores)),
-        blend_on=sizing.choose_blending(plan, scores, device),
-    )  # fmt: skip
-
-
-def _lazily(work: _ArrayMap, raster: ArrayRaster, model: ModelReference) -> Any:
+def _lazily(request: BlockRequest, maker: BlockMaker, raster: ArrayRaster, device: str) -> Any:
     """Return a dask array with a task for each block, of the pixels that it needs."""
     import dask.array as da
     from dask.delayed import delayed
 
     pixels = da.concatenate([part.array.data for part in raster.parts])
-    scene = work.work.scene
+    scene, kind = request.scene, _kind(maker)
     pixels = pixels[[index - 1 for index in scene.band_indexes]].astype(scene.dtype)
-    # Lest each task carries it, and perhaps a network, the model is a task's result itself.
-    shared = delayed(_Task(work, model), name=f"model-{model.token}", traverse=False)
+    # Lest each task carries it, and perhaps a network, the request is a task's result itself.
+    shared = delayed(request, name=f"map-{uuid4().hex}", traverse=False)
     compute = delayed(_compute_window)
     rows: dict[int, list[Any]] = {}
-    for block in work.work.blocks():
-        needed = pixels[:, *work.reach(block)]
-        size = int(block.height), int(block.width)
-        made = compute(shared, delayed(needed.rechunk(-1)), tuple(block.flatten()))
-        lazy = da.from_delayed(made, (*work.layers, *size), work.dtype)
-        rows.setdefault(int(block.row_off), []).append(lazy)
+    for block in request.plan.blocks():
+        needed = delayed(pixels[:, *_needed(request, block)].rechunk(-1))
+        made = compute(shared, maker, device, needed, tuple(block.flatten()))
+        shape = kind.count, int(block.height), int(block.width)
+        rows.setdefault(int(block.row_off), []).append(da.from_delayed(made, shape, kind.dtype))
     return da.concatenate([da.concatenate(row, axis=-1) for row in rows.values()], axis=-2)
 
 
-@dataclass(frozen=True)
-class _Task:
-    """What all tasks of a lazy map share."""
-
-    work: _ArrayMap
-    model: ModelReference
-
-
-def _compute_window(task: _Task, pixels: NDArray[Any], window: tuple[int, ...]) -> NDArray[Any]:
+def _compute_window(
+    request: BlockRequest,
+    maker: BlockMaker,
+    device: str,
+    pixels: NDArray[Any],
+    window: tuple[int, ...],
+) -> NDArray[Any]:
     """Compute a block from the pixels that it needs, (C, h, w), raw numbers."""
-    block, work = Window(*window), task.work
-    rows, cols = work.reach(block)
+    block = Window(*window)
+    rows, cols = _needed(request, block)
     with held(PixelWindow(np.asarray(pixels), rows.start, cols.start)) as source:
         indexes = tuple(range(1, len(pixels) + 1))
-        scene = replace(work.work.scene, source=source, band_indexes=indexes)
-        return work.values(compute_block(task.model, replace(work.work, scene=scene), block))
+        scene = replace(request.scene, source=source, band_indexes=indexes)
+        made = made_block(maker, compute_block(replace(request, scene=scene), device, block))
+    kind = _kind(maker)
+    if made.arrays is None:
+        shape = kind.count, int(block.height), int(block.width)
+        return np.full(shape, kind.nodata, kind.dtype)
+    values: NDArray[Any] = made.arrays[maker.names[0]]
+    return values
 
 
-def _placed(values: Any, raster: ArrayRaster, work: _ArrayMap) -> xr.DataArray:
+def _kind(maker: BlockMaker) -> RasterSpec:
+    """Return type, nodata and number of layers of what is made."""
+    return raster_products_of(maker.grid, maker.spec)[maker.names[0]].raster
+
+
+def _needed(request: BlockRequest, block: Window) -> tuple[slice, slice]:
+    """Return rows and columns of the array that a block needs; none where it lies outside."""
+    rows, cols = _slices(request.plan.read_window(block))
+    height, width = request.scene.grid.shape
+    return _inside(rows, height), _inside(cols, width)
+
+
+def _placed(values: Any, raster: ArrayRaster, request: BlockRequest, layer: str) -> xr.DataArray:
     """Return values on the coordinates of the array that they are a map of, or of its cells."""
     import xarray as xr
 
-    like = raster.parts[0].array
+    like, record = raster.parts[0].array, request.record
     plain = like.isel({like.dims[0]: 0}, drop=True)
-    names = [spec.name for spec in work.record.classes]
-    dims = ("class", *plain.dims) if work.probabilities else plain.dims
-    is_coarser = work.grid != work.work.scene.grid
+    is_coarser = request.grid != request.scene.grid
     coordinates: dict[Any, Any] = (
-        _cell_coordinates(plain, work.grid) if is_coarser else dict(plain.coords)
+        _cell_coordinates(plain, request.grid) if is_coarser else dict(plain.coords)
     )
-    if work.probabilities:
-        coordinates["class"] = names
+    dims = plain.dims
+    if layer == "map":
+        values = values[0]
+    else:
+        dims = ("class", *dims)
+        coordinates["class"] = [spec.name for spec in record.classes]
     result = xr.DataArray(
-        values, coordinates, dims, "probabilities" if work.probabilities else "map",
-        attrs=tags_of(work.work.scene, work.record, datetime.now(UTC)),
-    )  # fmt: skip
-    output = work.record.output
+        values, coordinates, dims, layer, attrs=tags_of(request.scene, record, datetime.now(UTC))
+    )
+    output, nodata = record.output, float("nan")
     if output.continuous:
         result.attrs |= {"long_name": output.name, "units": output.unit or "1"}
-    elif not work.probabilities:
-        result.attrs |= class_attributes(work.record.classes, output.dtype)
+    elif layer == "map":
+        result.attrs |= class_attributes(record.classes, output.dtype)
+    if layer == "map" and output.nodata is not None:
+        nodata = output.nodata
     result = result.rio.set_spatial_dims(*reversed(plain.dims))
     if raster.crs is not None:
         result = result.rio.write_crs(raster.crs)
     if is_coarser:
-        result = result.rio.write_transform(work.grid.transform)
-    placed: xr.DataArray = result.rio.write_nodata(work.nodata)
+        result = result.rio.write_transform(request.grid.transform)
+    placed: xr.DataArray = result.rio.write_nodata(nodata)
     return placed
 
 

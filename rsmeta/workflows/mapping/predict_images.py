@@ -14,16 +14,17 @@ import torch
 from rasterio.warp import transform
 
 from rsmeta.bundle import ModelBundle, load_bundle
-from rsmeta.config.images import ImageFileSettings
-from rsmeta.data.images.files import ImageReader, is_image
+from rsmeta.config.images import ImageSizing
+from rsmeta.data.images.files import ImageReader
 from rsmeta.data.images.image_set import Pixels
+from rsmeta.data.images.listing import is_image
 from rsmeta.data.images.resize import to_chip
 from rsmeta.errors import BundleError, SceneNotFoundError
 from rsmeta.geo.grid import Grid, apply
 from rsmeta.geo.sources import read_lists
 from rsmeta.geo.writer import check_output
-from rsmeta.inference.model import choose_device, ready
-from rsmeta.inference.sizing import choose_batch_size
+from rsmeta.inference.device import choose_device
+from rsmeta.inference.engine import ready_engine
 from rsmeta.workflows.mapping.predict_scenes import with_settings
 from rsmeta.workflows.mapping.request import open_for
 from rsmeta.workflows.run_folder import write_text
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rsmeta.bundle import BundleRecord
+    from rsmeta.config.load import Overrides
 
 logger = logging.getLogger(__name__)
 
@@ -48,11 +50,11 @@ _WGS84 = "EPSG:4326"
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """What labelling images came to.
+    """Summary of labelling images.
 
     Attributes:
         table: The CSV file.
-        footprints: The GeoJSON file; none where no image says where it lies.
+        footprints: The GeoJSON file; none where no image is georeferenced.
         rows: One per image, as in the table.
     """
 
@@ -68,7 +70,7 @@ def predict_images(
     output: str | Path,
     overwrite: bool = False,
     device: str = "auto",
-    settings: Sequence[str] = (),
+    settings: Overrides = (),
     on_progress: Callable[[int, int], None] | None = None,
 ) -> LabelledImages:
     """Label image files, each as a whole.
@@ -80,7 +82,7 @@ def predict_images(
             an image is georeferenced.
         overwrite: Replace files that exist.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        settings: ``KEY=VALUE`` strings that overrule the bundle's ``predict`` settings.
+        settings: A mapping, or ``KEY=VALUE`` strings, over the bundle's ``predict`` settings.
         on_progress: Called with the number of finished images and of all.
 
     Raises:
@@ -98,19 +100,18 @@ def predict_images(
             f"the model is for {record.task} of pixels, and {output} is a table of images; write "
             f"a map instead: --output MAP.tif"
         )
-    size = record.predict.batch_size or choose_batch_size(where)
     rows: list[dict[str, Any]] = []
     grids: list[Grid | None] = []
-    with ready(loaded, record, where) as model, torch.inference_mode():
-        for start in range(0, len(files), size):
-            read = [_read(path, record) for path in files[start : start + size]]
-            image, valid = (torch.stack(part).to(where) for part in zip(*(r[0] for r in read),
-                                                                        strict=True))  # fmt: skip
-            scores = model(image, valid).cpu()
-            grids += [grid for _, grid in read]
+    with ready_engine(loaded, record, where) as engine:
+        while len(rows) < len(files):
+            batch = files[len(rows) : len(rows) + engine.score.batch_size]
+            chips, places = zip(*(_read(path, record) for path in batch), strict=True)
+            image, valid = (torch.stack(part).numpy() for part in zip(*chips, strict=True))
+            scores = engine.score(image, valid).cpu()
+            grids += places
             rows += [
-                {"image": str(path), **_told(score, record)}
-                for path, score in zip(files[start : start + size], scores, strict=True)
+                {"image": str(path), **_columns(score, record)}
+                for path, score in zip(batch, scores, strict=True)
             ]
             if on_progress:
                 on_progress(len(rows), len(files))
@@ -137,11 +138,9 @@ def _files(given: Sequence[str | Path]) -> list[Path]:
 def _read(path: Path, record: BundleRecord) -> tuple[tuple[Tensor, Tensor], Grid | None]:
     """Return an image and its validity as the network sees them, and where it lies, if known."""
     image = record.image
-    sized = ImageFileSettings(chip_px=record.tile_px)
+    sized = ImageSizing(chip_px=record.tile_px)
     if image is not None:
-        sized = ImageFileSettings(
-            chip_px=record.tile_px, resize=image.resize, resize_px=image.resize_px
-        )
+        sized = ImageSizing(chip_px=record.tile_px, resize=image.resize, resize_px=image.resize_px)
     if image is not None and image.colour == "rgb":
         bands = tuple(band.band for band in record.bands)
         pixels = ImageReader(record.read.rules, bands, as_rgb=True).read(str(path))
@@ -152,8 +151,8 @@ def _read(path: Path, record: BundleRecord) -> tuple[tuple[Tensor, Tensor], Grid
     return to_chip(Pixels(chip.data, chip.valid), sized), grid
 
 
-def _told(scores: Tensor, record: BundleRecord) -> dict[str, Any]:
-    """Return what a table says of one image: label and probability, or number."""
+def _columns(scores: Tensor, record: BundleRecord) -> dict[str, Any]:
+    """Return the columns of one image in a table: label and probability, or number."""
     if record.target is not None:
         return {record.target.name: float(scores[0])}
     shares = dict(zip(record.output.classes, map(float, scores), strict=True))

@@ -1,50 +1,217 @@
-"""What mapping a scene is determined by: scene, model, extent, products; checked at first."""
+"""A checked request to map one scene."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from rasterio.warp import transform_bounds
-from rasterio.windows import Window, intersect
-
-import rsmeta
-from rsmeta.errors import (
-    BandsUnrecognisedError,
-    ConfigError,
-    GridMismatchError,
-    OutputError,
-    SceneError,
-)
-from rsmeta.geo.handles import file_states, open_raster
+from rsmeta.errors import BandsUnrecognisedError, ConfigError, GridMismatchError, SceneError
+from rsmeta.files import partial_folder
+from rsmeta.geo.aoi import read_aoi
 from rsmeta.geo.patches import PatchPlan
+from rsmeta.geo.reprojection import window_of
 from rsmeta.geo.scene import open_scene
 from rsmeta.geo.tiling import TilePlan
-from rsmeta.geo.writer import partial_folder
-from rsmeta.gis import tags
-from rsmeta.inference import sizing
+from rsmeta.workflows.mapping.fingerprint import begun_block_px
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from rasterio.windows import Window
 
-    import torch
-
-    from rsmeta.bundle import BundleRecord
+    from rsmeta.bundle import BundleRecord, ModelBundle
     from rsmeta.geo.aoi import Area
     from rsmeta.geo.grid import Grid
+    from rsmeta.geo.plan import MapPlan
     from rsmeta.geo.raster_source import AnySource
     from rsmeta.geo.scene import Scene
     from rsmeta.gis.outputs.products import Products
 
 logger = logging.getLogger(__name__)
 
+Bounds: TypeAlias = tuple[float, float, float, float]
+#: What to do where outputs exist. ``resume``: leave finished maps alone and continue begun ones;
+#: ``resume or overwrite``: likewise, and replace maps of another model or extent.
+IfExists: TypeAlias = Literal["error", "overwrite", "resume", "resume or overwrite"]
+
 #: A scene's pixels may be this many times finer or coarser than the trained ones, not more.
 LARGEST_GSD_RATIO = 4.0
 
-WGS84 = "EPSG:4326"
+
+@dataclass(frozen=True)
+class AreaOfInterest:
+    """Which part of scenes to map.
+
+    Attributes:
+        bounds: West, south, east, north in degrees (WGS 84): the map ends there.
+        polygons: File of polygons of any CRS: outside is nodata, and tiles without a pixel inside
+            cost nothing.
+    """
+
+    bounds: Bounds | None = None
+    polygons: str | Path | None = None
+
+    @classmethod
+    def of(cls, given: AreaOfInterest | Bounds | str | Path | None) -> AreaOfInterest:
+        """Return an area given as bounds, as a file of polygons, or as it is."""
+        if isinstance(given, AreaOfInterest):
+            return given
+        if isinstance(given, str | Path):
+            return cls(polygons=given)
+        return cls(bounds=None if given is None else tuple(given))  # type: ignore[arg-type]
+
+    def extent(self, grid: Grid) -> Window:
+        """Return the part of a grid inside the bounds, in whole pixels."""
+        if self.bounds is None:
+            return grid.full_window
+        if grid.crs is None:
+            raise GridMismatchError("--bounds needs a scene with a CRS; this one has none")
+        west, south, east, north = self.bounds
+        width, most = (east - west, 360) if east > west else (east - west + 360, 180)
+        if not (0 < width <= most and -90 <= south < north <= 90):
+            raise GridMismatchError(
+                f"--bounds {self.bounds} are not W S E N in degrees (W is greater than E only "
+                f"over the antimeridian)"
+            )
+        window = window_of(grid, self.bounds)
+        if window is None:
+            raise GridMismatchError(
+                f"--bounds {self.bounds} do not meet the scene {grid.bounds_lonlat()}"
+            )
+        return window
+
+    def polygons_on(self, grid: Grid, *, may_miss: bool) -> Area | None:
+        """Return the polygons, if there are any, in the CRS of a grid."""
+        if self.polygons is None:
+            return None
+        return read_aoi(self.polygons, grid, may_miss=may_miss)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockRequest:
+    """What every block of a map is computed from, in whatever process; can be pickled.
+
+    Attributes:
+        scene: The scene, with the model's bands.
+        record: The model; its settings are those to map with.
+        model: Its folder, or the bundle itself, which then travels along.
+        plan: How the scene is cut.
+        aoi: Pixels outside are not mapped; none: all are.
+    """
+
+    scene: Scene
+    record: BundleRecord
+    model: Path | ModelBundle
+    plan: MapPlan
+    aoi: Area | None = None
+
+    @property
+    def grid(self) -> Grid:
+        """Grid of the map."""
+        return self.plan.grid
+
+    @property
+    def spill_folder(self) -> Path | None:
+        """Folder for what does not fit into memory; none: the system's for temporary files."""
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapRequest(BlockRequest):
+    """A checked request to map one scene into files.
+
+    Attributes:
+        products: The files to write.
+        if_exists: What to do where they exist.
+    """
+
+    products: Products
+    if_exists: IfExists = "error"
+
+    @property
+    def spill_folder(self) -> Path:
+        """The hidden folder in which the map grows."""
+        return partial_folder(self.products.files["map"])
+
+    @property
+    def resume(self) -> bool:
+        """Whether to continue what an interrupted run has begun."""
+        return self.if_exists.startswith("resume")
+
+    @property
+    def may_replace(self) -> bool:
+        """Whether files that exist may be replaced."""
+        return self.if_exists != "error"
+
+
+def request_for(
+    source: AnySource,
+    bundle: ModelBundle,
+    record: BundleRecord,
+    products: Products,
+    *,
+    area: AreaOfInterest,
+    may_miss: bool,
+    block_px: int,
+    if_exists: IfExists,
+) -> MapRequest:
+    """Open a scene and check that it can be mapped.
+
+    Args:
+        source: The scene.
+        bundle: The model.
+        record: Its record, with the settings to map with.
+        products: The files to write.
+        area: Part of the scene to map.
+        may_miss: Whether the polygons of ``area`` may lie outside the scene.
+        block_px: Side of a block, unless an interrupted run has begun with another.
+        if_exists: What to do where files exist.
+
+    Raises:
+        RsmetaError: The scene cannot be read, or does not fit the model or the area.
+    """
+    scene = open_for(source, record)
+    check_scene(scene, record)
+    extent = area.extent(scene.grid)
+    if if_exists.startswith("resume") and record.predict.block_px is None:
+        block_px = begun_block_px(products) or block_px
+    return MapRequest(
+        scene=scene, record=record, model=bundle.path or bundle, products=products,
+        plan=plan_for(record, scene.grid, extent, block_px), if_exists=if_exists,
+        aoi=area.polygons_on(scene.grid.crop(extent), may_miss=may_miss),
+    )  # fmt: skip
+
+
+def plan_for(record: BundleRecord, grid: Grid, extent: Window, block_px: int) -> MapPlan:
+    """Return how a scene is cut for a model.
+
+    Args:
+        record: The model, with the settings to map with.
+        grid: The scene's grid.
+        extent: Part of it to map.
+        block_px: Side of a block.
+
+    Raises:
+        ConfigError: How many pixels an image covers is unknown.
+    """
+    settings = record.predict
+    if record.per == "pixel":
+        return TilePlan(
+            scene_grid=grid, extent=extent, tile_px=record.tile_px, block_px=block_px,
+            overlap_px=int(record.tile_px * settings.overlap),
+        )  # fmt: skip
+    image = record.image
+    tile_px = settings.tile_px or (image.ground_px if image else record.tile_px)
+    if tile_px is None:
+        raise ConfigError(
+            "the model was trained on images of different sizes; say how many of the scene's "
+            "pixels one image covers, with --set tile_px=N"
+        )
+    return PatchPlan(
+        scene_grid=grid, extent=extent, tile_px=tile_px, block_px=block_px,
+        stride_px=settings.stride_px or tile_px,
+    )  # fmt: skip
 
 
 def open_for(source: AnySource, record: BundleRecord) -> Scene:
@@ -100,128 +267,6 @@ def check_scene(scene: Scene, record: BundleRecord) -> None:
     logger.warning("%s; expect worse results", told)
 
 
-def extent_of(grid: Grid, bounds: tuple[float, float, float, float] | None) -> Window:
-    """Return the part of a grid to map, as a window of whole pixels inside it."""
-    if bounds is None:
-        return grid.full_window
-    if grid.crs is None:
-        raise GridMismatchError("--bounds needs a scene with a CRS; this one has none")
-    west, south, east, north = bounds
-    if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
-        raise GridMismatchError(f"--bounds {bounds} are no W S E N in degrees")
-    window = grid.window(transform_bounds(WGS84, grid.crs, west, south, east, north))
-    if not intersect(window, grid.full_window):
-        raise GridMismatchError(f"--bounds {bounds} do not meet the scene {grid.bounds_lonlat()}")
-    return window.intersection(grid.full_window)
-
-
-@dataclass(frozen=True)
-class MapRequest:
-    """One scene to map, checked.
-
-    Attributes:
-        scene: The scene, with the model's bands.
-        record: The model; its settings are those to map with.
-        products: The files to write.
-        device: Where the model is.
-        extent: Part of the scene to map, in its pixels.
-        overwrite: Replace files that exist.
-        resume: Go on where an earlier run was interrupted.
-        bundle: Folder of the model; none if it was never saved.
-        area: Polygons outside which is nodata; none: all of ``extent`` is mapped.
-    """
-
-    scene: Scene
-    record: BundleRecord
-    products: Products
-    device: torch.device
-    extent: Window
-    overwrite: bool
-    resume: bool
-    bundle: Path | None = None
-    area: Area | None = None
-
-    @property
-    def grid(self) -> Grid:
-        """The grid of the map: the scene's own, or a coarser one of one value per cell."""
-        own = self.scene.grid.crop(self.extent)
-        return own if self.record.per == "pixel" else own.coarser(self.cells(0).stride_px)
-
-    def cells(self, block_px: int) -> PatchPlan:
-        """Return the cells that a model of whole images maps, in blocks of at most ``block_px``.
-
-        Raises:
-            ConfigError: It is not known how much ground an image covers.
-        """
-        return cells_for(self.record, self.extent, block_px)
-
-    @property
-    def is_done(self) -> bool:
-        """Whether an earlier run has left nothing to resume.
-
-        Raises:
-            OutputError: The map that is there was made by another model or on another grid.
-        """
-        outputs = self.products.outputs
-        begun = any(partial_folder(output.local).exists() for output in outputs.values())
-        if not self.resume or begun or not all(output.exists for output in outputs.values()):
-            return False
-        made = outputs["map"]
-        found = open_raster(str(made.local) if made.local.is_file() else made.destination)
-        same = found.tags().get(tags.MODEL) == self.record.weights_sha256
-        if same and (found.transform, found.shape) == (self.grid.transform, self.grid.shape):
-            return True
-        if self.overwrite:
-            return False
-        raise OutputError(
-            f"{made.destination} was made by another model or for another extent; choose "
-            f"another name or give --overwrite"
-        )
-
-
-def plan_for(
-    scene: Scene, record: BundleRecord, device: torch.device, *, begun_px: int | None = None
-) -> TilePlan:
-    """Return how a scene is cut for a model.
-
-    Args:
-        scene: The scene.
-        record: The model, with the settings to map with.
-        device: Where it is.
-        begun_px: Side of the blocks that there are already; none: there are none.
-    """
-    settings = record.predict
-    block_px = settings.block_px or begun_px
-    if block_px is None:
-        block_px = sizing.choose_block_px(
-            device, bands=len(record.bands), classes=record.output.scores, tile_px=record.tile_px,
-            free_bytes=sizing.free_memory_bytes(),
-        )  # fmt: skip
-    overlap_px = int(record.tile_px * settings.overlap)
-    return TilePlan(*scene.grid.shape, record.tile_px, overlap_px, block_px)
-
-
-def cells_for(record: BundleRecord, extent: Window, block_px: int) -> PatchPlan:
-    """Return the cells of an extent that a model of whole images maps.
-
-    Args:
-        record: The model, with the settings to map with.
-        extent: Part of a scene, in its pixels.
-        block_px: Side of the ground of a block, at most.
-
-    Raises:
-        ConfigError: It is not known how much ground an image covers.
-    """
-    image, asked = record.image, record.predict
-    tile_px = asked.tile_px or (image.ground_px if image else record.tile_px)
-    if tile_px is None:
-        raise ConfigError(
-            "the model was trained on images of different sizes; say how many of the scene's "
-            "pixels one image covers, with --set tile_px=N"
-        )
-    return PatchPlan(extent, tile_px, asked.stride_px or tile_px, block_px)
-
-
 def check_mappable(record: BundleRecord) -> None:
     """Refuse models that give no map.
 
@@ -233,25 +278,3 @@ def check_mappable(record: BundleRecord) -> None:
             "a multilabel model gives any number of labels to a place, and a map holds one; label "
             "images with it: --output LABELS.csv"
         )
-
-
-def resume_fingerprint(job: MapRequest, block_px: int) -> dict[str, Any]:
-    """Return all that determines the pixels of a map, under names that a user understands."""
-    scene, record, settings = job.scene, job.record, job.record.predict
-    model = hashlib.sha256(record.model_dump_json(exclude={"predict"}).encode())
-    reading = {
-        key: value for key, value in asdict(scene).items() if key not in {"grid", "acquired"}
-    }
-    chosen = settings.model_dump(include={"overlap", "blend", "augment", "precision", "optimize"})
-    if record.per == "image":
-        chosen |= {"cells": [job.cells(block_px).tile_px, job.cells(block_px).stride_px]}
-    return {
-        "version of rsmeta": rsmeta.__version__,
-        "model": model.hexdigest(),
-        "scene": {**reading, "source": scene.source.identity, "files": file_states(scene.source)},
-        "extent": [int(n) for n in job.extent.flatten()],
-        "mask": None if job.area is None else job.area.sha256,
-        "setting": {"tile_px": record.tile_px, **chosen, "block_px": block_px},
-        "list of outputs": [path.name for path in job.products.paths],
-        "type of probabilities": job.products.probabilities_type,
-    }

@@ -1,11 +1,11 @@
-"""What a map carries and what comes with it, besides the rasters: tags, picture, STAC item."""
+"""What comes with a map besides its rasters: tags, polygons, picture, STAC item."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import rsmeta
+from rsmeta._version import __version__
 from rsmeta.bundle import MODEL_ITEM_FILE
 from rsmeta.geo.sources import scene_stem
 from rsmeta.gis import tags
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def tags_of(scene: Scene, record: BundleRecord, made: datetime) -> dict[str, str]:
     """Return the metadata that every raster carries: model, source, software, times."""
     carried = {
-        tags.SOFTWARE: f"rsmeta {rsmeta.__version__}",
+        tags.SOFTWARE: f"rsmeta {__version__}",
         tags.MADE: tags.tiff_time(made),
         tags.MODEL: record.weights_sha256,
         tags.SOURCE: Path(scene.name).name,
@@ -38,12 +38,12 @@ def tags_of(scene: Scene, record: BundleRecord, made: datetime) -> dict[str, str
 
 
 def write_rest(
-    job: MapRequest, writer: ProductWriter, origin: Origin, on_polygons: Tell = silent
+    request: MapRequest, writer: ProductWriter, origin: Origin, on_polygons: Tell = silent
 ) -> None:
-    """Make the rasters complete, and all that is made from them; nothing has its name yet.
+    """Complete the rasters and make all that is made from them; nothing has its name yet.
 
     Args:
-        job: What is mapped.
+        request: What is mapped.
         writer: All blocks are written.
         origin: What the map was made from.
         on_polygons: Called while polygons are made.
@@ -53,21 +53,22 @@ def write_rest(
     """
     rasters = writer.complete()
     assets = {
-        name: raster_asset(name, raster, writer.tally, job.grid) for name, raster in rasters.items()
+        name: raster_asset(name, raster, writer.tally, request.grid)
+        for name, raster in rasters.items()
     }
-    outputs = job.products.outputs
+    outputs = request.products.outputs
     if "vector" in outputs:
-        assets["polygons"] = _polygons(job, outputs["vector"], writer, rasters, on_polygons)
+        assets["polygons"] = _polygons(request, outputs["vector"], writer, rasters, on_polygons)
     if "quicklook" in outputs:
         assets["thumbnail"] = _picture(outputs["quicklook"], writer, rasters, origin)
     if "stac" in outputs:  # last: it holds the checksums of all the others
         with writer.beside(outputs["stac"].local) as hidden:
-            text = item_text(outputs["stac"], assets, job.grid, origin)
+            text = item_text(outputs["stac"], assets, request.grid, origin)
             hidden.write_text(text, encoding="utf-8")
 
 
 def _polygons(
-    job: MapRequest,
+    request: MapRequest,
     output: Output,
     writer: ProductWriter,
     rasters: Mapping[str, Finished],
@@ -78,7 +79,7 @@ def _polygons(
     sure = rasters.get("confidence")
     source = vector.open_map(rasters["map"].hidden, None if sure is None else sure.hidden)
     with writer.beside(output.local) as hidden:
-        vector.write(source, hidden, job.record.predict.polygons, tell)
+        vector.write(source, hidden, request.record.predict.polygons, tell)
     media_type = vector.FORMATS[output.local.suffix.lower()].media_type
     return Asset(output, hidden, media_type, ["data"], "The map as polygons", {})
 
@@ -97,20 +98,21 @@ def _picture(
     return Asset(output, hidden, "image/png", ["thumbnail"], "The map with its legend", {})
 
 
-def origin_of(jobs: Sequence[MapRequest], made: datetime) -> Origin:
+def origin_of(requests: Sequence[MapRequest], made: datetime) -> Origin:
     """Return what a map was made from.
 
     Args:
-        jobs: Of the scenes that are in it, one at least, with one model.
+        requests: Of the scenes in it, one at least, with one model.
         made: When the map was made, UTC.
     """
-    job = jobs[0]
-    item = None if job.bundle is None else job.bundle / MODEL_ITEM_FILE
+    request = requests[0]
+    model = request.model
+    item = model / MODEL_ITEM_FILE if isinstance(model, Path) else None
     return Origin(
-        scenes=[Source(one.scene.source.uri, one.scene.acquired) for one in jobs],
+        scenes=[Source(one.scene.source.uri, one.scene.acquired) for one in requests],
         made=made,
-        model=job.record.backbone.name,
-        model_sha256=job.record.weights_sha256,
+        model=request.record.backbone.name,
+        model_sha256=request.record.weights_sha256,
         model_item=item if item is not None and item.is_file() else None,
-        version=rsmeta.__version__,
+        version=__version__,
     )

@@ -1,4 +1,4 @@
-"""What came of mapping scenes, for pipelines: one JSON file."""
+"""Summary of mapping scenes, for pipelines: one JSON file."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ import resource
 import sys
 from typing import TYPE_CHECKING, Any
 
-import rsmeta
+from rsmeta._version import __version__
 from rsmeta.errors import OutputError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
-
-    import torch
 
     from rsmeta.bundle import BundleRecord
     from rsmeta.geo.grid import Grid
@@ -31,16 +29,16 @@ def peak_memory_bytes() -> int:
 def write_summary(
     path: Path,
     record: BundleRecord,
-    device: torch.device,
+    device: str,
     results: Sequence[PredictResult],
     failed: Mapping[str, Exception],
 ) -> None:
-    """Write what came of each scene.
+    """Write the summary of each scene.
 
     Args:
         path: The file to write, or to replace.
         record: The model.
-        device: Where it computed.
+        device: What it ran on.
         results: Of scenes that were mapped, or had been.
         failed: Scene -> why it was not mapped.
 
@@ -52,9 +50,9 @@ def write_summary(
         for scene, error in failed.items()
     ]
     tree = {
-        "rsmeta": rsmeta.__version__,
+        "rsmeta": __version__,
         "model_sha256": record.weights_sha256,
-        "device": str(device),
+        "device": device,
         "settings": record.predict.model_dump(mode="json"),
         "peak_memory_bytes": peak_memory_bytes(),
         "scenes": [*(_scene(result, record) for result in results), *wrong],
@@ -67,10 +65,10 @@ def write_summary(
 
 
 def _scene(result: PredictResult, record: BundleRecord) -> dict[str, Any]:
-    told = {"scene": result.scene, "status": result.status, "outputs": result.outputs}
-    told |= {"grid": _grid(result.grid)}
+    summary = {"scene": result.scene, "status": result.status, "outputs": result.outputs}
+    summary |= {"grid": _grid(result.grid)}
     if result.status == "kept":
-        return told
+        return summary
     classes = [
         {
             "name": spec.name,
@@ -81,9 +79,9 @@ def _scene(result: PredictResult, record: BundleRecord) -> dict[str, Any]:
         for spec in record.classes
     ]
     if result.statistics is not None:
-        told["quantity"] = _quantity(result.statistics, record)
+        summary["quantity"] = _quantity(result.statistics, record)
     seconds = {"total": result.seconds, **result.stages}
-    return told | {
+    return summary | {
         "classes": classes,
         "tiles": {"computed": result.tiles, "skipped": result.skipped},
         "block_px": result.block_px,

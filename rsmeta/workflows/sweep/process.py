@@ -10,9 +10,7 @@ import queue
 import sys
 import threading
 import traceback
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -22,7 +20,7 @@ from rsmeta.workflows.train import train
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from multiprocessing.context import BaseContext
+    from multiprocessing.connection import Connection
     from pathlib import Path
 
     from rsmeta.config import Settings
@@ -55,6 +53,8 @@ class Places:
         self._free: queue.SimpleQueue[Place] = queue.SimpleQueue()
         for i in range(self.count):
             self._free.put(Place(gpus[i % len(gpus)] if gpus else None, self.threads))
+        self._running: set[Any] = set()
+        self._stopped = False
 
     @classmethod
     def of(cls, accelerator: str, parallel: int | None) -> Places:
@@ -70,6 +70,24 @@ class Places:
             yield place
         finally:
             self._free.put(place)
+
+    @contextlib.contextmanager
+    def watched(self, process: Any) -> Iterator[None]:
+        """Keep a running process where ``stop`` finds it, and wait for its end."""
+        self._running.add(process)
+        if self._stopped:
+            process.kill()
+        try:
+            yield
+        finally:
+            process.join()
+            self._running.discard(process)
+
+    def stop(self) -> None:
+        """End all running processes; their runs can be resumed."""
+        self._stopped = True
+        for process in list(self._running):
+            process.kill()
 
     def __str__(self) -> str:
         on = f"{len(self.gpus)} GPU(s)" if self.gpus else f"the CPU, {self.threads} thread(s) each"
@@ -96,26 +114,34 @@ def train_apart(settings: Settings, folder: Path, places: Places) -> str | None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with (
-            places.one() as place,
-            ProcessPoolExecutor(
-                1, mp_context=_context(), initializer=_settle, initargs=(folder / LOG_FILE, place)
-            ) as process,
-        ):
-            return process.submit(_train, settings, folder).result()
-    except BrokenProcessPool:
+        context = _context()
+        with places.one() as place:
+            receiver, sender = context.Pipe(duplex=False)
+            process = context.Process(target=_work, args=(settings, folder, place, sender))
+            process.start()
+            sender.close()  # so that the end of the process ends the pipe
+            with places.watched(process):
+                failure: str | None = receiver.recv()
+    except EOFError:
         return f"its process died (out of memory?); see {folder / LOG_FILE}"
     except OSError as error:
         return str(OutputError(f"cannot write {folder} ({one_line(error)})"))
+    return failure
 
 
-def _context() -> BaseContext:
+def _context() -> Any:
     """Return the start method: a fork server that has imported training, where supported."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     return context
+
+
+def _work(settings: Settings, folder: Path, place: Place, sender: Connection) -> None:
+    """Train in a process of its own, and send what went wrong."""
+    _settle(folder / LOG_FILE, place)
+    sender.send(_train(settings, folder))
 
 
 def _settle(log: Path, place: Place) -> None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rsmeta.config.load import read_yaml
 from rsmeta.config.sweep_runs import read_sweep
+from rsmeta.config.yaml_files import read_yaml
 from rsmeta.errors import OutputError, RunsFailedError
 from rsmeta.workflows.run_folder import CONFIG_FILE, METRICS_FILE, check_run
 from rsmeta.workflows.sweep.process import Places, train_apart
@@ -19,6 +19,7 @@ from rsmeta.workflows.sweep.table import Outcome, Row, scores_of, write_tables
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from rsmeta.config.load import Overrides
     from rsmeta.config.sweep_runs import SweepRun
 
 logger = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ class SweepResult:
 
 def sweep(
     config: str | Path | Mapping[str, Any],
-    overrides: Sequence[str] = (),
+    overrides: Overrides = (),
     *,
     output: str | Path,
     resume: bool = False,
@@ -58,7 +59,7 @@ def sweep(
 
     Args:
         config: YAML file or mapping with a ``sweep`` section.
-        overrides: ``KEY=VALUE`` strings that override the configuration.
+        overrides: ``KEY=VALUE`` strings, or a mapping, that override the configuration.
         output: Folder of the sweep; created if missing.
         resume: Keep the finished runs in ``output`` and continue the others.
 
@@ -139,6 +140,10 @@ def _trained(output: Path, runs: Sequence[SweepRun], places: Places) -> Iterator
             run, error = waiting[future], future.result()
             folder = output / RUNS / run.folder
             yield Outcome(run, error=error) if error else Outcome(run, metrics=_metrics(folder))
+    except BaseException:  # such as Ctrl-C: do not wait for hours of training
+        pool.shutdown(wait=False, cancel_futures=True)
+        places.stop()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -1,0 +1,162 @@
+"""The backbone ``pixels``: its features are the bands, and what can be computed of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor, nn
+
+from rsmeta.config.base import Strict
+from rsmeta.config.load import validate
+from rsmeta.errors import ConfigError
+from rsmeta.models.backbone import Backbone, Features
+from rsmeta.models.pixels.features import index_pairs, local_statistics, normalised_difference
+from rsmeta.models.records import BackboneRecord
+from rsmeta.models.stem import StemFilter, StemReport
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rsmeta.config.model import ModelSpec
+    from rsmeta.geo.bands import Band
+    from rsmeta.peft.sites import Site
+
+#: Name of the only backbone of this family.
+PREFIX = "pixels"
+
+
+class PixelOptions(Strict):
+    """Options of the backbone ``pixels``."""
+
+    context: tuple[int, ...] = Field(
+        default=(),
+        description="sides, in pixels and odd, of the squares whose mean and deviation of each "
+        "band stand beside the band itself",
+    )
+    indices: bool = Field(
+        default=False, description="add the spectral indices that the bands allow: NDVI, NDWI, …"
+    )
+
+    @field_validator("context")
+    @classmethod
+    def _odd_squares(cls, sides: tuple[int, ...]) -> tuple[int, ...]:
+        for side in sides:
+            if side < 3 or side % 2 == 0:
+                raise ValueError(f"{side} is not an odd number from 3 on; try [3, 7, 15]")
+        return tuple(sorted(set(sides)))
+
+
+class PixelBackbone(Backbone):
+    """Features (B, D, H, W) at the resolution of the image; nothing in it is trained.
+
+    It takes bands in physical units, NaN where a pixel is not valid.
+
+    Args:
+        bands: Bands of the input, in its order, C.
+        options: Context and indices.
+    """
+
+    def __init__(self, bands: Sequence[Band], options: PixelOptions) -> None:
+        record = BackboneRecord(
+            name=PREFIX, family=PREFIX, source=None, bands=None, mean=None, std=None,
+            image_px=1, licence=None, form="physical",
+        )  # fmt: skip
+        filters = tuple(StemFilter(band.name, "copied", {band.name: 1.0}) for band in bands)
+        super().__init__(
+            bands, record=record, stem_report=StemReport(filters), load_report=None
+        )  # fmt: skip
+        self._context = options.context
+        self._indices = index_pairs(bands) if options.indices else {}
+        if options.indices and not self._indices:
+            raise ConfigError(
+                f"model.options.indices: the bands {[band.name for band in bands]} allow no "
+                f"spectral index; name red, nir, … in data.sensor, or omit indices"
+            )
+        self._stem = nn.Identity()
+
+    @property
+    def depth(self) -> int:
+        """One block, so to speak."""
+        return 1
+
+    @property
+    def dim(self) -> int:
+        """Number of features of a pixel, D."""
+        return len(self.bands) * (1 + 2 * len(self._context)) + len(self._indices)
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """What each of the D features is."""
+        names = [band.name for band in self.bands]
+        for side in self._context:
+            names += [f"{band.name} mean {side}" for band in self.bands]
+            names += [f"{band.name} std {side}" for band in self.bands]
+        return (*names, *self._indices)
+
+    @property
+    def patch_px(self) -> int:
+        """A pixel."""
+        return 1
+
+    @property
+    def halo_px(self) -> int | None:
+        """How far around a pixel its features look."""
+        return max(self._context, default=1) // 2
+
+    @property
+    def patch_embed(self) -> nn.Module:
+        """What meets the bands: nothing but themselves."""
+        return self._stem
+
+    def sites(self) -> tuple[Site, ...]:
+        """Return none: there is nothing to adapt."""
+        return ()
+
+    def forward(self, x: Tensor) -> Features:
+        """Return the features of every pixel, and their mean over valid pixels."""
+        found = self._features(x)
+        valid = x.isfinite().all(dim=1, keepdim=True)
+        total = valid.sum(dim=(2, 3)).clamp_min(1)
+        return Features(found, torch.where(valid, found, 0.0).sum(dim=(2, 3)) / total)
+
+    def dense(self, x: Tensor, depths: Sequence[int]) -> list[Tensor]:
+        """Return the features of every pixel, (B, D, H, W), once per depth."""
+        found = self._features(x)
+        return [found for _ in depths]
+
+    def _features(self, x: Tensor) -> Tensor:
+        x = self.enter(x)
+        valid = x.isfinite().all(dim=1, keepdim=True)
+        image = torch.where(valid, x, 0.0)
+        found = [image]
+        for side in self._context:
+            found += local_statistics(image, valid, side)
+        for a, b in self._indices.values():
+            found.append(normalised_difference(image[:, a : a + 1], image[:, b : b + 1]))
+        return torch.cat(found, dim=1)
+
+
+def build_pixels(spec: ModelSpec, bands: Sequence[Band] | None) -> PixelBackbone:
+    """Build the backbone for these bands.
+
+    Raises:
+        ConfigError: An option that does not fit, or weights are asked for.
+    """
+    options = validate(PixelOptions, spec.options, "model.options (pixels)")
+    if spec.checkpoint is not None or spec.pretrained:
+        raise ConfigError("model.backbone=pixels has no weights; omit checkpoint and pretrained")
+    if bands is None:
+        raise ConfigError("model.backbone=pixels has no bands of its own; omit model.stem.strategy")
+    return PixelBackbone(bands, options)
+
+
+def pixel_names() -> tuple[str, ...]:
+    """Return the name of the backbone."""
+    return (PREFIX,)
+
+
+def pixels_line(name: str) -> str:
+    """Say in one line what the backbone is."""
+    return "no network: bands, local means and deviations, spectral indices (with head forest, …)"

@@ -1,0 +1,78 @@
+"""What a pixel says of itself: local means and deviations, normalised differences of bands."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rsmeta.geo.bands import Band
+
+#: Spectral indices, each (a - b) / (a + b) of two bands by STAC common name.
+#:
+#: Source: NDVI, Rouse et al. 1974; NDWI, McFeeters 1996; MNDWI, Xu 2006; NDMI (also NDII),
+#: Hardisky et al. 1983; NBR, Key and Benson 2006; NDRE, Gitelson and Merzlyak 1994.
+INDICES: dict[str, tuple[str, str]] = {
+    "ndvi": ("nir", "red"),
+    "ndwi": ("green", "nir"),
+    "mndwi": ("green", "swir16"),
+    "ndmi": ("nir", "swir16"),
+    "nbr": ("nir", "swir22"),
+    "ndre": ("nir", "rededge"),
+}
+
+#: Sums of two bands smaller than this count as 0, and so does their index.
+_NOTHING = 1e-6
+
+
+def index_pairs(bands: Sequence[Band]) -> dict[str, tuple[int, int]]:
+    """Return the indices that these bands allow, each with the places of its two bands."""
+    places: dict[str, int] = {}
+    for place, band in enumerate(bands):
+        if band.common_name is not None:
+            places.setdefault(band.common_name, place)
+    return {
+        name: (places[a], places[b])
+        for name, (a, b) in INDICES.items()
+        if a in places and b in places
+    }
+
+
+def normalised_difference(first: Tensor, second: Tensor) -> Tensor:
+    """Return (first - second) / (first + second) in [-1, 1]; 0 where the sum is 0."""
+    total = first + second
+    ratio = (first - second) / torch.where(total.abs() > _NOTHING, total, 1.0)
+    return torch.where(total.abs() > _NOTHING, ratio.clamp(-1, 1), 0.0)
+
+
+def local_statistics(image: Tensor, valid: Tensor, side_px: int) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of the valid pixels in a square around each pixel.
+
+    Args:
+        image: (B, C, H, W); anything finite where not valid.
+        valid: (B, 1, H, W) bool.
+        side_px: Odd side of the square; at the image's edges the part inside counts.
+
+    Returns:
+        Two tensors (B, C, H, W) of the image's type; 0 where no pixel of the square is valid.
+    """
+    # In double: a variance is a small difference of large numbers (digital numbers, kelvin).
+    weight = valid.double()
+    seen = _box_mean(weight, side_px)
+    share = torch.where(seen > 0, seen, 1.0)
+    values = torch.where(valid, image, 0.0).double()
+    mean = _box_mean(values, side_px) / share
+    variance = _box_mean(values.square(), side_px) / share - mean.square()
+    return mean.to(image.dtype), variance.clamp_min(0).sqrt().to(image.dtype)
+
+
+def _box_mean(x: Tensor, side_px: int) -> Tensor:
+    """Return the mean over squares, with zeros beyond the edges."""
+    half = side_px // 2
+    rows = functional.avg_pool2d(x, (side_px, 1), stride=1, padding=(half, 0))
+    return functional.avg_pool2d(rows, (1, side_px), stride=1, padding=(0, half))

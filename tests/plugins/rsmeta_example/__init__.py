@@ -1,0 +1,1 @@
+"""A loss, a tuner, a backbone, a sensor and a data set for rsmeta, one small module each."""

@@ -1,0 +1,144 @@
+"""Heads that are solved for: they say what scikit-learn says, and keep it as plain tensors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+
+from rsmeta.config.model import HeadSpec
+from rsmeta.errors import ConfigError
+from rsmeta.heads import HEADS, HeadInput, SolvedHead, build_head
+
+SHAPE = HeadInput(dims=(4,), strides_px=(1,), levels=(0, 0, 0, 0), channels=4)
+NAMES = ("forest", "extra_trees", "logistic", "mlp")
+
+
+def made(name: str, *, classes: int = 3, **options: object) -> SolvedHead:
+    head = build_head(HeadSpec(name=name, **options), SHAPE, classes=classes, registry=HEADS)
+    assert isinstance(head, SolvedHead)
+    return head
+
+
+def problem(seed: int = 0, n: int = 400) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Digital numbers of three classes that band 0 tells apart."""
+    draw = np.random.default_rng(seed)
+    features = (draw.normal(size=(n, 4)) * 900 + 5000).astype(np.float32)
+    labels = np.digitize(features[:, 0], [4600, 5400])
+    return features, labels, np.arange(n) // 20
+
+
+def image(seed: int = 1) -> torch.Tensor:
+    draw = np.random.default_rng(seed)
+    return torch.from_numpy((draw.normal(size=(2, 4, 9, 7)) * 900 + 5000).astype(np.float32))
+
+
+def pixels(scores: torch.Tensor) -> np.ndarray:
+    """Probabilities (N, K) of logits (B, K, H, W)."""
+    found: np.ndarray = scores.softmax(1).movedim(1, -1).reshape(-1, scores.shape[1]).numpy()
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_solved_head_tells_the_classes_apart(name: str) -> None:
+    head, (features, labels, groups) = made(name), problem()
+    head.solve(features, labels, groups, seed=0)
+    unseen, truth, _ = problem(seed=7)
+    said = head.probabilities(torch.from_numpy(unseen)).argmax(1).numpy()
+    assert (said == truth).mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("name", "estimator"),
+    [("forest", RandomForestClassifier), ("extra_trees", ExtraTreesClassifier)],
+)
+def test_forests_equal_scikit_learn(name: str, estimator: type) -> None:
+    features, labels, groups = problem()
+    head, scene = made(name, trees=40), image()
+    head.solve(features, labels, groups, seed=3)
+    theirs = estimator(40, class_weight="balanced", random_state=3).fit(features, labels)
+    expected = theirs.predict_proba(scene.movedim(1, -1).reshape(-1, 4).numpy())
+    np.testing.assert_allclose(pixels(head([scene], scene)), expected, atol=1e-6)
+
+
+def test_values_at_a_threshold_go_the_way_that_scikit_learn_sends_them() -> None:
+    # Whole numbers: thresholds lie at halves, or, between neighbours, on what float32 rounds to.
+    draw = np.random.default_rng(0)
+    base = np.float32(16_777_216)  # beyond it float32 holds even numbers only
+    features = (base + draw.integers(0, 12, size=(300, 4))).astype(np.float32)
+    labels = (features[:, 0] > base + 5).astype(int)
+    head = made("forest", classes=2, trees=20)
+    head.solve(features, labels, np.arange(300), seed=0)
+    theirs = RandomForestClassifier(20, class_weight="balanced", random_state=0)
+    theirs.fit(features, labels)
+    said = head.probabilities(torch.from_numpy(features)).numpy()
+    np.testing.assert_allclose(said, theirs.predict_proba(features), atol=1e-6)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_logistic_equals_scikit_learn(classes: int) -> None:
+    features, labels, groups = problem()
+    labels = np.minimum(labels, classes - 1)
+    head = made("logistic", classes=classes, strength=0.7)
+    head.solve(features, labels, groups, seed=0)
+    scaled = (features - features.mean(0)) / features.std(0)
+    theirs = LogisticRegression(C=0.7, class_weight="balanced", max_iter=2000).fit(scaled, labels)
+    said = head.probabilities(torch.from_numpy(features)).numpy()
+    np.testing.assert_allclose(said, theirs.predict_proba(scaled), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_class_without_labels_is_never_chosen(name: str) -> None:
+    features, labels, groups = problem()
+    kept = labels != 1
+    head, scene = made(name), image()
+    head.solve(features[kept], labels[kept], groups[kept], seed=0)
+    shares = pixels(head([scene], scene))
+    assert shares[:, 1].max() < 1e-6
+    np.testing.assert_allclose(shares.sum(1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_saved_tensors_give_the_same_head(name: str) -> None:
+    head, scene = made(name), image()
+    head.solve(*problem(), seed=0)
+    other = made(name)
+    other.fit_shapes(head.state_dict())
+    other.load_state_dict(head.state_dict())
+    torch.testing.assert_close(other([scene], scene), head([scene], scene), rtol=0, atol=0)
+
+
+def test_strength_is_chosen_between_groups_not_within_them() -> None:
+    """Pixels of a group are alike: only a strong penalty does not learn the groups by heart."""
+    draw = np.random.default_rng(0)
+    groups = np.repeat(np.arange(24), 20)
+    labels = groups % 2
+    own = draw.normal(size=(24, 30))[groups]  # says which group, nothing of the class
+    told = (labels * 0.8 + draw.normal(size=len(labels)))[:, None]
+    features = np.concatenate([told, own + 0.05 * draw.normal(size=own.shape)], axis=1)
+    shape = HeadInput(dims=(31,), strides_px=(1,), levels=(0,), channels=31)
+    fits = {}
+    for name, of in (("grouped", groups), ("alone", np.arange(len(labels)))):
+        head = build_head(HeadSpec(name="logistic"), shape, classes=2, registry=HEADS)
+        assert isinstance(head, SolvedHead)
+        head.solve(features.astype(np.float32), labels, of, seed=0)
+        fits[name] = float(head.get_buffer("weight")[:, 1:].abs().sum())
+    assert fits["grouped"] < fits["alone"]
+
+
+def test_coarse_features_are_laid_on_the_pixels_beside_the_bands() -> None:
+    shape = HeadInput(dims=(2, 5), strides_px=(4, 4), levels=(0, 0, 1, 1), channels=3)
+    head = build_head(HeadSpec(name="logistic"), shape, classes=2, registry=HEADS)
+    assert isinstance(head, SolvedHead)
+    assert head.depths == (0, 1)
+    scene = torch.rand(1, 3, 8, 8)
+    found = head.features([torch.rand(1, 2, 2, 2), torch.rand(1, 5, 2, 2)], scene)
+    assert found.shape == (1, 2 + 5 + 3, 8, 8)
+    torch.testing.assert_close(found[:, -3:], scene)
+
+
+def test_a_depth_beyond_the_backbone_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"depths.*5.*1 block"):
+        made("logistic", depths=(5,))
