@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,10 +24,15 @@ def _hex_colour(value: str) -> str:
     return f"#{digits.lower()}"
 
 
+def composed(name: str) -> str:
+    """Return a name in the composed form of Unicode (NFC): macOS writes file names decomposed."""
+    return unicodedata.normalize("NFC", name)
+
+
 def _printable(name: str) -> str:
     if not name.isprintable() or name != name.strip():
         raise ValueError(f"the class name {name!r} has blanks around it or unprintable characters")
-    return name
+    return composed(name)
 
 
 def _as_list(value: Any) -> Any:

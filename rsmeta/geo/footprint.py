@@ -42,6 +42,11 @@ def transformer(source: Any, target: Any) -> Transformer | None:
     return _transformer(_text(source), _text(target))
 
 
+def is_located(grid: Grid) -> bool:
+    """Return whether a grid has a CRS that is tied to the Earth."""
+    return grid.crs is not None and transformer(grid.crs, WGS84) is not None
+
+
 @lru_cache(maxsize=64)
 def _transformer(source: str, target: str) -> Transformer | None:
     try:

@@ -10,6 +10,7 @@ import json
 import os
 import re
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import shapely
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from rsmeta.geo.grid import Grid
 
 STAC_VERSION = "1.1.0"
+# Characters of an address that are left as they are: its delimiters, and what is encoded already.
+_URI = ":/?#[]@!$&'()*+,;=%"
 GEOTIFF = "image/tiff; application=geotiff"
 COG = f"{GEOTIFF}; profile=cloud-optimized"
 
@@ -131,11 +134,14 @@ def _geometry(place: shapely.Geometry) -> dict[str, Any]:
 
 
 def href(target: str | Path, item: Path) -> str:
-    """Return how an item refers to a file: relative to itself, if both are local."""
+    """Return how an item refers to a file, percent-encoded: relative to itself, if both are local.
+
+    Source: RFC 3986, section 2.
+    """
     if not is_path(target):
-        return str(target).removeprefix("/vsicurl/")
+        return quote(str(target).removeprefix("/vsicurl/"), safe=_URI)
     relative = os.path.relpath(os.path.realpath(target), os.path.realpath(item.parent))
-    relative = relative.replace(os.sep, "/")
+    relative = quote(relative.replace(os.sep, "/"))
     return relative if relative.startswith("../") else f"./{relative}"
 
 
