@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rsmeta._version import __version__
-from rsmeta.bundle import ModelBundle, annotate_bundle, save_bundle
+from rsmeta.bundle import ModelBundle, annotate_bundle, load_bundle, save_bundle
 from rsmeta.bundle.record import (
     BackboneIdentity,
     BandRecord,
@@ -21,6 +21,7 @@ from rsmeta.bundle.record import (
     TargetRecord,
 )
 from rsmeta.config import Settings, load_settings
+from rsmeta.config.meta import MetaSettings
 from rsmeta.data.images.datamodule import ImageDataModule
 from rsmeta.errors import ConfigError, LabelsError, TrainingError, enumerate_names, optional
 from rsmeta.geo.stac_parts import footprint_of
@@ -33,9 +34,10 @@ from rsmeta.tasks import task_of
 from rsmeta.training.baseline import baseline_scores, compare_with_baselines
 from rsmeta.training.fit import evaluate_part
 from rsmeta.training.head_start import start_head
-from rsmeta.training.meta import check_strategy
+from rsmeta.training.meta import check_strategy, judge_scales
 from rsmeta.training.module import TaskModule
 from rsmeta.workflows.image_record import image_record
+from rsmeta.workflows.run_folder import METRICS_FILE, check_run
 from rsmeta.workflows.training_run import TrainingRun, versions
 
 if TYPE_CHECKING:
@@ -103,13 +105,19 @@ def train(
     run = TrainingRun(output, settings, resume=resume)
     output = run.output
     check_strategy(settings.meta)
+    scales = None
+    if settings.meta.retrain:
+        scales = learn_scales(settings, output / "scales", resume=resume, progress=progress)
+        settings = with_fixed_scales(settings)
     data = task.data(settings, meta=settings.meta)
     mean, std = data.statistics
     network = build_network(
         settings.model, settings.tuner, bands=data.bands, classes=task.outputs(data),
         mean=mean, std=std, meta=settings.meta, per_pixel=task.per_pixel,
-        target=task.target_scale(data),
+        target=task.target_scale(data), sites=scales,
     )  # fmt: skip
+    for site, scale in (scales or {}).items():
+        site_modulators(network.backbone)[site].set(scale)
     report_network(network)
     _report_parameters(network)
     loss = build_loss(settings.loss, task.loss_statistics(data), task.losses)
@@ -120,6 +128,10 @@ def train(
         if run.starts_anew:
             start_head(network, data, settings)
         result = run.fit(module, data, progress=progress)
+    if result.scales is not None:
+        optimizer = settings.trainer.optimizer.name
+        for warning in judge_scales(result.scales, settings.meta, optimizer):
+            logger.warning(warning)
     _prune(network, settings.meta.prune)
     # First of all the model: scores and pictures may fail.
     bundle = save_bundle(output / "bundle", describe(settings, data, network), network)
@@ -167,6 +179,34 @@ def _warn_of_weak_points(numbers: dict[str, Any], result: FitResult) -> None:
             "the training loss did not fall (%.4g in the first epoch, %.4g in the last); check the "
             "labels, or change trainer.optimizer.lr", losses[0], losses[-1],
         )  # fmt: skip
+
+
+def learn_scales(
+    settings: Settings, output: Path, *, resume: bool, progress: bool
+) -> dict[str, float]:
+    """Train once for the scales alone, unless that is done; return those of the sites to keep.
+
+    Args:
+        settings: Those of both trainings.
+        output: Run folder of this one.
+        resume: Continue it if it was begun.
+        progress: Draw a progress bar.
+    """
+    once = settings.model_copy(update={"meta": settings.meta.model_copy(update={"retrain": False})})
+    if (output / METRICS_FILE).exists():
+        check_run(output, once, resume=True)
+        record = load_bundle(output / "bundle").record
+    else:
+        record = train(once, output=output, resume=resume, progress=progress).bundle.record
+    assert record.scales is not None
+    return dict(record.scales)
+
+
+def with_fixed_scales(settings: Settings) -> Settings:
+    """Return the settings of a training whose scales are not learned."""
+    learned = settings.meta
+    fixed = MetaSettings(parametrisation=learned.parametrisation, maximum=learned.maximum)
+    return settings.model_copy(update={"meta": fixed})
 
 
 def describe(settings: Settings, data: TrainingData, network: Network) -> BundleRecord:
