@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from rsmeta_cli import show_accuracy
+from rsmeta_cli.keys import LABEL
 from rsmeta_cli.scores import scores
 
 _FILE = click.Path(path_type=Path)
@@ -40,7 +41,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--map", "map_", type=_FILE, help="Map to compare with --reference.")
 @click.option("--reference", type=_FILE, help="Label raster, polygons or points, in any CRS.")
 @click.option("--class-column", help="Class column of the reference polygons or points.")
-@click.option("--ignore", multiple=True, type=int, help="Reference value that means no label.")
+@click.option("--ignore", multiple=True, type=LABEL, help="Reference value that means no label.")
 @click.option(
     "--draw-sample", type=click.IntRange(min=1), metavar="N",
     help="Draw N random points from the map for labelling, into --output.",

@@ -34,7 +34,7 @@ def evaluate_map(
     reference: str | Path,
     *,
     class_column: str | None = None,
-    ignore: Sequence[int] = (),
+    ignore: Sequence[float | str] = (),
 ) -> MapAccuracy:
     """Compare a map that rsmeta wrote with a reference.
 
@@ -42,7 +42,7 @@ def evaluate_map(
         path: The map; its tags name the classes.
         reference: Label raster, polygons, or points of a stratified random sample; in any CRS.
         class_column: Column of polygons or points that holds the class name or value.
-        ignore: Reference values that mean "no label".
+        ignore: Reference values, or names in the class column, that mean "no label".
 
     Returns:
         Accuracy, mIoU, macro-F1, kappa, scores per class and the confusion matrix over all pixels
@@ -56,7 +56,7 @@ def evaluate_map(
     class_map = open_class_map(path)
     rules = LabelRules(
         class_map.classes, tuple(ignore), class_column,
-        fix="leave it out with --ignore VALUE", column_key="--class-column",
+        fix="skip it with --ignore 'VALUE'", column_key="--class-column",
     )  # fmt: skip
     names = [spec.name for spec in class_map.classes]
     metrics = SegmentationMetrics(names)

@@ -54,7 +54,7 @@ class MapSources:
     confidence: str | Path | None = None
     reference: str | Path | None = None
     class_column: str | None = None
-    ignore: Sequence[int] = ()
+    ignore: Sequence[float | str] = ()
 
 
 def report(
