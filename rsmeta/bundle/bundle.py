@@ -146,7 +146,7 @@ def rebuild(record: BundleRecord) -> Network:
     Raises:
         RsmetaError: The weights of the backbone are unavailable, or differ from those of training.
     """
-    return build_network(
+    network = build_network(
         _as_trained(record),
         record.tuner,
         bands=[band.band for band in record.bands],
@@ -159,6 +159,8 @@ def rebuild(record: BundleRecord) -> Network:
         per_pixel=record.per == "pixel",
         target=None if record.target is None else (record.target.mean, record.target.std),
     )
+    network.add_biases(record.added_biases)
+    return network
 
 
 def read_record(folder: Path) -> BundleRecord:

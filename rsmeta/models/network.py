@@ -131,6 +131,19 @@ class Network(nn.Module):
         )
         self._trained = self._names_to_save()
 
+    def add_biases(self, modules: Collection[str]) -> None:
+        """Give modules a bias of 0 where they have none, as merged adapters may need one.
+
+        Args:
+            modules: Names of linear maps or normalisations inside the network.
+        """
+        for name in modules:
+            module = self.get_submodule(name)
+            if module.bias is None:
+                weight = cast("Tensor", module.weight)
+                module.bias = nn.Parameter(weight.new_zeros(len(weight)), requires_grad=False)
+        self._trained = self._names_to_save()
+
     def trained_state(self) -> dict[str, Tensor]:
         """Return the tensors that must be saved to have this network again.
 

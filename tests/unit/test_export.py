@@ -19,6 +19,7 @@ from rsmeta.models.build import build_network
 from rsmeta.models.checkpoint import file_sha256
 from rsmeta.peft import AdaptedModule
 from rsmeta.workflows.export import export
+from tests.unit.backbone_kinds import KINDS
 from tests.unit.tiny_satmae import TEN
 
 if TYPE_CHECKING:
@@ -119,14 +120,21 @@ def test_merged_satmae_stands_alone(official: Path, tmp_path: Path) -> None:
     torch.testing.assert_close(_logits(merged), _logits(bundle), atol=1e-5, rtol=1e-5)
 
 
-def test_what_cannot_stand_alone_is_refused(weights: Path, tmp_path: Path) -> None:
-    state = load_file(weights)
-    bare = tmp_path / "bare.safetensors"
-    save_file({k: t for k, t in state.items() if not k.endswith("qkv.bias")}, bare)
-    model = {"options": OPTIONS | {"qkv_bias": False}, "checkpoint": str(bare)}
-    bundle = _bundle(tmp_path / "bundle", {"method": "ssf"}, model)
-    with pytest.raises(ExportError, match="are not self-contained"):
-        export(bundle, tmp_path / "merged", form="merged")
+#: Kinds of backbones some of whose projections have no bias.
+BIAS_FREE = ("dinov3", "eva02", "eva fused", "swinv2")
+
+
+@pytest.mark.parametrize("kind", BIAS_FREE)
+@pytest.mark.parametrize("others", [[], [{"method": "adapter"}]], ids=["alone", "with adapter"])
+def test_ssf_on_maps_without_bias_merges(kind: str, others: list[Any], tmp_path: Path) -> None:
+    model = KINDS[kind].model_dump(include={"backbone", "options"})
+    bundle = _bundle(tmp_path / "bundle", [{"method": "ssf"}, *others], model)
+    export(bundle, tmp_path / "merged", form="merged")
+    merged = load_bundle(tmp_path / "merged")
+    assert bool(merged.record.added_biases) == (kind != "eva fused")
+    torch.testing.assert_close(_logits(merged), _logits(bundle), atol=1e-5, rtol=1e-5)
+    again = save_bundle(tmp_path / "again", merged.record, merged.network)
+    torch.testing.assert_close(_logits(load_bundle(again.path)), _logits(merged))
 
 
 @pytest.mark.parametrize(
