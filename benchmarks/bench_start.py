@@ -26,8 +26,8 @@ def say():
     used = resource.getrusage(resource.RUSAGE_SELF)
     print(used.ru_utime + used.ru_stime, time.time() - float(os.environ["STARTED"]), flush=True)
 """
-_TIMM = f"{_SAY}\nimport timm\nsay()"
-_PREDICT = f"""{_SAY}
+TIMM = f"{_SAY}\nimport timm\nsay()"
+PREDICT = f"""{_SAY}
 import sys
 from rsmeta_cli.main import main
 import rsmeta
@@ -69,7 +69,7 @@ def main() -> None:
         save_bundle(model, bundle.record, bundle.network)
         arguments = [str(scene), "--model", str(model), "--output", str(Path(folder) / "map.tif")]
         for turn in range(rounds + 1):
-            timm, predict = seconds(_TIMM), seconds(_PREDICT, *arguments)
+            timm, predict = seconds(TIMM), seconds(PREDICT, *arguments)
             if turn:  # the first one fills the system's cache of files
                 ratios.append(predict[0] / timm[0])
                 print(

@@ -101,18 +101,24 @@ class SceneUnreachableError(SceneError):
 
 
 class BandsUnrecognisedError(SceneError):
-    """A raster whose bands cannot be told apart, or mean different things in ``fits``."""
+    """A raster whose bands are unknown, or mean different things in the sensors ``fits``."""
 
     def __init__(
-        self, source: object, found: Sequence[str | None], fits: Sequence[str] = ()
+        self,
+        source: object,
+        found: Sequence[str | None],
+        fits: Sequence[str] = (),
+        advice: str = "name them in file order with data.bands=[...]",
     ) -> None:
-        shown = ", ".join(f"{i}: {name or 'no description'}" for i, name in enumerate(found, 1))
+        named = [f"{i}: {name}" for i, name in enumerate(found, 1) if name]
+        bare = len(found) - len(named)
+        parts = [enumerate_names(named)] if named else []
+        if bare:
+            parts.append(f"{bare} of {len(found)} without description")
         unclear = f"; they mean different bands in {enumerate_names(fits)}" if fits else ""
-        self.fits = tuple(fits)
+        self.found, self.fits, self.advice = tuple(found), tuple(fits), advice
         super().__init__(
-            f"cannot tell the bands of {source} ({shown}){unclear}; name them in file order with "
-            f"data.bands=[...], or name the sensor with data.sensor=... "
-            f"(see: rsmeta list sensors)"
+            f"cannot tell the bands of {source} ({'; '.join(parts)}){unclear}; {advice}"
         )
 
 

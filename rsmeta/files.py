@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 #: File systems take names of up to 255 bytes; longer ones of hidden folders are cut to this.
 _NAME_BYTES = 200
+#: Characters that mean something to the libraries that open files in a hidden folder.
+_SPECIAL = re.compile(r"[!;\\\x00-\x1f\x7f]")
 
 #: Folders that operating systems, storage systems and programs leave among a user's files.
 _OF_OTHERS = frozenset(
@@ -66,8 +69,8 @@ def write_atomically(path: Path, *, shared: bool = False) -> Iterator[Path]:
 def partial_folder(path: Path) -> Path:
     """Return the hidden folder in which an output is held while it is not complete."""
     name = path.name
-    if len(name.encode()) > _NAME_BYTES:
-        start = name.encode()[: _NAME_BYTES - 17].decode(errors="ignore")
+    if len(name.encode()) > _NAME_BYTES or _SPECIAL.search(name):
+        start = _SPECIAL.sub("_", name).encode()[: _NAME_BYTES - 17].decode(errors="ignore")
         name = f"{start}.{hashlib.sha256(name.encode()).hexdigest()[:16]}"
     return path.with_name(f".{name}.partial")
 

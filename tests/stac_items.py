@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import pystac.validation
 from pystac.validation import RegisteredValidator
@@ -29,10 +30,10 @@ def check_item(path: Path, schemas: Path) -> dict[str, Any]:
     RegisteredValidator.set_validator(validator)
     pystac.validation.validate_dict(item)
     for asset in item["assets"].values():
-        file = path.parent / asset["href"]
+        file = path.parent / unquote(asset["href"])
         assert asset["href"].startswith(("./", "../"))
         assert asset["file:size"] == file.stat().st_size
         assert asset["file:checksum"] == "1220" + hashlib.sha256(file.read_bytes()).hexdigest()
     for link in item["links"]:
-        assert (path.parent / link["href"]).is_file()
+        assert (path.parent / unquote(link["href"])).is_file()
     return item

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,10 +24,15 @@ def _hex_colour(value: str) -> str:
     return f"#{digits.lower()}"
 
 
+def composed(name: str) -> str:
+    """Return a name in the composed form of Unicode (NFC): macOS writes file names decomposed."""
+    return unicodedata.normalize("NFC", name)
+
+
 def _printable(name: str) -> str:
     if not name.isprintable() or name != name.strip():
         raise ValueError(f"the class name {name!r} has blanks around it or unprintable characters")
-    return name
+    return composed(name)
 
 
 def _as_list(value: Any) -> Any:
@@ -150,7 +156,7 @@ class SplitSettings(Strict):
             share = getattr(self, name)
             if share is None:
                 continue
-            if isinstance(share, Path) != (self.by == "polygons"):
+            if isinstance(share, Path) != (self.by == "polygons") and share != 0:
                 wanted = "a vector file" if self.by == "polygons" else "a share such as 0.2"
                 raise ValueError(f"split.{name}={share} does not fit by={self.by}; give {wanted}")
             if not isinstance(share, Path) and not 0 <= share < 1:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rasterio.enums import ColorInterp
 
-from rsmeta.errors import BandsUnrecognisedError, ConfigError
+from rsmeta.errors import BandsUnrecognisedError, ConfigError, enumerate_names
 from rsmeta.geo.bands import COMMON_NAMES, Band, generic_band, loose_key, plain_key
 from rsmeta.geo.metadata import is_sentinel2, plain_tags
 from rsmeta.geo.sensors import Recognised, Sensor, load_sensor, recognise, sensor_names
@@ -46,16 +46,44 @@ def tell_bands(dataset: Any, source: str, rules: ReadRules) -> FileBands:
     count = _count_given(rules, sensor, bare=not any(descriptions))
     if alpha is not None and count == dataset.count:
         spectral, alpha = every, None
-    if rules.bands is not None:
-        told = _from_names(rules.bands, len(spectral), sensor, source)
-    elif sensor is not None:
-        told = _of_sensor(sensor, descriptions, len(spectral), source)
-    else:
-        if not any(descriptions):
-            descriptions = [_colour_name(colours[index - 1]) for index in spectral]
-            descriptions = descriptions if all(descriptions) else [None] * len(spectral)
-        told = recognise(descriptions, source, _sensors_in_question(dataset))
+    try:
+        if rules.bands is not None:
+            told = _from_names(rules.bands, len(spectral), sensor, source)
+        elif sensor is not None:
+            told = _of_sensor(sensor, descriptions, len(spectral), source)
+        else:
+            if not any(descriptions):
+                descriptions = [_colour_name(colours[index - 1]) for index in spectral]
+                descriptions = descriptions if all(descriptions) else [None] * len(spectral)
+            told = recognise(descriptions, source, _sensors_in_question(dataset))
+    except BandsUnrecognisedError as error:
+        advice = _advice(rules, sensor, len(spectral), error.fits)
+        raise BandsUnrecognisedError(source, error.found, error.fits, advice) from None
     return FileBands(told.bands, spectral, told.sensor, alpha)
+
+
+def _advice(rules: ReadRules, sensor: Sensor | None, count: int, fits: Sequence[str]) -> str:
+    """Return what to set so that the bands are known, given what is set already."""
+    if sensor is not None:
+        names = [band.name for band in sensor.bands]
+        if len(names) == count:
+            return (
+                f"beside data.sensor, name its bands in file order: data.bands=[{', '.join(names)}]"
+            )
+        return (
+            f"beside data.sensor, name the {count} bands in file order with data.bands=[...], out "
+            f"of: {enumerate_names(names, most=16)}"
+        )
+    if fits:
+        also = "beside data.bands, " if rules.bands is not None else ""
+        others = f" (or {', '.join(fits[1:])})" if fits[1:] else ""
+        return f"{also}name their sensor: data.sensor={fits[0]}{others}"
+    same = [name for name in sensor_names() if len(load_sensor(name).bands) == count]
+    whole = f", or data.sensor={same[0]} if they are its bands in order" if same else ""
+    return (
+        f"name them in file order with data.bands=[...], by common names such as blue, green, red, "
+        f"nir or names of your own{whole} (see: rsmeta list sensors)"
+    )
 
 
 def _count_given(rules: ReadRules, sensor: Sensor | None, *, bare: bool) -> int | None:

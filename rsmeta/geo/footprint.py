@@ -30,7 +30,7 @@ _SIDE_POINTS = 16
 #: Steps in longitude between points of an edge; near a pole more points are needed for it.
 _STEP_DEG = 10.0
 _MOST_HALVINGS = 40
-#: How far inside its edge a footprint is taken, in pixels: a pole on the edge lies outside then.
+#: How far inside its edge a footprint is taken where a pole lies on the edge, in pixels.
 _INSET_PX = 1e-3
 #: Points this near to the line between others are left out: a tenth of a metre.
 _STRAIGHT_DEG = 1e-6
@@ -40,6 +40,11 @@ _LATTICE = 33
 def transformer(source: Any, target: Any) -> Transformer | None:
     """Return the way from one CRS to another, x before y; none where there is no way."""
     return _transformer(_text(source), _text(target))
+
+
+def is_located(grid: Grid) -> bool:
+    """Return whether a grid has a CRS that is tied to the Earth."""
+    return grid.crs is not None and transformer(grid.crs, WGS84) is not None
 
 
 @lru_cache(maxsize=64)
@@ -68,9 +73,11 @@ def unrolled(grid: Grid, crs: Any = WGS84) -> shapely.Geometry | None:
     way = None if grid.crs is None else transformer(grid.crs, crs)
     if way is None:
         return None
-    lon, lat = _edge(grid, way)
+    lon, lat = _edge(grid, way, inset_px=0.0)
     if not (np.isfinite(lon).all() and np.isfinite(lat).all()):
         return _envelope(grid, way)
+    if np.abs(_short_way(np.diff(lon))).max() > _STEP_DEG:
+        lon, lat = _edge(grid, way, inset_px=_INSET_PX)
     lon = lon[0] + np.concatenate([[0.0], np.cumsum(_short_way(np.diff(lon)))])
     if abs(lon[-1] - lon[0]) > 180:  # once round the Earth: a pole is inside
         pole = 90.0 if lat[np.abs(lat).argmax()] > 0 else -90.0
@@ -96,8 +103,8 @@ def footprint(grid: Grid) -> shapely.Geometry | None:
 
     None where that is not known: no CRS, or one that is not tied to the Earth.
     """
-    outline = unrolled(grid)
-    return None if outline is None else wrapped(outline)
+    place = unrolled(grid)
+    return None if place is None else wrapped(place)
 
 
 def wrapped(outline: shapely.Geometry) -> shapely.Geometry:
@@ -148,6 +155,13 @@ def bounds_lonlat(shapes: Sequence[shapely.Geometry]) -> Bounds:
     return sides[0], float(south.min()), sides[1], float(north.max())
 
 
+def hull(places: shapely.Geometry) -> shapely.Geometry:
+    """Return the convex hull, in degrees, of wrapped footprints; over the antimeridian too."""
+    west = bounds_lonlat([places])[0]
+    parts = [shifted(part, 360.0 * (part.bounds[0] < west)) for part in shapely.get_parts(places)]
+    return wrapped(shapely.convex_hull(shapely.union_all(parts)))
+
+
 def _turns(lon: float) -> float:
     """Return the whole turns that bring a longitude into -180..180."""
     return float(360 * np.floor((lon + 180) / 360))
@@ -158,10 +172,12 @@ def _short_way(lon: NDArray[np.float64]) -> NDArray[np.float64]:
     return (lon + 180) % 360 - 180
 
 
-def _edge(grid: Grid, way: Transformer) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return longitudes and latitudes along the edge, closed, in steps that tell the short way."""
+def _edge(
+    grid: Grid, way: Transformer, *, inset_px: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return longitudes and latitudes along the edge, closed, in steps too short to be mistaken."""
     along = np.linspace(0, 4, 4 * _SIDE_POINTS + 1)
-    lon, lat = way.transform(*grid.xy(*_on_edge(grid, along)))
+    lon, lat = way.transform(*grid.xy(*_on_edge(grid, along, inset_px)))
     for _ in range(_MOST_HALVINGS):
         if not np.isfinite(lon).all():
             break
@@ -169,7 +185,7 @@ def _edge(grid: Grid, way: Transformer) -> tuple[NDArray[np.float64], NDArray[np
         if not len(wide):
             break
         middle = (along[wide] + along[wide + 1]) / 2
-        there = way.transform(*grid.xy(*_on_edge(grid, middle)))
+        there = way.transform(*grid.xy(*_on_edge(grid, middle, inset_px)))
         along, lon, lat = (
             np.insert(values, wide + 1, more)
             for values, more in zip((along, lon, lat), (middle, *there), strict=True)
@@ -178,15 +194,15 @@ def _edge(grid: Grid, way: Transformer) -> tuple[NDArray[np.float64], NDArray[np
 
 
 def _on_edge(
-    grid: Grid, along: NDArray[np.float64]
+    grid: Grid, along: NDArray[np.float64], inset_px: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return (columns, rows) of places along the edge: 0 to 1 is the upper side, and so round."""
     side = (along % 4).astype(int)
     part = along % 1
     across = np.choose(side, [part, np.ones_like(part), 1 - part, np.zeros_like(part)])
     down = np.choose(side, [np.zeros_like(part), part, np.ones_like(part), 1 - part])
-    width, height = grid.width_px - 2 * _INSET_PX, grid.height_px - 2 * _INSET_PX
-    return _INSET_PX + across * width, _INSET_PX + down * height
+    width, height = grid.width_px - 2 * inset_px, grid.height_px - 2 * inset_px
+    return inset_px + across * width, inset_px + down * height
 
 
 def _envelope(grid: Grid, way: Transformer) -> shapely.Polygon | None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from affine import Affine
-from rasterio.warp import transform_bounds
 from rasterio.windows import Window
+
+from rsmeta.geo.footprint import bounds_lonlat, unrolled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -171,14 +172,13 @@ class Grid:
         return t.a * cols + t.b * rows + t.c, t.d * cols + t.e * rows + t.f
 
     def bounds_lonlat(self) -> Bounds | None:
-        """Return (west, south, east, north) in degrees WGS 84; none without a CRS.
+        """Return (west, south, east, north) in degrees WGS 84.
 
-        West is greater than east where the grid crosses the antimeridian.
+        West is greater than east where the grid crosses the antimeridian. None where its place
+        on the Earth is not known.
         """
-        if self.crs is None:
-            return None
-        west, south, east, north = transform_bounds(self.crs, "EPSG:4326", *self.bounds)
-        return west, south, east, north
+        place = unrolled(self)
+        return None if place is None else bounds_lonlat([place])
 
 
 def apply(transform: Affine, col: float, row: float) -> tuple[float, float]:

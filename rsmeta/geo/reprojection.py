@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import shapely
 from pyproj import CRS
+from rasterio.windows import Window, intersect
 
 from rsmeta.errors import GridMismatchError
-from rsmeta.geo.footprint import WGS84, mended, shifted, transformer, unrolled
+from rsmeta.geo.footprint import WGS84, mended, outline, shifted, transformer, unrolled
+from rsmeta.geo.grid import Grid
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pyproj import Transformer
 
-    from rsmeta.geo.grid import Bounds, Grid
+    from rsmeta.geo.grid import Bounds
 
 #: How far a reprojected edge may lie from where its points belong, in pixels.
 _TOLERANCE_PX = 1e-4
@@ -91,6 +93,29 @@ def places_onto_grid(places: NDArray[np.float64], crs: Any, grid: Grid) -> NDArr
     if in_degrees(target):
         places = _around(places, (grid.bounds[0] + grid.bounds[2]) / 2)
     return places
+
+
+def window_of(grid: Grid, bounds: Bounds) -> Window | None:
+    """Return the window of a grid nearest to bounds in degrees, in whole pixels.
+
+    Args:
+        grid: The grid; it has a CRS.
+        bounds: (west, south, east, north); west is greater than east over the antimeridian.
+
+    Returns:
+        At least one pixel, inside the grid; none: the bounds do not meet it.
+    """
+    west, south, east, north = bounds
+    place = shapely.box(west, south, east if east > west else east + 360, north)
+    laid = onto_grid(np.array([place]), WGS84, grid)[0]
+    if not shapely.intersects(laid, outline(grid)):
+        return None
+    x, y = shapely.get_coordinates(laid).T
+    cols, rows = Grid(None, ~grid.transform, 1, 1).xy(x, y)
+    col, row = (int(np.floor(places.min() + 0.5)) for places in (cols, rows))
+    end_col, end_row = (int(np.floor(places.max() + 0.5)) for places in (cols, rows))
+    near = Window(col, row, max(end_col - col, 1), max(end_row - row, 1))
+    return near.intersection(grid.full_window) if intersect(near, grid.full_window) else None
 
 
 def _way(source: CRS, target: CRS) -> Transformer:
@@ -237,10 +262,10 @@ def _is_torn(grid: Grid, crs: CRS) -> bool:
 def _reach(grid: Grid, crs: CRS) -> Bounds | None:
     """Return bounds in another CRS that hold a grid and a little more; none: it is not there."""
     if in_degrees(crs):
-        outline = unrolled(grid, crs)
-        if outline is None:
+        place = unrolled(grid, crs)
+        if place is None:
             return None
-        left, bottom, right, top = outline.bounds
+        left, bottom, right, top = place.bounds
     else:
         places = _lattice(grid, crs)
         if places is None or not (known := np.isfinite(places).all(axis=2)).any():

@@ -66,12 +66,17 @@ def read_lists(patterns: Sequence[str | Path]) -> list[str | Path]:
     """
     found: list[str | Path] = []
     for pattern in patterns:
-        text = str(pattern)
-        if is_path(pattern) and (text.startswith("@") or text.lower().endswith(".txt")):
-            found += _lines(Path(text.removeprefix("@")).expanduser())
-        else:
-            found.append(pattern)
+        listed = list_file(pattern)
+        found += [pattern] if listed is None else _lines(listed)
     return found
+
+
+def list_file(pattern: str | Path) -> Path | None:
+    """Return the list of patterns that a pattern names; none: it is not such a list."""
+    text = str(pattern)
+    if is_path(pattern) and (text.startswith("@") or text.lower().endswith(".txt")):
+        return Path(text.removeprefix("@")).expanduser()
+    return None
 
 
 def _lines(path: Path) -> list[str | Path]:

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 from rsmeta.errors import SceneError, SceneNotFoundError, SceneUnreachableError, one_line
 from rsmeta.geo.bands import COMMON_NAMES, Band, loose_key
@@ -126,10 +126,12 @@ def _items(document: str) -> Iterator[tuple[str, dict[str, Any]]]:
 def resolved(href: str, document: str) -> str:
     """Return where a link leads, from the document in which it stands."""
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://|/vsi", href):
-        return href.removeprefix("file://")
+        return unquote(href.removeprefix("file://")) if href.startswith("file://") else href
     if "://" in document:
         return urljoin(document, href)
-    return str((Path(document).expanduser().absolute().parent / href).resolve())
+    folder = Path(document).expanduser().absolute().parent
+    literal = folder / href  # some items are not percent-encoded
+    return str((literal if literal.exists() else folder / unquote(href)).resolve())
 
 
 def item_bands(document: str, item: Mapping[str, Any]) -> tuple[list[ItemBand], Sensor | None]:

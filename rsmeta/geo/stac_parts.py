@@ -10,12 +10,11 @@ import json
 import os
 import re
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
-import numpy as np
 import shapely
-from pyproj import Transformer
 
-from rsmeta.geo.grid import apply
+from rsmeta.geo.footprint import bounds_lonlat, footprint, hull
 from rsmeta.geo.raster_source import is_path
 
 if TYPE_CHECKING:
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
     from rsmeta.geo.grid import Grid
 
 STAC_VERSION = "1.1.0"
+# Characters of an address that are left as they are: its delimiters, and what is encoded already.
+_URI = ":/?#[]@!$&'()*+,;=%"
 GEOTIFF = "image/tiff; application=geotiff"
 COG = f"{GEOTIFF}; profile=cloud-optimized"
 
@@ -36,12 +37,8 @@ _EXTENSIONS = {
 }  # fmt: skip
 # Code and length of SHA-256 in front of a digest, as multihash has it.
 _SHA256_HEAD = "1220"
-# Points along each side of a footprint: sides that are straight on the map bend on the globe.
-_SIDE_POINTS = 16
 _DECIMALS = 7  # of degrees: a centimetre
-# Points of a footprint this near to the line between others are left out: a tenth of a metre.
-_STRAIGHT_DEG = 1e-6
-# Places that lie apart and are told one by one; more would swell what tells them.
+# The most parts of a footprint that are listed one by one; more would swell every item.
 _MOST_PARTS = 100
 
 
@@ -78,7 +75,7 @@ def class_fields(classes: Sequence[ClassSpec]) -> dict[str, Any]:
 def place_fields(grid: Grid) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what an item says of its place at its top, and in its properties.
 
-    Without CRS the place is not known: there is no geometry and no bounding box then.
+    There is no geometry and no bounding box where the place on the Earth is not known.
     """
     t = grid.transform
     properties: dict[str, Any] = {
@@ -95,76 +92,40 @@ def place_fields(grid: Grid) -> tuple[dict[str, Any], dict[str, Any]]:
     else:
         properties["proj:code"] = ":".join(authority)
     properties["gsd"] = round(grid.gsd_m or 0.0, 3)
-    outline = _outline(grid)
-    west, south, east, north = outline.bounds
-    if east > 180:  # RFC 7946: west of an extent over the antimeridian is the greater
-        west, east = west, east - 360
-        outline = _cut(outline)
-    bbox = [round(side, _DECIMALS) for side in (west, south, east, north)]
-    return {"geometry": _geometry(outline), "bbox": bbox}, properties
+    place = footprint(grid)
+    if place is None:
+        return {"geometry": None}, properties
+    bbox = [round(side, _DECIMALS) for side in bounds_lonlat([place])]
+    return {"geometry": _geometry(place), "bbox": bbox}, properties
 
 
-def ground_of(grids: Iterable[Grid]) -> dict[str, Any] | None:
-    """Return the ground of some grids as one GeoJSON geometry in degrees; none without any CRS.
+def footprint_of(grids: Iterable[Grid]) -> dict[str, Any] | None:
+    """Return the footprint of some grids as one GeoJSON geometry in degrees.
 
-    Holes between them are closed. Of many that lie apart it is the hull.
+    Holes in it are closed. Of many grids that lie apart it is the hull. None where no grid has a
+    place on the Earth.
     """
-    outlines = [_outline(grid) for grid in dict.fromkeys(grids) if grid.crs is not None]
-    shapes = [_cut(one) if one.bounds[2] > 180 else one for one in outlines]
-    if not shapes:
+    places = [place for grid in dict.fromkeys(grids) if (place := footprint(grid)) is not None]
+    if not places:
         return None
-    joined = shapely.union_all(shapes)
+    joined = shapely.union_all(places)
     if shapely.get_num_geometries(joined) > _MOST_PARTS:
-        joined = shapely.convex_hull(joined)
+        joined = hull(joined)
     return _geometry(shapely.orient_polygons(joined))
 
 
 def bbox_of(geometry: dict[str, Any]) -> list[float]:
-    """Return west, south, east, north of a GeoJSON geometry in degrees."""
-    bounds = shapely.bounds(shapely.from_geojson(json.dumps(geometry)))
-    return [float(side) for side in bounds]
+    """Return west, south, east, north of a GeoJSON geometry in degrees.
+
+    West is greater than east where it crosses the antimeridian (RFC 7946, section 5.2).
+    """
+    return list(bounds_lonlat([shapely.from_geojson(json.dumps(geometry))]))
 
 
-def _outline(grid: Grid) -> shapely.Polygon:
-    """Return the footprint in degrees; east of the antimeridian longitudes go on above 180."""
-    side = np.linspace(0, 1, _SIDE_POINTS, endpoint=False)
-    around = [
-        (side, 0 * side),
-        (0 * side + 1, side),
-        (1 - side, 0 * side + 1),
-        (0 * side, 1 - side),
-    ]
-    cols = np.concatenate([col for col, _ in around]) * grid.width_px
-    rows = np.concatenate([row for _, row in around]) * grid.height_px
-    to_degrees = Transformer.from_crs(grid.crs, "EPSG:4326", always_xy=True)
-    lon, lat = to_degrees.transform(*grid.xy(cols, rows))
-    if np.ptp(lon) > 180 and not _spans_the_globe(grid, to_degrees):
-        lon = np.where(lon < 0, lon + 360, lon)
-    places = np.stack([np.clip(lon, -180, 360), np.clip(lat, -90, 90)], axis=1)
-    outline = shapely.simplify(shapely.Polygon(places), _STRAIGHT_DEG)
-    return shapely.orient_polygons(outline)
-
-
-def _spans_the_globe(grid: Grid, to_degrees: Transformer) -> bool:
-    """Return whether the middle of a wide grid lies between its sides: it is no short way round."""
-    middle = apply(grid.transform, grid.width_px / 2, grid.height_px / 2)
-    return abs(float(to_degrees.transform(*middle)[0])) < 90
-
-
-def _cut(outline: shapely.Polygon) -> shapely.MultiPolygon:
-    """Cut a footprint at the antimeridian."""
-    west = shapely.intersection(outline, shapely.box(-180, -90, 180, 90))
-    east = shapely.intersection(outline, shapely.box(180, -90, 540, 90))
-    moved = shapely.transform(east, lambda places: places - np.array([360, 0]))
-    parts = [part for part in (west, moved) if isinstance(part, shapely.Polygon)]
-    return shapely.MultiPolygon([shapely.orient_polygons(part) for part in parts])
-
-
-def _geometry(outline: shapely.Polygon | shapely.MultiPolygon) -> dict[str, Any]:
-    polygons = [outline] if isinstance(outline, shapely.Polygon) else list(outline.geoms)
+def _geometry(place: shapely.Geometry) -> dict[str, Any]:
     rings = [
         [[[round(x, _DECIMALS), round(y, _DECIMALS)] for x, y in polygon.exterior.coords]]
-        for polygon in polygons
+        for polygon in shapely.get_parts(place)
     ]
     if len(rings) == 1:
         return {"type": "Polygon", "coordinates": rings[0]}
@@ -172,11 +133,14 @@ def _geometry(outline: shapely.Polygon | shapely.MultiPolygon) -> dict[str, Any]
 
 
 def href(target: str | Path, item: Path) -> str:
-    """Return how an item refers to a file: relative to itself, if both are local."""
+    """Return how an item refers to a file, percent-encoded: relative to itself, if both are local.
+
+    Source: RFC 3986, section 2.
+    """
     if not is_path(target):
-        return str(target).removeprefix("/vsicurl/")
+        return quote(str(target).removeprefix("/vsicurl/"), safe=_URI)
     relative = os.path.relpath(os.path.realpath(target), os.path.realpath(item.parent))
-    relative = relative.replace(os.sep, "/")
+    relative = quote(relative.replace(os.sep, "/"))
     return relative if relative.startswith("../") else f"./{relative}"
 
 

@@ -43,14 +43,19 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     Creates missing folders.
 
     Raises:
-        OutputError: The file is there and ``overwrite`` is not given, or its folder cannot be
-            written.
+        OutputError: The file is there and ``overwrite`` is not given, its name is too long, or
+            its folder cannot be written.
     """
-    if path.is_dir():
+    try:
+        is_dir, exists = path.is_dir(), path.exists()
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise OutputError(f"cannot write {path} ({why}); choose another name") from error
+    if is_dir:
         raise OutputError(f"{path} is a folder; name a file, e.g. {path / 'map.tif'}")
-    if path.exists() and not overwrite:
+    if exists and not overwrite:
         raise OutputError(f"{path} exists already; choose another name or give --overwrite")
-    probe = path.with_name(f".{path.name}.probe")
+    probe = partial_folder(path).with_suffix(".probe")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         probe.touch()
@@ -264,5 +269,6 @@ class RasterWriter:
 
 
 def _remove_sidecars(path: Path) -> None:
-    for end in _SIDECARS:
-        path.with_name(path.name + end).unlink(missing_ok=True)
+    for sidecar in (path.with_name(path.name + end) for end in _SIDECARS):
+        if os.path.lexists(sidecar):  # false for a name too long
+            sidecar.unlink()

@@ -152,6 +152,8 @@ def write_points(path: Path, grid: Grid, drawn: Drawn) -> None:
     frame["class"] = frame["class"].astype("string")
     try:
         with write_atomically(path) as hidden:
-            frame.to_file(hidden, layer="sample")
+            plain = hidden.with_name(f"sample{path.suffix}")  # some names mean something to GDAL
+            frame.to_file(plain, layer="sample")
+            plain.replace(hidden)
     except (OSError, RuntimeError) as error:
         raise OutputError(f"cannot write {path} ({one_line(error)})") from error

@@ -5,15 +5,16 @@ What pays, and what it costs in exactness, is measured by ``benchmarks/bench_opt
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor, nn
 
@@ -47,11 +48,29 @@ def optimised(
             logger.warning("%s has no instructions for bfloat16; computing in float32", device)
 
     def meant(image: Tensor, valid: Tensor) -> Tensor:
-        with torch.autocast(device.type, torch.bfloat16, enabled=reduced):
+        exact = contextlib.nullcontext() if reduced else exact_convolutions()
+        with exact, torch.autocast(device.type, torch.bfloat16, enabled=reduced):
             scores: Tensor = network(image, valid)
         return activate(scores)
 
     return meant
+
+
+@contextlib.contextmanager
+def exact_convolutions() -> Iterator[None]:
+    """Let cuDNN convolve float32 as float32: by default it rounds what it multiplies to 10 bits."""
+    cudnn: Any = torch.backends.cudnn
+    try:
+        rounds = cudnn.allow_tf32
+    except RuntimeError:  # torch's newer switches are set, for some operations only: a choice
+        rounds = False
+    if rounds:
+        cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        if rounds:
+            cudnn.allow_tf32 = True
 
 
 @cache

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+#: How CUDA's libraries say that they found no memory: not as ``OutOfMemoryError``.
+_NO_MEMORY = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "out of memory")
+
 
 @dataclass(frozen=True)
 class OpenedBlock:
@@ -81,27 +84,37 @@ class Scorer:
         done = 0
         while done < len(image):
             batch = slice(done, done + self.batch_size)
-            given, known = (
-                torch.from_numpy(array[batch]).to(self._device) for array in (image, valid)
-            )
-            try:
-                scores = self._model(given, known).float()
-                # The arrays serve the next batch too, so a model must not hand them on.
-                is_input = scores.untyped_storage().data_ptr() == given.untyped_storage().data_ptr()
-                parts.append(scores.clone() if is_input else scores)
-            except torch.OutOfMemoryError:
+            scores = self._scores(image[batch], valid[batch])
+            if scores is None:
                 self._take_less()
             else:
+                parts.append(scores)
                 done += self.batch_size
         self._say_if_less()
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
+    def _scores(self, image: np.ndarray, valid: np.ndarray) -> Tensor | None:
+        """Return the scores of one batch; none where there is not the memory for it."""
+        try:
+            given, known = (torch.from_numpy(one).to(self._device) for one in (image, valid))
+            scores = self._model(given, known).float()
+            # The arrays serve the next batch too, so a model must not hand them on.
+            is_input = scores.untyped_storage().data_ptr() == given.untyped_storage().data_ptr()
+            return scores.clone() if is_input else scores
+        except torch.OutOfMemoryError:
+            return None
+        except RuntimeError as error:  # of CUDA's libraries, which take memory for themselves
+            if not any(sign in str(error) for sign in _NO_MEMORY):
+                raise
+            return None
+
     def _take_less(self) -> None:
+        """Halve the batch; called when what the last one took has been let go."""
         if self.batch_size == 1:
             raise RsmetaError(
                 f"{self._device} has not enough memory for a single tile; choose another --device, "
                 f"or a model with smaller tiles"
-            ) from None
+            )
         self.batch_size //= 2
         if self._device.type == "cuda":
             torch.cuda.empty_cache()

@@ -46,7 +46,7 @@ def test_summary_that_cannot_be_written(rsmeta: Rsmeta, tiny_run: TinyRun, tmp_p
 
 @pytest.mark.parametrize(
     ("bounds", "told"),
-    [((1, 2, 3, 4), "do not meet the scene"), ((10, 2, 3, 4), "are no W S E N in degrees")],
+    [((1, 2, 3, 4), "do not meet the scene"), ((10, 2, 3, 4), "are not W S E N in degrees")],
 )
 def test_bounds_elsewhere(
     rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path, bounds: tuple[int, ...], told: str

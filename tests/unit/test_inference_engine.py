@@ -69,13 +69,14 @@ def large_plan(side_px: int, block_px: int, overlap_px: int = 32) -> TilePlan:
 class Recorder:
     """Returns its input, and remembers the sizes of batches."""
 
-    def __init__(self, most: int = 1000) -> None:
+    def __init__(self, most: int = 1000, error: type[Exception] | None = None) -> None:
         self.most = most
+        self.error = error or torch.OutOfMemoryError
         self.sizes: list[int] = []
 
     def __call__(self, image: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
         if len(image) > self.most:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise self.error("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate")
         self.sizes.append(len(image))
         return image
 
@@ -149,10 +150,12 @@ def test_a_full_disk_for_waiting_sums_is_said(scene: Scene, tmp_path: Path) -> N
     assert own_threads() == []
 
 
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
 def test_where_memory_ends_batches_become_smaller_and_this_is_said_once(
-    scene: Scene, caplog: pytest.LogCaptureFixture
+    scene: Scene, caplog: pytest.LogCaptureFixture, error: type[Exception]
 ) -> None:
-    scarce = Recorder(most=3)
+    """Whether torch's allocator finds no memory, or a library of CUDA that takes its own."""
+    scarce = Recorder(most=3, error=error)
     blocks = blocks_of(scarce, scene, plan_of(scene), batch_size=8)
     assert max(scarce.sizes) == 2
     assert [r.getMessage() for r in caplog.records] == [

@@ -48,3 +48,19 @@ def test_level_1_computes_in_bfloat16_where_the_device_has_it(
     assert [r.getMessage() for r in caplog.records] == [
         "cpu has no instructions for bfloat16; computing in float32"
     ]
+
+
+def test_float32_is_not_rounded_in_convolutions(tiles: Any) -> None:
+    """cuDNN's default rounds to ten bits; the user's own choice is back afterwards."""
+    before = torch.backends.cudnn.allow_tf32
+    seen = []
+
+    class Watching(Net):
+        def forward(self, image: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+            seen.append(torch.backends.cudnn.allow_tf32)
+            return super().forward(image, valid)
+
+    for reduced in (False, True):
+        optimised(Watching(), SOFTMAX, CPU, reduced=reduced)(*tiles)
+        assert torch.backends.cudnn.allow_tf32 == before
+    assert seen == [False, before]

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
+from rsmeta.config.data import composed
 from rsmeta.errors import ImagesError, one_line
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ def read_class_names(path: Path, hint: str = "") -> tuple[str, ...]:
     for one in found:
         if counts[one.name] > 1 and one.key is None:
             raise ImagesError(f"{path} names the class {one.name!r} twice; give each its own name")
-    return tuple(f"{one.name} ({one.key})" if counts[one.name] > 1 else one.name for one in found)
+    names = (f"{one.name} ({one.key})" if counts[one.name] > 1 else one.name for one in found)
+    return tuple(map(composed, names))
 
 
 def read_lines(path: Path, what: str, hint: str = "") -> Iterator[tuple[int, str]]:

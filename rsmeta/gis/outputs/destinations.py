@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rsmeta.errors import OutputError
+from rsmeta.files import partial_folder
 from rsmeta.geo.arrays import is_array_file, need_engine
 from rsmeta.geo.raster_source import is_path
 from rsmeta.geo.writer import check_output
@@ -51,7 +52,7 @@ class Output:
             )
         path = Path(destination)
         if is_array_file(path):
-            return cls(path.with_name(f".{path.name}.made") / f"{path.stem}.tif", str(path))
+            return cls(partial_folder(path).with_suffix(".made") / f"{path.stem}.tif", str(path))
         return cls(path, str(path))
 
     @property

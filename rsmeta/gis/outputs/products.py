@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from rsmeta.errors import OutputError, enumerate_names
 from rsmeta.geo.arrays import is_array_file
+from rsmeta.geo.footprint import is_located
 from rsmeta.geo.writer import PAM_ENDING
 from rsmeta.gis.outputs.destinations import Output
 
@@ -14,8 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from rsmeta.geo.grid import Grid
     from rsmeta.heads.output import OutputSpec
 
+#: In names of folders these mislead the library that writes polygons.
+_UNOPENABLE = re.compile(r"[!\x00-\x1f\x7f]")
 _TIFF = (".tif", ".tiff")
 #: Formats of polygons.
 POLYGON_ENDINGS = (".gpkg", ".parquet", ".fgb", ".geojson")
@@ -183,7 +189,17 @@ def _option(name: str) -> str:
 
 
 def _is_folder(path: Path) -> bool:
-    return not path.suffix or path.is_dir()
+    return not path.suffix or os.path.isdir(path)  # noqa: PTH112 - false for names too long
+
+
+def check_located(products: Products, grid: Grid) -> None:
+    """Refuse, before any work, products that cannot be written for a map's grid.
+
+    Raises:
+        OutputError: Polygons cannot be.
+    """
+    if "vector" in products.files:
+        check_polygon_place(products.files["vector"], grid)
 
 
 def check_possible(products: Products, output: OutputSpec) -> None:
@@ -198,6 +214,25 @@ def check_possible(products: Products, output: OutputSpec) -> None:
         raise OutputError(
             f"{_option(asked[0])}: the model maps {output.name}, a number, and gives no {none}; "
             f"omit {_option(asked[0])}"
+        )
+
+
+def check_polygon_place(path: Path, grid: Grid) -> None:
+    """Refuse, before any work, a file of polygons that cannot be written.
+
+    Raises:
+        OutputError: It is a GeoJSON, which holds degrees, and the grid has no place on the Earth;
+            or its folder has a name that GDAL cannot open.
+    """
+    if path.suffix.lower() == ".geojson" and not is_located(grid):
+        raise OutputError(
+            f"{path}: GeoJSON is in degrees, and the map has no CRS that leads to them; write a "
+            f".gpkg or .parquet"
+        )
+    if _UNOPENABLE.search(str(path.absolute().parent)):
+        raise OutputError(
+            f"{path}: GDAL cannot open files in a folder whose name has '!' or a line break; "
+            f"choose another folder"
         )
 
 

@@ -13,17 +13,18 @@ from pyogrio.errors import DataLayerError, DataSourceError
 
 from rsmeta.config.polygons import PolygonSettings
 from rsmeta.errors import OutputError, enumerate_names, one_line
-from rsmeta.files import partial_folder
+from rsmeta.files import partial_folder, to_disk
 from rsmeta.geo.handles import bounded_cache
 from rsmeta.geo.lock import locked
 from rsmeta.geo.raster_source import is_path
 from rsmeta.geo.writer import check_output, why_not_written
-from rsmeta.gis.progress import silent
-from rsmeta.gis.vector.files import FORMATS, Target, columns_of
+from rsmeta.gis.outputs.products import check_polygon_place
+from rsmeta.gis.progress import no_progress
+from rsmeta.gis.vector.files import FORMATS, Target, columns_of, layer_name
 from rsmeta.gis.vector.polygons import ClassMap, Polygons, open_map, polygons_of
 
 if TYPE_CHECKING:
-    from rsmeta.gis.progress import Tell
+    from rsmeta.gis.progress import OnProgress
 
 __all__ = ["FORMATS", "ClassMap", "Polygons", "open_map", "polygons_of", "vectorise", "write"]
 
@@ -37,14 +38,16 @@ _WRITE_ERRORS = (
 )
 
 
-def write(source: ClassMap, path: Path, settings: PolygonSettings, tell: Tell = silent) -> None:
+def write(
+    source: ClassMap, path: Path, settings: PolygonSettings, on_progress: OnProgress = no_progress
+) -> None:
     """Write the polygons of a map into a new file, which is no file until all are in it.
 
     Args:
         source: The map.
         path: The file; its ending says the format.
         settings: How outlines are drawn.
-        tell: Called as the map is gone through.
+        on_progress: Called as the map is gone through.
 
     Raises:
         OSError: The file cannot be written.
@@ -58,11 +61,12 @@ def write(source: ClassMap, path: Path, settings: PolygonSettings, tell: Tell = 
     columns = columns_of(
         has_area=source.grid.crs is not None, has_confidence=source.confidence is not None
     )
-    target = Target(path, path.stem, source.grid, source.classes, columns)
+    plain = path.with_name(f"polygons{path.suffix}")  # some names mean something to GDAL
+    target = Target(plain, layer_name(path.stem), source.grid, source.classes, columns)
     try:
-        FORMATS[path.suffix.lower()].write(target, polygons_of(source, settings, tell))
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+        FORMATS[path.suffix.lower()].write(target, polygons_of(source, settings, on_progress))
+        to_disk(plain)
+        plain.replace(path)
     except _WRITE_ERRORS as error:
         raise OSError(one_line(error)) from error
 
@@ -74,7 +78,7 @@ def vectorise(
     confidence: str | Path | None = None,
     settings: PolygonSettings | None = None,
     overwrite: bool = False,
-    on_progress: Tell | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Path:
     """Write a finished class map as polygons.
 
@@ -97,12 +101,18 @@ def vectorise(
         raise OutputError(f"cannot write polygons to {output}; name a local file, and copy that")
     path = Path(output)
     check_output(path, overwrite=overwrite)
+    opened = open_map(source, confidence)
+    check_polygon_place(path, opened.grid)
     folder = partial_folder(path)
     with bounded_cache(), locked(folder, path):
         try:
-            opened = open_map(source, confidence)
             _empty(folder)
-            write(opened, folder / path.name, settings or PolygonSettings(), on_progress or silent)
+            write(
+                opened,
+                folder / path.name,
+                settings or PolygonSettings(),
+                on_progress or no_progress,
+            )
             os.replace(folder / path.name, path)  # noqa: PTH105 - as atomic as the system has it
         except OSError as error:
             raise OutputError(why_not_written(path, error)) from error

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
+import unicodedata
 import warnings
 from contextlib import closing
 from datetime import UTC, datetime
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 GEOMETRY = "geometry"
 #: Column with the name of the class.
 CLASS = "class"
+#: Names of system tables of GeoPackage and SQLite begin with these.
+_RESERVED = re.compile(r"gpkg|sqlite|rtree|ogr|layer_styles|idx", re.IGNORECASE)
 _COVERING = ("xmin", "ymin", "xmax", "ymax")
 # Arrow counts the bytes of a column's portion in 31 bits.
 _MOST_POINTS = 50_000_000
@@ -57,6 +61,16 @@ class Target(NamedTuple):
     grid: Grid
     classes: Sequence[ClassSpec]
     columns: pa.Schema
+
+
+def layer_name(stem: str) -> str:
+    """Return a layer name that every format accepts, as close to a file name as can be.
+
+    GeoPackage layers must not begin with a special character or with the name of a system table.
+    """
+    plain = re.sub(r"[^\w .+-]+", "_", unicodedata.normalize("NFC", stem))
+    plain = re.sub(r"^\W+|[\W_]+$", "", plain) or "map"
+    return f"map_{plain}" if _RESERVED.match(plain) else plain
 
 
 def columns_of(*, has_area: bool, has_confidence: bool) -> pa.Schema:

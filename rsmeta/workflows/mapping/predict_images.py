@@ -22,7 +22,8 @@ from rsmeta.data.images.pictures import upright
 from rsmeta.data.images.resize import to_chip
 from rsmeta.errors import BundleError, SceneNotFoundError
 from rsmeta.geo.grid import Grid, apply
-from rsmeta.geo.sources import read_lists
+from rsmeta.geo.inputs import check_not_an_input
+from rsmeta.geo.sources import list_file, read_lists
 from rsmeta.geo.writer import check_output
 from rsmeta.inference.device import choose_device
 from rsmeta.inference.engine import ready_engine
@@ -90,9 +91,13 @@ def predict_images(
         RsmetaError: Anything a user can mend: no images, one that cannot be read, output.
     """
     table, footprints = (Path(output).with_suffix(ending) for ending in (".csv", ".geojson"))
+    given = [images] if isinstance(images, str | Path) else list(images)
+    files = _files(given)
+    lists = (file for file in map(list_file, given) if file is not None)
+    models = [] if isinstance(bundle, ModelBundle) else [bundle]
+    check_not_an_input((table, footprints), [*files, *lists, *models])
     for path in (table, footprints):
         check_output(path, overwrite=overwrite)
-    files = _files([images] if isinstance(images, str | Path) else list(images))
     where = choose_device(device)
     loaded = bundle if isinstance(bundle, ModelBundle) else load_bundle(bundle)
     record = with_settings(loaded.record, settings)

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 
 from rsmeta.bundle import ModelBundle, load_bundle
 from rsmeta.config.load import overruled
-from rsmeta.errors import ConfigError, RsmetaError, ScenesFailedError
+from rsmeta.errors import AoiError, ConfigError, OutputError, RsmetaError, ScenesFailedError
 from rsmeta.geo.handles import bounded_cache
-from rsmeta.geo.sources import expand_sources, read_lists, scene_stem
+from rsmeta.geo.inputs import check_not_an_input, raster_files
+from rsmeta.geo.polygons import VectorFile
+from rsmeta.geo.sources import expand_sources, list_file, read_lists, scene_stem
+from rsmeta.geo.writer import check_output
 from rsmeta.gis.outputs.delivery import deliver, discard_undelivered
-from rsmeta.gis.outputs.products import Products, check_possible, check_products
+from rsmeta.gis.outputs.products import Products, check_located, check_possible, check_products
 from rsmeta.gis.postprocess.postprocess import Postprocess
 from rsmeta.workflows.mapping.executors import Execution, executor_for
 from rsmeta.workflows.mapping.old_keywords import accepts_old_keywords
@@ -28,7 +31,7 @@ from rsmeta.workflows.mapping.request import (
 from rsmeta.workflows.mapping.summary import write_summary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from rsmeta.bundle import BundleRecord
     from rsmeta.config.load import Overrides
@@ -79,7 +82,8 @@ def predict(
     """
     products = output if isinstance(output, Products) else Products(output)
     wanted, where = postprocess or Postprocess(), Execution.of(execution)
-    sources, failed = _sources([scenes] if isinstance(scenes, str | Path) else list(scenes))
+    given = [scenes] if isinstance(scenes, str | Path) else list(scenes)
+    sources, failed = _sources(given)
     joint = wanted.mosaic is not None
     alone = joint or len(sources) + len(failed) == 1
     named = _names(products, sources, count=len(sources) + len(failed), joint=joint)
@@ -96,9 +100,12 @@ def predict(
             )  # fmt: skip
             if wanted:
                 check_postprocess([*requests, request] if joint else [request], wanted)
+            else:
+                check_located(files, request.grid)
             requests.append(request)
     groups = [requests] if joint else [[request] for request in requests]
-    _check_outputs([group[0].products for group in groups], if_exists)
+    inputs = _inputs(given, requests, area, wanted)
+    _check_outputs([group[0].products for group in groups], if_exists, inputs)
     results = []
     with bounded_cache(), executor_for(loaded, record, where) as executor:
         for group in groups:
@@ -164,8 +171,36 @@ def _check_task(record: BundleRecord, names: Sequence[Products], wanted: Postpro
         check_possible(products, record.output)
 
 
-def _check_outputs(products: Sequence[Products], if_exists: IfExists) -> None:
+def _inputs(
+    given: Sequence[str | Path],
+    requests: Sequence[MapRequest],
+    area: AreaOfInterest,
+    wanted: Postprocess,
+) -> set[str | Path]:
+    """Return all that is read: scenes and lists of them, polygons, a grid's raster, the model."""
+    found: set[str | Path] = {file for file in map(list_file, given) if file is not None}
+    for request in requests:
+        found |= raster_files(request.scene.source)
+    if area.polygons is not None:
+        found.add(VectorFile(area.polygons, error=AoiError).path)
+    if wanted.like is not None:
+        found |= raster_files(wanted.like)
+    models = {request.model for request in requests if isinstance(request.model, Path)}
+    weights = {request.record.model.checkpoint for request in requests}
+    return found | models | {file for file in weights if file is not None}
+
+
+def _check_outputs(
+    products: Sequence[Products], if_exists: IfExists, inputs: Collection[str | Path]
+) -> None:
     """Refuse outputs that cannot be written; remove what an earlier run has not delivered."""
+    summaries = {one.summary for one in products if one.summary is not None}
+    outputs = [output.destination for one in products for output in one.everything]
+    check_not_an_input([*outputs, *summaries], inputs)
+    for summary in map(Path, summaries):
+        if summary.resolve() in {Path(output).resolve() for output in outputs}:
+            raise OutputError(f"{summary} would be written twice; name different files")
+        check_output(summary, overwrite=if_exists != "error")
     if not if_exists.startswith("resume"):
         for one in products:
             discard_undelivered(one)

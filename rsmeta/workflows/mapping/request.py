@@ -8,18 +8,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from rasterio.warp import transform_bounds
-from rasterio.windows import Window, intersect
-
 from rsmeta.errors import BandsUnrecognisedError, ConfigError, GridMismatchError, SceneError
 from rsmeta.files import partial_folder
 from rsmeta.geo.aoi import read_aoi
 from rsmeta.geo.patches import PatchPlan
+from rsmeta.geo.reprojection import window_of
 from rsmeta.geo.scene import open_scene
 from rsmeta.geo.tiling import TilePlan
 from rsmeta.workflows.mapping.fingerprint import begun_block_px
 
 if TYPE_CHECKING:
+    from rasterio.windows import Window
+
     from rsmeta.bundle import BundleRecord, ModelBundle
     from rsmeta.geo.aoi import Area
     from rsmeta.geo.grid import Grid
@@ -37,7 +37,6 @@ IfExists: TypeAlias = Literal["error", "overwrite", "resume", "resume or overwri
 
 #: A scene's pixels may be this many times finer or coarser than the trained ones, not more.
 LARGEST_GSD_RATIO = 4.0
-WGS84 = "EPSG:4326"
 
 
 @dataclass(frozen=True)
@@ -69,14 +68,18 @@ class AreaOfInterest:
         if grid.crs is None:
             raise GridMismatchError("--bounds needs a scene with a CRS; this one has none")
         west, south, east, north = self.bounds
-        if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
-            raise GridMismatchError(f"--bounds {self.bounds} are no W S E N in degrees")
-        window = grid.window(transform_bounds(WGS84, grid.crs, west, south, east, north))
-        if not intersect(window, grid.full_window):
+        width, most = (east - west, 360) if east > west else (east - west + 360, 180)
+        if not (0 < width <= most and -90 <= south < north <= 90):
+            raise GridMismatchError(
+                f"--bounds {self.bounds} are not W S E N in degrees (W is greater than E only "
+                f"over the antimeridian)"
+            )
+        window = window_of(grid, self.bounds)
+        if window is None:
             raise GridMismatchError(
                 f"--bounds {self.bounds} do not meet the scene {grid.bounds_lonlat()}"
             )
-        return window.intersection(grid.full_window)
+        return window
 
     def polygons_on(self, grid: Grid, *, may_miss: bool) -> Area | None:
         """Return the polygons, if there are any, in the CRS of a grid."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import Field
 
+from rsmeta.config.data import composed
 from rsmeta.config.data_kinds import DATASETS
 from rsmeta.config.images import ImageFileSettings, PlaceOrShare, divided
 from rsmeta.data.images.image_set import Found
@@ -86,7 +87,7 @@ def _class_folders(folder: Path, settings: FolderSettings, names: Sequence[str])
     """Return the folders of the classes by name, sorted; all are among ``names``, if any."""
     if not folder.is_dir():
         raise ImagesError(f"no folder at {folder}; check data.root{settings.origin_hint}")
-    found = {place.name: place for place in folders_in(folder)}
+    found = {composed(place.name): place for place in folders_in(folder)}
     if len(found) < 2 and not names:
         raise ImagesError(
             f"{folder} holds {len(found)} folder(s), which are the classes; give it one folder of "

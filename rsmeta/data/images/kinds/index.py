@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
+from rsmeta.config.data import composed
 from rsmeta.config.data_kinds import DATASETS
 from rsmeta.config.images import ImageFileSettings, PlaceOrShare, divided
 from rsmeta.data.images.class_names import read_class_names, read_lines
@@ -96,9 +97,9 @@ def _path_and_labels(text: str, task: ImageTask) -> tuple[str, tuple[str, ...]]:
     """Divide a line: one label is its last word; several are separated by blanks or commas."""
     if task == "multilabel":
         path, *rest = text.split("\t") if "\t" in text else text.split(maxsplit=1)
-        return path, tuple(" ".join(rest).replace(",", " ").split())
+        return path, tuple(composed(" ".join(rest)).replace(",", " ").split())
     path, *rest = text.rsplit("\t", 1) if "\t" in text else text.rsplit(maxsplit=1)
-    return path.rstrip(), tuple(word.strip() for word in rest)
+    return path.rstrip(), tuple(composed(word.strip()) for word in rest)
 
 
 def _class_names(settings: IndexSettings, indexes: dict[Part, _Index]) -> tuple[str, ...]:
