@@ -139,7 +139,7 @@ class Network(nn.Module):
         """
         for name in modules:
             module = self.get_submodule(name)
-            if module.bias is None:
+            if cast("Tensor | None", module.bias) is None:
                 weight = cast("Tensor", module.weight)
                 module.bias = nn.Parameter(weight.new_zeros(len(weight)), requires_grad=False)
         self._trained = self._names_to_save()

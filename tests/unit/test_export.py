@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from rsmeta.bundle import BundleRecord, load_bundle, save_bundle
 from rsmeta.config.tuner import TunerSpec
-from rsmeta.errors import ExportError, OutputError
+from rsmeta.errors import BundleError, ExportError, OutputError
 from rsmeta.geo.bands import generic_band
 from rsmeta.models.build import build_network
 from rsmeta.models.checkpoint import file_sha256
@@ -211,3 +211,31 @@ def test_nothing_is_replaced_unless_asked(weights: Path, tmp_path: Path) -> None
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write"):
         export(bundle, tmp_path / "file" / "below", form="peft")
+
+
+@pytest.mark.parametrize("place", ["run/bundle/vit.safetensors", "run/vit.safetensors",
+                                   "run/bundle/weights/vit.safetensors"])  # fmt: skip
+@pytest.mark.parametrize("named", ["relative", "absolute"])
+def test_backbone_weights_are_found_beside_the_bundle(
+    place: str, named: str, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "training/weights").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "training")
+    file = tmp_path / "training/weights/vit.safetensors"
+    file.write_bytes(weights.read_bytes())
+    checkpoint = str(file) if named == "absolute" else "weights/vit.safetensors"
+    bundle = _bundle(
+        tmp_path / "run/bundle", {"method": "lora"}, {"options": OPTIONS, "checkpoint": checkpoint}
+    )
+    logits = _logits(bundle)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    file.rename(tmp_path / place)
+    torch.testing.assert_close(_logits(load_bundle(tmp_path / "run/bundle")), logits)
+    other = load_file(tmp_path / place)
+    save_file({name: tensor + 1 for name, tensor in other.items()}, tmp_path / place)
+    with pytest.raises(BundleError, match="is not the file that"):
+        load_bundle(tmp_path / "run/bundle")
+    (tmp_path / place).unlink()
+    with pytest.raises(BundleError, match=r"needs the backbone weights .*put the file there or"):
+        load_bundle(tmp_path / "run/bundle")
