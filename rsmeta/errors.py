@@ -114,9 +114,9 @@ class BandsUnrecognisedError(SceneError):
         bare = len(found) - len(named)
         parts = [enumerate_names(named)] if named else []
         if bare:
-            parts.append(f"{bare if named else f'all {bare}'} without description")
+            parts.append(f"{bare} of {len(found)} without description")
         unclear = f"; they mean different bands in {enumerate_names(fits)}" if fits else ""
-        self.found, self.fits = tuple(found), tuple(fits)
+        self.found, self.fits, self.advice = tuple(found), tuple(fits), advice
         super().__init__(
             f"cannot tell the bands of {source} ({'; '.join(parts)}){unclear}; {advice}"
         )

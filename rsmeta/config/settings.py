@@ -125,7 +125,15 @@ class Settings(Strict):
         return self.data
 
     @model_validator(mode="after")
-    def _steps_of_scales_survive(self) -> Settings:
+    def _scales_can_be_learned(self) -> Settings:
+        if self.meta.objective != "training" and self.task not in (
+            "segmentation",
+            "classification",
+        ):
+            raise ValueError(
+                f"meta.objective={self.meta.objective} needs one class per pixel or image; "
+                f"task={self.task} has none, so use meta.objective=training"
+            )
         if self.meta.learned and self.trainer.precision == "bf16-true":
             raise ValueError(
                 f"trainer.precision=bf16-true rounds away what meta.strategy={self.meta.strategy} "

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from torch.utils.data import Sampler
 
-    from rsmeta.config.data import ClassSpec, DataSettings
+    from rsmeta.config.data import ClassSpec, DataSettings, SamplingName
     from rsmeta.config.meta import MetaSettings
     from rsmeta.data.build_splits import IndexedScene
     from rsmeta.data.splits import Part
@@ -134,7 +134,7 @@ class SceneDataModule(LightningDataModule):
         train, judged = self.parts["train"], self._held_out or self.parts["train"]
         sampler = MetaSampler(
             self._sampling(train),
-            self._sampling(judged),
+            self._sampling(judged, meta.sampling),
             take=MetaBatches(
                 ahead=steps_ahead,
                 batches=meta.batches,
@@ -180,12 +180,14 @@ class SceneDataModule(LightningDataModule):
         """
         return self.ordered_dataloader("test")
 
-    def _sampling(self, parts: Sequence[IndexedScene]) -> CellSampling:
+    def _sampling(
+        self, parts: Sequence[IndexedScene], sampling: SamplingName | None = None
+    ) -> CellSampling:
         return CellSampling(
             [p.index for p in parts],
             [(p.labelled.scene.grid.height_px, p.labelled.scene.grid.width_px) for p in parts],
             chip_px=self.settings.chip_px,
-            sampling=self.settings.sampling,
+            sampling=sampling or self.settings.sampling,
         )
 
     def _grid_loader(self, part: Part) -> DataLoader[Batch]:

@@ -1,4 +1,4 @@
-"""How much of a long piece of work is done, told to whoever wants to know."""
+"""Progress of long work: a function that takes the share that is done."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 #: Takes the share of the work that is done, 0 to 1.
-Tell = Callable[[float], None]
+OnProgress = Callable[[float], None]
 
 Item = TypeVar("Item")
 
 
-def silent(share: float) -> None:
-    """Tell nobody."""
+def no_progress(share: float) -> None:
+    """Ignore progress."""
 
 
-def in_steps(tell: Tell, count: int) -> list[Tell]:
-    """Return for each of ``count`` steps what takes the share of that step."""
+def split_progress(on_progress: OnProgress, count: int) -> list[OnProgress]:
+    """Return for each of ``count`` equal steps what takes the progress of that step."""
 
-    def telling(step: int) -> Tell:
-        return lambda share: tell((step + share) / count)
+    def of_step(step: int) -> OnProgress:
+        return lambda share: on_progress((step + share) / count)
 
-    return [telling(step) for step in range(count)]
+    return [of_step(step) for step in range(count)]
 
 
-def watched(items: Iterable[Item], count: int, tell: Tell) -> Iterator[Item]:
-    """Yield ``count`` items; whenever one has been worked on this is told."""
+def with_progress(items: Iterable[Item], count: int, on_progress: OnProgress) -> Iterator[Item]:
+    """Yield ``count`` items; report progress whenever one has been processed."""
     for number, item in enumerate(items, 1):
         yield item
-        tell(number / count)
+        on_progress(number / count)

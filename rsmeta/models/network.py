@@ -13,7 +13,7 @@ from rsmeta.errors import BundleError, TunerError, enumerate_names
 from rsmeta.heads.solved import SolvedHead
 from rsmeta.models.backbone import Backbone, pad_to_multiple
 from rsmeta.models.prepare import Prepare
-from rsmeta.peft import AdaptedModule, Modulator, TunedSites, is_merged, keep_sites
+from rsmeta.peft import AdaptedModule, TunedSites, is_merged, keep_sites, scale_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -107,8 +107,8 @@ class Network(nn.Module):
         return [p for p in self.parameters() if p.requires_grad and id(p) not in scales]
 
     def scale_parameters(self) -> list[nn.Parameter]:
-        """Return what the scales of the adapters are made of: each rho once, shared or not."""
-        return [m.rho for m in self.modules() if isinstance(m, Modulator)]
+        """Return what the adapters' scales are computed from: each rho once, shared or not."""
+        return scale_parameters(self)
 
     def keep_sites(self, names: Collection[str]) -> None:
         """Drop the adapters of all sites but these; the rest is as if their scale were 0.

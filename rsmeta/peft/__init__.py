@@ -24,6 +24,7 @@ from rsmeta.peft.modulation import (
     fixed_sites,
     keep_sites,
     modulate,
+    scale_parameters,
     scales_of,
     site_modulators,
 )
@@ -61,6 +62,7 @@ __all__ = [
     "modulate",
     "plain",
     "prompts",
+    "scale_parameters",
     "scales_of",
     "site_modulators",
     "ssf",

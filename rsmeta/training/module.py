@@ -55,7 +55,7 @@ class TaskModule(LightningModule):
         self.augment = Augment(settings.data.augment)
         # Checkpoints hold what is trained only; ``on_load_checkpoint`` checks them, strictly.
         self.strict_loading = False
-        if settings.meta.strategy == "joint":
+        if settings.meta.strategy == "joint" or settings.meta.uses_training_gradients:
             for rho in network.scale_parameters():
                 rho.requires_grad_(True)
 
@@ -86,9 +86,11 @@ class TaskModule(LightningModule):
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], batch_size=size)
         return loss
 
-    def changed(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return ``image``, ``valid`` and ``target`` of a batch, changed at random."""
-        drawn = self.augment(batch["image"], batch["valid"], batch[self.task.target])
+    def changed(self, batch: dict[str, Tensor], *, augment: bool = True) -> dict[str, Tensor]:
+        """Return ``image``, ``valid`` and ``target`` of a batch, changed at random if asked."""
+        drawn = batch["image"], batch["valid"], batch[self.task.target]
+        if augment:
+            drawn = self.augment(*drawn)
         return dict(zip(("image", "valid", "target"), drawn, strict=True))
 
     def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:

@@ -21,6 +21,7 @@ from rsmeta.gis.page.page import Page, render
 from rsmeta.gis.page.scores import score_view
 from rsmeta.gis.quantity_map import QuantityMap, holds_quantity, open_quantity_map
 from rsmeta.workflows.evaluate_map import evaluate_map
+from rsmeta.workflows.inspect_data import open_numbered
 from rsmeta.workflows.run_folder import write_text
 from rsmeta.workflows.run_report import RunStory, open_run, run_facts
 
@@ -157,8 +158,7 @@ def _open_imagery(source: str | Path, rules: ReadRules | None) -> Scene:
     for attempt in (rules, None):
         with contextlib.suppress(BandsUnrecognisedError, ConfigError):
             return open_scene(source, attempt)
-    count = open_raster(str(source)).count
-    return open_scene(source, ReadRules(bands=tuple(f"layer {i + 1}" for i in range(count))))
+    return open_numbered(source)
 
 
 def _confidence_of(path: Path, given: str | Path | None) -> Path | None:

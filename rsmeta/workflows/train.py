@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rsmeta._version import __version__
-from rsmeta.bundle import ModelBundle, save_bundle
+from rsmeta.bundle import ModelBundle, load_bundle, save_bundle
 from rsmeta.bundle.record import (
     BackboneIdentity,
     BandRecord,
@@ -19,6 +19,7 @@ from rsmeta.bundle.record import (
     TargetRecord,
 )
 from rsmeta.config import Settings, load_settings
+from rsmeta.config.meta import MetaSettings
 from rsmeta.data.images.datamodule import ImageDataModule
 from rsmeta.errors import ConfigError, LabelsError, TrainingError, enumerate_names
 from rsmeta.geo.stac_parts import footprint_of
@@ -31,11 +32,12 @@ from rsmeta.tasks import task_of
 from rsmeta.training.baseline import baseline_scores, compare_with_baselines
 from rsmeta.training.fit import LAST, evaluate_part
 from rsmeta.training.head_start import start_head
-from rsmeta.training.meta import check_strategy
+from rsmeta.training.meta import check_strategy, judge_scales
 from rsmeta.training.module import TaskModule
 from rsmeta.training.plots import plot_run
 from rsmeta.training.scale_plot import plot_scales
 from rsmeta.workflows.image_record import image_record
+from rsmeta.workflows.run_folder import METRICS_FILE, check_run
 from rsmeta.workflows.training_run import TrainingRun, versions
 
 if TYPE_CHECKING:
@@ -101,13 +103,19 @@ def train(
     run = TrainingRun(output, settings, resume=resume)
     output = run.output
     check_strategy(settings.meta)
+    scales = None
+    if settings.meta.retrain:
+        scales = learn_scales(settings, output / "scales", resume=resume, progress=progress)
+        settings = with_fixed_scales(settings)
     data = task.data(settings, meta=settings.meta)
     mean, std = data.statistics
     network = build_network(
         settings.model, settings.tuner, bands=data.bands, classes=task.outputs(data),
         mean=mean, std=std, meta=settings.meta, per_pixel=task.per_pixel,
-        target=task.target_scale(data),
+        target=task.target_scale(data), sites=scales,
     )  # fmt: skip
+    for site, scale in (scales or {}).items():
+        site_modulators(network.backbone)[site].set(scale)
     tell(network)
     _tell_parameters(network)
     loss = build_loss(settings.loss, task.loss_statistics(data), task.losses)
@@ -118,6 +126,10 @@ def train(
         if not (resume and (output / "checkpoints" / LAST).exists()):
             start_head(network, data, settings)
         result = run.fit(module, data, progress=progress)
+    if result.scales is not None:
+        optimizer = settings.trainer.optimizer.name
+        for warning in judge_scales(result.scales, settings.meta, optimizer):
+            logger.warning(warning)
     _prune(network, settings.meta.prune)
     numbers = _final_metrics(module, data, result, seconds=run.seconds())
     plot_run(output / "plots", module, data, result.history)
@@ -129,6 +141,34 @@ def train(
     )  # fmt: skip
     run.finish(numbers)
     return TrainResult(output, bundle, numbers)
+
+
+def learn_scales(
+    settings: Settings, output: Path, *, resume: bool, progress: bool
+) -> dict[str, float]:
+    """Train once for the scales alone, unless that is done; return those of the sites to keep.
+
+    Args:
+        settings: Those of both trainings.
+        output: Run folder of this one.
+        resume: Continue it if it was begun.
+        progress: Draw a progress bar.
+    """
+    once = settings.model_copy(update={"meta": settings.meta.model_copy(update={"retrain": False})})
+    if (output / METRICS_FILE).exists():
+        check_run(output, once, resume=True)
+        record = load_bundle(output / "bundle").record
+    else:
+        record = train(once, output=output, resume=resume, progress=progress).bundle.record
+    assert record.scales is not None
+    return dict(record.scales)
+
+
+def with_fixed_scales(settings: Settings) -> Settings:
+    """Return the settings of a training whose scales are not learned."""
+    learned = settings.meta
+    fixed = MetaSettings(parametrisation=learned.parametrisation, maximum=learned.maximum)
+    return settings.model_copy(update={"meta": fixed})
 
 
 def describe(

@@ -54,9 +54,9 @@ def mapped(tmp_path: Path) -> tuple[Path, np.ndarray]:
         assert wanted.quicklook is not None
         assert wanted.stac is not None
         with writer.beside(wanted.quicklook) as hidden:
-            map_picture(hidden, raster, writer.tally, title="a map")
+            map_picture(hidden, raster, writer.statistics, title="a map")
         with writer.beside(wanted.stac) as hidden:
-            asset = raster_asset("map", raster, writer.tally, GRID)
+            asset = raster_asset("map", raster, writer.statistics, GRID)
             hidden.write_text(item_text(wanted.outputs["stac"], {"map": asset}, GRID, origin))
         assert not wanted.map.exists()
     return tmp_path, np.where(valid, numbers[0], np.nan)

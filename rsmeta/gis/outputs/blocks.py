@@ -29,12 +29,12 @@ class MadeBlock:
         window: Its place in the rasters.
         arrays: (bands, h, w) in the raster's type, by the name of the raster; none: nothing is
             valid.
-        tally: Its pixels and areas per class, or statistics of numbers.
+        statistics: Its pixels and areas per class, or statistics of numbers.
     """
 
     window: Window
     arrays: Mapping[str, np.ndarray] | None
-    tally: MapStatistics
+    statistics: MapStatistics
 
 
 @dataclass(frozen=True)
@@ -85,10 +85,13 @@ class BlockMaker:
                 best = largest(scores)
             computed = scores, best, known
             arrays = {name: self._array(name, *computed) for name in self.names}
-        tally = replace(
-            self._tally(computed, window), tiles=tiles, skipped=skipped, not_finite=not_finite
+        statistics = replace(
+            self._statistics_of(computed, window),
+            tiles=tiles,
+            skipped=skipped,
+            not_finite=not_finite,
         )
-        return MadeBlock(window, arrays, tally)
+        return MadeBlock(window, arrays, statistics)
 
     def _array(
         self, name: str, scores: np.ndarray | None, best: np.ndarray | None, valid: np.ndarray
@@ -100,7 +103,7 @@ class BlockMaker:
             raise ValueError(f"{name} needs scores")
         return share_values(SHARES_OF[name](scores), valid, self.spec.shares)
 
-    def _tally(
+    def _statistics_of(
         self,
         computed: tuple[np.ndarray | None, np.ndarray | None, np.ndarray] | None,
         window: Window,

@@ -30,20 +30,20 @@ _COLUMNS = (
 _AREA = ("Area_m2", _REAL, 0)
 
 
-def pam_text(product: RasterProduct, tally: MapStatistics) -> str | None:
+def pam_text(product: RasterProduct, statistics: MapStatistics) -> str | None:
     """Return the text of the ``.aux.xml`` of a finished raster; none: it would be empty.
 
     Args:
         product: The raster.
-        tally: Statistics of the map.
+        statistics: Statistics of the map.
     """
     root = Element("PAMDataset")
     band = SubElement(root, "PAMRasterBand", band="1")
     if not isinstance(product.drawn, Ramp):
         _categories(band, product.drawn)
-        _table(band, product.drawn, tally)
-    elif tally.numbers.count:
-        _statistics(band, tally)
+        _table(band, product.drawn, statistics)
+    elif statistics.numbers.count:
+        _statistics(band, statistics)
     else:
         return None
     indent(root)
@@ -58,25 +58,25 @@ def _categories(band: Element, classes: Sequence[ClassSpec]) -> None:
         _text(listed, "Category", names.get(value, ""))
 
 
-def _table(band: Element, classes: Sequence[ClassSpec], tally: MapStatistics) -> None:
+def _table(band: Element, classes: Sequence[ClassSpec], statistics: MapStatistics) -> None:
     table = SubElement(band, "GDALRasterAttributeTable", tableType="thematic")
-    columns = _COLUMNS if tally.areas_m2 is None else (*_COLUMNS, _AREA)
+    columns = _COLUMNS if statistics.areas_m2 is None else (*_COLUMNS, _AREA)
     for index, (name, kind, usage) in enumerate(columns):
         column = SubElement(table, "FieldDefn", index=str(index))
         for key, value in (("Name", name), ("Type", kind), ("Usage", usage)):
             _text(column, key, value)
     for index, spec in enumerate(classes):
         row = SubElement(table, "Row", index=str(index))
-        cells = [spec.value, spec.name, *spec.rgb, tally.pixels[index]]
-        if tally.areas_m2 is not None:
-            cells.append(round(tally.areas_m2[index], 3))
+        cells = [spec.value, spec.name, *spec.rgb, statistics.pixels[index]]
+        if statistics.areas_m2 is not None:
+            cells.append(round(statistics.areas_m2[index], 3))
         for cell in cells:
             _text(row, "F", cell)
 
 
-def _statistics(band: Element, tally: MapStatistics) -> None:
+def _statistics(band: Element, statistics: MapStatistics) -> None:
     listed = SubElement(band, "Metadata")
-    numbers = tally.numbers
+    numbers = statistics.numbers
     for key, value in (
         ("MINIMUM", numbers.low), ("MAXIMUM", numbers.high), ("MEAN", numbers.mean),
         ("STDDEV", numbers.deviation),

@@ -46,13 +46,13 @@ _RAMP_IN = 0.8
 _LONGEST_RATIO = 5.0
 
 
-def map_picture(picture: Path, raster: Finished, tally: MapStatistics, *, title: str) -> None:
+def map_picture(picture: Path, raster: Finished, statistics: MapStatistics, *, title: str) -> None:
     """Draw a finished map.
 
     Args:
         picture: The PNG to write.
         raster: The map.
-        tally: Its statistics: of many classes those that cover most are listed first.
+        statistics: Its statistics: of many classes those that cover most are listed first.
         title: Title above the map.
     """
     product, grid = raster.product, raster.product.raster.grid
@@ -60,7 +60,7 @@ def map_picture(picture: Path, raster: Finished, tally: MapStatistics, *, title:
     pixel = pixel_ratio(grid)
     ratio = grid.height_px / grid.width_px * pixel
     drawn = min(max(ratio, 1 / _LONGEST_RATIO), _LONGEST_RATIO)
-    listed = _listed(product, tally)
+    listed = _listed(product, statistics)
     width = max(_SIDE_IN / max(drawn, 1), _NARROWEST_IN)
     columns = max(2, int(width // 1.4))
     below = legend_height_in(len(listed), columns=columns) if listed else _RAMP_IN
@@ -68,7 +68,7 @@ def map_picture(picture: Path, raster: Finished, tally: MapStatistics, *, title:
     figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
     axis = figure.subplots()
     if isinstance(product.drawn, Ramp):
-        ends = range_of(product.drawn, tally)
+        ends = range_of(product.drawn, statistics)
         image = np.ma.masked_invalid(values)
         _show(axis, image, title, cmap=product.drawn.name, vmin=ends[0], vmax=ends[1])
         name, unit = product.raster.descriptions[0], product.raster.unit
@@ -115,11 +115,11 @@ def _show(axis: Axes, image: np.ndarray, title: str, **drawn: Any) -> None:
     axis.set_title(title, parse_math=False)
 
 
-def _listed(product: RasterProduct, tally: MapStatistics) -> list[tuple[str, str]]:
+def _listed(product: RasterProduct, statistics: MapStatistics) -> list[tuple[str, str]]:
     """Return names and colours in the order of the classes; many are sorted by their cover."""
     specs = list(product.drawn) if not isinstance(product.drawn, Ramp) else []
     if len(specs) > 16:
-        shares = dict(zip((spec.value for spec in specs), tally.pixels, strict=True))
+        shares = dict(zip((spec.value for spec in specs), statistics.pixels, strict=True))
         specs.sort(key=lambda spec: -shares[spec.value])
         specs = [spec for spec in specs if shares[spec.value]]
     return [(spec.name, spec.colour) for spec in specs]

@@ -58,7 +58,7 @@ class ProductWriter:
     Attributes:
         maker: Makes the blocks that ``write`` takes.
         finished: Blocks that were written, by this run or an earlier one.
-        tally: Pixels and areas per class, or statistics of numbers, of all finished blocks.
+        statistics: Pixels and areas per class, or statistics of numbers, of all finished blocks.
     """
 
     def __init__(
@@ -75,12 +75,12 @@ class ProductWriter:
         self._outputs = outputs
         self._writers = writers
         none = (0,) * len(spec.output.values)
-        self.tally = MapStatistics(none, None if grid.crs is None else (0.0,) * len(none))
+        self.statistics = MapStatistics(none, None if grid.crs is None else (0.0,) * len(none))
         self.finished: set[Window] = set()
         for entry in journal.entries:
             window = Window(*entry["window"])
             if entry["empty"] or all(writer.has(window) for writer in writers.values()):
-                self._finish(window, MapStatistics.from_json(entry["tally"]))
+                self._finish(window, MapStatistics.from_json(entry["statistics"]))
 
     def write(self, block: MadeBlock) -> None:
         """Write one block into every raster, then record it as finished.
@@ -92,17 +92,21 @@ class ProductWriter:
         for name, array in (block.arrays or {}).items():
             self._writers[name].write(array, window)
         place = (window.col_off, window.row_off, window.width, window.height)
-        entry = {"window": place, "empty": block.arrays is None, "tally": block.tally.as_json()}
+        entry = {
+            "window": place,
+            "empty": block.arrays is None,
+            "statistics": block.statistics.as_json(),
+        }
         try:
             self._journal.add(entry)
         except OSError as error:
             raise OutputError(f"cannot write in {self._journal.path.parent} ({error})") from error
-        self._finish(window, block.tally)
+        self._finish(window, block.statistics)
 
-    def _finish(self, window: Window, tally: MapStatistics) -> None:
+    def _finish(self, window: Window, statistics: MapStatistics) -> None:
         if window not in self.finished:
             self.finished.add(window)
-            self.tally += tally
+            self.statistics += statistics
 
     def complete(self) -> dict[str, Finished]:
         """Complete the rasters and their sidecars, which do not have their final names yet.
@@ -110,7 +114,7 @@ class ProductWriter:
         Raises:
             OutputError: The disk does not take it.
         """
-        made, statistics = {}, self.tally
+        made, statistics = {}, self.statistics
         if statistics.not_finite:
             logger.warning(
                 "%s: %d pixels became nodata because their scores are not finite (NaN); check the "

@@ -92,10 +92,10 @@ class Asset:
     fields: Mapping[str, Any]
 
 
-def raster_asset(name: str, raster: Finished, tally: MapStatistics, grid: Grid) -> Asset:
+def raster_asset(name: str, raster: Finished, statistics: MapStatistics, grid: Grid) -> Asset:
     """Return a finished raster as an asset."""
     product = raster.product
-    fields: dict[str, Any] = {"bands": _bands(raster, tally, grid)}
+    fields: dict[str, Any] = {"bands": _bands(raster, statistics, grid)}
     if not isinstance(product.drawn, Ramp):
         fields |= class_fields(product.drawn)
     of = product.raster.descriptions[0] if isinstance(product.drawn, Ramp) else "classes"
@@ -155,8 +155,8 @@ def _asset(asset: Asset, item: Output) -> dict[str, Any]:
     }
 
 
-def _bands(raster: Finished, tally: MapStatistics, grid: Grid) -> list[dict[str, Any]]:
-    spec, numbers = raster.product.raster, tally.numbers
+def _bands(raster: Finished, statistics: MapStatistics, grid: Grid) -> list[dict[str, Any]]:
+    spec, numbers = raster.product.raster, statistics.numbers
     band: dict[str, Any] = {"data_type": spec.dtype, "raster:sampling": "area"}
     if spec.nodata is not None:
         band["nodata"] = "nan" if math.isnan(spec.nodata) else spec.nodata

@@ -22,19 +22,19 @@ _QML_HEAD = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
 _QGIS = "3.16.0-Hannover"
 
 
-def qml_text(product: RasterProduct, tally: MapStatistics) -> str:
+def qml_text(product: RasterProduct, statistics: MapStatistics) -> str:
     """Return the style of a finished raster for QGIS, which loads ``<name>.qml`` automatically.
 
     Of several bands the first is drawn.
 
     Args:
         product: The raster.
-        tally: Statistics of the map.
+        statistics: Statistics of the map.
     """
     root = Element("qgis", version=_QGIS, styleCategories="Symbology")
     pipe = SubElement(root, "pipe")
     if isinstance(product.drawn, Ramp):
-        _qml_ramp(pipe, stops_of(product.drawn, tally), product.raster.unit)
+        _qml_ramp(pipe, stops_of(product.drawn, statistics), product.raster.unit)
     else:
         _qml_palette(pipe, product.drawn)
     SubElement(root, "blendMode").text = "0"
@@ -42,14 +42,14 @@ def qml_text(product: RasterProduct, tally: MapStatistics) -> str:
     return _QML_HEAD + tostring(root, encoding="unicode") + "\n"
 
 
-def sld_text(product: RasterProduct, tally: MapStatistics) -> str:
+def sld_text(product: RasterProduct, statistics: MapStatistics) -> str:
     """Return the style of a finished raster for map servers.
 
     Quantities are the numbers as they are stored: servers do not scale them.
 
     Args:
         product: The raster.
-        tally: Statistics of the map.
+        statistics: Statistics of the map.
 
     Source: OGC 02-070, Styled Layer Descriptor 1.0.0, section 11.
     """
@@ -63,7 +63,7 @@ def sld_text(product: RasterProduct, tally: MapStatistics) -> str:
     SubElement(symbolizer, "Opacity").text = "1"
     channel = SubElement(SubElement(symbolizer, "ChannelSelection"), "GrayChannel")
     SubElement(channel, "SourceChannelName").text = "1"
-    entries = _entries(product, tally)
+    entries = _entries(product, statistics)
     colours = SubElement(symbolizer, "ColorMap")
     colours.set("type", "ramp" if isinstance(product.drawn, Ramp) else "values")
     for quantity, colour, label in entries:
@@ -75,7 +75,7 @@ def sld_text(product: RasterProduct, tally: MapStatistics) -> str:
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + tostring(root, encoding="unicode") + "\n"
 
 
-def range_of(ramp: Ramp, tally: MapStatistics) -> tuple[float, float]:
+def range_of(ramp: Ramp, statistics: MapStatistics) -> tuple[float, float]:
     """Return the numbers that get the first and the last colour of a ramp.
 
     A ramp without ends gets two standard deviations around the mean, so that outliers do not wash
@@ -83,7 +83,7 @@ def range_of(ramp: Ramp, tally: MapStatistics) -> tuple[float, float]:
     """
     if ramp.low is not None and ramp.high is not None:
         return ramp.low, ramp.high
-    numbers = tally.numbers
+    numbers = statistics.numbers
     if not numbers.count:
         return 0.0, 1.0
     low = max(numbers.low, numbers.mean - 2 * numbers.deviation)
@@ -91,20 +91,20 @@ def range_of(ramp: Ramp, tally: MapStatistics) -> tuple[float, float]:
     return (low, high) if high > low else (low, low + 1.0)
 
 
-def stops_of(ramp: Ramp, tally: MapStatistics) -> list[tuple[float, str]]:
+def stops_of(ramp: Ramp, statistics: MapStatistics) -> list[tuple[float, str]]:
     """Return numbers, ascending, and their colours as ``#rrggbb``."""
     from matplotlib import colormaps  # slow to import
     from matplotlib.colors import to_hex
 
-    low, high = range_of(ramp, tally)
+    low, high = range_of(ramp, statistics)
     shares = [i / (_STOPS - 1) for i in range(_STOPS)]
     return [(low + (high - low) * s, to_hex(colormaps[ramp.name](s))) for s in shares]
 
 
-def _entries(product: RasterProduct, tally: MapStatistics) -> list[tuple[float, str, str]]:
+def _entries(product: RasterProduct, statistics: MapStatistics) -> list[tuple[float, str, str]]:
     if not isinstance(product.drawn, Ramp):
         return [(spec.value, spec.colour, spec.name) for spec in product.drawn]
-    stops = stops_of(product.drawn, tally)
+    stops = stops_of(product.drawn, statistics)
     return [
         (number / product.raster.scale, colour, _label(number, product.raster.unit))
         for number, colour in stops

@@ -67,7 +67,7 @@ class Postprocess:
             raise ConfigError(f"{self.crs!r} is no CRS; write e.g. EPSG:3035") from error
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """What was done, for the map's metadata."""
         words = {
             "mosaic by": self.mosaic, "CRS": self.crs,
@@ -78,4 +78,4 @@ class Postprocess:
 
     def __bool__(self) -> bool:
         """Return whether anything is asked for."""
-        return bool(self.told)
+        return bool(self.description)

@@ -16,20 +16,24 @@ import numpy as np
 from rsmeta.errors import OutputError
 from rsmeta.gis.labelling import components, label_regions
 from rsmeta.gis.postprocess.class_store import STRIP_PX
-from rsmeta.gis.progress import in_steps, silent, watched
+from rsmeta.gis.progress import no_progress, split_progress, with_progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from rsmeta.gis.postprocess.class_store import ClassStore
-    from rsmeta.gis.progress import Tell
+    from rsmeta.gis.progress import OnProgress
 
 # Fragments of regions are numbered in int32.
 _MOST_FRAGMENTS = 2**31 - 1
 
 
 def sieve(
-    store: ClassStore, least_px: int, *, strip_px: int = STRIP_PX, tell: Tell = silent
+    store: ClassStore,
+    least_px: int,
+    *,
+    strip_px: int = STRIP_PX,
+    on_progress: OnProgress = no_progress,
 ) -> int:
     """Join regions of less than ``least_px`` pixels to their largest neighbour.
 
@@ -41,19 +45,19 @@ def sieve(
         store: The map; it is changed.
         least_px: Pixels that a region must have.
         strip_px: Pixels that are worked on at once; the result does not depend on it.
-        tell: Called as the map is gone through.
+        on_progress: Called as the map is gone through.
 
     Returns:
         How many regions were joined to another.
     """
-    on_found, on_written = in_steps(tell, 2)
+    on_found, on_written = split_progress(on_progress, 2)
     strips = list(store.strips(strip_px))
-    fragments = _fragments(store, watched(strips, len(strips), on_found), least_px)
+    fragments = _fragments(store, with_progress(strips, len(strips), on_found), least_px)
     classes, joined = _joined(fragments, least_px)
     if not joined:
         return 0
     first = 0
-    for top, end in watched(strips, len(strips), on_written):
+    for top, end in with_progress(strips, len(strips), on_written):
         rows = store.read(top, end)
         found, labels = label_regions(rows, rows >= 0)
         known = labels >= 0

@@ -19,12 +19,12 @@ from rsmeta.geo.lock import locked
 from rsmeta.geo.raster_source import is_path
 from rsmeta.geo.writer import check_output, why_not_written
 from rsmeta.gis.outputs.products import check_polygon_place
-from rsmeta.gis.progress import silent
+from rsmeta.gis.progress import no_progress
 from rsmeta.gis.vector.files import FORMATS, Target, columns_of, layer_name
 from rsmeta.gis.vector.polygons import ClassMap, Polygons, open_map, polygons_of
 
 if TYPE_CHECKING:
-    from rsmeta.gis.progress import Tell
+    from rsmeta.gis.progress import OnProgress
 
 __all__ = ["FORMATS", "ClassMap", "Polygons", "open_map", "polygons_of", "vectorise", "write"]
 
@@ -38,14 +38,16 @@ _WRITE_ERRORS = (
 )
 
 
-def write(source: ClassMap, path: Path, settings: PolygonSettings, tell: Tell = silent) -> None:
+def write(
+    source: ClassMap, path: Path, settings: PolygonSettings, on_progress: OnProgress = no_progress
+) -> None:
     """Write the polygons of a map into a new file, which is no file until all are in it.
 
     Args:
         source: The map.
         path: The file; its ending says the format.
         settings: How outlines are drawn.
-        tell: Called as the map is gone through.
+        on_progress: Called as the map is gone through.
 
     Raises:
         OSError: The file cannot be written.
@@ -62,7 +64,7 @@ def write(source: ClassMap, path: Path, settings: PolygonSettings, tell: Tell = 
     plain = path.with_name(f"polygons{path.suffix}")  # some names mean something to GDAL
     target = Target(plain, layer_name(path.stem), source.grid, source.classes, columns)
     try:
-        FORMATS[path.suffix.lower()].write(target, polygons_of(source, settings, tell))
+        FORMATS[path.suffix.lower()].write(target, polygons_of(source, settings, on_progress))
         to_disk(plain)
         plain.replace(path)
     except _WRITE_ERRORS as error:
@@ -76,7 +78,7 @@ def vectorise(
     confidence: str | Path | None = None,
     settings: PolygonSettings | None = None,
     overwrite: bool = False,
-    on_progress: Tell | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Path:
     """Write a finished class map as polygons.
 
@@ -105,7 +107,12 @@ def vectorise(
     with bounded_cache(), locked(folder, path):
         try:
             _empty(folder)
-            write(opened, folder / path.name, settings or PolygonSettings(), on_progress or silent)
+            write(
+                opened,
+                folder / path.name,
+                settings or PolygonSettings(),
+                on_progress or no_progress,
+            )
             os.replace(folder / path.name, path)  # noqa: PTH105 - as atomic as the system has it
         except OSError as error:
             raise OutputError(why_not_written(path, error)) from error

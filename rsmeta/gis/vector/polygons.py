@@ -16,7 +16,7 @@ from rsmeta.geo.grid import Grid
 from rsmeta.geo.handles import open_raster, reading
 from rsmeta.geo.pixel_area import pixel_areas_m2
 from rsmeta.gis.labelling import label_regions
-from rsmeta.gis.progress import in_steps, silent, watched
+from rsmeta.gis.progress import no_progress, split_progress, with_progress
 from rsmeta.gis.tags import map_classes
 from rsmeta.gis.vector.merging import merge_small
 from rsmeta.gis.vector.outlines import trace
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from rsmeta.config.data import ClassSpec
     from rsmeta.config.polygons import PolygonSettings
-    from rsmeta.gis.progress import Tell
+    from rsmeta.gis.progress import OnProgress
     from rsmeta.gis.vector.regions import Regions
 
 logger = logging.getLogger(__name__)
@@ -91,16 +91,18 @@ class ClassMap:
         """First row of each strip; the first one starts above the map."""
         return range(-1, self.grid.height_px, self.strip_rows)
 
-    def strips(self, tell: Tell = silent, *, measured: bool = False) -> Iterator[Strip]:
+    def strips(
+        self, on_progress: OnProgress = no_progress, *, measured: bool = False
+    ) -> Iterator[Strip]:
         """Read the strips from top to bottom; each shows the last row of the one before.
 
         Rows above and below the map are not valid.
 
         Args:
-            tell: Called when a strip has been worked on.
+            on_progress: Called when a strip has been worked on.
             measured: With areas and confidence, which cost time.
         """
-        for top in watched(self.tops, len(self.tops), tell):
+        for top in with_progress(self.tops, len(self.tops), on_progress):
             yield self._strip(top, min(top + self.strip_rows, self.grid.height_px), measured)
 
     def _strip(self, top: int, last: int, measured: bool) -> Strip:
@@ -166,7 +168,7 @@ def open_map(path: str | Path, confidence: str | Path | None = None) -> ClassMap
 
 
 def polygons_of(
-    source: ClassMap, settings: PolygonSettings, tell: Tell = silent
+    source: ClassMap, settings: PolygonSettings, on_progress: OnProgress = no_progress
 ) -> Iterator[Polygons]:
     """Give the polygons of a map in portions, strip by strip as they are finished.
 
@@ -176,13 +178,13 @@ def polygons_of(
     Args:
         source: The map.
         settings: Smallest area, simplification, smoothing.
-        tell: Called as the map is gone through.
+        on_progress: Called as the map is gone through.
 
     Raises:
         SceneError: The map cannot be read, or holds a value that is no class of it.
     """
     merges = settings.smallest_m2 > 0
-    *before, tracing = in_steps(tell, 3 if merges else 2)
+    *before, tracing = split_progress(on_progress, 3 if merges else 2)
     regions = find_regions(source.strips(before[0], measured=True))
     _check_values(source, regions)
     if merges:

@@ -134,7 +134,7 @@ def map_scene(
         raise
     now = time.monotonic()
     return PredictResult.of(
-        request, writer.tally, name, seconds=now - started, batch_size=executor.batch_size,
+        request, writer.statistics, name, seconds=now - started, batch_size=executor.batch_size,
         stages=stages | {"finishing": now - finishing}, block_px=request.plan.block_px,
     )  # fmt: skip
 
@@ -157,8 +157,8 @@ def _write_blocks(
             begun = time.perf_counter()
             writer.write(block)
             writing_s += time.perf_counter() - begun
-            tally, pixels = writer.tally, int(block.window.width * block.window.height)
-            progress.advance(pixels, tiles=tally.tiles, skipped=tally.skipped)
+            statistics, pixels = writer.statistics, int(block.window.width * block.window.height)
+            progress.advance(pixels, tiles=statistics.tiles, skipped=statistics.skipped)
             del block
     waiting_s = time.perf_counter() - started - writing_s
     return executor.seconds | {"writing": writing_s, "waiting": waiting_s}

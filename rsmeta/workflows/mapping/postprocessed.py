@@ -25,17 +25,18 @@ from rsmeta.errors import ConfigError, GridMismatchError, OutputError, one_line
 from rsmeta.geo.grid import Grid
 from rsmeta.geo.handles import file_states, open_raster
 from rsmeta.geo.lock import locked
+from rsmeta.geo.warp import covering_grid
 from rsmeta.gis import tags
 from rsmeta.gis.class_map import STEP_PX
 from rsmeta.gis.outputs.products import SHARES, Products, check_located
 from rsmeta.gis.outputs.raster_spec import MapSpec
 from rsmeta.gis.outputs.rasters import writing
 from rsmeta.gis.postprocess.class_store import ClassStore
-from rsmeta.gis.postprocess.composite import Composite, Part, grid_for
+from rsmeta.gis.postprocess.composite import Composite, Part
 from rsmeta.gis.postprocess.majority import majority
 from rsmeta.gis.postprocess.quantity_composite import QuantityComposite
 from rsmeta.gis.postprocess.sieve import sieve
-from rsmeta.gis.progress import in_steps, silent, watched
+from rsmeta.gis.progress import no_progress, split_progress, with_progress
 from rsmeta.workflows.mapping.one_scene import PredictResult, map_scene
 from rsmeta.workflows.mapping.progress import progress_for
 from rsmeta.workflows.mapping.sidecars import origin_of, tags_of, write_rest
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
     from rsmeta.gis.outputs.rasters import ProductWriter
     from rsmeta.gis.postprocess.postprocess import Postprocess
-    from rsmeta.gis.progress import Tell
+    from rsmeta.gis.progress import OnProgress
     from rsmeta.workflows.mapping.executors import DaskExecutor, LocalExecutor
     from rsmeta.workflows.mapping.progress import Progress
     from rsmeta.workflows.mapping.request import MapRequest
@@ -89,13 +90,13 @@ def map_postprocessed(
         merging = _Merging(requests, wanted, final, recipe, on_progress)
         writer = _merged(merging, [request.products for request in raw], folder)
         shutil.rmtree(folder)
-    tally = replace(
-        writer.tally, tiles=sum(one.tiles for one in mapped),
+    statistics = replace(
+        writer.statistics, tiles=sum(one.tiles for one in mapped),
         skipped=sum(one.skipped for one in mapped),
     )  # fmt: skip
     now = time.monotonic()
     return PredictResult.of(
-        final, tally, named, seconds=now - started,
+        final, statistics, named, seconds=now - started,
         stages={"mapping": finishing - started, "postprocessing": now - finishing},
         block_px=mapped[0].block_px, batch_size=mapped[0].batch_size,
     )  # fmt: skip
@@ -158,7 +159,7 @@ def check_postprocess(requests: Sequence[MapRequest], wanted: Postprocess) -> No
 
 def _target(requests: Sequence[MapRequest], wanted: Postprocess) -> Grid:
     if wanted.like is None:
-        return grid_for([request.grid for request in requests], wanted.target_crs)
+        return covering_grid([request.grid for request in requests], wanted.target_crs)
     raster = open_raster(str(wanted.like))
     if raster.crs is None:
         raise ConfigError(f"{wanted.like} has no CRS; its grid is nowhere")
@@ -189,7 +190,7 @@ def _recipe(requests: Sequence[MapRequest], wanted: Postprocess) -> str:
         for request in requests
     ]  # fmt: skip
     digest = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
-    return f"{wanted.told}; {digest[:16]}"
+    return f"{wanted.description}; {digest[:16]}"
 
 
 def _is_done(final: MapRequest, recipe: str) -> bool:
@@ -241,7 +242,7 @@ class _Merging:
     recipe: str
     on_progress: Callable[[Progress], None] | None
 
-    def report(self, stage: str) -> Tell:
+    def report(self, stage: str) -> OnProgress:
         """Return what takes the share of a stage that is done."""
         total_px = math.prod(self.final.grid.shape)
         name = self.final.products.outputs["map"].destination
@@ -251,7 +252,7 @@ class _Merging:
 def _merged(merging: _Merging, raw: Sequence[Products], folder: Path) -> ProductWriter:
     """Make the one map of the scenes' own ones; return what has written it."""
     composite = _composite(merging.final, raw, merging.wanted)
-    on_tidied, on_written = in_steps(merging.report("postprocessing"), 2)
+    on_tidied, on_written = split_progress(merging.report("postprocessing"), 2)
     store = _tidied(composite, merging.wanted, folder, on_tidied)
     return _write(merging, composite, store, on_written)
 
@@ -271,18 +272,25 @@ def _composite(
 
 
 def _tidied(
-    composite: Composite | QuantityComposite, wanted: Postprocess, folder: Path, tell: Tell
+    composite: Composite | QuantityComposite,
+    wanted: Postprocess,
+    folder: Path,
+    on_progress: OnProgress,
 ) -> ClassStore | None:
     """Return the classes of the whole map, tidied; none where nothing is to be tidied."""
     if wanted.majority_px is None and wanted.sieve_px is None:
         return None
     assert isinstance(composite, Composite)  # check_postprocess has refused numbers
-    on_gathered, on_sieved = in_steps(tell, 2) if wanted.sieve_px is not None else (tell, silent)
+    on_gathered, on_sieved = (
+        split_progress(on_progress, 2)
+        if wanted.sieve_px is not None
+        else (on_progress, no_progress)
+    )
     try:
         store = ClassStore(folder / "classes.raw", composite.grid.shape)
         _gather(store, composite, wanted.majority_px, on_gathered)
         if wanted.sieve_px is not None:
-            joined = sieve(store, wanted.sieve_px, tell=on_sieved)
+            joined = sieve(store, wanted.sieve_px, on_progress=on_sieved)
             logger.info("sieve: %d regions of less than %d pixels joined to their neighbours",
                         joined, wanted.sieve_px)  # fmt: skip
     except OSError as error:
@@ -290,11 +298,13 @@ def _tidied(
     return store
 
 
-def _gather(store: ClassStore, composite: Composite, majority_px: int | None, tell: Tell) -> None:
+def _gather(
+    store: ClassStore, composite: Composite, majority_px: int | None, on_progress: OnProgress
+) -> None:
     """Fill a store with the classes of a composite, the majority of them around each pixel."""
     half = (majority_px or 1) // 2
     strips = list(store.strips())
-    for top, end in watched(strips, len(strips), tell):
+    for top, end in with_progress(strips, len(strips), on_progress):
         first, last = max(top - half, 0), min(end + half, store.height_px)
         rows = composite.classes(Window(0, first, store.width_px, last - first))
         if majority_px is not None:
@@ -306,7 +316,7 @@ def _write(
     merging: _Merging,
     composite: Composite | QuantityComposite,
     store: ClassStore | None,
-    tell: Tell,
+    on_progress: OnProgress,
 ) -> ProductWriter:
     made, final = datetime.now(UTC), merging.final
     carried = tags_of(final.scene, final.record, made) | {
@@ -321,7 +331,7 @@ def _write(
         final.products, final.grid, spec, resume_fingerprint=resume_fingerprint,
         overwrite=final.may_replace,
     ) as writer:  # fmt: skip
-        used = _write_blocks(writer, composite, store, tell)
+        used = _write_blocks(writer, composite, store, on_progress)
         origin = origin_of([merging.requests[i] for i in sorted(used)] or merging.requests, made)
         write_rest(final, writer, origin, merging.report("polygons"))
     return writer
@@ -331,13 +341,13 @@ def _write_blocks(
     writer: ProductWriter,
     composite: Composite | QuantityComposite,
     store: ClassStore | None,
-    tell: Tell,
+    on_progress: OnProgress,
 ) -> set[int]:
     """Write a map block by block; return the places of the scenes that have a pixel in it."""
     used: set[int] = set()
     height, width = composite.grid.shape
     tops = range(0, height, STEP_PX)
-    for row in watched(tops, len(tops), tell):
+    for row in with_progress(tops, len(tops), on_progress):
         rows = min(STEP_PX, height - row)
         tidy = None if store is None else store.read(row, row + rows)
         for col in range(0, width, STEP_PX):

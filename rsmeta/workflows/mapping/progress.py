@@ -6,12 +6,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rsmeta.gis.progress import silent
+from rsmeta.gis.progress import no_progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rsmeta.gis.progress import Tell
+    from rsmeta.gis.progress import OnProgress
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,10 @@ class MapProgress:
 
 def progress_for(
     on_progress: Callable[[Progress], None] | None, stage: str, *, scene: str, total_px: int
-) -> Tell:
+) -> OnProgress:
     """Return a function that takes the share of a stage that is done, and reports it."""
     if on_progress is None:
-        return silent
+        return no_progress
     started = time.monotonic()
 
     def report(share: float) -> None:

@@ -10,7 +10,7 @@ from rsmeta.bundle import MODEL_ITEM_FILE
 from rsmeta.geo.sources import scene_stem
 from rsmeta.gis import tags
 from rsmeta.gis.outputs.stac import Asset, Origin, Source, item_text, raster_asset
-from rsmeta.gis.progress import silent
+from rsmeta.gis.progress import no_progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rsmeta.geo.scene import Scene
     from rsmeta.gis.outputs.destinations import Output
     from rsmeta.gis.outputs.rasters import Finished, ProductWriter
-    from rsmeta.gis.progress import Tell
+    from rsmeta.gis.progress import OnProgress
     from rsmeta.workflows.mapping.request import MapRequest
 
 
@@ -38,7 +38,10 @@ def tags_of(scene: Scene, record: BundleRecord, made: datetime) -> dict[str, str
 
 
 def write_rest(
-    request: MapRequest, writer: ProductWriter, origin: Origin, on_polygons: Tell = silent
+    request: MapRequest,
+    writer: ProductWriter,
+    origin: Origin,
+    on_polygons: OnProgress = no_progress,
 ) -> None:
     """Complete the rasters and make all that is made from them; nothing has its name yet.
 
@@ -53,7 +56,7 @@ def write_rest(
     """
     rasters = writer.complete()
     assets = {
-        name: raster_asset(name, raster, writer.tally, request.grid)
+        name: raster_asset(name, raster, writer.statistics, request.grid)
         for name, raster in rasters.items()
     }
     outputs = request.products.outputs
@@ -72,14 +75,14 @@ def _polygons(
     output: Output,
     writer: ProductWriter,
     rasters: Mapping[str, Finished],
-    tell: Tell,
+    on_progress: OnProgress,
 ) -> Asset:
     from rsmeta.gis import vector  # so late because scipy and pyarrow take their time
 
     sure = rasters.get("confidence")
     source = vector.open_map(rasters["map"].hidden, None if sure is None else sure.hidden)
     with writer.beside(output.local) as hidden:
-        vector.write(source, hidden, request.record.predict.polygons, tell)
+        vector.write(source, hidden, request.record.predict.polygons, on_progress)
     media_type = vector.FORMATS[output.local.suffix.lower()].media_type
     return Asset(output, hidden, media_type, ["data"], "The map as polygons", {})
 
@@ -94,7 +97,7 @@ def _picture(
     more = f" and {len(origin.scenes) - 1} more" if len(origin.scenes) > 1 else ""
     title = scene_stem(origin.scenes[0].name) + more
     with writer.beside(output.local) as hidden:
-        map_picture(hidden, rasters["map"], writer.tally, title=title)
+        map_picture(hidden, rasters["map"], writer.statistics, title=title)
     return Asset(output, hidden, "image/png", ["thumbnail"], "The map with its legend", {})
 
 
