@@ -15,6 +15,7 @@ from rsmeta.geo.handles import bounded_cache
 from rsmeta.gis.outputs.raster_spec import MapSpec
 from rsmeta.gis.outputs.rasters import writing
 from rsmeta.workflows.mapping.fingerprint import is_done, resume_fingerprint
+from rsmeta.workflows.mapping.plausibility import check_not_empty
 from rsmeta.workflows.mapping.progress import MapProgress, Progress, progress_for
 from rsmeta.workflows.mapping.sidecars import origin_of, tags_of, write_rest
 
@@ -124,6 +125,10 @@ def map_scene(
             overwrite=request.may_replace, resume=request.resume,
         ) as writer:  # fmt: skip
             stages = _write_blocks(executor, request, writer, on_progress)
+            if not request.may_be_empty:
+                check_not_empty(
+                    writer.statistics, [request], where=products.outputs["map"].destination
+                )
             finishing = time.monotonic()
             total_px = math.prod(request.grid.shape)
             report = progress_for(on_progress, "polygons", scene=name, total_px=total_px)
