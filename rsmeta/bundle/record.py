@@ -27,7 +27,7 @@ READABLE = (2, FORMAT)
 
 
 class BandRecord(Strict):
-    """A band that the model wants, and its normalisation."""
+    """A band that the model needs, and its normalisation."""
 
     name: str
     common_name: str | None = None
@@ -82,7 +82,7 @@ class ImageRecord(Strict):
 
 
 class StemRecord(Strict):
-    """How the stem was fitted to the bands; each band's own part stands with the band."""
+    """How the stem was fitted to the bands; each band holds its own part."""
 
     strategy: str | None = Field(description="as in model.stem.strategy; none: random weights")
     notes: tuple[str, ...] = Field(description="what else was done: groups left or joined, …")

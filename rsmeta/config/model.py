@@ -72,11 +72,11 @@ class HeadSpec(WithOptions):
 
 
 class ModelSpec(Strict):
-    """A network before it knows bands and classes."""
+    """A network before its bands and classes are known."""
 
     backbone: str = Field(
         default="vit_tiny_patch16_224",
-        description="timm name of a vision transformer, with tag where weights are wanted, a "
+        description="timm name of a vision transformer, with tag for published weights, a "
         "SatMAE (satmae_vit_l16_group) or weights of TorchGeo (torchgeo:ViTSmall16_Weights.…); "
         "see: rsmeta list backbones",
     )

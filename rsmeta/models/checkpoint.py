@@ -43,7 +43,7 @@ _HARMLESS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
 ]
 
 
-#: How torch says what a pickle wants beside tensors.
+#: How torch says what a pickle needs beside tensors.
 _WANTED = re.compile(r"GLOBAL ([\w.]+)")
 
 
@@ -63,7 +63,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What became of every tensor of a checkpoint.
+    """Which tensors of a checkpoint were loaded.
 
     Args:
         source: File, address or hub name.
@@ -82,7 +82,7 @@ class LoadReport:
     reshaped: tuple[str, ...]
 
     def summary(self) -> str:
-        """Return one line for people."""
+        """Return a one-line summary."""
         parts = [f"{self.matched} matched"]
         for kind in ("reshaped", "missing", "unexpected"):
             names = getattr(self, kind)
@@ -182,7 +182,7 @@ def load_strictly(
     report: LoadReport,
     optional: Iterable[str] = (),
 ) -> LoadReport:
-    """Fill a module from a checkpoint that fits it, and say what became of every tensor.
+    """Fill a module from a checkpoint that fits it, and report every tensor.
 
     Args:
         module: What to fill.

@@ -91,7 +91,7 @@ class Network(nn.Module):
         return self.prepare.mean.device
 
     def enter(self, image: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what the backbone takes, and where it is valid, with sides as it wants them."""
+        """Return what the backbone takes, and where it is valid, with sides as it needs them."""
         # Padded before it is normalised, so that the margin is invalid like any other.
         multiple_px = self.backbone.multiple_px
         image, valid = (pad_to_multiple(one, multiple_px) for one in (image, valid))

@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from rsmeta._version import __version__
-from rsmeta.bundle import ModelBundle, load_bundle, save_bundle
+from rsmeta.bundle import ModelBundle, annotate_bundle, load_bundle, save_bundle
 from rsmeta.bundle.record import (
     BackboneIdentity,
     BandRecord,
@@ -21,27 +23,27 @@ from rsmeta.bundle.record import (
 from rsmeta.config import Settings, load_settings
 from rsmeta.config.meta import MetaSettings
 from rsmeta.data.images.datamodule import ImageDataModule
-from rsmeta.errors import ConfigError, LabelsError, TrainingError, enumerate_names
+from rsmeta.errors import ConfigError, LabelsError, TrainingError, enumerate_names, optional
 from rsmeta.geo.stac_parts import footprint_of
 from rsmeta.heads import SolvedHead
 from rsmeta.losses import build_loss, check_loss
-from rsmeta.models.build import build_network, tell
+from rsmeta.models.build import build_network, model_notes, report_network
 from rsmeta.models.weights import is_local
 from rsmeta.peft import check_tuner, fixed_sites, scales_of, site_modulators
 from rsmeta.tasks import task_of
 from rsmeta.training.baseline import baseline_scores, compare_with_baselines
-from rsmeta.training.fit import LAST, evaluate_part
+from rsmeta.training.fit import evaluate_part
 from rsmeta.training.head_start import start_head
 from rsmeta.training.meta import check_strategy, judge_scales
 from rsmeta.training.module import TaskModule
-from rsmeta.training.plots import plot_run
-from rsmeta.training.scale_plot import plot_scales
 from rsmeta.workflows.image_record import image_record
 from rsmeta.workflows.run_folder import METRICS_FILE, check_run
 from rsmeta.workflows.training_run import TrainingRun, versions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from matplotlib.figure import Figure
 
     from rsmeta.config.load import Overrides
     from rsmeta.config.predict import PredictSettings
@@ -58,7 +60,7 @@ _LOCAL_TILE_PX = 256
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a finished run left.
+    """What a finished run produced.
 
     Attributes:
         output: The run folder.
@@ -79,20 +81,20 @@ def train(
     resume: bool = False,
     progress: bool = False,
 ) -> TrainResult:
-    """Train as a configuration says.
+    """Train a model from a configuration.
 
     Args:
         config: YAML file, mapping, or settings.
         overrides: ``KEY=VALUE`` strings, or a mapping, over the configuration.
-        output: Run folder; made if need be.
-        resume: Go on with the run that is in ``output``.
+        output: Run folder; created if needed.
+        resume: Continue the run in ``output``.
         progress: Draw a progress bar.
 
     Returns:
         The run folder with its bundle and final numbers.
 
     Raises:
-        RsmetaError: Anything a user can mend: settings, scenes, labels, output, NaN.
+        RsmetaError: Anything a user can correct: settings, scenes, labels, output, NaN.
     """
     settings = config if isinstance(config, Settings) else load_settings(config, overrides)
     if settings.sweep is not None:
@@ -116,14 +118,14 @@ def train(
     )  # fmt: skip
     for site, scale in (scales or {}).items():
         site_modulators(network.backbone)[site].set(scale)
-    tell(network)
-    _tell_parameters(network)
+    report_network(network)
+    _report_parameters(network)
     loss = build_loss(settings.loss, task.loss_statistics(data), task.losses)
     module = TaskModule(network, loss, task.metrics(data), settings)
     if isinstance(network.head, SolvedHead):
         result = run.solve(network, data)
     else:
-        if not (resume and (output / "checkpoints" / LAST).exists()):
+        if run.starts_anew:
             start_head(network, data, settings)
         result = run.fit(module, data, progress=progress)
     if result.scales is not None:
@@ -131,16 +133,52 @@ def train(
         for warning in judge_scales(result.scales, settings.meta, optimizer):
             logger.warning(warning)
     _prune(network, settings.meta.prune)
+    # First of all the model: scores and pictures may fail.
+    bundle = save_bundle(output / "bundle", describe(settings, data, network), network)
+    run.note("model.txt", model_notes(network))
     numbers = _final_metrics(module, data, result, seconds=run.seconds())
-    plot_run(output / "plots", module, data, result.history)
-    if result.scales is not None:
-        plot_scales(output / "plots", network.backbone, result.scales)
-    bundle = save_bundle(
-        output / "bundle", describe(settings, data, network, numbers), network,
-        quicklook=output / "plots" / "chips.png",
-    )  # fmt: skip
+    run.draw(lambda: _pictures(module, data, result))
+    bundle = annotate_bundle(
+        bundle, {"seed": settings.seed, **numbers}, quicklook=output / "plots" / "chips.png"
+    )
     run.finish(numbers)
     return TrainResult(output, bundle, numbers)
+
+
+def _pictures(
+    module: TaskModule, data: TrainingData, result: FitResult
+) -> dict[str, Callable[[], Figure]]:
+    # here, so that a broken matplotlib costs the pictures alone
+    from rsmeta.training.plots import run_pictures
+    from rsmeta.training.scale_plot import draw_scales
+
+    pictures = run_pictures(module, data, result.history)
+    scales = result.scales
+    if scales is not None:
+        final = scales_of(module.network.backbone)
+        pictures["scales.png"] = lambda: draw_scales(final, scales)
+    return pictures
+
+
+def _warn_of_weak_points(numbers: dict[str, Any], result: FitResult) -> None:
+    """Warn of a class that is never predicted, and of a loss that did not fall."""
+    part = "test" if "test" in numbers else "validation"
+    scores = numbers.get(part, {})
+    confusion = np.asarray(scores.get("confusion", np.zeros((0, 0))))  # (reference, predicted)
+    never = (confusion.sum(axis=0) == 0) & (confusion.sum(axis=1) > 0)
+    missed = [name for name, is_missed in zip(scores.get("classes", ()), never, strict=False)
+              if is_missed]  # fmt: skip
+    if missed:
+        logger.warning(
+            "never predicted in the %s part: %s; train longer, add labels, or weight the loss by "
+            "class (loss=class_balanced)", part, enumerate_names(missed),
+        )  # fmt: skip
+    losses = [row["train_loss"] for row in result.history]
+    if len(losses) > 1 and not losses[-1] < losses[0]:
+        logger.warning(
+            "the training loss did not fall (%.4g in the first epoch, %.4g in the last); check the "
+            "labels, or change trainer.optimizer.lr", losses[0], losses[-1],
+        )  # fmt: skip
 
 
 def learn_scales(
@@ -171,9 +209,7 @@ def with_fixed_scales(settings: Settings) -> Settings:
     return settings.model_copy(update={"meta": fixed})
 
 
-def describe(
-    settings: Settings, data: TrainingData, network: Network, metrics: dict[str, Any]
-) -> BundleRecord:
+def describe(settings: Settings, data: TrainingData, network: Network) -> BundleRecord:
     """Return the record that makes a trained network usable on its own."""
     stem, normalisation = network.backbone.stem_report, network.normalisation
     tile_px = _tile_px(settings, network)
@@ -207,7 +243,7 @@ def describe(
         image=image_record(data),
         tile_px=tile_px,
         gsd_m=data.gsd_range_m,
-        ground=None if isinstance(data, ImageDataModule) else footprint_of(data.train_grids),
+        ground=_footprint(data),
         backbone=_identity(network),
         model=settings.model,
         tuner=settings.tuner,
@@ -215,9 +251,18 @@ def describe(
         scales=scales_of(network.backbone),
         predict=_exact(settings.predict, network, tile_px),
         kept_sites=tuple(site_modulators(network.backbone)),
-        training={"seed": settings.seed, **metrics},
+        training={"seed": settings.seed},
         weights_sha256="",
     )
+
+
+def _footprint(data: TrainingData) -> dict[str, Any] | None:
+    """Return the footprint of the training scenes; none where there is none to be had."""
+    footprint = None
+    if not isinstance(data, ImageDataModule):
+        with optional("the footprint of the training scenes"):
+            footprint = footprint_of(data.train_grids)
+    return footprint
 
 
 def _tile_px(settings: Settings, network: Network) -> int:
@@ -272,7 +317,7 @@ def _prune(network: Network, threshold: float) -> None:
         )  # fmt: skip
 
 
-def _tell_parameters(network: Network) -> None:
+def _report_parameters(network: Network) -> None:
     total = sum(p.numel() for p in network.parameters())
     trained = sum(p.numel() for p in network.trainable_parameters())
     if isinstance(network.head, SolvedHead):
@@ -305,6 +350,7 @@ def _final_metrics(
         if data.parts[part]:
             scores[part] = evaluate_part(module, data, part=part)
             metrics[part] = scores[part].as_dict()
+    _warn_of_weak_points(metrics, result)
     if module.settings.trainer.baseline and module.task.name == "segmentation":
         metrics["baseline"] = _baselines(module, data, scores)
     return metrics | {"seconds": seconds, "versions": versions()}

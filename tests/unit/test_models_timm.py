@@ -105,7 +105,7 @@ def test_random_weights_are_known_as_random() -> None:
 
 
 def test_weights_are_loaded_and_told(weights: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.DEBUG):
         backbone = build_timm(_spec(checkpoint=str(weights)), BANDS)
     report = backbone.load_report
     assert report is not None
