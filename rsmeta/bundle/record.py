@@ -157,6 +157,10 @@ class BundleRecord(Strict):
     kept_sites: tuple[str, ...] | None = Field(
         default=None, description="sites whose adapter was not pruned; none: all"
     )
+    added_biases: tuple[str, ...] = Field(
+        default=(),
+        description="modules of the network that have a bias only since adapters were merged",
+    )
     predict: PredictSettings
     training: dict[str, Any] = Field(description="seed, steps, parameters, metrics")
     weights_sha256: str

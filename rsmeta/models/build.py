@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rsmeta.config.meta import MetaSettings
 from rsmeta.config.tuner import TunerSpec
@@ -87,10 +87,11 @@ def build_network(
         else settled_normalisation(mean, std, form)
     )
     scale = None if target is None else TargetScale(*target)
+    parts: dict[str, Any] = {"tuned": tuned, "target": scale, "zoom": model.zoom}
     network = (
-        ImageNetwork(normalisation, backbone, head, pool=model.head.pool, tuned=tuned, target=scale)
+        ImageNetwork(normalisation, backbone, head, pool=model.head.pool, **parts)
         if isinstance(head, Classifier)
-        else Network(normalisation, backbone, head, tuned=tuned, target=scale)
+        else Network(normalisation, backbone, head, **parts)
     )
     if sites is not None:  # as a bundle says whose other sites were pruned
         network.keep_sites(sites)
