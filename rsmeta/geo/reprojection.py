@@ -56,7 +56,7 @@ def onto_grid(polygons: NDArray[Any], crs: Any, grid: Grid) -> NDArray[Any]:
     if source == target:
         return _modulo(polygons, grid.bounds) if in_degrees(source) else polygons
     way = _way(source, target)
-    if not in_degrees(source) and _is_torn(grid, source):
+    if not in_degrees(source) and is_torn(grid, source):
         # The grid lies across the seam of the polygons' map; degrees have none.
         tolerance_deg = _TOLERANCE_PX * (grid.gsd_m or 0.0) / _METRES_PER_DEGREE
         degrees = CRS.from_user_input(WGS84)
@@ -245,7 +245,7 @@ def _lattice(grid: Grid, crs: CRS) -> NDArray[np.float64] | None:
     return np.stack([x, y], axis=2)
 
 
-def _is_torn(grid: Grid, crs: CRS) -> bool:
+def is_torn(grid: Grid, crs: CRS) -> bool:
     """Return whether places next to each other on a grid lie far apart in another CRS."""
     places = _lattice(grid, crs)
     if places is None:

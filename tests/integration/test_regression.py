@@ -125,4 +125,4 @@ def test_a_map_of_numbers_has_unit_statistics_and_style(
     check_item(biomass / "run/bundle/mlm.json", stac_schemas)
     ended = rsmeta(*words, "--overwrite", "--confidence", tmp_path / "c.tif")
     assert ended.status == 1
-    assert "leave --confidence away" in ended.complaint
+    assert "omit --confidence" in ended.complaint

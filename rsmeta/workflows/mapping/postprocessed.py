@@ -31,10 +31,11 @@ from rsmeta.gis.outputs.products import SHARES, Products, check_located
 from rsmeta.gis.outputs.raster_spec import MapSpec
 from rsmeta.gis.outputs.rasters import writing
 from rsmeta.gis.postprocess.class_store import ClassStore
-from rsmeta.gis.postprocess.composite import Composite, Part, grid_for
+from rsmeta.gis.postprocess.composite import Composite, Part
 from rsmeta.gis.postprocess.majority import majority
 from rsmeta.gis.postprocess.quantity_composite import QuantityComposite
 from rsmeta.gis.postprocess.sieve import sieve
+from rsmeta.gis.postprocess.target_grid import grid_for
 from rsmeta.gis.progress import no_progress, split_progress, with_progress
 from rsmeta.workflows.mapping.one_scene import PredictResult, map_scene
 from rsmeta.workflows.mapping.progress import progress_for
