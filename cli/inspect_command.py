@@ -9,12 +9,15 @@ import click
 
 from rsmeta_cli import show
 
+#: Rows that a table shows at most.
+_MOST_ROWS = 24
+
 
 @click.command()
 @click.argument("path")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(path: str, as_json: bool) -> None:
-    """Describe PATH: a scene, a bundle, a run, a checkpoint or a configuration."""
+    """Describe PATH: a scene, map, label file, bundle, run, checkpoint or configuration."""
     from rsmeta.workflows.inspect import inspect
 
     found = inspect(path)
@@ -34,26 +37,39 @@ def command(path: str, as_json: bool) -> None:
 
 
 def _echo(mapping: dict[str, Any], indent: int) -> None:
-    """Echo a mapping as indented lines; a list of mappings becomes one line each."""
+    """Echo a mapping as indented lines; a list of mappings becomes a table."""
+    margin = "  " * indent
     for key, value in mapping.items():
-        head = f"{'  ' * indent}{key}:"
         if isinstance(value, dict) and value:
-            click.echo(head)
+            click.echo(f"{margin}{key}:")
             _echo(value, indent + 1)
         elif isinstance(value, list) and value and isinstance(value[0], dict):
-            click.echo(head)
-            for entry in value:
-                cells = (f"{k} {_text(v)}" for k, v in entry.items() if v is not None)
-                click.echo(f"{'  ' * (indent + 1)}- {', '.join(cells)}")
+            click.echo(f"{margin}{key}:")
+            if any(isinstance(cell, dict) for entry in value for cell in entry.values()):
+                for entry in value:
+                    _echo(entry, indent + 1)
+            else:
+                _table(value, f"{margin}  ")
         else:
-            click.echo(f"{head} {_text(value)}")
+            click.echo(f"{margin}{key}: {_text(value)}")
+
+
+def _table(entries: list[dict[str, Any]], margin: str) -> None:
+    """Echo a row per mapping, without columns that are empty; of many rows the first and last."""
+    keys = [key for key in dict.fromkeys(key for entry in entries for key in entry)
+            if any(entry.get(key) is not None for entry in entries)]  # fmt: skip
+    rows = [[_text(entry.get(key)) for key in keys] for entry in entries]
+    if len(rows) > _MOST_ROWS:
+        gap = [f"… {len(rows) - _MOST_ROWS} more (--json shows all)", *[""] * (len(keys) - 1)]
+        rows = [*rows[: _MOST_ROWS - 2], gap, *rows[-2:]]
+    show.table(rows, keys, margin=margin)
 
 
 def _text(value: Any) -> str:
     if value is None:
         return "none"
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return f"{value:.9g}"
     if isinstance(value, list | tuple):
         return ", ".join(_text(v) for v in value) or "none"
     return str(value)

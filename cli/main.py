@@ -22,7 +22,7 @@ COMMANDS = {
     "predict": "Map scenes with a trained model.",
     "evaluate": "Score a model or a map against reference labels.",
     "report": "Write an HTML report of a run or a map.",
-    "inspect": "Describe a scene, a bundle, a run, a checkpoint or a configuration.",
+    "inspect": "Describe a scene, map, label file, bundle, run, checkpoint or configuration.",
     "export": "Export a trained model to another format.",
     "list": "List the names that a configuration can use.",
     "demo": "Adapt a pretrained backbone to sample data and map a scene.",

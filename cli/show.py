@@ -10,15 +10,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def table(rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> None:
-    """Echo rows in aligned columns; the last column is not padded."""
+def table(rows: Sequence[Sequence[str]], header: Sequence[str] = (), *, margin: str = "") -> None:
+    """Echo rows in aligned columns behind a margin; the last column is not padded."""
     lines = [list(header), *map(list, rows)] if header else [list(row) for row in rows]
     if not lines:
         return
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     for line in lines:
         padded = [cell.ljust(width) for cell, width in zip(line[:-1], widths, strict=False)]
-        click.echo("  ".join([*padded, line[-1]]).rstrip())
+        click.echo(margin + "  ".join([*padded, line[-1]]).rstrip())
 
 
 def trainable(rows: Sequence[dict[str, Any]]) -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from rsmeta.config.base import NoOptions, Strict, WithOptions
 
 #: Which sites share a scale.
-Granularity = Literal["site", "block", "position", "channel"]
+Granularity = Literal["hierarchical", "site", "block", "position", "channel"]
 
 #: How a scale is computed from rho, the number that is learned.
 Parametrisation = Literal["softplus", "exp", "sigmoid", "raw"]
+
+
+#: What the scales minimise.
+Objective = Literal["training", "balanced", "tail", "worst"]
 
 
 class RateOptions(Strict):
@@ -22,11 +26,28 @@ class RateOptions(Strict):
     lr: float = Field(default=0.02, ge=0, description="learning rate of rho; constant")
 
 
-class GradientOptions(RateOptions):
+class GradientOptions(Strict):
     """Options of strategies that follow a gradient."""
 
+    travel: float = Field(
+        default=30.0,
+        gt=1,
+        description="largest factor by which a run can raise or lower a scale; the rate of rho "
+        "follows from it and from the number of meta steps",
+    )
+    gate: float = Field(
+        default=2.0,
+        ge=0,
+        description="standard errors by which a gradient must differ from 0 for its rho to move",
+    )
+    lr: float | None = Field(
+        default=None,
+        ge=0,
+        description="constant rate of Adam over rho, in place of travel and gate; published: 0.02",
+    )
     betas: tuple[float, float] = Field(
-        default=(0.9, 0.999), description="decay rates of the scales' own Adam"
+        default=(0.9, 0.999),
+        description="decay rates of the running mean and variance of rho's gradient",
     )
 
     @field_validator("betas", mode="after")
@@ -35,6 +56,16 @@ class GradientOptions(RateOptions):
         if not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"{list(betas)} must be at least 0 and below 1, e.g. [0.9, 0.999]")
         return betas
+
+
+class FirstOrderOptions(GradientOptions):
+    """Options of first_order."""
+
+    training_gradients: bool = Field(
+        default=True,
+        description="also average the gradients of rho from all training steps since the last "
+        "meta step, which cost almost nothing; only with source=train and objective=training",
+    )
 
 
 class UnrolledOptions(GradientOptions):
@@ -62,7 +93,7 @@ class EvolutionOptions(Strict):
 SHIPPED: Mapping[str, type[Strict]] = {
     "fixed": NoOptions,
     "joint": RateOptions,
-    "first_order": GradientOptions,
+    "first_order": FirstOrderOptions,
     "unrolled": UnrolledOptions,
     "finite_difference": GradientOptions,
     "evolution": EvolutionOptions,
@@ -87,10 +118,22 @@ class MetaSettings(WithOptions):
     warmup_steps: int = Field(
         default=0, ge=0, description="optimizer steps before the first meta step can be due"
     )
+    until: float = Field(
+        default=0.7,
+        gt=0,
+        le=1,
+        description="share of the run after which the scales are frozen; their steps shrink to 0 "
+        "by then",
+    )
     source: Literal["train", "held_out"] = Field(
         default="train",
         description="data that the scales are judged by: training data, or a part of it that is "
-        "withheld from the weights",
+        "withheld from the weights (without augmentation)",
+    )
+    objective: Objective = Field(
+        default="training",
+        description="what the scales minimise: the training loss, or plain cross-entropy on "
+        "class-balanced draws: over all classes, the rarest third, or mostly the worst",
     )
     sample_ratio: float = Field(
         default=0.2,
@@ -113,11 +156,13 @@ class MetaSettings(WithOptions):
         default=None, ge=1, description="chips in a batch of a meta step; none: data.batch_size"
     )
     granularity: Granularity = Field(
-        default="site", description="one scale for each site, block, position, or output channel"
+        default="hierarchical",
+        description="one scale for each site, block, position, or output channel; hierarchical: "
+        "for each site, as a mean of what all sites, its position, its block and itself learned",
     )
     parametrisation: Parametrisation = Field(
-        default="softplus",
-        description="scale = softplus(rho), exp, maximum * sigmoid, or rho itself",
+        default="exp",
+        description="scale = exp(rho), softplus, maximum * sigmoid, or rho itself (raw)",
     )
     maximum: float = Field(
         default=2.0, gt=0, description="upper bound of the scales with parametrisation=sigmoid"
@@ -125,11 +170,34 @@ class MetaSettings(WithOptions):
     prune: float = Field(
         default=0.0, ge=0, description="after training, drop the sites whose scale is below this"
     )
+    retrain: bool = Field(
+        default=False,
+        description="train twice: learn the scales, then train anew from the start with them fixed",
+    )
+
+    @model_validator(mode="after")
+    def _retrains_with_a_scale_per_site(self) -> MetaSettings:
+        if self.retrain and not self.learned:
+            raise ValueError("retrain=true needs scales that are learned; set a strategy")
+        if self.retrain and self.granularity == "channel":
+            raise ValueError("retrain=true keeps one scale per site; drop granularity=channel")
+        return self
 
     @property
     def learned(self) -> bool:
         """Whether the scales move at all."""
         return self.strategy != "fixed"
+
+    @property
+    def uses_training_gradients(self) -> bool:
+        """Whether training steps yield gradients of the scales for the next meta step."""
+        own = self.source == "train" and self.objective == "training"
+        return own and bool(self.options.get("training_gradients")) and self.options["lr"] is None
+
+    @property
+    def sampling(self) -> Literal["class"] | None:
+        """How the batches of meta steps are drawn; none: as those of training."""
+        return None if self.objective == "training" else "class"
 
     def due(self, step: int) -> bool:
         """Whether a meta step follows this many optimizer steps of the weights."""

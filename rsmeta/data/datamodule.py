@@ -18,6 +18,7 @@ from rsmeta.data.quantities import target_statistics
 from rsmeta.data.sampler import CellSampling, GridChipSampler, RandomChipSampler
 from rsmeta.data.statistics import band_statistics
 from rsmeta.data.torchgeo_compat import stack_samples
+from rsmeta.data.unscaled import warn_if_unscaled
 from rsmeta.errors import SplitError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from torch.utils.data import Sampler
 
-    from rsmeta.config.data import ClassSpec, DataSettings
+    from rsmeta.config.data import ClassSpec, DataSettings, SamplingName
     from rsmeta.config.meta import MetaSettings
     from rsmeta.data.build_splits import IndexedScene
     from rsmeta.data.splits import Part
@@ -86,7 +87,10 @@ class SceneDataModule(LightningDataModule):
     @cached_property
     def statistics(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation per band over the training part, (C,) each."""
-        return band_statistics([p.labelled for p in self.parts["train"]], seed=self.seed)
+        scenes = [p.labelled for p in self.parts["train"]]
+        mean, std = band_statistics(scenes, seed=self.seed)
+        warn_if_unscaled(scenes[0].scene.sensor or self.settings.sensor, self.bands, mean)
+        return mean, std
 
     @cached_property
     def target_statistics(self) -> tuple[float, float]:
@@ -134,7 +138,7 @@ class SceneDataModule(LightningDataModule):
         train, judged = self.parts["train"], self._held_out or self.parts["train"]
         sampler = MetaSampler(
             self._sampling(train),
-            self._sampling(judged),
+            self._sampling(judged, meta.sampling),
             take=MetaBatches(
                 ahead=steps_ahead,
                 batches=meta.batches,
@@ -180,12 +184,14 @@ class SceneDataModule(LightningDataModule):
         """
         return self.ordered_dataloader("test")
 
-    def _sampling(self, parts: Sequence[IndexedScene]) -> CellSampling:
+    def _sampling(
+        self, parts: Sequence[IndexedScene], sampling: SamplingName | None = None
+    ) -> CellSampling:
         return CellSampling(
             [p.index for p in parts],
             [(p.labelled.scene.grid.height_px, p.labelled.scene.grid.width_px) for p in parts],
             chip_px=self.settings.chip_px,
-            sampling=self.settings.sampling,
+            sampling=sampling or self.settings.sampling,
         )
 
     def _grid_loader(self, part: Part) -> DataLoader[Batch]:

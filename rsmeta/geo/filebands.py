@@ -79,7 +79,7 @@ def _advice(rules: ReadRules, sensor: Sensor | None, count: int, fits: Sequence[
         others = f" (or {', '.join(fits[1:])})" if fits[1:] else ""
         return f"{also}name their sensor: data.sensor={fits[0]}{others}"
     same = [name for name in sensor_names() if len(load_sensor(name).bands) == count]
-    whole = f", or data.sensor={same[0]} if they are its {count} bands in order" if same else ""
+    whole = f", or data.sensor={same[0]} if they are its bands in order" if same else ""
     return (
         f"name them in file order with data.bands=[...], by common names such as blue, green, red, "
         f"nir or names of your own{whole} (see: rsmeta list sensors)"

@@ -1,6 +1,6 @@
 """Parameter-efficient tuning: adapters at the sites of a backbone, each with its modulator.
 
-Importing the package registers every method; nothing here knows a particular backbone.
+Importing the package registers every method; nothing here depends on a particular backbone.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from rsmeta.peft.modulation import (
     fixed_sites,
     keep_sites,
     modulate,
+    scale_parameters,
     scales_of,
     site_modulators,
 )
@@ -61,6 +62,7 @@ __all__ = [
     "modulate",
     "plain",
     "prompts",
+    "scale_parameters",
     "scales_of",
     "site_modulators",
     "ssf",

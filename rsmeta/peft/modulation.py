@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 from rsmeta.errors import TunerError
 from rsmeta.peft.adapted import AdaptedModule
-from rsmeta.peft.modulator import Modulator
+from rsmeta.peft.modulator import Level, Modulator
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -22,7 +22,8 @@ def modulate(backbone: nn.Module, settings: MetaSettings) -> None:
     """Give every adapted site the modulator that the settings ask for.
 
     Sites that share a scale get the same module: one parameter, trained and saved once. It
-    starts at the method's scale. Sites of different methods share none.
+    starts at the method's scale. Sites of different methods share none. Where scales are fixed,
+    every site has its own.
 
     Args:
         backbone: A backbone with adapters.
@@ -44,13 +45,17 @@ def modulate(backbone: nn.Module, settings: MetaSettings) -> None:
             f"meta.strategy={settings.strategy} has no scales to learn, because this tuner "
             f"inserts no adapters; use meta.strategy=fixed, or a tuner.method such as lora"
         )
+    granularity = settings.granularity if settings.learned else "site"
     shared: dict[object, Modulator] = {}
+    levels: dict[object, Level] = {}
     for module in adapted:
         for position, site in module.sites.items():
-            key = module.name, _shared_by(site, settings.granularity)
+            key = module.name, _shared_by(site, granularity)
             if key not in shared:
-                channels = site.out_features if settings.granularity == "channel" else None
-                shared[key] = _modulator(settings, module.scale, channels)
+                channels = site.out_features if granularity == "channel" else None
+                shared[key] = modulator = _modulator(settings, module.scale, channels)
+                if granularity == "hierarchical":
+                    modulator.share(_levels(levels, module, site, modulator))
             module.modulators[position] = shared[key]
 
 
@@ -67,6 +72,11 @@ def site_modulators(backbone: nn.Module) -> dict[str, Modulator]:
     }
     in_order = sorted(found.items(), key=lambda item: item[1][0])
     return {label: modulator for label, (_, modulator) in in_order}
+
+
+def scale_parameters(module: nn.Module) -> list[nn.Parameter]:
+    """Return every ``rho`` that the scales inside ``module`` are computed from, each once."""
+    return [m.rho for m in module.modules() if isinstance(m, Modulator | Level)]
 
 
 def scales_of(backbone: nn.Module) -> dict[str, float]:
@@ -120,6 +130,14 @@ def _keep_in(module: AdaptedModule, names: Collection[str]) -> None:
 
 def _adapted(backbone: nn.Module) -> Iterator[AdaptedModule]:
     return (module for module in backbone.modules() if isinstance(module, AdaptedModule))
+
+
+def _levels(
+    levels: dict[object, Level], module: AdaptedModule, site: Site, modulator: Modulator
+) -> list[Level]:
+    """Return what a site shares with all sites of its method, its position and its block."""
+    keys = [(module.name, what) for what in ("all", site.position, site.block)]
+    return [levels.setdefault(key, Level(float(modulator.rho))) for key in keys]
 
 
 def _shared_by(site: Site, granularity: Granularity) -> object:

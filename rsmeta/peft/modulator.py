@@ -3,20 +3,41 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from rsmeta.config.meta import Parametrisation
 
 
+#: Weight of a site's own ``rho`` where it shares levels, which share the rest equally: its one
+#: site's gradient is the noisiest, so it deviates from what sites share by little.
+_OWN_WEIGHT = 0.1
+
+
+class Level(nn.Module):
+    """A learned number that several modulators have in common.
+
+    Args:
+        rho: Its initial value.
+    """
+
+    def __init__(self, rho: float) -> None:
+        super().__init__()
+        self.rho = nn.Parameter(torch.tensor(rho), requires_grad=False)
+
+
 class Modulator(nn.Module):
-    """A scale as a function of one learned number, ``rho``; by default ``softplus(rho)``.
+    """A scale as a function of one learned number, ``rho``; by default ``exp(rho)``.
+
+    With ``levels``, that number is a weighted mean of the modulator's own ``rho`` and those that
+    it shares with others, so that sites move together unless they have reason to differ. The
+    weights add up to 1: the mean can move no further than the numbers.
 
     ``rho`` is a parameter that the forward pass uses, so the scale acts the same in training,
     validation and prediction, and is saved with the weights. It requires no gradient by default,
@@ -32,14 +53,14 @@ class Modulator(nn.Module):
     Raises:
         ValueError: ``value`` is out of the form's range, or is not finite.
 
-    Source: MetaPEFT (CVPR 2025): per-site scale, softplus parametrisation, initially 1.
+    Source: MetaPEFT (CVPR 2025): a scale per site, initially 1; there as ``softplus(rho)``.
     """
 
     def __init__(
         self,
         value: float = 1.0,
         *,
-        form: Parametrisation = "softplus",
+        form: Parametrisation = "exp",
         maximum: float = 2.0,
         channels: int | None = None,
     ) -> None:
@@ -48,10 +69,18 @@ class Modulator(nn.Module):
         self.maximum = maximum
         shape = () if channels is None else (channels,)
         self.rho = nn.Parameter(torch.full(shape, self._rho_of(value)), requires_grad=False)
+        self.levels = nn.ModuleList()
 
     def forward(self) -> Tensor:
         """Return the scale, shape () or (channels,)."""
-        return _FORMS[self.form].scale(self.rho, self.maximum)
+        rho: Tensor = self.rho
+        if self.levels:
+            rho = _OWN_WEIGHT * rho + (1 - _OWN_WEIGHT) * self._shared()
+        return _FORMS[self.form].scale(rho, self.maximum)
+
+    def share(self, levels: Sequence[Level]) -> None:
+        """Make the scale depend on levels, too; where they are at ``rho``, it stays as it is."""
+        self.levels = nn.ModuleList(levels)
 
     def set(self, value: float) -> None:
         """Set the scale, unitless.
@@ -60,7 +89,10 @@ class Modulator(nn.Module):
             ValueError: ``value`` is out of the form's range, or is not finite.
         """
         with torch.no_grad():
-            self.rho.fill_(self._rho_of(value))
+            rho = self._rho_of(value)
+            if self.levels:
+                rho = (rho - (1 - _OWN_WEIGHT) * float(self._shared())) / _OWN_WEIGHT
+            self.rho.fill_(rho)
 
     @torch.no_grad()
     def mean(self) -> float:
@@ -75,6 +107,10 @@ class Modulator(nn.Module):
     def extra_repr(self) -> str:
         """Return the scale as a printed network shows it."""
         return f"scale={self.mean():.4g}"
+
+    def _shared(self) -> Tensor:
+        """Return the mean of what is shared."""
+        return torch.stack([cast("Level", level).rho for level in self.levels]).mean()
 
     def _rho_of(self, value: float) -> float:
         if not math.isfinite(value):

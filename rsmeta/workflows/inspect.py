@@ -1,7 +1,8 @@
-"""Describe a path: a scene, a bundle, a run, a checkpoint or a configuration."""
+"""Describe a path: a scene, a map, labels, a bundle, a run, a checkpoint or a configuration."""
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +19,12 @@ def inspect(path: str | Path) -> dict[str, Any]:
     """Describe a file or folder.
 
     Args:
-        path: A raster, a bundle folder, a weights file or a YAML configuration.
+        path: A raster, a vector file, a bundle or run folder, a weights file or a YAML
+            configuration.
 
     Returns:
-        A JSON-safe mapping; ``kind`` is scene, bundle, run, checkpoint or configuration.
+        A JSON-safe mapping; ``kind`` is scene, map, labels, raster, vector, bundle, run, sweep,
+        checkpoint or configuration.
 
     Raises:
         RsmetaError: The path does not exist or cannot be read.
@@ -37,7 +40,30 @@ def inspect(path: str | Path) -> dict[str, Any]:
         if not place.exists():
             raise CheckpointError(f"no file at {place}; check the path")
         return _checkpoint(place)
-    return _scene(str(path))
+    if place.is_dir() and (found := _unfinished(place)) is not None:
+        return found
+    from rsmeta.workflows.inspect_data import inspect_raster, inspect_vector, is_vector
+
+    return inspect_vector(path) if is_vector(path) else inspect_raster(str(path))
+
+
+def _unfinished(folder: Path) -> dict[str, Any] | None:
+    """Describe the folder of a sweep, of pretraining, or of a run without a bundle."""
+    if (folder / "runs.csv").exists():
+        with (folder / "runs.csv").open(newline="", encoding="utf-8") as file:
+            runs = [{k: v for k, v in row.items() if v} for row in csv.DictReader(file)]
+        return {"kind": "sweep", "path": str(folder), "runs": runs}
+    if (folder / "backbone.safetensors").exists():
+        return {**_checkpoint(folder / "backbone.safetensors"), "kind": "pretraining run"}
+    if not (folder / "config.yaml").exists():
+        return None
+    history = folder / "history.csv"
+    lines = history.read_text(encoding="utf-8").splitlines() if history.exists() else []
+    return {
+        "kind": "run",
+        "path": str(folder),
+        "status": f"unfinished after {max(len(lines) - 1, 0)} epochs; continue with --resume",
+    }
 
 
 def _bundle(folder: Path) -> dict[str, Any]:
@@ -79,37 +105,3 @@ def _checkpoint(path: Path) -> dict[str, Any]:
     from rsmeta.models.describe import describe_checkpoint
 
     return {"kind": "checkpoint", "path": str(path), **describe_checkpoint(path)}
-
-
-def _scene(source: str) -> dict[str, Any]:
-    from rsmeta.geo.scene import open_scene
-
-    scene = open_scene(source)
-    grid = scene.grid
-    return {
-        "kind": "scene",
-        "path": source,
-        "sensor": scene.sensor,
-        "bands": [
-            {
-                "name": band.name,
-                "common_name": band.common_name,
-                "wavelength_nm": band.wavelength_nm,
-                "scale": scale,
-                "offset": offset,
-                "nodata": nodata,
-            }
-            for band, scale, offset, nodata in zip(
-                scene.bands, scene.scale, scene.offset, scene.nodata, strict=True
-            )
-        ],
-        "dtype": scene.dtype,
-        "width_px": grid.width_px,
-        "height_px": grid.height_px,
-        "crs": None if grid.crs is None else grid.crs.to_string(),
-        "pixel_size": list(grid.pixel_size),
-        "gsd_m": grid.gsd_m,
-        "bounds": list(grid.bounds),
-        "bounds_lonlat": None if grid.crs is None else list(grid.bounds_lonlat() or ()),
-        "acquired": scene.acquired.isoformat() if scene.acquired else None,
-    }

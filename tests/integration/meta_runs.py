@@ -30,7 +30,7 @@ CONFIG: dict[str, Any] = {
         "head": "linear",
     },
     "tuner": {"method": "lora", "rank": 2},
-    "meta": {"strategy": "first_order", "every_n_steps": 2, "lr": 0.1},
+    "meta": {"strategy": "first_order", "every_n_steps": 2, "lr": 0.1, "until": 1},
     "trainer": {"max_epochs": 1, "accelerator": "cpu", "optimizer": {"lr": 0.01}},
 }  # fmt: skip
 

@@ -21,6 +21,7 @@ from rsmeta.errors import TrainingError
 from rsmeta.peft import AdaptedModule, site_modulators
 from rsmeta.training.fit import fit
 from rsmeta.training.meta import MetaStep
+from rsmeta.training.module import TaskModule
 from tests.integration.conftest import CONFIG, TinyRun, write_data
 from tests.integration.meta_runs import make_module, settings_of
 
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 LEARNED = CONFIG.replace(
     "tuner: full",
     "tuner: {rank: 2, positions: [q, v, mlp1]}\n"
-    "meta: {strategy: first_order, every_n_steps: 2, lr: 0.5, prune: 0.8}",
+    "meta: {strategy: first_order, every_n_steps: 2, lr: 0.5, until: 1, granularity: site, "
+    "prune: 0.8}",
 ).replace("max_epochs: 2", "max_epochs: 4, keep: last")
 
 
@@ -189,7 +191,8 @@ def map_with(network: Network, run: TinyRun) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("granularity", "form", "count"), [("block", "exp", 2), ("channel", "sigmoid", 4)]
+    ("granularity", "form", "count"),
+    [("hierarchical", "exp", 4), ("block", "exp", 2), ("channel", "sigmoid", 4)],
 )
 def test_other_granularities_and_forms_train_and_load(
     granularity: str, form: str, count: int, rsmeta: Rsmeta, meta_run: TinyRun, tmp_path: Path
@@ -245,3 +248,88 @@ def test_the_test_part_of_a_run_with_held_out_ground(
     settings = settings_of(meta_run.data, "meta.source=held_out")
     kept = SceneDataModule(settings.data, seed=0, meta=settings.meta).class_counts.sum()
     assert kept < SceneDataModule(settings.data, seed=0).class_counts.sum()
+
+
+def test_retraining_starts_anew_with_the_scales_that_were_learned(
+    rsmeta: Rsmeta, meta_run: TinyRun, tmp_path: Path
+) -> None:
+    output = tmp_path / "run"
+    words = (meta_run.config, f"data.root={meta_run.data}", "meta.retrain=true")
+    assert rsmeta("train", *words, "--output", output).status == 0
+    first, final = load_bundle(output / "scales" / "bundle"), load_bundle(output / "bundle")
+    assert first.record.scales == pytest.approx(load_bundle(meta_run.bundle).record.scales)
+    assert final.record.scales == pytest.approx(first.record.scales)
+    assert final.record.meta.strategy == "fixed"
+    assert not (output / "gamma_history.csv").exists()
+    states = [bundle.network.trained_state() for bundle in (first, final)]
+    down = next(name for name in states[0] if name.endswith("down"))
+    assert not torch.equal(states[0][down], states[1][down])
+    # The second training alone is taken up again where the first is complete.
+    before = (output / "scales" / "metrics.json").stat().st_mtime_ns
+    again = ("train", *words, "trainer.max_epochs=5", "--output", output, "--resume")
+    assert rsmeta(*again).status == 0
+    assert (output / "scales" / "metrics.json").stat().st_mtime_ns == before
+    assert json.loads((output / "metrics.json").read_text(encoding="utf-8"))["epochs"] == 5
+
+
+def test_held_out_data_are_seen_as_they_are(
+    meta_run: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+    changed = TaskModule.changed
+
+    def watched(self: TaskModule, batch: Any, *, augment: bool = True) -> Any:
+        asked.append(augment)
+        return changed(self, batch, augment=augment)
+
+    monkeypatch.setattr(TaskModule, "changed", watched)
+    for source, plain in (("train", 0), ("held_out", 3)):
+        asked.clear()
+        settings = settings_of(meta_run.data, f"meta.source={source}", "data.split.validation=0")
+        module, data = make_module(settings)
+        fit(module, data, output=tmp_path / source)
+        assert asked.count(False) == plain
+
+
+def test_a_killed_run_resumes_with_the_gradients_that_were_gathered(
+    meta_run: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An epoch of 4 steps ends between meta steps, which are due every 3."""
+    settings = settings_of(
+        meta_run.data, "meta.lr=null", "meta.gate=0.5", "meta.every_n_steps=3",
+        "data.chips_per_epoch=16", "trainer.max_epochs=2",
+    )  # fmt: skip
+    step, ends = TaskModule.training_step, []
+
+    def killed(self: TaskModule, *given: Any) -> Any:
+        if self.global_step == 5:
+            raise RuntimeError("killed")
+        return step(self, *given)
+
+    for folder in ("whole", "killed"):
+        if folder == "killed":
+            module, data = make_module(settings)
+            with monkeypatch.context() as patch:
+                patch.setattr(TaskModule, "training_step", killed)
+                with pytest.raises(RuntimeError, match="killed"):
+                    fit(module, data, output=tmp_path / folder)
+        module, data = make_module(settings)
+        fit(module, data, output=tmp_path / folder, resume=True)
+        ends.append([rho.detach().clone() for rho in module.network.scale_parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
+    assert any(float(rho) != 0 for rho in ends[0])
+
+
+def test_warnings_of_scales_that_did_nothing(
+    rsmeta: Rsmeta, meta_run: TinyRun, tmp_path: Path
+) -> None:
+    words = ("train", meta_run.config, f"data.root={meta_run.data}", "meta.prune=0")
+    sgd = "trainer.optimizer={name: sgd, lr: 0.001}"
+    for given, said in (
+        (("meta.strategy=joint", "meta.lr=1e-6", sgd), "meta.strategy=joint does what fixed does"),
+        (("meta.lr=null", "meta.gate=1000"), "as if they were fixed: their gradient did not"),
+        (("meta.every_n_steps=500",), "no scale will move: a run of 16 steps ends before its"),
+    ):
+        ended = rsmeta(*words, *given, "--output", tmp_path / said[:20])
+        assert ended.status == 0
+        assert said in ended.err

@@ -26,7 +26,7 @@ class Small(nn.Module):
             base = nn.Linear(width, width).requires_grad_(False)
             self.layers.append(AdaptedModule(base, {site: adapter}))
         self.head = nn.Linear(width, classes)
-        modulate(self, MetaSettings(**meta))
+        modulate(self, MetaSettings(**{"granularity": "site", "strategy": "first_order", **meta}))
         self.double()
 
     @property

@@ -65,7 +65,7 @@ def test_of_a_sensor_with_other_bands_the_message_lists_the_names_to_choose_from
     path = make_scene(tmp_path / "s.tif", np.ones((4, 4, 4), np.uint16))
     with pytest.raises(BandsUnrecognisedError, match="out of: B1, B2, B3") as told:
         open_scene(path, ReadRules(sensor="landsat_tm"))
-    assert "all 4 without description" in str(told.value)
+    assert "4 of 4 without description" in str(told.value)
     rules = ReadRules(sensor="landsat_tm", bands=("B1", "B2", "B3", "B4"))
     assert [band.common_name for band in open_scene(path, rules).bands][-1] == "nir"
 

@@ -141,7 +141,7 @@ def test_landsat_surface_reflectance_and_temperature(tmp_path: Path, make_scene:
 
 def test_bands_named_by_the_user(tmp_path: Path, make_scene: MakeScene) -> None:
     path = make_scene(tmp_path / "a.tif", np.zeros((2, 1, 1), np.int16))
-    with pytest.raises(BandsUnrecognisedError, match="all 2 without description"):
+    with pytest.raises(BandsUnrecognisedError, match="2 of 2 without description"):
         open_scene(path)
     assert open_scene(path, ReadRules(bands=("B04", "B08"))).bands[1].common_name == "nir"
     assert open_scene(path, ReadRules(bands=("nir", "depth"))).bands[1] == Band("depth")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -39,7 +40,7 @@ BACKBONES = {
     ),
 }  # fmt: skip
 TUNER = {"rank": 2, "positions": ("q", "v", "mlp1")}
-GRANULARITIES = ("site", "block", "position", "channel")
+GRANULARITIES = ("hierarchical", "site", "block", "position", "channel")
 
 
 def tuned(
@@ -49,7 +50,8 @@ def tuned(
     torch.manual_seed(0)
     network = build_network(
         BACKBONES[backbone], TunerSpec(**(tuner or TUNER)), bands=BANDS, classes=2,
-        mean=[0.0] * 3, std=[1.0] * 3, meta=MetaSettings(**meta), sites=sites,
+        mean=[0.0] * 3, std=[1.0] * 3, sites=sites,
+        meta=MetaSettings(**{"strategy": "first_order", **meta}),
     ).eval()  # fmt: skip
     for module in network.modules():
         if isinstance(module, LoRA):
@@ -108,7 +110,7 @@ def test_settings_that_leave_nothing_to_learn() -> None:
 @pytest.mark.parametrize("backbone", BACKBONES)
 @pytest.mark.parametrize(
     ("granularity", "count", "numbers"),
-    [("site", 9, 9), ("block", 3, 3), ("position", 3, 3),
+    [("hierarchical", 16, 16), ("site", 9, 9), ("block", 3, 3), ("position", 3, 3),
      ("channel", 9, 3 * (32 + 32 + 128))],
 )  # fmt: skip
 def test_sites_share_one_parameter_that_is_saved_once(
@@ -226,3 +228,41 @@ def test_prompts_that_pass_through_go_together() -> None:
         network.keep_sites(["1.block"])
     network.keep_sites([])
     assert scales_of(network.backbone) == {}
+
+
+def test_hierarchical_scales_start_where_told_and_share_what_moves_them() -> None:
+    network = tuned(tuner={**TUNER, "scale": 0.3}, granularity="hierarchical")
+    modulators = site_modulators(network.backbone)
+    assert scales_of(network.backbone) == pytest.approx(dict.fromkeys(modulators, 0.3))
+    everything, position, block = modulators["1.q"].levels
+    for level, sites in (
+        (everything, set(modulators)),
+        (position, {"0.q", "1.q", "2.q"}),
+        (block, {"1.q", "1.v", "1.mlp1"}),
+    ):
+        before = scales_of(network.backbone)
+        level.rho.data += 1.0
+        after = scales_of(network.backbone)
+        assert {site for site in after if after[site] != before[site]} == sites
+        for site in sites:
+            assert after[site] / before[site] == pytest.approx(math.exp(0.3), rel=1e-5)
+    own = scales_of(network.backbone)
+    modulators["1.q"].rho.data += 1.0
+    assert scales_of(network.backbone)["1.q"] / own["1.q"] == pytest.approx(math.exp(0.1), rel=1e-5)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.02, 1.0, 7.0])
+def test_a_scale_that_shares_levels_can_be_set(value: float) -> None:
+    network = tuned(granularity="hierarchical")
+    vary(network)
+    before = scales_of(network.backbone)
+    site_modulators(network.backbone)["2.v"].set(value)
+    after = scales_of(network.backbone)
+    assert after.pop("2.v") == pytest.approx(value, rel=1e-4)
+    assert before.pop("2.v") != value
+    assert after == before
+
+
+def test_no_level_is_made_where_scales_are_fixed() -> None:
+    network = tuned(granularity="hierarchical", strategy="fixed")
+    assert len(network.scale_parameters()) == 9

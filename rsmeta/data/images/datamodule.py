@@ -24,6 +24,7 @@ from rsmeta.data.images.statistics import image_statistics
 from rsmeta.data.meta_sampler import MetaBatches, MetaSampler
 from rsmeta.data.splits import PARTS, Part
 from rsmeta.data.streams import random_stream
+from rsmeta.data.unscaled import warn_if_unscaled
 from rsmeta.errors import ImagesError, SplitError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from torch.utils.data import Sampler
 
-    from rsmeta.config.data import ClassSpec
+    from rsmeta.config.data import ClassSpec, SamplingName
     from rsmeta.config.images import ImageSettings
     from rsmeta.config.meta import MetaSettings
     from rsmeta.data.images.image_set import ImageSet, ImageTask
@@ -98,7 +99,9 @@ class ImageDataModule(LightningDataModule):
     @cached_property
     def statistics(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation per band over training images, (C,) each."""
-        return image_statistics(self._train, seed=self.seed)
+        mean, std = image_statistics(self._train, seed=self.seed)
+        warn_if_unscaled(self.settings.sensor, self.bands, mean)
+        return mean, std
 
     @cached_property
     def target_statistics(self) -> tuple[float, float]:
@@ -160,10 +163,9 @@ class ImageDataModule(LightningDataModule):
             first_step: Number of the meta step to begin with, from 0.
         """
         held_out = self._held_out
-        training = self._sampling(self._train)
         sampler = MetaSampler(
-            training,
-            training if held_out is None else self._sampling(held_out),
+            self._sampling(self._train),
+            self._sampling(self._train if held_out is None else held_out, meta.sampling),
             take=MetaBatches(
                 ahead=steps_ahead,
                 batches=meta.batches,
@@ -207,8 +209,9 @@ class ImageDataModule(LightningDataModule):
             raise SplitError(f"there is no {part} part; name it with data.{part}=…")
         return self._loader(images, EveryImageSampler(len(images)), drop_last=False)
 
-    def _sampling(self, images: ImageSet) -> ImageSampling:
-        return ImageSampling(images.labels, len(self.classes), sampling=self.settings.sampling)
+    def _sampling(self, images: ImageSet, sampling: SamplingName | None = None) -> ImageSampling:
+        sampling = sampling or self.settings.sampling
+        return ImageSampling(images.labels, len(self.classes), sampling=sampling)
 
     def _loader(
         self, images: ImageSet, sampler: Sampler[Any], *, drop_last: bool

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import shapely
 from rasterio.enums import Resampling
+from rasterio.windows import Window, intersect
 
+from rsmeta.geo.footprint import outline
+from rsmeta.geo.grid import Grid, whole_pixels
+from rsmeta.geo.handles import open_raster, reading
+from rsmeta.geo.reprojection import onto_grid
+from rsmeta.geo.warp import ALIGNED_PX, warped
 from rsmeta.gis.class_map import NO_CLASS, open_class_map
-from rsmeta.gis.postprocess.regrid import ratio_of, read_on, turns_to
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from rasterio.windows import Window
-
-    from rsmeta.geo.grid import Grid
     from rsmeta.gis.class_map import ClassMap
 
 #: Map that a pixel is taken from where maps overlap: the first, the most confident, or all.
 Rule = Literal["first", "confidence", "mean"]
+
+
+#: How far a place may be off where GDAL takes a short cut in projecting, in pixels: hardly at all,
+#: so that pixels do not depend on the window that they are read in. It does not take 0.
+_TOLERANCE_PX = 1e-4
+
+#: Pixels that many times as long as a map's own get something of all that they cover; shorter ones
+#: miss hardly any when they are taken from between the nearest.
+COARSER = 2.0
 
 
 @dataclass(frozen=True)
@@ -89,7 +102,7 @@ class Composite:
         met = {
             number: (part, own)
             for number, (part, own) in enumerate(self._parts)
-            if turns_to(own.grid, grid)
+            if meet(own.grid, grid)
         }
         if self._rule == "mean":
             return self._mean(met, grid)
@@ -165,3 +178,65 @@ def _classes(part: Part, own: ClassMap, grid: Grid) -> np.ndarray:
     indices = own.to_indices(np.where(np.isfinite(values[0]), values[0], 0).astype(np.int64))
     indices[~np.isfinite(values[0])] = NO_CLASS
     return indices
+
+
+def read_on(
+    path: Path, own: Grid, grid: Grid, resampling: Resampling, *, ratio: float = 1.0
+) -> np.ndarray:
+    """Read a raster on another grid, (bands, h, w) float32, NaN where it has no data.
+
+    Args:
+        path: The raster.
+        own: Its grid.
+        grid: The grid to read it on.
+        resampling: How a number comes from its neighbours.
+        ratio: As of ``ratio_of`` for the whole target: left alone, GDAL judges it anew for each
+            window, and pixels would depend on the window that they are read in.
+    """
+    scale = 1 / ratio if ratio >= COARSER else 1.0
+    dataset = open_raster(str(path))
+    offset = grid.shift_px(own, tolerance_px=ALIGNED_PX)
+    with reading(str(path)):
+        if offset is not None:
+            col, row = offset
+            return _padded(dataset, Window(col, row, grid.width_px, grid.height_px))
+        with warped(
+            dataset, grid, resampling=resampling, dtype="float32", src_nodata=dataset.nodata,
+            nodata=np.nan, tolerance=_TOLERANCE_PX, XSCALE=scale, YSCALE=scale,
+        ) as raster:  # fmt: skip
+            values: np.ndarray = raster.read()
+    return values
+
+
+def ratio_of(own: Grid, grid: Grid) -> float:
+    """Return how many times as long as a map's own pixels those of a grid are."""
+    if own.gsd_m is not None and grid.gsd_m is not None:
+        return grid.gsd_m / own.gsd_m
+    return math.sqrt(abs(grid.transform.determinant / own.transform.determinant))
+
+
+def _padded(dataset: object, window: Window) -> np.ndarray:
+    """Read a window that may reach over the edges of a raster."""
+    row, col, height, width = whole_pixels(window)
+    values = np.full((dataset.count, height, width), np.nan, np.float32)  # type: ignore[attr-defined]
+    full = Window(0, 0, dataset.width, dataset.height)  # type: ignore[attr-defined]
+    if not intersect(window, full):
+        return values
+    inside = window.intersection(full)
+    there = np.s_[
+        :,
+        int(inside.row_off) - row : int(inside.row_off + inside.height) - row,
+        int(inside.col_off) - col : int(inside.col_off + inside.width) - col,
+    ]
+    found = dataset.read(window=inside).astype(np.float32)  # type: ignore[attr-defined]
+    nodata = dataset.nodata  # type: ignore[attr-defined]
+    if nodata is not None and not math.isnan(nodata):
+        found[found == nodata] = np.nan
+    values[there] = found
+    return values
+
+
+def meet(own: Grid, grid: Grid) -> bool:
+    """Return false only where a grid certainly holds nothing of another."""
+    there = onto_grid(np.array([outline(own)]), own.crs, grid)[0]
+    return bool(shapely.intersects(there, outline(grid)))

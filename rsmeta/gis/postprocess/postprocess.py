@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyproj
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
@@ -17,24 +16,6 @@ if TYPE_CHECKING:
 
 _RULES = ("first", "confidence", "mean")
 _RENAMED: dict[str | None, str] = {"order": "first"}
-
-
-def check_target(crs: CRS, name: str) -> None:
-    """Refuse a CRS that no map can have.
-
-    Args:
-        crs: The CRS.
-        name: What messages call it.
-
-    Raises:
-        ConfigError: It is geocentric, vertical, or not tied to the Earth.
-    """
-    described = pyproj.CRS.from_wkt(crs.to_wkt())
-    if not (described.is_projected or described.is_geographic):
-        raise ConfigError(
-            f"{name} is a {described.type_name}, and no map can be drawn in it; choose a projected "
-            f"or geographic CRS, e.g. EPSG:3035"
-        )
 
 
 @dataclass(frozen=True)
@@ -81,11 +62,9 @@ class Postprocess:
         if self.crs is None:
             return None
         try:
-            crs = CRS.from_user_input(self.crs)
+            return CRS.from_user_input(self.crs)
         except CRSError as error:
             raise ConfigError(f"{self.crs!r} is no CRS; write e.g. EPSG:3035") from error
-        check_target(crs, str(self.crs))
-        return crs
 
     @property
     def description(self) -> str:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from rasterio.enums import Resampling
 
-from rsmeta.gis.postprocess.composite import Merged
-from rsmeta.gis.postprocess.regrid import COARSER, ratio_of, read_on, turns_to
+from rsmeta.gis.postprocess.composite import COARSER, Merged, meet, ratio_of, read_on
 from rsmeta.gis.quantity_map import QuantityMap, open_quantity_map
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ class QuantityComposite:
         count = np.zeros((1, *grid.shape), dtype=np.int64)
         used = set()
         for number, (path, own) in enumerate(self._parts):
-            if not turns_to(own.grid, grid):
+            if not meet(own.grid, grid):
                 continue
             found = self._numbers(path, own, grid)
             taken = np.isfinite(found)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from rsmeta.training.meta import evolution, finite_difference, first_order, unrolled
 from rsmeta.training.meta.callback import MetaStep
 from rsmeta.training.meta.history import ScaleHistory
+from rsmeta.training.meta.judgement import judge_scales
 from rsmeta.training.meta.strategy import STRATEGIES, MetaStrategy, build_strategy, check_strategy
 from rsmeta.training.meta.task import MetaTask
 
@@ -22,5 +23,6 @@ __all__ = [
     "evolution",
     "finite_difference",
     "first_order",
+    "judge_scales",
     "unrolled",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import zlib
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,8 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
 from rsmeta.errors import TrainingError
 from rsmeta.training.meta.isolation import isolated
+from rsmeta.training.meta.objective import ClassObjective
+from rsmeta.training.meta.schedule import travel_shares
 from rsmeta.training.meta.strategy import build_strategy
 from rsmeta.training.meta.task import MetaTask
 
@@ -18,18 +21,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lightning import Trainer
+    from torch import nn
 
     from rsmeta.tasks.base import TrainingData
+    from rsmeta.training.meta.descent import Look
     from rsmeta.training.meta.strategy import MetaStrategy
     from rsmeta.training.meta.task import Batch
     from rsmeta.training.module import TaskModule
+
+logger = logging.getLogger(__name__)
 
 
 class MetaStep(Callback):
     """Takes meta steps while Lightning trains the weights.
 
-    The number of the next meta step and the strategy's state are part of the checkpoint; the
-    scales are saved with the weights.
+    The number of the next meta step, the gradients gathered for it, and the strategy's state are
+    part of the checkpoint; the scales are saved with the weights.
 
     Args:
         data: Draws the batches of meta steps.
@@ -39,6 +46,9 @@ class MetaStep(Callback):
         self.data = data
         self.done = 0
         self._seen = 0
+        self._shares: dict[int, float] = {}
+        self._looks: list[Look] = []
+        self._objective: nn.Module | None = None
         self._batches: Iterator[Batch] | None = None
         self._strategy: MetaStrategy | None = None
         self._restored: dict[str, Any] | None = None
@@ -62,16 +72,39 @@ class MetaStep(Callback):
         if self._restored is not None:
             self._strategy.load_state_dict(self._restored)
         self._seen = trainer.global_step
+        total = int(trainer.estimated_stepping_batches)
+        self._shares = travel_shares(meta, total)
+        if meta.objective != "training":
+            self._objective = ClassObjective(meta.objective, self.data.class_counts)
+        if not self._shares:
+            logger.warning(
+                "no scale will move: a run of %d steps ends before its first meta step; lower "
+                "meta.every_n_steps (now %d)", total, meta.every_n_steps,
+            )  # fmt: skip
         loader = self.data.meta_dataloader(
             meta, steps_ahead=self._strategy.steps_ahead, first_step=self.done
         )
         self._batches = iter(loader)
 
+    def on_before_optimizer_step(self, trainer: Trainer, module: TaskModule, *_: Any) -> None:  # type: ignore[override]  # our module
+        """Gather the scales' gradient of this training step, which its backward pass yields."""
+        if not module.settings.meta.uses_training_gradients:
+            return
+        assert self._strategy is not None
+        scale, look = _loss_scale(trainer), []
+        for rho in self._strategy.rhos:
+            look.append(torch.zeros_like(rho) if rho.grad is None else rho.grad / scale)
+            rho.grad = None
+        if trainer.global_step < max(self._shares, default=0) and all(
+            torch.isfinite(gradient).all() for gradient in look
+        ):
+            self._looks = [*self._looks, look][-module.settings.meta.every_n_steps :]
+
     def on_train_batch_end(self, trainer: Trainer, module: TaskModule, *_: Any) -> None:  # type: ignore[override]  # our module
         """Take a meta step if one is due: never while gradients are still being accumulated."""
         stepped = trainer.global_step != self._seen
         self._seen = trainer.global_step
-        if stepped and module.settings.meta.due(self._seen):
+        if stepped and self._seen in self._shares:
             self.step(trainer, module)
 
     def step(self, trainer: Trainer, module: TaskModule) -> None:
@@ -92,13 +125,13 @@ class MetaStep(Callback):
         self._batches = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the number of finished meta steps and the strategy's state."""
+        """Return the number of finished meta steps, what the next one has, and the strategy."""
         state = self._restored if self._strategy is None else self._strategy.state_dict()
-        return {"done": self.done, "strategy": state}
+        return {"done": self.done, "looks": self._looks, "strategy": state}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
-        self.done = state["done"]
+        self.done, self._looks = state["done"], state["looks"]
         self._restored = state["strategy"]
 
     def _task(self, trainer: Trainer, module: TaskModule) -> MetaTask:
@@ -106,19 +139,27 @@ class MetaStep(Callback):
         assert self._strategy is not None
         ahead = self._strategy.steps_ahead
         batches = [self._next(trainer, module) for _ in range(ahead + meta.batches)]
-        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        looks, self._looks = self._looks, []
         return MetaTask(
             network=module.network,
             rhos=self._strategy.rhos,
-            loss=module.loss,
+            loss=self._objective or module.loss,
             ahead=batches[:ahead],
             batches=batches[ahead:],
             optimizer=trainer.optimizers[0],
             clip_norm=trainer.gradient_clip_val,
-            loss_scale=1.0 if scaler is None else float(scaler.get_scale()),
+            loss_scale=_loss_scale(trainer),
+            share=self._shares[trainer.global_step],
+            training_looks=looks,
         )
 
     def _next(self, trainer: Trainer, module: TaskModule) -> Batch:
         assert self._batches is not None
         batch = trainer.strategy.batch_to_device(next(self._batches))
-        return module.changed(batch)
+        return module.changed(batch, augment=module.settings.meta.source == "train")
+
+
+def _loss_scale(trainer: Trainer) -> float:
+    """Return the factor that half-precision training multiplies losses by."""
+    scaler = getattr(trainer.precision_plugin, "scaler", None)
+    return 1.0 if scaler is None else float(scaler.get_scale())

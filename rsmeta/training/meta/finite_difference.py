@@ -13,6 +13,7 @@ from rsmeta.training.meta.strategy import STRATEGIES, GradientStrategy
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from rsmeta.training.meta.descent import Look
     from rsmeta.training.meta.task import MetaTask
 
 #: Length of the displacement of the weights that the difference is taken over.
@@ -39,8 +40,8 @@ class FiniteDifference(GradientStrategy):
         """One."""
         return 1
 
-    def gradients(self, task: MetaTask) -> list[Tensor]:
-        """Return ``dL(phi_1(rho), rho) / drho``, approximately."""
+    def looks(self, task: MetaTask) -> list[Look]:
+        """Return ``dL(phi_1(rho), rho) / drho`` of all batches together, approximately."""
         assert task.optimizer is not None
         steps = InnerSteps(task.optimizer, task.network, task.clip_norm)
         weights = steps.weights
@@ -49,11 +50,12 @@ class FiniteDifference(GradientStrategy):
         gradient = [g.detach().requires_grad_() for g in found]
         moved, _ = steps.step(weights, gradient, steps.moments)
         ahead = {name: weight.detach().requires_grad_() for name, weight in moved.items()}
-        both = task.meta_gradient([*task.rhos, *ahead.values()], ahead)
+        every = task.meta_gradients([*task.rhos, *ahead.values()], ahead)
+        both = [torch.stack(gradients).mean(dim=0) for gradients in zip(*every, strict=True)]
         direct, pull = both[: len(task.rhos)], averaged(both[len(task.rhos) :])
         along = torch.autograd.grad(list(moved.values()), gradient, pull)
         second = self._change(task, weights, along)
-        return [a + b for a, b in zip(direct, second, strict=True)]
+        return [[a + b for a, b in zip(direct, second, strict=True)]]
 
     def _change(
         self, task: MetaTask, weights: dict[str, Tensor], along: tuple[Tensor, ...]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
+from rsmeta.config.meta import FirstOrderOptions
 from rsmeta.training.meta.strategy import STRATEGIES, GradientStrategy
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
+    from rsmeta.config.base import Strict
+    from rsmeta.training.meta.descent import Look
     from rsmeta.training.meta.task import MetaTask
 
 
@@ -16,9 +17,16 @@ if TYPE_CHECKING:
 class FirstOrder(GradientStrategy):
     """The gradient at the present weights: no step ahead, no weight gradients formed.
 
+    For LoRA it is ``dL/dlog(scale) = ⟨G, scale · A · B⟩`` with the gradient G of the adapted
+    weight; as B sums past updates, it shows whether going further in their direction helps.
+    Every training step's backward pass yields the same gradient for a batch that the weights
+    have not been stepped on yet, at almost no cost.
+
     Source: MetaPEFT (CVPR 2025), whose published code takes this gradient.
     """
 
-    def gradients(self, task: MetaTask) -> list[Tensor]:
-        """Return ``dL(phi, rho) / drho``."""
-        return task.meta_gradient(task.rhos)
+    Options: ClassVar[type[Strict]] = FirstOrderOptions
+
+    def looks(self, task: MetaTask) -> list[Look]:
+        """Return ``dL(phi, rho) / drho`` of the training batches and of those of this step."""
+        return [*task.training_looks, *task.meta_gradients(task.rhos)]

@@ -12,15 +12,17 @@ from rsmeta.config.load import validate
 from rsmeta.config.meta import GradientOptions
 from rsmeta.errors import UnknownNameError
 from rsmeta.registry import Registry
+from rsmeta.training.meta.descent import ConstantAdam, Descent, GatedTravel
 from rsmeta.training.meta.processes import averaged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import Tensor, nn
+    from torch import nn
 
     from rsmeta.config.base import Strict
     from rsmeta.config.meta import MetaSettings
+    from rsmeta.training.meta.descent import Look
     from rsmeta.training.meta.task import MetaTask
 
 logger = logging.getLogger(__name__)
@@ -97,34 +99,31 @@ def _options(settings: MetaSettings) -> Strict:
 
 
 class GradientStrategy(MetaStrategy):
-    """Estimates a gradient with respect to ``rho``, which Adam follows."""
+    """Estimates the gradient with respect to ``rho``, which a descent follows."""
 
     Options: ClassVar[type[Strict]] = GradientOptions
 
     def __init__(self, rhos: Sequence[nn.Parameter], options: Any, *, seed: int = 0) -> None:
         super().__init__(rhos, options, seed=seed)
-        self.adam = torch.optim.Adam(self.rhos, lr=options.lr, betas=options.betas)
+        follow = GatedTravel if options.lr is None else ConstantAdam
+        self.descent: Descent = follow(self.rhos, options)
 
     @abstractmethod
-    def gradients(self, task: MetaTask) -> list[Tensor]:
-        """Return the gradient of this process's meta loss, one tensor per ``rho``."""
+    def looks(self, task: MetaTask) -> list[Look]:
+        """Return independent estimates of this process's gradient, each of all ``rhos``."""
 
     def update(self, task: MetaTask) -> None:
-        """Take one step of Adam along the gradient; none where it is not finite."""
-        gradients = averaged(self.gradients(task))
-        if not all(torch.isfinite(gradient).all() for gradient in gradients):
+        """Follow the gradient; where an estimate is not finite, nothing moves."""
+        looks = [averaged(look) for look in self.looks(task)]
+        if not all(torch.isfinite(gradient).all() for look in looks for gradient in look):
             logger.warning("a meta step moved no scale, because its gradient is not finite")
             return
-        for rho, gradient in zip(self.rhos, gradients, strict=True):
-            rho.grad = gradient.detach()
-        self.adam.step()
-        for rho in self.rhos:
-            rho.grad = None
+        self.descent.step([[g.detach() for g in look] for look in looks], task.share)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of Adam."""
-        return self.adam.state_dict()
+        """Return the state of the descent."""
+        return self.descent.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the state of Adam."""
-        self.adam.load_state_dict(state)
+        """Restore the state of the descent."""
+        self.descent.load_state_dict(state)

@@ -9,11 +9,12 @@ import torch
 from torch.func import functional_call
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from torch import Tensor, nn
 
     from rsmeta.models.network import Network
+    from rsmeta.training.meta.descent import Look
 
 Batch = dict[str, Any]
 
@@ -34,6 +35,8 @@ class MetaTask:
         optimizer: The optimizer of the weights, to look ahead with; it must not be changed.
         clip_norm: Largest gradient norm of a step of the weights; none: any.
         loss_scale: Factor that keeps half-precision gradients from vanishing.
+        share: Part of the run's travel that this meta step may use.
+        training_looks: Gradients by every ``rho`` of the training steps since the last meta step.
     """
 
     network: Network | nn.Module
@@ -44,6 +47,8 @@ class MetaTask:
     optimizer: torch.optim.Optimizer | None = None
     clip_norm: float | None = None
     loss_scale: float = 1.0
+    share: float = 1.0
+    training_looks: Sequence[Look] = ()
 
     def loss_of(self, batch: Batch, weights: Mapping[str, Tensor] | None = None) -> Tensor:
         """Return the loss of a batch.
@@ -79,18 +84,15 @@ class MetaTask:
         )  # fmt: skip
         return [gradient / self.loss_scale for gradient in gradients]
 
-    def meta_gradient(
+    def meta_gradients(
         self, inputs: Sequence[Tensor], weights: Mapping[str, Tensor] | None = None
-    ) -> list[Tensor]:
-        """Return the gradients of the mean loss of the batches.
+    ) -> Iterator[list[Tensor]]:
+        """Yield the gradients of each batch's loss.
 
         Args:
             inputs: What to differentiate with respect to.
             weights: Tensors that replace the network's own; their graph is kept.
         """
-        total = [torch.zeros_like(one) for one in inputs]
         for batch in self.batches:
-            loss = self.loss_of(batch, weights) / len(self.batches)
-            found = self.gradient(loss, inputs, retain_graph=weights is not None)
-            total = [t + g for t, g in zip(total, found, strict=True)]
-        return total
+            loss = self.loss_of(batch, weights)
+            yield self.gradient(loss, inputs, retain_graph=weights is not None)

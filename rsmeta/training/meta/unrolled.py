@@ -12,9 +12,8 @@ from rsmeta.training.meta.processes import averaged
 from rsmeta.training.meta.strategy import STRATEGIES, GradientStrategy
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from rsmeta.config.base import Strict
+    from rsmeta.training.meta.descent import Look
     from rsmeta.training.meta.task import MetaTask
 
 
@@ -38,8 +37,8 @@ class Unrolled(GradientStrategy):
         steps: int = self.options.inner_steps
         return steps
 
-    def gradients(self, task: MetaTask) -> list[Tensor]:
-        """Return ``dL(phi_n(rho), rho) / drho``."""
+    def looks(self, task: MetaTask) -> list[Look]:
+        """Return ``dL(phi_n(rho), rho) / drho`` of each batch."""
         assert task.optimizer is not None
         steps = InnerSteps(task.optimizer, task.network, task.clip_norm)
         weights, moments = steps.weights, steps.moments
@@ -48,4 +47,4 @@ class Unrolled(GradientStrategy):
                 loss = task.loss_of(batch, weights)
                 found = task.gradient(loss, list(weights.values()), create_graph=True)
                 weights, moments = steps.step(weights, averaged(found), moments)
-            return task.meta_gradient(task.rhos, weights)
+            return list(task.meta_gradients(task.rhos, weights))

@@ -25,6 +25,7 @@ from rsmeta.errors import ConfigError, GridMismatchError, OutputError, one_line
 from rsmeta.geo.grid import Grid
 from rsmeta.geo.handles import file_states, open_raster
 from rsmeta.geo.lock import locked
+from rsmeta.geo.warp import covering_grid
 from rsmeta.gis import tags
 from rsmeta.gis.class_map import STEP_PX
 from rsmeta.gis.outputs.products import SHARES, Products, check_located
@@ -35,9 +36,9 @@ from rsmeta.gis.postprocess.composite import Composite, Part
 from rsmeta.gis.postprocess.majority import majority
 from rsmeta.gis.postprocess.quantity_composite import QuantityComposite
 from rsmeta.gis.postprocess.sieve import sieve
-from rsmeta.gis.postprocess.target_grid import grid_for
 from rsmeta.gis.progress import no_progress, split_progress, with_progress
 from rsmeta.workflows.mapping.one_scene import PredictResult, map_scene
+from rsmeta.workflows.mapping.plausibility import check_not_empty
 from rsmeta.workflows.mapping.progress import progress_for
 from rsmeta.workflows.mapping.sidecars import origin_of, tags_of, write_rest
 
@@ -82,6 +83,7 @@ def map_postprocessed(
             replace(
                 request, products=_raw_products(folder, i, final, wanted),
                 if_exists="resume or overwrite" if request.resume else "overwrite",
+                may_be_empty=True,
             )
             for i, request in enumerate(requests)
         ]  # fmt: skip
@@ -159,7 +161,7 @@ def check_postprocess(requests: Sequence[MapRequest], wanted: Postprocess) -> No
 
 def _target(requests: Sequence[MapRequest], wanted: Postprocess) -> Grid:
     if wanted.like is None:
-        return grid_for([request.grid for request in requests], wanted.target_crs)
+        return covering_grid([request.grid for request in requests], wanted.target_crs)
     raster = open_raster(str(wanted.like))
     if raster.crs is None:
         raise ConfigError(f"{wanted.like} has no CRS; its grid is nowhere")
@@ -332,6 +334,8 @@ def _write(
         overwrite=final.may_replace,
     ) as writer:  # fmt: skip
         used = _write_blocks(writer, composite, store, on_progress)
+        where = final.products.outputs["map"].destination
+        check_not_empty(writer.statistics, merging.requests, where=where)
         origin = origin_of([merging.requests[i] for i in sorted(used)] or merging.requests, made)
         write_rest(final, writer, origin, merging.report("polygons"))
     return writer

@@ -13,11 +13,9 @@ from pyproj import Transformer
 from rasterio.crs import CRS
 from rasterio.windows import Window
 
-from rsmeta.errors import ConfigError, GridMismatchError
 from rsmeta.geo.grid import Grid
+from rsmeta.geo.warp import covering_grid as grid_for
 from rsmeta.gis.postprocess.composite import Composite, Part
-from rsmeta.gis.postprocess.postprocess import Postprocess
-from rsmeta.gis.postprocess.target_grid import grid_for
 from rsmeta.gis.tags import CLASSES, classes_text
 from tests.unit.test_gis_maps import Steps, bundle_with
 
@@ -185,17 +183,3 @@ def test_a_scene_over_a_pole_has_a_place_in_degrees(name: str) -> None:
     west, south, east, north = target.bounds
     assert east - west == pytest.approx(360, abs=0.1)
     assert max(north, -south) == pytest.approx(90, abs=1.1 * target.pixel_size[1])
-
-
-def test_a_scene_torn_apart_by_a_projection_is_refused() -> None:
-    with pytest.raises(GridMismatchError, match=r"edge of the projection .* choose another CRS"):
-        grid_for([GRIDS["UTM 1 over 180"]], CRS.from_epsg(3857))
-
-
-@pytest.mark.parametrize(
-    "crs", ["EPSG:4978", "EPSG:5773", 'LOCAL_CS["mine",UNIT["metre",1]]'],
-    ids=["geocentric", "vertical", "engineering"],
-)  # fmt: skip
-def test_a_crs_that_no_map_can_have_is_refused(crs: str) -> None:
-    with pytest.raises(ConfigError, match=r"no map can be drawn in|is no CRS"):
-        Postprocess(crs=crs)

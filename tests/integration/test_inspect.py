@@ -1,0 +1,119 @@
+"""``rsmeta inspect`` of rasters without names, labels, vector files, maps and unfinished runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import geopandas
+import numpy as np
+import pytest
+import shapely
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import MakeScene
+    from tests.integration.conftest import Rsmeta, TinyRun
+
+
+def inspected(rsmeta: Rsmeta, path: object) -> dict[str, Any]:
+    """Return what ``inspect --json`` says, and check that the text has it too."""
+    text = rsmeta("inspect", path)
+    assert text.status == 0, text.err
+    assert max(map(len, text.out.splitlines())) < 400
+    ended = rsmeta("inspect", path, "--json")
+    assert ended.status == 0, ended.err
+    found: dict[str, Any] = json.loads(ended.out)
+    assert text.out.startswith(f"kind: {found['kind']}\n")
+    return found
+
+
+def test_a_raster_without_names(rsmeta: Rsmeta, make_scene: MakeScene, tmp_path: Path) -> None:
+    image = np.arange(4 * 600, dtype=np.int16).reshape(4, 20, 30)
+    image[:, 0] = -1
+    found = inspected(rsmeta, make_scene(tmp_path / "s.tif", image, nodata=-1))
+    assert (found["kind"], found["width_px"], found["crs"]) == ("raster", 30, "EPSG:32633")
+    assert [band["minimum"] for band in found["bands"]] == [30, 630, 1230, 1830]
+    assert [band["maximum"] for band in found["bands"]] == [599, 1199, 1799, 2399]
+    assert {band["dtype"] for band in found["bands"]} == {"int16"}
+    assert "data.sensor=naip" in found["guess"]
+
+
+def test_two_hundred_bands_make_a_short_table(
+    rsmeta: Rsmeta, make_scene: MakeScene, tmp_path: Path
+) -> None:
+    path = make_scene(tmp_path / "s.tif", np.ones((200, 4, 4), np.uint16))
+    assert len(inspected(rsmeta, path)["bands"]) == 200
+    out = rsmeta("inspect", path).out
+    assert len(out.splitlines()) < 45
+    assert "more (--json shows all)" in out
+
+
+def test_labels_and_numbers(rsmeta: Rsmeta, make_scene: MakeScene, tmp_path: Path) -> None:
+    values = np.repeat(np.array([[0, 3, 3, 7, 255]], np.uint8), 5, axis=0)
+    found = inspected(rsmeta, make_scene(tmp_path / "labels.tif", values, nodata=255))
+    assert found["kind"] == "labels"
+    assert {row["value"]: row["share"] for row in found["values"]} == {0: 0.25, 3: 0.5, 7: 0.25}
+    assert "data.classes: {3: name, 7: name}" in found["guess"]
+    heights = np.linspace(0, 9, 25, dtype=np.float32).reshape(5, 5)
+    assert "regression" in inspected(rsmeta, make_scene(tmp_path / "dem.tif", heights))["guess"]
+    nothing = make_scene(tmp_path / "empty.tif", np.full((5, 5), 255, np.uint8), nodata=255)
+    assert "no pixel" in inspected(rsmeta, nothing)["guess"]
+
+
+@pytest.mark.parametrize("suffix", ["gpkg", "geojson", "shp", "fgb", "parquet", "json"])
+def test_vector_files(rsmeta: Rsmeta, tmp_path: Path, suffix: str) -> None:
+    boxes = [shapely.box(i, 0, i + 1, 1) for i in range(3)]
+    frame = geopandas.GeoDataFrame(
+        {"class": ["water", "forest", None]}, geometry=boxes, crs="EPSG:32633"
+    )
+    path = tmp_path / f"labels.{suffix}"
+    if suffix == "parquet":
+        frame.to_parquet(path)
+    else:
+        frame.to_file(path, driver="GeoJSON" if suffix == "json" else None)
+    found = inspected(rsmeta, path)
+    (layer,) = found["layers"]
+    assert (found["kind"], layer["features"], layer["geometry"]) == ("vector", 3, ["Polygon"])
+    assert layer["crs"] == "EPSG:32633"
+    assert layer["columns"]["class"]["values"] == {"water": 1, "forest": 1, "(empty)": 1}
+
+
+def test_layers_one_by_one_and_a_damaged_file(rsmeta: Rsmeta, tmp_path: Path) -> None:
+    points = geopandas.GeoDataFrame({"n": [1]}, geometry=[shapely.Point(0, 0)], crs="EPSG:4326")
+    points.to_file(tmp_path / "two.gpkg", layer="a")
+    points.to_file(tmp_path / "two.gpkg", layer="b")
+    assert [one["name"] for one in inspected(rsmeta, tmp_path / "two.gpkg")["layers"]] == ["a", "b"]
+    assert len(inspected(rsmeta, f"{tmp_path / 'two.gpkg'}|layername=b")["layers"]) == 1
+    (tmp_path / "cut.gpkg").write_bytes((tmp_path / "two.gpkg").read_bytes()[:500])
+    assert "cut.gpkg" in rsmeta("inspect", tmp_path / "cut.gpkg").complaint
+
+
+def test_own_maps(rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path) -> None:
+    given = ("predict", tiny_run.scene, "--model", tiny_run.bundle)
+    ended = rsmeta(
+        *given, "--output", tmp_path / "m.tif", "--confidence", tmp_path / "c.tif",
+        "--probabilities", tmp_path / "p.tif", "--vector", tmp_path / "m.gpkg",
+    )  # fmt: skip
+    assert ended.status == 0, ended.err
+    found = inspected(rsmeta, tmp_path / "m.tif")
+    assert (found["kind"], found["source"]) == ("map", tiny_run.scene.name)
+    assert [row["name"] for row in found["classes"]] == ["bare", "meadow"]
+    assert sum(row["share"] for row in found["classes"]) == pytest.approx(1, abs=1e-3)
+    for name, count in (("c.tif", 1), ("p.tif", 2)):
+        found = inspected(rsmeta, tmp_path / name)
+        assert found["kind"] == "map"
+        assert len(found["bands"]) == count
+        assert all(0 <= band["minimum"] <= band["maximum"] <= 1 for band in found["bands"])
+    (layer,) = inspected(rsmeta, tmp_path / "m.gpkg")["layers"]
+    assert set(layer["columns"]["class"]["values"]) == {"bare", "meadow"}
+    assert rsmeta(*given, "--output", tmp_path / "m.nc").status == 0
+    assert inspected(rsmeta, tmp_path / "m.nc")["path"] == str(tmp_path / "m.nc")
+
+
+def test_an_unfinished_run(rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path) -> None:
+    run = shutil.copytree(tiny_run.folder, tmp_path / "run")
+    shutil.rmtree(run / "bundle")
+    assert "--resume" in inspected(rsmeta, run)["status"]
