@@ -54,8 +54,8 @@ def test_evaluating_the_bundle_gives_the_run_s_numbers(biomass: Path, rsmeta: Rs
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
-        (("task=segmentation",), "wants classes"),
-        (("data.target=null", "data.classes=[a, b]"), "wants a quantity to estimate"),
+        (("task=segmentation",), "needs classes"),
+        (("data.target=null", "data.classes=[a, b]"), "needs a quantity to estimate"),
         (("data.classes=[a, b]",), "both classes and a target"),
         (("loss=ce",), "unknown regression loss 'ce'; known: huber, mae, mse"),
         (("data.target.scale=0",), "scale"),
