@@ -50,9 +50,11 @@ def tuned(
     torch.manual_seed(0)
     network = build_network(
         BACKBONES[backbone], TunerSpec(**(tuner or TUNER)), bands=BANDS, classes=2,
-        mean=[0.0] * 3, std=[1.0] * 3, sites=sites,
+        mean=[0.0] * 3, std=[1.0] * 3,
         meta=MetaSettings(**{"strategy": "first_order", **meta}),
     ).eval()  # fmt: skip
+    if sites is not None:
+        network.keep_sites(sites)
     for module in network.modules():
         if isinstance(module, LoRA):
             torch.nn.init.normal_(module.up, std=0.2)
