@@ -23,7 +23,7 @@
     ├── BundleError             a bundle folder that cannot be used
     ├── ExportError             a model that cannot take a form
     ├── OutputError             a place that cannot be written
-    └── TrainingError           a run that cannot go on (NaN, nothing to learn from)
+    └── TrainingError           a run that cannot continue (NaN, nothing to learn from)
 
 A message says what is wrong, the value, and what to do. The command line prints it on one
 line and exits with status 1; anything that is not an ``RsmetaError`` is a defect of rsmeta.
@@ -31,15 +31,19 @@ line and exits with status 1; anything that is not an ``RsmetaError`` is a defec
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+logger = logging.getLogger(__name__)
 
 
 class RsmetaError(Exception):
-    """Base of all errors that are said to the user in one line."""
+    """Base of all errors that are reported to the user in one line."""
 
 
 class ConfigError(RsmetaError):
@@ -94,7 +98,7 @@ class SceneUnreadableError(SceneError):
 
 
 class SceneUnreachableError(SceneError):
-    """A raster behind a network that cannot be had."""
+    """A raster behind a network that is unavailable."""
 
     def __init__(self, source: object, reason: object) -> None:
         super().__init__(f"cannot reach {source}: {one_line(reason)}")
@@ -118,7 +122,7 @@ class BandsUnrecognisedError(SceneError):
         unclear = f"; they mean different bands in {enumerate_names(fits)}" if fits else ""
         self.found, self.fits, self.advice = tuple(found), tuple(fits), advice
         super().__init__(
-            f"cannot tell the bands of {source} ({'; '.join(parts)}){unclear}; {advice}"
+            f"cannot recognise the bands of {source} ({'; '.join(parts)}){unclear}; {advice}"
         )
 
 
@@ -141,7 +145,7 @@ class ScenesFailedError(RsmetaError):
 
     Attributes:
         failed: Scene -> why.
-        results: What came of the others.
+        results: Results of the others.
     """
 
     def __init__(self, failed: Mapping[str, RsmetaError], results: Sequence[Any]) -> None:
@@ -164,7 +168,7 @@ class RunsFailedError(RsmetaError):
 
     Attributes:
         failed: Run -> why.
-        result: What came of the sweep.
+        result: Result of the sweep.
     """
 
     def __init__(self, failed: Mapping[str, str], result: Any, count: int) -> None:
@@ -174,7 +178,7 @@ class RunsFailedError(RsmetaError):
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
         super().__init__(
             f"{len(failed)} of {count} runs failed: {first}: {reason}{more}; the others are kept: "
-            f"mend the cause and go on with --resume"
+            f"correct the cause and continue with --resume"
         )
 
 
@@ -211,7 +215,7 @@ class OutputError(RsmetaError):
 
 
 class TrainingError(RsmetaError):
-    """A training run that cannot go on."""
+    """A training run that cannot continue."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -229,3 +233,18 @@ def enumerate_names(names: Sequence[str], most: int = 12) -> str:
 def one_line(reason: object) -> str:
     """Return the text of an exception without line breaks."""
     return " ".join(str(reason).split())
+
+
+@contextlib.contextmanager
+def optional(what: str) -> Iterator[None]:
+    """Do what a trained model can do without: any failure is a warning, not an error.
+
+    Args:
+        what: What is made: ``"the picture curves.png"``.
+    """
+    try:
+        yield
+    except Exception as error:  # drawing and describing lean on many libraries
+        reason = one_line(error)[:200] or type(error).__name__
+        logger.warning("could not make %s (%s); the trained model is complete", what, reason)
+        logger.debug("could not make %s", what, exc_info=True)

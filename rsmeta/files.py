@@ -18,6 +18,22 @@ _NAME_BYTES = 200
 #: Characters that mean something to the libraries that open files in a hidden folder.
 _SPECIAL = re.compile(r"[!;\\\x00-\x1f\x7f]")
 
+#: Folders that operating systems, storage systems and programs leave among a user's files.
+_OF_OTHERS = frozenset(
+    {"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found",
+     "__pycache__", "Thumbs.db"}
+)  # fmt: skip
+
+
+def is_hidden(path: Path, below: Path) -> bool:
+    """Return whether a path, from a folder on, leads through a hidden folder or to a hidden file.
+
+    Hidden are names that begin with a dot, as ``.ipynb_checkpoints``, and what other programs
+    leave behind, as ``__MACOSX``.
+    """
+    parts = path.relative_to(below).parts
+    return any(part.startswith(".") or part in _OF_OTHERS for part in parts)
+
 
 @contextmanager
 def write_atomically(path: Path, *, shared: bool = False) -> Iterator[Path]:

@@ -79,7 +79,7 @@ class Registry(Generic[T]):
         return sorted(self._things)
 
     def items(self) -> Iterator[tuple[str, T]]:
-        """Yield names with what they stand for, sorted by name."""
+        """Yield names with what they mean, sorted by name."""
         for name in self.names():
             yield name, self._things[name]
 

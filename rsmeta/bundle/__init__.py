@@ -3,6 +3,7 @@
 from rsmeta.bundle.bundle import (
     MODEL_ITEM_FILE,
     ModelBundle,
+    annotate_bundle,
     load_bundle,
     rebuild,
     save_bundle,
@@ -13,6 +14,7 @@ __all__ = [
     "MODEL_ITEM_FILE",
     "BundleRecord",
     "ModelBundle",
+    "annotate_bundle",
     "load_bundle",
     "rebuild",
     "save_bundle",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import safetensors
@@ -17,7 +17,7 @@ from rsmeta.bundle.mlm import model_item
 from rsmeta.bundle.record import FORMAT, READABLE, BundleRecord
 from rsmeta.config.load import validate
 from rsmeta.config.yaml_files import parse_yaml
-from rsmeta.errors import BundleError, ConfigError, OutputError, RsmetaError, one_line
+from rsmeta.errors import BundleError, ConfigError, OutputError, RsmetaError, one_line, optional
 from rsmeta.files import write_atomically
 from rsmeta.models.build import build_network
 from rsmeta.models.checkpoint import file_sha256
@@ -50,9 +50,7 @@ class ModelBundle:
     path: Path | None = None
 
 
-def save_bundle(
-    folder: Path, record: BundleRecord, network: Network, *, quicklook: Path | None = None
-) -> ModelBundle:
+def save_bundle(folder: Path, record: BundleRecord, network: Network) -> ModelBundle:
     """Write a bundle folder, replacing the one that is there.
 
     The folder appears under its name only when it is complete. ``record.weights_sha256`` is
@@ -61,27 +59,55 @@ def save_bundle(
     Raises:
         OutputError: The folder cannot be written.
     """
+    state = {name: t.detach().cpu().contiguous() for name, t in network.trained_state().items()}
     try:
         with write_atomically(folder) as hidden:
-            record = _write_files(hidden, record, network)
-            if quicklook is not None and quicklook.exists():
-                shutil.copyfile(quicklook, hidden / QUICKLOOK_FILE)
+            hidden.mkdir()
+            weights = hidden / WEIGHTS_FILE
+            weights.write_bytes(safetensors.torch.save(state))
+            record = record.model_copy(update={"weights_sha256": file_sha256(weights)})
+            _write_record(hidden, record)
     except (OSError, safetensors.SafetensorError) as error:
         raise OutputError(f"cannot write the bundle {folder} ({one_line(error)})") from error
     return ModelBundle(record, network, folder)
 
 
-def _write_files(folder: Path, record: BundleRecord, network: Network) -> BundleRecord:
-    """Write weights, record and STAC item; return the record with the hash of the weights."""
-    folder.mkdir()
-    weights, item = folder / WEIGHTS_FILE, folder / MODEL_ITEM_FILE
-    state = {name: t.detach().cpu().contiguous() for name, t in network.trained_state().items()}
-    weights.write_bytes(safetensors.torch.save(state))
-    record = record.model_copy(update={"weights_sha256": file_sha256(weights)})
+def annotate_bundle(
+    bundle: ModelBundle, training: dict[str, Any], *, quicklook: Path | None = None
+) -> ModelBundle:
+    """Add to a saved bundle what is known only later: the scores, and a picture.
+
+    Args:
+        bundle: The saved bundle.
+        training: Seed, steps, parameters, metrics.
+        quicklook: A picture to copy, if it exists.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    folder = bundle.path
+    assert folder is not None
+    record = bundle.record.model_copy(update={"training": training})
+    try:
+        _write_record(folder, record)
+    except OSError as error:
+        raise OutputError(f"cannot write the bundle {folder} ({one_line(error)})") from error
+    if quicklook is not None and quicklook.exists():
+        with optional(f"the picture {QUICKLOOK_FILE}"):
+            shutil.copyfile(quicklook, folder / QUICKLOOK_FILE)
+    return replace(bundle, record=record)
+
+
+def _write_record(folder: Path, record: BundleRecord) -> None:
+    """Write ``bundle.yaml``, and the STAC item beside it."""
     text = yaml.safe_dump(record.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    (folder / RECORD_FILE).write_text(text, encoding="utf-8")
-    item.write_text(model_item(record, weights, folder / RECORD_FILE, item), encoding="utf-8")
-    return record
+    with write_atomically(folder / RECORD_FILE) as hidden:
+        hidden.write_text(text, encoding="utf-8")
+    item = folder / MODEL_ITEM_FILE
+    with optional(f"the STAC item {item.name}"):
+        made = model_item(record, folder / WEIGHTS_FILE, folder / RECORD_FILE, item)
+        with write_atomically(item) as hidden:
+            hidden.write_text(made, encoding="utf-8")
 
 
 def load_bundle(path: str | Path) -> ModelBundle:
@@ -104,7 +130,7 @@ def load_bundle(path: str | Path) -> ModelBundle:
         raise BundleError(f"{folder} lacks {WEIGHTS_FILE}; copy the whole bundle folder")
     if file_sha256(weights) != record.weights_sha256:
         raise BundleError(f"{weights} is damaged (its SHA-256 is not the bundle's); copy it again")
-    check_backbone(record, folder)
+    record = find_backbone(record, folder)
     network = rebuild(record)
     try:
         network.load_trained_state(safetensors.torch.load_file(weights))
@@ -118,9 +144,9 @@ def rebuild(record: BundleRecord) -> Network:
     """Build the network that a record describes; its trained tensors are still to be loaded.
 
     Raises:
-        RsmetaError: The weights of the backbone cannot be had, or are others than in training.
+        RsmetaError: The weights of the backbone are unavailable, or differ from those of training.
     """
-    return build_network(
+    network = build_network(
         _as_trained(record),
         record.tuner,
         bands=[band.band for band in record.bands],
@@ -133,6 +159,8 @@ def rebuild(record: BundleRecord) -> Network:
         per_pixel=record.per == "pixel",
         target=None if record.target is None else (record.target.mean, record.target.std),
     )
+    network.add_biases(record.added_biases)
+    return network
 
 
 def read_record(folder: Path) -> BundleRecord:
@@ -161,25 +189,35 @@ def read_record(folder: Path) -> BundleRecord:
         raise BundleError(str(error)) from None
 
 
-def check_backbone(record: BundleRecord, folder: Path) -> None:
-    """Refuse a bundle whose file of backbone weights is gone or another than in training.
+def find_backbone(record: BundleRecord, folder: Path) -> BundleRecord:
+    """Return the record with the path of the backbone's weights, where they are a file.
 
-    Weights that ship, or come from a cache or the network, are checked where they are located.
+    They are looked for under the path that training had, then beside the bundle and its run. Only
+    the file of training is accepted. Weights that ship, or come from a cache or the network, are
+    checked where they are located.
+
+    Raises:
+        BundleError: The file is missing, or differs from that of training.
     """
-    if record.model.checkpoint is None or not is_local(record.model.checkpoint):
-        return
-    file = Path(record.model.checkpoint)
-    if not file.is_file():
+    checkpoint = record.model.checkpoint
+    if checkpoint is None or not is_local(checkpoint):
+        return record
+    given = Path(checkpoint)
+    beside = [place / name for place in (folder, folder.parent) for name in (given, given.name)]
+    files = [path for path in (given, *beside) if path.is_file()]
+    if not files:
         raise BundleError(
-            f"{folder} needs the backbone weights {file} (SHA-256 {record.backbone.sha256}); "
-            f"put the file there"
+            f"{folder} needs the backbone weights {given} (SHA-256 {record.backbone.sha256}); "
+            f"put the file there or into {folder}"
         )
-    found = file_sha256(file)
-    if found != record.backbone.sha256:
-        raise BundleError(
-            f"{file} is not the file that {folder} was trained on (SHA-256 {found}, wanted "
-            f"{record.backbone.sha256}); put the right file there"
-        )
+    for file in files:
+        if file_sha256(file) == record.backbone.sha256:
+            model = record.model.model_copy(update={"checkpoint": str(file)})
+            return record.model_copy(update={"model": model})
+    raise BundleError(
+        f"{files[0]} is not the file that {folder} was trained on (SHA-256 "
+        f"{file_sha256(files[0])}, expected {record.backbone.sha256}); put the right file there"
+    )
 
 
 def _as_trained(record: BundleRecord) -> ModelSpec:

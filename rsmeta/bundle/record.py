@@ -27,7 +27,7 @@ READABLE = (2, FORMAT)
 
 
 class BandRecord(Strict):
-    """A band that the model wants, and its normalisation."""
+    """A band that the model needs, and its normalisation."""
 
     name: str
     common_name: str | None = None
@@ -69,7 +69,7 @@ class ImageRecord(Strict):
 
 
 class StemRecord(Strict):
-    """How the stem was fitted to the bands; each band's own part stands with the band."""
+    """How the stem was fitted to the bands; each band holds its own part."""
 
     strategy: str | None = Field(description="as in model.stem.strategy; none: random weights")
     notes: tuple[str, ...] = Field(description="what else was done: groups left or joined, …")
@@ -143,6 +143,10 @@ class BundleRecord(Strict):
     )
     kept_sites: tuple[str, ...] | None = Field(
         default=None, description="sites whose adapter was not pruned; none: all"
+    )
+    added_biases: tuple[str, ...] = Field(
+        default=(),
+        description="modules of the network that have a bias only since adapters were merged",
     )
     predict: PredictSettings
     training: dict[str, Any] = Field(description="seed, steps, parameters, metrics")

@@ -156,7 +156,7 @@ class SplitSettings(Strict):
             share = getattr(self, name)
             if share is None:
                 continue
-            if isinstance(share, Path) != (self.by == "polygons"):
+            if isinstance(share, Path) != (self.by == "polygons") and share != 0:
                 wanted = "a vector file" if self.by == "polygons" else "a share such as 0.2"
                 raise ValueError(f"split.{name}={share} does not fit by={self.by}; give {wanted}")
             if not isinstance(share, Path) and not 0 <= share < 1:

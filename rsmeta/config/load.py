@@ -36,7 +36,7 @@ _PLAIN = ("*", "{stem}")
 PRESET_SECTIONS = ("data", "model", "tuner", "meta", "loss", "trainer", "predict")
 
 
-#: What pydantic puts into the path of a value that may be of several kinds.
+#: What pydantic puts into the path of a value that may have several forms.
 _UNION_MARKS = frozenset(
     {"one", "several", "constrained-int", "constrained-float", "literal['auto']",
      "literal['rank']"}
@@ -66,7 +66,7 @@ def read_settings(
 ) -> M:
     """Read and check a configuration of any kind; see ``load_settings``."""
     source = "the configuration" if isinstance(config, Mapping) else str(config)
-    return validate(model, expand_presets(read_tree(config, overrides), tell=True), source)
+    return validate(model, expand_presets(read_tree(config, overrides), report=True), source)
 
 
 def read_tree(config: str | Path | Mapping[str, Any], overrides: Overrides = ()) -> dict[str, Any]:
@@ -80,25 +80,25 @@ def read_tree(config: str | Path | Mapping[str, Any], overrides: Overrides = ())
     return {key: _expanded(value) for key, value in tree.items()}
 
 
-def expand_presets(tree: Mapping[str, Any], *, tell: bool = False) -> dict[str, Any]:
+def expand_presets(tree: Mapping[str, Any], *, report: bool = False) -> dict[str, Any]:
     """Return a tree of settings with what its presets hold in their place.
 
     Args:
         tree: What ``read_tree`` returned.
-        tell: Log what a preset says of another section.
+        report: Log it when a preset brings a preset of another section.
 
     Raises:
         UnknownNameError: There is no such preset.
-        ConfigError: Several tuner presets want ``meta`` otherwise.
+        ConfigError: Tuner presets bring different ``meta`` presets.
     """
     # A section whose keys are all commented out says nothing.
     whole = {k: v for k, v in tree.items() if v is not None or k not in PRESET_SECTIONS}
-    wanted = _companions(tree.get("tuner"))
-    if wanted and not _chosen(tree.get("meta")):
-        whole["meta"] = _with_companion(wanted, tree.get("meta"))
-        if tell:
+    companions = _companions(tree.get("tuner"))
+    if companions and not _chosen(tree.get("meta")):
+        whole["meta"] = _with_companion(companions, tree.get("meta"))
+        if report:
             logger.info("meta=%s comes with tuner=%s; choose another with meta=...",
-                        whole["meta"]["preset"], next(iter(wanted)))  # fmt: skip
+                        whole["meta"]["preset"], next(iter(companions)))  # fmt: skip
     for section in PRESET_SECTIONS:
         if section in whole:
             given = whole[section]
@@ -249,12 +249,14 @@ def _chosen(meta: Any) -> bool:
     )
 
 
-def _with_companion(wanted: Mapping[str, str], meta: Any) -> dict[str, Any]:
-    """Return the companion that tuner presets want, with the keys that are given for it."""
-    if len(set(wanted.values())) > 1:
-        pairs = ", ".join(f"{name}: {companion}" for name, companion in wanted.items())
-        raise ConfigError(f"tuner presets want meta otherwise ({pairs}); choose with meta=...")
-    return {"preset": next(iter(wanted.values())), **(meta or {})}
+def _with_companion(companions: Mapping[str, str], meta: Any) -> dict[str, Any]:
+    """Return the ``meta`` section that tuner presets bring, with the given keys over it."""
+    if len(set(companions.values())) > 1:
+        pairs = ", ".join(f"{name}: {companion}" for name, companion in companions.items())
+        raise ConfigError(
+            f"tuner presets bring different meta presets ({pairs}); choose with meta=..."
+        )
+    return {"preset": next(iter(companions.values())), **(meta or {})}
 
 
 def _merged(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -50,7 +50,7 @@ class LossSpec(LossTerm):
         ]
         beside = [*self.options, *changed]
         if self.terms and beside:
-            raise ValueError(f"{beside[0]} stands beside terms; move it into one of them")
+            raise ValueError(f"{beside[0]} is given beside terms; move it into one of them")
         return self
 
     @property

@@ -72,11 +72,11 @@ class HeadSpec(WithOptions):
 
 
 class ModelSpec(Strict):
-    """A network before it knows bands and classes."""
+    """A network before its bands and classes are known."""
 
     backbone: str = Field(
         default="vit_tiny_patch16_224",
-        description="timm name of a vision transformer, with tag where weights are wanted, a "
+        description="timm name of a vision transformer, with tag for published weights, a "
         "SatMAE (satmae_vit_l16_group) or weights of TorchGeo (torchgeo:ViTSmall16_Weights.…); "
         "see: rsmeta list backbones",
     )
@@ -97,6 +97,13 @@ class ModelSpec(Strict):
         default=False,
         description="take the published weights that the backbone's name stands for: shipped with "
         "rsmeta, from the cache, or from the network",
+    )
+    zoom: int = Field(
+        default=1,
+        ge=1,
+        le=8,
+        description="enlarge images so many times before the backbone, and lay its features back "
+        "on the pixels: a patch of 14 px then sees a fraction of that in the scene",
     )
     normalise: Literal["auto", "weights", "data"] = Field(
         default="auto",

@@ -24,7 +24,7 @@ class DecoderSpec(Strict):
 
     dim: int = Field(default=64, ge=8, description="width of its tokens")
     channel_embed: int = Field(
-        default=16, ge=2, multiple_of=2, description="width that tells channel groups apart"
+        default=16, ge=2, multiple_of=2, description="width that distinguishes channel groups"
     )
     depth: int = Field(default=1, ge=1, description="number of blocks")
     heads: int = Field(default=4, ge=1, description="attention heads")
@@ -41,7 +41,7 @@ class DecoderSpec(Strict):
 
 
 class AutoencoderSpec(Strict):
-    """The masked autoencoder before it knows its bands."""
+    """The masked autoencoder before its bands are known."""
 
     backbone: str = Field(
         default="satmae_vit_nano_group", description="a SatMAE with channel groups, by its name"

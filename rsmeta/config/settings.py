@@ -75,18 +75,18 @@ class Settings(Strict):
         kind, scenes = self.data.kind, self.data.kind == "scenes"
         if self.task == "segmentation" and not scenes:
             raise ValueError(
-                f"task=segmentation wants a class for every pixel, and data.kind={kind} has one "
+                f"task=segmentation needs a class for every pixel, and data.kind={kind} has one "
                 f"label per image; set task=classification, or give scenes"
             )
         if self.task in OF_IMAGES and scenes:
             raise ValueError(
-                f"task={self.task} wants labels of whole images, and data.kind=scenes has them for "
+                f"task={self.task} needs labels of whole images, and data.kind=scenes has them for "
                 f"pixels; set data.kind (folder, index, chips, …), or task=segmentation"
             )
         if (self.task == "regression") != (self.data.target is not None):
             said = "a quantity to estimate" if self.task == "regression" else "classes"
             raise ValueError(
-                f"task={self.task} wants {said}; "
+                f"task={self.task} needs {said}; "
                 + ("give data.target={name: …, unit: …}" if self.task == "regression" else
                    "give data.classes instead of data.target, or set task=regression")
             )  # fmt: skip
@@ -149,7 +149,7 @@ def _of_scenes(data: Any) -> bool:
 
 
 def _named(given: Any, name: str, *, unless: str | None = None) -> Any:
-    """Give a section without a name one; ``unless`` is a key that stands instead of a name."""
+    """Give a section without a name; ``unless`` is a key that replaces a name."""
     if given is None:
         return {"name": name}
     if isinstance(given, dict) and "name" not in given and unless not in given:

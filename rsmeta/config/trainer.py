@@ -31,11 +31,9 @@ class OptimizerSettings(Strict):
         default="cosine", description="course of the learning rate after warm-up"
     )
     warmup: float = Field(default=0.05, ge=0, lt=1, description="share of all steps, linear")
-    head_lr_scale: float = Field(
-        default=1.0, gt=0, description="learning rate of the head, times lr"
-    )
+    head_lr_scale: float = Field(default=1.0, gt=0, description="factor of lr for the head")
     stem_lr_scale: float = Field(
-        default=1.0, gt=0, description="learning rate of the stem, where it learns, times lr"
+        default=1.0, gt=0, description="factor of lr for the stem, where it learns"
     )
 
     def for_batch(self, chips: int) -> OptimizerSettings:

@@ -14,11 +14,11 @@ from rsmeta.data.chips import LabelledScene
 from rsmeta.data.label_index import LabelIndex, count_by_block, index_labels
 from rsmeta.data.labels import LabelRules, open_labels
 from rsmeta.data.open_scenes import open_scenes, wanted_bands
+from rsmeta.data.places import same_place
 from rsmeta.data.quantities import open_quantity
 from rsmeta.data.splits import PARTS, Block, BlockLattice, Part, Region, choose_blocks, regions_of
 from rsmeta.data.streams import random_stream
 from rsmeta.errors import SplitError
-from rsmeta.geo.footprint import footprint, outline
 from rsmeta.geo.polygons import VectorFile
 from rsmeta.geo.sources import scene_stem
 
@@ -94,7 +94,7 @@ def _warn_of_overlap(
     """Warn of scenes named for one part that overlap training scenes."""
     for pair in pairs:
         grids = [pair.scene.grid, *(other.scene.grid for other in training)]
-        if len(same_place(grids)[0]) > 1:
+        if len(same_place(grids, touching=False)[0]) > 1:
             logger.warning(
                 "the %s scene %s overlaps the training scenes: its scores say little about "
                 "other places", part, pair.scene.name,
@@ -125,7 +125,7 @@ def divide(
 def _by_files(
     pairs: Sequence[LabelledScene], shares: Mapping[Part, float], rng: np.random.Generator
 ) -> dict[Part, list[tuple[LabelledScene, Region | None]]]:
-    places = same_place([pair.scene.grid for pair in pairs])
+    places = same_place([pair.scene.grid for pair in pairs], touching=False)
     if len(places) <= len(shares):
         raise SplitError(
             f"the {len(pairs)} scenes cover {len(places)} separate place(s), too few for "
@@ -206,24 +206,6 @@ def _held_out(settings: DataSettings) -> dict[Part, float | Path | None]:
 def _area_of(path: Path, grid: Grid) -> shapely.Geometry:
     frame = VectorFile(path, error=SplitError).read_onto(grid)
     return shapely.union_all(frame.geometry.to_numpy())
-
-
-def same_place(grids: Sequence[Grid]) -> list[list[int]]:
-    """Group grids that overlap, directly or through others; in the order of their first."""
-    known = [footprint(grid) for grid in grids]
-    boxes = [outline(grid) if one is None else one for grid, one in zip(grids, known, strict=True)]
-    kinds = [one is None for one in known]
-    groups: list[list[int]] = []
-    for i, box in enumerate(boxes):
-        touching = [
-            group
-            for group in groups
-            if any(kinds[j] == kinds[i] and boxes[j].intersects(box) for j in group)
-        ]
-        merged = sorted([i, *(j for group in touching for j in group)])
-        groups = [group for group in groups if group not in touching]
-        groups.append(merged)
-    return sorted(groups)
 
 
 def block_px(settings: DataSettings, grid: Grid) -> int:

@@ -18,6 +18,7 @@ from rsmeta.data.quantities import target_statistics
 from rsmeta.data.sampler import CellSampling, GridChipSampler, RandomChipSampler
 from rsmeta.data.statistics import band_statistics
 from rsmeta.data.torchgeo_compat import stack_samples
+from rsmeta.data.unscaled import warn_if_unscaled
 from rsmeta.errors import SplitError
 
 if TYPE_CHECKING:
@@ -86,7 +87,10 @@ class SceneDataModule(LightningDataModule):
     @cached_property
     def statistics(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation per band over the training part, (C,) each."""
-        return band_statistics([p.labelled for p in self.parts["train"]], seed=self.seed)
+        scenes = [p.labelled for p in self.parts["train"]]
+        mean, std = band_statistics(scenes, seed=self.seed)
+        warn_if_unscaled(scenes[0].scene.sensor or self.settings.sensor, self.bands, mean)
+        return mean, std
 
     @cached_property
     def target_statistics(self) -> tuple[float, float]:

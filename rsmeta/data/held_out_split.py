@@ -8,8 +8,9 @@ import numpy as np
 import shapely
 from rasterio.warp import transform
 
-from rsmeta.data.build_splits import block_px, index_scenes, same_place
+from rsmeta.data.build_splits import block_px, index_scenes
 from rsmeta.data.label_index import CELL_PX
+from rsmeta.data.places import same_place
 from rsmeta.data.splits import Block, BlockLattice, Region, choose_blocks, grown
 from rsmeta.data.streams import random_stream
 from rsmeta.errors import SplitError

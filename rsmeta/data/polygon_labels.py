@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
-import unicodedata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas
 import rasterio.features
 
+from rsmeta.config.data import composed
 from rsmeta.data.label_reader import IGNORE, LabelReader
 from rsmeta.errors import LabelsError, did_you_mean, enumerate_names
 from rsmeta.geo.footprint import outline
@@ -117,7 +117,7 @@ def class_of_each(path: Path, column: Any, rules: LabelRules) -> np.ndarray:
 
 
 def _index_by_name(rules: LabelRules) -> dict[str, int]:
-    return {unicodedata.normalize("NFC", spec.name): i for i, spec in enumerate(rules.classes)}
+    return {composed(spec.name): i for i, spec in enumerate(rules.classes)}
 
 
 def _filled(column: Any) -> list[Any]:
@@ -136,7 +136,7 @@ def _named(cell: Any, names: Mapping[str, int]) -> int | None:
 
     A column of whole numbers with an empty cell comes as 1.0, 2.0, …
     """
-    text = unicodedata.normalize("NFC", str(cell).strip())
+    text = composed(str(cell).strip())
     if text in names:
         return names[text]
     number = None if isinstance(cell, str) else _number(cell)

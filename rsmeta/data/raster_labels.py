@@ -12,7 +12,6 @@ import rasterio
 import shapely
 from rasterio.enums import Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
-from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window, intersect
 
 from rsmeta.data.label_reader import IGNORE, LabelReader
@@ -20,6 +19,7 @@ from rsmeta.errors import LabelsError, enumerate_names, one_line
 from rsmeta.geo.footprint import outline
 from rsmeta.geo.grid import Grid
 from rsmeta.geo.reprojection import onto_grid
+from rsmeta.geo.warp import warped
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,9 +30,6 @@ logger = logging.getLogger(__name__)
 
 #: How far the nearest pixel may be missed, in pixels.
 _TOLERANCE_PX = 1e-3
-
-#: Stands for the CRS of rasters without one: GDAL warps between named CRSs only.
-_ANY_CRS = "EPSG:3857"
 
 
 class RasterLabels(LabelReader):
@@ -94,13 +91,10 @@ class RasterLabels(LabelReader):
             there = Window(window.col_off + col, window.row_off + row, window.width, window.height)
             return _read_padded(raster, there)
         grid = self.grid.crop(window)
-        crs = grid.crs or _ANY_CRS
-        with WarpedVRT(
-            raster, src_crs=raster.crs or crs, crs=crs, transform=grid.transform,
-            width=grid.width_px, height=grid.height_px, resampling=Resampling.nearest,
-            add_alpha=True, tolerance=_TOLERANCE_PX,
-        ) as warped:  # fmt: skip
-            return warped.read(1), warped.read(warped.count) > 0
+        with warped(
+            raster, grid, resampling=Resampling.nearest, add_alpha=True, tolerance=_TOLERANCE_PX
+        ) as there:
+            return there.read(1), there.read(there.count) > 0
 
     def _to_labels(self, values: np.ndarray, known: np.ndarray) -> np.ndarray:
         for unknown in self._rules.ignore:

@@ -149,22 +149,27 @@ class Grid:
         row, end_row = _nearest(min(rows)), _nearest(max(rows))
         return Window(col, row, max(end_col - col, 1), max(end_row - row, 1))
 
-    def shift_px(self, other: Grid) -> tuple[int, int] | None:
+    def shift_px(self, other: Grid, *, tolerance_px: float = _ALIGNED_PX) -> tuple[int, int] | None:
         """Return by how many whole pixels this grid begins right of and below another.
 
         None where their pixels do not lie on each other: the CRSs differ, or some pixel of this
-        grid is off by more than a tenth of a pixel.
+        grid is off by more than ``tolerance_px``. Longitudes meet modulo 360.
         """
         if self.crs != other.crs:
             return None
-        back, corners = ~other.transform, ((0, 0), (self.width_px, 0), (0, self.height_px))
+        t = other.transform
+        if self.crs is not None and self.crs.is_geographic:
+            turn = 2 * math.pi / float(self.crs.units_factor[1])
+            turns = round((self._centre[0] - other._centre[0]) / turn)
+            t = Affine(t.a, t.b, t.c + turns * turn, t.d, t.e, t.f)
+        back, corners = ~t, ((0, 0), (self.width_px, 0), (0, self.height_px))
         places = [apply(back, *apply(self.transform, *corner)) for corner in corners]
         col, row = (_nearest(position) for position in places[0])
         off = [
             max(abs(x - col - c), abs(y - row - r))
             for (x, y), (c, r) in zip(places, corners, strict=True)
         ]
-        return (col, row) if max(off) <= _ALIGNED_PX else None
+        return (col, row) if max(off) <= tolerance_px else None
 
     def xy(self, cols: NDArray[Any], rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return (x, y) in CRS units of places in pixels; (0.5, 0.5) is the first centre."""

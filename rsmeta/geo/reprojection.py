@@ -26,7 +26,7 @@ _MOST_HALVINGS = 16
 _TRIED = (0.5, 0.3)
 #: A cut reaches this share of the grid's size beyond it, so that its own edges stay outside.
 _MARGIN = 0.05
-_LATTICE = 33
+_LATTICE = 49
 #: Places next to each other on a grid are torn apart in a CRS where their distance is so many
 #: times the usual one.
 _TORN = 20.0
@@ -55,12 +55,14 @@ def onto_grid(polygons: NDArray[Any], crs: Any, grid: Grid) -> NDArray[Any]:
     source, target = CRS.from_user_input(crs), CRS.from_wkt(grid.crs.to_wkt())
     if source == target:
         return _modulo(polygons, grid.bounds) if in_degrees(source) else polygons
-    way = _way(source, target)
-    if not in_degrees(source) and _is_torn(grid, source):
+    way = way_to(source, target)
+    if not in_degrees(source) and is_torn(places_of(grid, source)):
         # The grid lies across the seam of the polygons' map; degrees have none.
         tolerance_deg = _TOLERANCE_PX * (grid.gsd_m or 0.0) / _METRES_PER_DEGREE
         degrees = CRS.from_user_input(WGS84)
-        return onto_grid(mended(bent(polygons, _way(source, degrees), tolerance_deg)), WGS84, grid)
+        return onto_grid(
+            mended(bent(polygons, way_to(source, degrees), tolerance_deg)), WGS84, grid
+        )
     bounds = _reach(grid, source)
     if bounds is None:
         return np.full(len(polygons), _NOTHING)
@@ -89,7 +91,7 @@ def places_onto_grid(places: NDArray[np.float64], crs: Any, grid: Grid) -> NDArr
         return places
     source, target = CRS.from_user_input(crs), CRS.from_wkt(grid.crs.to_wkt())
     if source != target:
-        places = _moved(_way(source, target), places)
+        places = _moved(way_to(source, target), places)
     if in_degrees(target):
         places = _around(places, (grid.bounds[0] + grid.bounds[2]) / 2)
     return places
@@ -118,10 +120,16 @@ def window_of(grid: Grid, bounds: Bounds) -> Window | None:
     return near.intersection(grid.full_window) if intersect(near, grid.full_window) else None
 
 
-def _way(source: CRS, target: CRS) -> Transformer:
+def way_to(source: Any, target: Any) -> Transformer:
+    """Return the way from one CRS to another, x before y.
+
+    Raises:
+        GridMismatchError: There is none.
+    """
     way = transformer(source, target)
     if way is None:
-        raise GridMismatchError(f"coordinates of {source.name} cannot become {target.name}")
+        names = [CRS.from_user_input(crs).name for crs in (source, target)]
+        raise GridMismatchError(f"coordinates of {names[0]} cannot become {names[1]}")
     return way
 
 
@@ -233,28 +241,23 @@ def _around(places: NDArray[np.float64], centre: float) -> NDArray[np.float64]:
     return np.stack([places[:, 0] - 360 * turns, places[:, 1]], axis=1)
 
 
-def _lattice(grid: Grid, crs: CRS) -> NDArray[np.float64] | None:
-    """Return places all over a grid in another CRS, (rows, cols, 2)."""
-    way = transformer(grid.crs, crs)
-    if way is None:
-        return None
+def places_of(grid: Grid, crs: Any) -> NDArray[np.float64]:
+    """Return places all over a grid in another CRS, (rows, cols, 2); infinite where it has none.
+
+    Raises:
+        GridMismatchError: There is no way from one CRS to the other.
+    """
     cols, rows = np.meshgrid(
         np.linspace(0, grid.width_px, _LATTICE), np.linspace(0, grid.height_px, _LATTICE)
     )
-    x, y = way.transform(*grid.xy(cols, rows))
-    return np.stack([x, y], axis=2)
+    return np.stack(way_to(grid.crs, crs).transform(*grid.xy(cols, rows)), axis=2)
 
 
-def _is_torn(grid: Grid, crs: CRS) -> bool:
-    """Return whether places next to each other on a grid lie far apart in another CRS."""
-    places = _lattice(grid, crs)
-    if places is None:
-        return False
+def is_torn(places: NDArray[np.float64]) -> bool:
+    """Return whether neighbours among places, (rows, cols, 2), lie far apart."""
     with np.errstate(invalid="ignore"):
-        steps = [
-            np.hypot(*np.moveaxis(np.diff(places, axis=axis), 2, 0)).ravel() for axis in (0, 1)
-        ]
-    lengths = np.concatenate(steps)
+        steps = [np.linalg.norm(np.diff(places, axis=axis), axis=2) for axis in (0, 1)]
+    lengths = np.concatenate([step.ravel() for step in steps])
     lengths = lengths[np.isfinite(lengths)]
     return bool(len(lengths) and lengths.max() > _TORN * np.median(lengths))
 
@@ -267,8 +270,8 @@ def _reach(grid: Grid, crs: CRS) -> Bounds | None:
             return None
         left, bottom, right, top = place.bounds
     else:
-        places = _lattice(grid, crs)
-        if places is None or not (known := np.isfinite(places).all(axis=2)).any():
+        places = places_of(grid, crs)
+        if not (known := np.isfinite(places).all(axis=2)).any():
             return None
         (left, bottom), (right, top) = places[known].min(axis=0), places[known].max(axis=0)
     x, y = _MARGIN * (right - left), _MARGIN * (top - bottom)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rsmeta.errors import SceneNotFoundError
+from rsmeta.files import is_hidden
 from rsmeta.geo.raster_source import is_path
 from rsmeta.geo.stac_items import is_stac, item_sources
 
@@ -95,11 +96,12 @@ def _files(pattern: str | Path, root: Path) -> list[Path]:
         return [path]
     if path.is_dir():
         # A folder can be a raster too (Sentinel-2 SAFE); only its own GeoTIFFs count here.
-        files = [p for p in path.iterdir() if _is_scene(p)]
+        files = [p for p in path.iterdir() if _is_scene(p) and not is_hidden(p, path)]
     elif any(mark in str(pattern) for mark in "*?["):
         start = Path(path.anchor)
         found = start.glob(str(path.relative_to(start)))
-        files = [p for p in found if _is_no_sidecar(p) or _is_zarr(p)]
+        shown = (p for p in found if not is_hidden(p, _fixed(path)))
+        files = [p for p in shown if _is_no_sidecar(p) or _is_zarr(p)]
     else:
         files = []
     if not files:
@@ -107,17 +109,22 @@ def _files(pattern: str | Path, root: Path) -> list[Path]:
     return sorted(files, key=lambda p: _natural(str(p)))
 
 
+def _fixed(pattern: Path) -> Path:
+    """Return the folder that a glob pattern names before its first wildcard."""
+    marked = (i for i, part in enumerate(pattern.parts) if any(mark in part for mark in "*?["))
+    return Path(*pattern.parts[: next(marked)])
+
+
 def _is_zarr(path: Path) -> bool:
     return path.is_dir() and path.suffix.lower() == ".zarr"
 
 
 def _is_scene(path: Path) -> bool:
-    hidden = path.name.startswith(".")
-    return path.is_file() and not hidden and path.suffix.lower() in SUFFIXES
+    return path.is_file() and path.suffix.lower() in SUFFIXES
 
 
 def _is_no_sidecar(path: Path) -> bool:
-    return path.is_file() and not path.name.startswith(".") and path.suffix not in SIDECARS
+    return path.is_file() and path.suffix not in SIDECARS
 
 
 def _natural(text: str) -> list[tuple[int, int | str]]:

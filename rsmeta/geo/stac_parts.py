@@ -111,7 +111,7 @@ def footprint_of(grids: Iterable[Grid]) -> dict[str, Any] | None:
     joined = shapely.union_all(places)
     if shapely.get_num_geometries(joined) > _MOST_PARTS:
         joined = hull(joined)
-    return _geometry(shapely.orient_polygons(joined))
+    return _geometry(joined)
 
 
 def bbox_of(geometry: dict[str, Any]) -> list[float]:
@@ -123,9 +123,10 @@ def bbox_of(geometry: dict[str, Any]) -> list[float]:
 
 
 def _geometry(place: shapely.Geometry) -> dict[str, Any]:
+    rounded = shapely.set_precision(place, 10.0**-_DECIMALS)  # and still valid
     rings = [
-        [[[round(x, _DECIMALS), round(y, _DECIMALS)] for x, y in polygon.exterior.coords]]
-        for polygon in shapely.get_parts(place)
+        [[[round(x, _DECIMALS) + 0.0, round(y, _DECIMALS) + 0.0] for x, y in part.exterior.coords]]
+        for part in shapely.get_parts(shapely.orient_polygons(rounded))
     ]
     if len(rings) == 1:
         return {"type": "Polygon", "coordinates": rings[0]}

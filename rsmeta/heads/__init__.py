@@ -1,4 +1,4 @@
-"""Heads: from features to one score per class, for pixels or for images; they know no backbone."""
+"""Heads: from the features of any backbone to one score per class, for pixels or for images."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What every head is, of pixels or of images, and how one is built from settings.
 
 Heads of images have a registry of their own: the same name (``linear``) means another module
-where a head must score every pixel, and which of the two is wanted follows from the task.
+where a head must score every pixel, and which of the two is meant follows from the task.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from rsmeta.config.base import NoOptions
 from rsmeta.config.load import validate
-from rsmeta.heads.classifier_init import random_directions
+from rsmeta.heads.classifier_init import random_weights
 from rsmeta.registry import Registry
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class HeadInput:
-    """What a head needs to know of what stands before it.
+    """What a head needs to know of the features it takes.
 
     Args:
         dims: Width D of the feature map after each block.
@@ -56,7 +56,7 @@ class Head(nn.Module, ABC):
     """Turns features into logits; its subclasses name their settings in ``Options``.
 
     Args:
-        shape: What stands before the head.
+        shape: Features that the head takes.
         classes: Number of classes K.
         options: Its own settings.
     """
@@ -73,7 +73,7 @@ class PixelHead(Head):
     @property
     @abstractmethod
     def depths(self) -> tuple[int, ...]:
-        """Indices of the blocks, from 0, whose feature maps the head wants."""
+        """Indices of the blocks, from 0, whose feature maps the head needs."""
 
     @abstractmethod
     def forward(self, maps: Sequence[Tensor], image: Tensor) -> Tensor:
@@ -93,27 +93,27 @@ class Classifier(Head):
 
     def __init__(self, shape: HeadInput, classes: int, options: Strict) -> None:
         super().__init__(shape, classes, options)
-        self.weight = nn.Parameter(random_directions(classes, shape.dim))
+        self.weight = nn.Parameter(random_weights(classes, shape.dim))
 
     @abstractmethod
     def forward(self, features: Tensor) -> Tensor:
         """Return logits (B, K) of one vector per image, (B, D)."""
 
-    def point(self, directions: Tensor) -> None:
-        """Take one direction per class, as ``rsmeta.heads.classifier_init`` gives them.
+    def set_weights(self, weights: Tensor) -> None:
+        """Start from one vector per class, as ``rsmeta.heads.classifier_init`` gives them.
 
         Args:
-            directions: Vectors (K, D).
+            weights: Vectors (K, D).
 
         Raises:
             ValueError: The shape does not fit.
         """
-        if directions.shape != self.weight.shape:
+        if weights.shape != self.weight.shape:
             raise ValueError(
-                f"directions {tuple(directions.shape)} for weights {tuple(self.weight.shape)}"
+                f"weights have shape {tuple(weights.shape)}, not {tuple(self.weight.shape)}"
             )
         with torch.no_grad():
-            self.weight.copy_(directions)
+            self.weight.copy_(weights)
 
 
 #: Heads of pixels by name.
@@ -132,7 +132,7 @@ def build_head(
 
     Args:
         spec: Name and options.
-        shape: What stands before the head.
+        shape: Features that the head takes.
         classes: Number of classes K.
         registry: ``HEADS`` or ``CLASSIFIERS``.
 

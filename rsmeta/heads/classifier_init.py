@@ -1,4 +1,4 @@
-"""Where a classifier's weights may start: one direction per class, from features or texts.
+"""First weights of a classifier: one vector per class, from features or texts.
 
 Every function returns vectors (K, D) of length 1, float32, for ``Classifier.point``.
 """
@@ -20,13 +20,13 @@ logger = logging.getLogger(__name__)
 _MOST_STEPS = 1000
 
 
-def random_directions(classes: int, dim: int) -> Tensor:
-    """Return directions drawn evenly from the sphere, (K, D)."""
+def random_weights(classes: int, dim: int) -> Tensor:
+    """Return unit vectors drawn evenly from the sphere, (K, D)."""
     return functional.normalize(torch.randn(classes, dim), dim=-1)
 
 
 def class_means(features: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Return the direction of each class's mean feature, (K, D).
+    """Return each class's mean feature, normalised, (K, D).
 
     Args:
         features: Vectors (N, D) of any float type.
@@ -46,7 +46,7 @@ def class_means(features: Tensor, labels: Tensor, classes: int) -> Tensor:
 def few_shot_means(
     features: Tensor, labels: Tensor, classes: int, *, shots: int, seed: int = 0
 ) -> Tensor:
-    """Return the direction of the mean of a few features of each class, (K, D).
+    """Return the mean of a few features of each class, normalised, (K, D).
 
     Args:
         features: Vectors (N, D) of any float type.
@@ -65,7 +65,7 @@ def few_shot_means(
 
 
 def linear_probe(features: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Return the weights of a logistic regression on the features, as directions, (K, D).
+    """Return the weights of a logistic regression on the features, (K, D).
 
     Classes count alike however many features they have. Features are brought to length
     sqrt(D), so that the regularisation means the same for every backbone; the intercepts are
@@ -91,24 +91,24 @@ def linear_probe(features: Tensor, labels: Tensor, classes: int) -> Tensor:
     if probe.n_iter_.max() >= _MOST_STEPS:
         logger.warning("the linear probe had not converged after %d steps", _MOST_STEPS)
     weights = torch.from_numpy(probe.coef_)
-    if classes == 2:  # one row tells two classes apart
+    if classes == 2:  # one row separates two classes
         weights = torch.cat([-weights, weights])
     return functional.normalize(weights, dim=-1).float().to(features.device)
 
 
-def text_directions(texts: Tensor) -> Tensor:
-    """Return the directions of text features, (K, D).
+def text_weights(texts: Tensor) -> Tensor:
+    """Return text features, normalised, (K, D).
 
     Args:
         texts: One feature per class (K, D), or one per class and prompt (K, P, D): of these
-            the mean direction, an ensemble of prompts.
+            the mean of them, an ensemble of prompts.
 
     Source: Radford et al. 2021, section 3.1.4.
     """
-    directions = functional.normalize(texts.float(), dim=-1)
+    weights = functional.normalize(texts.float(), dim=-1)
     if texts.ndim == 3:
-        directions = functional.normalize(directions.mean(dim=1), dim=-1)
-    return directions
+        weights = functional.normalize(weights.mean(dim=1), dim=-1)
+    return weights
 
 
 def _counts(labels: Tensor, classes: int) -> Tensor:

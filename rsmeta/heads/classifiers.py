@@ -33,7 +33,7 @@ class LinearClassifier(Classifier):
     """Dot product of vector and weight, plus a bias that starts at 0.
 
     Args:
-        shape: What stands before the head.
+        shape: Features that the head takes.
         classes: Number of classes K.
         options: None to choose.
     """
@@ -52,7 +52,7 @@ class CosineClassifier(Classifier):
     """Cosine between vector and weight, times a scale: neither's length plays a part.
 
     Args:
-        shape: What stands before the head.
+        shape: Features that the head takes.
         classes: Number of classes K.
         options: ``CosineOptions``.
 
@@ -75,7 +75,7 @@ class L2NormalisedClassifier(Classifier):
     """Dot product of the vector and the weight at length 1: all classes weigh alike.
 
     Args:
-        shape: What stands before the head.
+        shape: Features that the head takes.
         classes: Number of classes K.
         options: None to choose.
     """
@@ -90,7 +90,7 @@ class LayerNormalisedClassifier(Classifier):
     """Dot product of the standardised vector and the weight at length 1.
 
     Args:
-        shape: What stands before the head.
+        shape: Features that the head takes.
         classes: Number of classes K.
         options: None to choose.
     """

@@ -44,7 +44,7 @@ class FPNHead(PixelHead):
     the batch.
 
     Args:
-        shape: What stands before the head.
+        shape: Features that the head takes.
         classes: Number of classes K.
         options: ``FPNOptions``.
 

@@ -19,7 +19,7 @@ class LinearHead(PixelHead):
     """A pointwise convolution of the last feature map, bilinearly enlarged.
 
     Args:
-        shape: What stands before the head.
+        shape: Features that the head takes.
         classes: Number of classes K.
         options: None to choose.
     """

@@ -42,7 +42,7 @@ class Backbone(Sited):
         bands: Bands of the input, in its order.
         record: What is known of the weights.
         stem_report: Where the filter of each band came from.
-        load_report: What became of the checkpoint; none: the weights are random.
+        load_report: Which tensors were loaded; none: the weights are random.
     """
 
     def __init__(

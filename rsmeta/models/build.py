@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rsmeta.config.meta import MetaSettings
 from rsmeta.config.tuner import TunerSpec
@@ -60,7 +60,7 @@ def build_network(
     Raises:
         UnknownNameError: A backbone, tuner or head of that name does not exist.
         ConfigError: An option that does not fit.
-        CheckpointError: Weights that cannot be had or do not fit.
+        CheckpointError: Weights that are unavailable or do not fit.
         TunerError: The backbone cannot take the tuner.
     """
     backbone = build_backbone(model, bands)
@@ -87,10 +87,11 @@ def build_network(
         else settled_normalisation(mean, std, form)
     )
     scale = None if target is None else TargetScale(*target)
+    parts: dict[str, Any] = {"tuned": tuned, "target": scale, "zoom": model.zoom}
     network = (
-        ImageNetwork(normalisation, backbone, head, pool=model.head.pool, tuned=tuned, target=scale)
+        ImageNetwork(normalisation, backbone, head, pool=model.head.pool, **parts)
         if isinstance(head, Classifier)
-        else Network(normalisation, backbone, head, tuned=tuned, target=scale)
+        else Network(normalisation, backbone, head, **parts)
     )
     if sites is not None:  # as a bundle says whose other sites were pruned
         network.keep_sites(sites)
@@ -133,14 +134,15 @@ def _set_stem(backbone: Backbone, model: ModelSpec) -> None:
     backbone.stem.requires_grad_(bool(wanted))
 
 
-def tell(network: Network) -> None:
-    """Log what of a network is trained, and warn of what can hardly work."""
+def report_network(network: Network) -> None:
+    """Log what of a network is trained; warn if that can hardly work."""
     backbone, tuned = network.backbone, network.tuned
-    for line in band_table(network):
-        logger.info("%s", line)
-    logger.info("%s", tuned.summary())
-    weights = any(True for _ in backbone.parameters())
-    if weights and not backbone.has_weights and not tuned.trained_parameters:
+    for line in model_notes(network):
+        logger.debug("%s", line)
+    weights = "random weights" if backbone.load_report is None else backbone.load_report.source
+    logger.info("backbone %s (%s), tuner %s", backbone.record.name, weights, tuned.summary())
+    any_weights = any(True for _ in backbone.parameters())
+    if any_weights and not backbone.has_weights and not tuned.trained_parameters:
         logger.warning(
             "the backbone %s has random weights, which tuner.method=%s leaves frozen: it can "
             "learn little; set tuner.method=full, or give weights with model.checkpoint= or "
@@ -150,10 +152,17 @@ def tell(network: Network) -> None:
         )
 
 
+def model_notes(network: Network) -> list[str]:
+    """Return lines of text on where weights and filters came from; see also ``band_table``."""
+    report = network.backbone.load_report
+    loaded = [] if report is None else [f"{report.summary()}; SHA-256 {report.sha256}"]
+    return [network.backbone.record.name, *loaded, *band_table(network), network.tuned.summary()]
+
+
 def band_table(network: Network) -> list[str]:
-    """Return lines for people: each band's filter and normalisation, and what else was done."""
+    """Return lines of text: each band's filter and normalisation, and what else was done."""
     stem, normalisation = network.backbone.stem_report, network.normalisation
-    rows = [("band", "filter", "times", "mean", "std", "statistics of")]
+    rows = [("band", "filter", "factor", "mean", "std", "statistics of")]
     rows += [
         (entry.band, entry.source, f"{entry.factor:.3g}", f"{own.mean:.4g}", f"{own.std:.4g}",
          own.whose)

@@ -12,7 +12,7 @@ from rsmeta.models.weights import recognise_weights
 
 
 def describe_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Return what a checkpoint file tells of itself, as plain values.
+    """Return what a checkpoint file says of itself, as plain values.
 
     Raises:
         CheckpointError: The file cannot be read as a checkpoint.

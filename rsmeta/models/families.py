@@ -35,7 +35,7 @@ class BackboneFamily:
         build: Makes a backbone from settings and bands; without bands, for those that the
             weights expect.
         names: Returns the names of its backbones.
-        line: Says in one line what a name stands for.
+        line: Says in one line what a name means.
         describe: Says what a checkpoint of the family is; none: it is of another family.
     """
 
@@ -77,7 +77,7 @@ def build_backbone(spec: ModelSpec, bands: Sequence[Band] | None = None) -> Back
     Raises:
         UnknownNameError: No family has a backbone of that name.
         ConfigError: An option that does not fit.
-        CheckpointError: Weights that cannot be had or do not fit.
+        CheckpointError: Weights that are unavailable or do not fit.
     """
     family = _family(spec.backbone)
     if not family.prefix and spec.backbone.partition(".")[0] not in family.names():

@@ -15,7 +15,7 @@ from rsmeta.errors import CheckpointError, ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: How weights want their bands: ``standard`` is (x - mean) / std; ``two_sigma`` maps mean ± 2 std
+#: How weights expect their bands: ``standard`` is (x - mean) / std; ``two_sigma`` maps mean ± 2 std
 #: to [0, 1] and clips there, as multispectral SatMAE does; ``physical`` leaves bands as they are,
 #: NaN where a pixel is not valid.
 InputForm: TypeAlias = Literal["standard", "two_sigma", "physical"]

@@ -95,7 +95,7 @@ class StemReport:
         return all(entry.origin == "copied" for entry in self.filters)
 
     def summary(self) -> str:
-        """Return one line for people."""
+        """Return a one-line summary."""
         filters = ", ".join(str(entry) for entry in self.filters)
         return "; ".join((f"stem ({self.strategy or 'random weights'}): {filters}", *self.notes))
 
@@ -128,7 +128,7 @@ def random_stem(bands: Sequence[Band], strategy: Strategy | None = None) -> Stem
 
     Args:
         bands: Bands of the stem.
-        strategy: ``random`` where weights were there and were not wanted; none: no weights.
+        strategy: ``random`` where weights were there and not used; none: no weights.
     """
     return StemReport(tuple(StemFilter(band.name, "random") for band in bands), strategy)
 
@@ -141,7 +141,7 @@ def mixture(band: Band, others: Sequence[Band]) -> Mixture:
     where no wavelengths can be compared: optical bands, heat and radar have none in common.
 
     Args:
-        band: Band that is wanted.
+        band: Band to make.
         others: Bands that there are, at least one.
     """
     own = find_band(band, others)

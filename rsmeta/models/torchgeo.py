@@ -31,7 +31,7 @@ def torchgeo_names() -> tuple[str, ...]:
 
 
 def torchgeo_line(name: str) -> str:
-    """Return one line on what a backbone's name stands for."""
+    """Return one line on what a backbone's name means."""
     known = known_weights()[name]
     bands = ", ".join(known.input.bands)
     return f"{known.entry.backbone}: {bands}; {known.entry.training} ({known.entry.licence})"
@@ -49,7 +49,7 @@ def build_torchgeo(spec: ModelSpec, bands: Sequence[Band] | None = None) -> Back
     Raises:
         UnknownNameError: There are no such weights.
         ConfigError: An option that the network does not take.
-        CheckpointError: Weights that cannot be had, or that do not fit.
+        CheckpointError: Weights that are unavailable or do not fit.
     """
     if spec.backbone not in torchgeo_names():
         raise UnknownNameError("weights of TorchGeo", spec.backbone, torchgeo_names())

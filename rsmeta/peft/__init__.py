@@ -1,6 +1,6 @@
 """Parameter-efficient tuning: adapters at the sites of a backbone, each with its modulator.
 
-Importing the package registers every method; nothing here knows a particular backbone.
+Importing the package registers every method; nothing here depends on a particular backbone.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class AdaptedModule(Wrapper):
     """Stands in the backbone for ``base``: ``base(x) + Σ scale · delta(x)`` over its sites.
 
-    Where several methods act on one module, one stands around the other.
+    Where several methods act on one module, one wraps the other.
 
     Args:
         base: The module that was there before.
@@ -111,7 +111,7 @@ class AdaptedModule(Wrapper):
 
     @property
     def where(self) -> str:
-        """Names of the sites, for people."""
+        """Names of the sites, joined."""
         return ", ".join(site.name for site in self.sites.values())
 
     def parts(self) -> list[Part]:

@@ -55,7 +55,7 @@ class Adapter(nn.Module):
         changes_parameters: Whether it acts on the module's parameters even while it is trained;
             it then acts below all methods of the module that act on outputs.
         decays: Whether weight decay acts on its matrices.
-        lr_scale: Learning rate of this adapter, times the optimizer's.
+        lr_scale: Factor of the optimizer's learning rate for this adapter.
     """
 
     order: ClassVar[int] = 40

@@ -31,7 +31,7 @@ def merge(module: nn.Module) -> MergeReport:
     """Put every adapter inside ``module`` into the weights that it adapts, where one can.
 
     Outputs stay equal within rounding (1e-5); what is merged costs nothing in prediction.
-    Adapters that no weight can stand for (those with a nonlinearity, prompts) stay.
+    Adapters that no weight can replace (those with a nonlinearity, prompts) stay.
 
     Args:
         module: A network, or any part of it.
@@ -65,7 +65,7 @@ def is_merged(module: nn.Module) -> bool:
 
 
 def strip_merged(module: nn.Module) -> None:
-    """Take away what is merged, for good: the changed weights stand by their own names again."""
+    """Take away what is merged, for good: the changed weights get their own names back."""
     for parent in list(module.modules()):
         for name, child in parent.named_children():
             below = child

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @TUNERS.register("head")
 class HeadTuner(Tuner):
-    """Linear probe: the backbone stays frozen, only what stands behind it learns."""
+    """Linear probe: the backbone stays frozen, only the head learns."""
 
     def plan(self, backbone: Sited) -> Plan:
         """Plan to train nothing of the backbone."""

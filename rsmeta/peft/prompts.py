@@ -33,7 +33,7 @@ class Prompts(Adapter):
         features: Width of a token D.
         length: Number of prompts P.
         enters: Whether new prompts enter here; else they come in at the end of the sequence.
-        leaves: Whether the prompts leave after the block; else they go on to the next.
+        leaves: Whether the prompts leave after the block; else they pass on to the next.
 
     Source: "Visual Prompt Tuning", Jia et al., ECCV 2022, section 3.2; appended at the end, as
     MetaPEFT's published code does. Drawn as a square matrix of width D would be, which for
@@ -61,7 +61,7 @@ class Prompts(Adapter):
 
     @classmethod
     def run(cls, base: nn.Module, x: Tensor, parts: Sequence[Part]) -> Tensor:
-        """Return the tokens (B, N, D) after a block, with the prompts if they go on."""
+        """Return the tokens (B, N, D) after a block, with the prompts if they pass on."""
         (part,) = parts
         adapter, scale = cast("Prompts", part.adapter), part.scale.mean()
         tokens, prompts = adapter.split(x)

@@ -28,7 +28,7 @@ class Site:
             several projections are fused into one; none where the site is the whole module.
         branch: Dotted path of the module whose input is what enters the residual branch that
             ends at this site; none where the site ends no branch.
-        takes_prompts: Whether further tokens may stand at the end of what goes in, and the
+        takes_prompts: Whether further tokens may follow what goes in, and the
             module's keyword ``attn_mask`` is added to the attention scores.
     """
 
@@ -48,7 +48,7 @@ class Site:
 
 
 class Sited(nn.Module, ABC):
-    """A network that hands out its sites; all that tuners know of a backbone."""
+    """A network that hands out its sites; all that tuners need of a backbone."""
 
     @property
     @abstractmethod

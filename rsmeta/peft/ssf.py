@@ -25,7 +25,7 @@ class SSF(Adapter):
         features: Width of the site's output.
 
     Source: "Scaling & Shifting Your Features: A New Baseline for Efficient Model Tuning", Lian et
-    al., NeurIPS 2022, section 3.2; begun at 1 and 0 exactly, so that nothing changes.
+    al., NeurIPS 2022, section 3.2; initially 1 and 0 exactly, so that nothing changes.
     """
 
     order: ClassVar[int] = 20

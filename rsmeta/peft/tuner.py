@@ -32,7 +32,7 @@ class TunedPlace:
         method: Name of the method.
         rank: Inner width; none where the method has no such thing.
         parameters: Numbers that learn there.
-        lr_scale: Learning rate, times the optimizer's.
+        lr_scale: Factor of the optimizer's learning rate.
     """
 
     site: str
@@ -53,7 +53,7 @@ class TunedSites:
         backbone_parameters: Numbers in the whole backbone before.
         trained_parameters: Numbers of the backbone itself that learn in place.
         places: One row per adapter, and per method that trains in place.
-        rates: Learning rate of what learns, times the optimizer's, by the parameter's name in
+        rates: Factor of the optimizer's learning rate, by the parameter's name in
             the tuned backbone.
     """
 
@@ -66,7 +66,7 @@ class TunedSites:
     rates: Mapping[str, float] = field(default_factory=dict)
 
     def summary(self) -> str:
-        """Return one line for people."""
+        """Return a one-line summary."""
         learn = self.adapter_parameters + self.trained_parameters
         share = learn / max(self.backbone_parameters, 1)
         where = f" at {len(self.sites)} sites" if self.sites else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import time
 from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.callbacks import Callback
@@ -21,6 +22,9 @@ logger = logging.getLogger(__name__)
 #: Columns of every run; those of validation follow them.
 TRAINING_COLUMNS = ("epoch", "step", "lr", "train_loss")
 
+#: Steps after which the time of the whole training is estimated.
+_TIMED_STEPS = 10
+
 
 class History(Callback):
     """Writes one row per epoch to ``history.csv``; the rows are part of the checkpoint.
@@ -34,10 +38,30 @@ class History(Callback):
         self.path = path
         self.columns = tuple(columns)
         self.rows: list[dict[str, float]] = []
+        self._started = (0.0, 0)
+
+    def on_train_start(self, trainer: Trainer, _module: LightningModule) -> None:
+        """Remember when the first step begins."""
+        self._started = (time.monotonic(), trainer.global_step)
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        """Say after some steps how long training will take."""
+        if trainer.global_step == self._started[1] + _TIMED_STEPS and trainer.is_global_zero:
+            logger.info("%s steps, %s", f"{_all_steps(trainer):,}", self._time_left(trainer))
+
+    def _time_left(self, trainer: Trainer) -> str:
+        begun, first = self._started
+        each = (time.monotonic() - begun) / max(trainer.global_step - first, 1)
+        seconds = each * max(_all_steps(trainer) - trainer.global_step, 0)
+        return (
+            "about "
+            + (f"{seconds / 60:.0f} min" if seconds >= 100 else f"{seconds:.0f} s")
+            + " left"
+        )
 
     def on_train_epoch_end(self, trainer: Trainer, _module: LightningModule) -> None:
         """Add the epoch's row, once validation (which runs inside the epoch) is done."""
-        if not trainer.is_global_zero:
+        if not trainer.is_global_zero or not trainer.is_last_batch:  # cut short by max_steps
             return
         known = {name: float(value) for name, value in trainer.callback_metrics.items()}
         row: dict[str, float] = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
@@ -49,9 +73,14 @@ class History(Callback):
                 row[name] = known[key]
         self.rows.append(row)
         self._write()
+        scores = [
+            f"{name.replace('_', ' ')} {value:.4g}"
+            for name, value in row.items()
+            if name not in ("epoch", "step", "lr")
+        ]
         logger.info(
-            "epoch %d/%s  step %d  %s", row["epoch"], trainer.max_epochs, row["step"],
-            "  ".join(f"{k} {v:.4g}" for k, v in row.items() if k not in ("epoch", "step")),
+            "epoch %d/%s: %s, %s", row["epoch"], trainer.max_epochs, ", ".join(scores),
+            self._time_left(trainer),
         )  # fmt: skip
 
     def state_dict(self) -> dict[str, Any]:
@@ -70,3 +99,26 @@ class History(Callback):
             writer = csv.DictWriter(file, self.columns, restval="")
             writer.writeheader()
             writer.writerows(self.rows)
+
+
+class StepLimit(Callback):
+    """Ends training after some steps.
+
+    Lightning is told only when training starts: resuming a run that has a limit from the start, it
+    would take the finished epoch for one to be continued, and lose an epoch's chips.
+
+    Args:
+        steps: Optimizer steps; -1: no limit.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def on_train_start(self, trainer: Trainer, _module: LightningModule) -> None:
+        """Set the limit."""
+        trainer.fit_loop.epoch_loop.max_steps = self.steps
+
+
+def _all_steps(trainer: Trainer) -> int:
+    """Return the optimizer steps of the whole training."""
+    return int(trainer.estimated_stepping_batches)

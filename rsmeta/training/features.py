@@ -40,9 +40,9 @@ def features_of(
     """Return the features of images, as the network gives them without adapters.
 
     Args:
-        network: Its backbone, stem and normalisation; nothing of it is changed.
+        network: Its backbone, stem and normalisation; it is not changed.
         batches: With ``image``, ``valid`` and ``label``, each image as it is to be seen.
-        model: Settings of the backbone, which its tensors alone do not tell.
+        model: Settings of the backbone, which its tensors alone do not show.
         device: Where to compute.
 
     Returns:
@@ -111,7 +111,7 @@ class _Store:
                 names[i : i + _HASH_BYTES]: feature
                 for i, feature in zip(places, kept["features"], strict=True)
             }
-            logger.info("%d features are known from %s", len(self.known), self.path)
+            logger.debug("%d features are known from %s", len(self.known), self.path)
         except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
             logger.warning("%s cannot be read (%s); features are computed anew", self.path, error)
         self._before = len(self.known)

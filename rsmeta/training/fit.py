@@ -1,4 +1,4 @@
-"""Run Lightning's Trainer with checkpoints of what is trained, and resume from them."""
+"""Run Lightning's Trainer: train, resume, evaluate."""
 
 from __future__ import annotations
 
@@ -15,13 +15,20 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, Timer
+from lightning.pytorch.callbacks import Callback, EarlyStopping, Timer
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from rsmeta.errors import TrainingError, one_line
-from rsmeta.files import write_atomically
-from rsmeta.training.callbacks import History
+from rsmeta.training.callbacks import History, StepLimit
+from rsmeta.training.checkpoints import (
+    LAST,
+    AtomicCheckpoints,
+    BestCheckpoint,
+    LastCheckpoint,
+    check_weights,
+    read_checkpoint,
+)
 from rsmeta.training.meta import MetaStep, ScaleHistory
 from rsmeta.training.module import TaskModule
 
@@ -35,20 +42,6 @@ if TYPE_CHECKING:
     from rsmeta.training.pretrain import PretrainModule
 
 logger = logging.getLogger(__name__)
-
-#: Name of the checkpoint that a run resumes from.
-LAST = "last.ckpt"
-
-
-class AtomicCheckpoints(TorchCheckpointIO):
-    """Checkpoints that are whole or not there: a kill while one is written harms none."""
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
-    ) -> None:
-        """Write beside the file, then rename into place."""
-        with write_atomically(Path(path)) as hidden:
-            super().save_checkpoint(checkpoint, hidden, storage_options)
 
 
 @dataclass(frozen=True)
@@ -89,7 +82,7 @@ def fit(
         module: The module; its network, or autoencoder, is trained in place.
         data: Chips for training and, if there is such a part, validation.
         output: The run's folder; checkpoints, TensorBoard files and history.csv go there.
-        resume: Go on from the last checkpoint, if there is one.
+        resume: Continue from the last checkpoint, if there is one.
         progress: Draw a progress bar.
 
     Raises:
@@ -101,32 +94,55 @@ def fit(
             f"data.chips_per_epoch={data.settings.chips_per_epoch} is less than one batch of "
             f"data.batch_size={data.settings.batch_size}; raise the one or lower the other"
         )
-    validates = data.validates
+    folder = output / "checkpoints"
     history = History(output / "history.csv", module.columns)
-    meta = _meta_callbacks(module, data, output)
-    best = _best_checkpoint(output, module) if validates else None
-    last = ModelCheckpoint(
-        output / "checkpoints", filename="last", save_top_k=1, monitor=None,
-        every_n_epochs=1, save_on_train_epoch_end=True, enable_version_counter=False,
-    )  # fmt: skip
-    with _quiet():
-        # In this order: the last checkpoint holds what history and best are by then.
-        callbacks = [*meta, history, *([best] if best else []), last]
-        trainer = _trainer(settings, output, callbacks, progress)
-        _extra_callbacks(trainer, module, validates)
-        checkpoint = output / "checkpoints" / LAST
-        start = str(checkpoint) if resume and checkpoint.exists() else None
-        if start:
-            logger.info("resuming from %s", checkpoint)
-        trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()  # one process goes on alone
-    kept = best.best_model_path if best and settings.keep == "best" else ""
-    best_epoch = _restore(module, kept) if kept else None
-    scales = next((one for one in meta if isinstance(one, ScaleHistory)), None)
-    return FitResult(
-        len(history.rows), trainer.global_step, tuple(history.rows), best_epoch, scales
-    )
+    scales = _meta_callbacks(module, data, output)
+    best = BestCheckpoint(folder, **_monitored(module)) if data.validates else None
+    # In this order: the last checkpoint holds what history and best are by then.
+    callbacks = [
+        StepLimit(settings.max_steps), *_stopping(module, data), *scales, history,
+        *([best] if best else []), LastCheckpoint(folder),
+    ]  # fmt: skip
+    with _full_precision_after(module):
+        with running():
+            trainer = _trainer(settings, output, callbacks, progress)
+            start = _resumed_from(folder / LAST) if resume else None
+            trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()  # one process continues alone
+        kept = best.best_model_path if best and settings.keep == "best" else ""
+        best_epoch = _restore(module, Path(kept)) if kept else None
+    check_weights(module)
+    noted = next((one for one in scales if isinstance(one, ScaleHistory)), None)
+    return FitResult(len(history.rows), trainer.global_step, tuple(history.rows), best_epoch, noted)
+
+
+def _resumed_from(checkpoint: Path) -> str | None:
+    """Return the checkpoint to resume from, after a look into it; none: there is none."""
+    if not checkpoint.exists():
+        return None
+    read_checkpoint(checkpoint, "delete it, and --resume starts this run from the beginning")
+    logger.info("resuming from %s", checkpoint)
+    return str(checkpoint)
+
+
+@contextlib.contextmanager
+def _full_precision_after(module: TaskModule | PretrainModule) -> Iterator[None]:
+    """Return a module to float32 after training in another type.
+
+    ``bf16-true`` turns everything into bfloat16, what is not trained too: frozen weights and the
+    normalisation get their own values back.
+    """
+    before = {
+        name: tensor.detach().cpu()
+        for name, tensor in module.state_dict(keep_vars=True).items()
+        if choose_precision(module.settings.trainer).endswith("-true")
+        and not tensor.requires_grad
+        and tensor.is_floating_point()
+    }
+    yield
+    module.float()
+    module.load_state_dict(before, strict=False)
 
 
 def evaluate_part(module: TaskModule, data: TrainingData, *, part: Part = "test") -> Any:
@@ -136,18 +152,25 @@ def evaluate_part(module: TaskModule, data: TrainingData, *, part: Part = "test"
         SplitError: There is no such part.
     """
     loader = data.ordered_dataloader(part)
-    with _quiet():
+    with running():
         trainer = Trainer(
             logger=False, enable_checkpointing=False, enable_progress_bar=False,
             enable_model_summary=False, devices=1, accelerator=module.settings.trainer.accelerator,
-            precision=choose_precision(module.settings.trainer),
+            precision=choose_precision(module.settings.trainer, to_train=False),
         )  # fmt: skip
         trainer.test(module, dataloaders=loader, verbose=False)
     return module.metrics.compute()  # type: ignore[operator]  # metrics have it
 
 
-def choose_precision(settings: TrainerSettings) -> Any:
-    """Return Lightning's precision: float32 on a CPU, where bfloat16 autocast is slow."""
+def choose_precision(settings: TrainerSettings, *, to_train: bool = True) -> Any:
+    """Return Lightning's precision: float32 on a CPU, where bfloat16 autocast is slow.
+
+    Args:
+        settings: What is asked for.
+        to_train: For training; else weights are float32, as in prediction.
+    """
+    if settings.precision == "bf16-true" and not to_train:
+        return "32-true"
     if settings.precision != "auto":
         return settings.precision
     on_gpu = settings.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
@@ -173,7 +196,6 @@ def _build_trainer(
     return Trainer(
         default_root_dir=output,
         max_epochs=settings.max_epochs,
-        max_steps=settings.max_steps,
         precision=choose_precision(settings),
         accelerator=settings.accelerator,
         devices=list(settings.devices) if isinstance(settings.devices, tuple) else settings.devices,
@@ -208,51 +230,45 @@ def _meta_callbacks(
     return [history] if joint else [MetaStep(data), history]
 
 
-def _best_checkpoint(output: Path, module: TaskModule | PretrainModule) -> ModelCheckpoint:
-    monitor, mode = _monitored(module)
-    return ModelCheckpoint(
-        output / "checkpoints", filename="best", monitor=monitor, mode=mode,
-        save_top_k=1, enable_version_counter=False,
-    )  # fmt: skip
-
-
-def _monitored(module: TaskModule | PretrainModule) -> tuple[str, str]:
+def _monitored(module: TaskModule | PretrainModule) -> dict[str, Any]:
     """Return the score that decides which weights are best, and whether more or less of it is."""
     assert isinstance(module, TaskModule)  # nothing else is validated
-    return module.task.monitor, "min" if module.task.less_is_better else "max"
+    return {"monitor": module.task.monitor, "mode": "min" if module.task.less_is_better else "max"}
 
 
-def _extra_callbacks(
-    trainer: Trainer, module: TaskModule | PretrainModule, validates: bool
-) -> None:
+def _stopping(
+    module: TaskModule | PretrainModule, data: TrainingData | UnlabelledDataModule
+) -> list[Callback]:
+    """Return what ends training before its last epoch."""
     settings = module.settings.trainer
-    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    found: list[Callback] = []
+    if settings.early_stopping is not None and data.validates:
+        found.append(EarlyStopping(**_monitored(module), patience=settings.early_stopping))
     if settings.max_minutes is not None:
-        callbacks.insert(0, Timer(timedelta(minutes=settings.max_minutes), interval="epoch"))
-    if settings.early_stopping is not None and validates:
-        monitor, mode = _monitored(module)
-        stop = EarlyStopping(monitor, mode=mode, patience=settings.early_stopping)
-        callbacks.insert(0, stop)
+        found.append(Timer(timedelta(minutes=settings.max_minutes), interval="epoch"))
+    return found
 
 
-def _restore(module: TaskModule | PretrainModule, path: str) -> int | None:
+def _restore(module: TaskModule | PretrainModule, path: Path) -> int:
     """Load the kept weights; return the epoch that they are of."""
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError) as error:
-        raise TrainingError(f"cannot read the checkpoint {path} ({one_line(error)})") from error
+    checkpoint = read_checkpoint(path, "delete it, and --resume keeps the last weights instead")
     module.load_trained_state(checkpoint["state_dict"])
     return int(checkpoint["epoch"]) + 1
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence Lightning's hints that are not for our users, and undo how it ends on Ctrl-C.
+def running() -> Iterator[None]:
+    """Run Lightning: without its hints, and with Ctrl-C and SIGTERM as they are elsewhere.
 
-    Lightning ignores further interrupts and exits with status 1 without a word.
+    Lightning ends the process with status 1 on Ctrl-C, ignores it from then on, and ends with
+    status 0 on SIGTERM.
+
+    Raises:
+        KeyboardInterrupt: On Ctrl-C.
+        SystemExit: With status 143 on SIGTERM.
     """
     in_main = threading.current_thread() is threading.main_thread()
-    on_interrupt = signal.getsignal(signal.SIGINT)
+    on_interrupt = signal.getsignal(signal.SIGINT) if in_main else None
     chatter = [logging.getLogger(n) for n in ("lightning.pytorch", "lightning.fabric")]
     levels = [log.level for log in chatter]
     for log in chatter:
@@ -262,12 +278,14 @@ def _quiet() -> Iterator[None]:
             warnings.filterwarnings("ignore", module=r"lightning\..*")
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
             yield
+    except SIGTERMException:
+        raise SystemExit(128 + signal.SIGTERM) from None
     except SystemExit as end:
         if isinstance(end.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from end
+            raise KeyboardInterrupt from None
         raise
     finally:
-        if in_main and on_interrupt is not None:  # none: not set from Python
+        if on_interrupt is not None:
             signal.signal(signal.SIGINT, on_interrupt)
         for log, level in zip(chatter, levels, strict=True):
             log.setLevel(level)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
-from rsmeta.heads.classifier_init import class_means, few_shot_means, linear_probe, text_directions
+from rsmeta.heads.classifier_init import class_means, few_shot_means, linear_probe, text_weights
 from rsmeta.models.network import ImageNetwork
 from rsmeta.training.features import features_of
 
@@ -40,15 +40,15 @@ def start_head(network: Network, data: TrainingData, settings: Settings) -> None
     if spec.init == "random" or not isinstance(network, ImageNetwork):
         return
     if spec.init == "text":
-        directions = _of_words(data, settings)
+        weights = _of_words(data, settings)
     else:
-        directions = _of_features(network, data, settings)
-    cast("Classifier", network.head).point(directions)
+        weights = _of_features(network, data, settings)
+    cast("Classifier", network.head).set_weights(weights)
     logger.info("the head starts from %s", spec.init.replace("_", " "))
 
 
 def _of_words(data: TrainingData, settings: Settings) -> Tensor:
-    """Return class directions (K, D) of CLIP's texts, taken back into the image tower's space."""
+    """Return class weights (K, D) from CLIP's texts, taken back into the image tower's space."""
     from rsmeta.models.clip import load_clip  # slow to import
 
     model = settings.model
@@ -56,7 +56,7 @@ def _of_words(data: TrainingData, settings: Settings) -> Tensor:
     names = [spec.name for spec in data.classes]
     with torch.inference_mode():
         texts = clip.text.class_features(names, model.head.prompts or PROMPTS)
-        return text_directions(texts @ clip.projection.weight).clone()
+        return text_weights(texts @ clip.projection.weight).clone()
 
 
 def _of_features(network: ImageNetwork, data: TrainingData, settings: Settings) -> Tensor:

@@ -12,7 +12,8 @@ from rsmeta.data.augment import Augment
 from rsmeta.errors import TrainingError
 from rsmeta.tasks import task_of
 from rsmeta.training.callbacks import TRAINING_COLUMNS
-from rsmeta.training.optimizers import build_optimizer, parameter_groups
+from rsmeta.training.checkpoints import diverged
+from rsmeta.training.optimizers import build_optimizer, parameter_groups, total_steps
 from rsmeta.training.seeding import seed_batch
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class TaskModule(LightningModule):
     Args:
         network: What is trained; frozen parameters are neither stepped nor checkpointed twice.
         loss: ``loss(logits (B, K, …), target (B, …)) -> scalar``; what has no label is ignored.
-        metrics: Gathers predictions of validation and test, as the task wants it.
+        metrics: Gathers predictions of validation and test, as the task needs it.
         settings: Task, optimizer, augmentation and seed.
 
     Attributes:
@@ -76,11 +77,7 @@ class TaskModule(LightningModule):
         drawn = self.changed(batch)
         loss: Tensor = self.loss(self.score(drawn["image"], drawn["valid"]), drawn["target"])
         if not torch.isfinite(loss):
-            raise TrainingError(
-                f"the loss is {loss.item()} at step {self.global_step}; lower "
-                f"trainer.optimizer.lr (now {self.settings.trainer.optimizer.lr:g}) or use "
-                f"trainer.precision=32-true"
-            )
+            raise diverged(self, f"the loss is {loss.item()}")
         size = len(drawn["target"])
         self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=size)
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], batch_size=size)
@@ -104,7 +101,11 @@ class TaskModule(LightningModule):
     def _evaluate(self, batch: dict[str, Tensor], part: str) -> None:
         logits, target = self.score(batch["image"], batch["valid"]), batch[self.task.target]
         size = max(self.task.labelled(target), 1)
-        self.log(f"{part}/loss", self.loss(logits, target), batch_size=size, sync_dist=True)
+        loss = self.loss(logits, target)
+        if not torch.isfinite(loss):
+            check_finite(batch["image"], self.global_step)
+            raise diverged(self, f"the {part} loss is {loss.item()}")
+        self.log(f"{part}/loss", loss, batch_size=size, sync_dist=True)
         self.task.count(self.metrics, logits, target)
 
     def on_validation_epoch_start(self) -> None:
@@ -148,7 +149,7 @@ class TaskModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return optimizer and learning-rate schedule of the settings."""
-        steps = int(self.trainer.estimated_stepping_batches)
+        steps = total_steps(self.trainer, self.settings.trainer)
         meta, trainer = self.settings.meta, self.settings.trainer
         chips = self.settings.data.batch_size * trainer.accumulate_grad_batches
         optimizer = trainer.optimizer.for_batch(chips * self.trainer.world_size)

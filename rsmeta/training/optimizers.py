@@ -13,9 +13,10 @@ from rsmeta.peft import Adapter
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lightning import Trainer
     from torch import nn
 
-    from rsmeta.config.trainer import OptimizerSettings
+    from rsmeta.config.trainer import OptimizerSettings, TrainerSettings
     from rsmeta.models.network import Network
 
 
@@ -53,6 +54,12 @@ def build_optimizer(
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def total_steps(trainer: Trainer, settings: TrainerSettings) -> int:
+    """Return the optimizer steps of the whole training."""
+    by_epochs = int(trainer.estimated_stepping_batches)
+    return by_epochs if settings.max_steps < 0 else min(by_epochs, settings.max_steps)
 
 
 def plain_groups(module: nn.Module, settings: OptimizerSettings) -> list[dict[str, Any]]:
@@ -96,7 +103,7 @@ def learning_table(network: Network, settings: OptimizerSettings) -> list[dict[s
     """Return what learns, one row per place: site, method, rank, parameters, rate.
 
     Args:
-        network: Any network; nothing of it is changed.
+        network: Any network; it is not changed.
         settings: Rates.
     """
     stem = sum(p.numel() for p in network.backbone.stem.parameters() if p.requires_grad)

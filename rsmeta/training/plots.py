@@ -13,8 +13,7 @@ from matplotlib.figure import Figure
 from rsmeta.training.chip_plots import picture_of_chips
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Sequence
 
     from rsmeta.tasks import Task
     from rsmeta.tasks.base import TrainingData
@@ -30,30 +29,28 @@ _NAMES = {
 _MOST_CLASSES = 60
 
 
-def plot_run(
-    folder: Path,
-    module: TaskModule,
-    data: TrainingData,
-    history: Sequence[dict[str, float]],
-) -> None:
-    """Write curves.png, chips.png and, where there are classes, confusion.png.
+def run_pictures(
+    module: TaskModule, data: TrainingData, history: Sequence[dict[str, float]]
+) -> dict[str, Callable[[], Figure]]:
+    """Return what draws each picture of a run, by file name.
 
     Args:
-        folder: Where to; made if need be.
         module: The trained module; its metrics hold the last evaluation.
         data: Chips of validation, test or, failing both, training are shown.
         history: One row per epoch.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    pictures: dict[str, Callable[[], Figure]] = {
+        "chips.png": lambda: picture_of_chips(module, data)
+    }
     if history:
-        _curves(history, module.task).savefig(folder / "curves.png", dpi=120)
+        pictures["curves.png"] = lambda: _curves(history, module.task)
     compared = data.parts["validation"] or data.parts["test"]
     result = module.metrics.compute() if compared else None  # type: ignore[operator]
     if result is not None and hasattr(result, "confusion") and len(data.classes) <= _MOST_CLASSES:
         confusion = np.asarray(result.confusion, dtype=np.float64)
         names = [spec.name for spec in data.classes]
-        _confusion(confusion, names).savefig(folder / "confusion.png", dpi=120)
-    picture_of_chips(module, data).savefig(folder / "chips.png", dpi=120)
+        pictures["confusion.png"] = lambda: _confusion(confusion, names)
+    return pictures
 
 
 def _curves(history: Sequence[dict[str, float]], task: Task) -> Figure:

@@ -8,10 +8,10 @@ import torch
 from lightning import LightningModule
 
 from rsmeta.data.augment import Augment
-from rsmeta.errors import TrainingError
 from rsmeta.training.callbacks import TRAINING_COLUMNS
+from rsmeta.training.checkpoints import diverged
 from rsmeta.training.module import check_finite
-from rsmeta.training.optimizers import build_optimizer, plain_groups
+from rsmeta.training.optimizers import build_optimizer, plain_groups, total_steps
 from rsmeta.training.seeding import seed_batch
 
 if TYPE_CHECKING:
@@ -65,11 +65,7 @@ class PretrainModule(LightningModule):
             x, self.rebuild(x), normalise=self.settings.normalise, valid=valid
         )
         if not torch.isfinite(loss):
-            raise TrainingError(
-                f"the loss is {loss.item()} at step {self.global_step}; lower "
-                f"trainer.optimizer.lr (now {self.settings.trainer.optimizer.lr:g}) or use "
-                f"trainer.precision=32-true"
-            )
+            raise diverged(self, f"the loss is {loss.item()}")
         self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(x))
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], batch_size=len(x))
         return loss
@@ -99,7 +95,7 @@ class PretrainModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return optimizer and learning-rate schedule of the settings."""
-        steps = int(self.trainer.estimated_stepping_batches)
+        steps = total_steps(self.trainer, self.settings.trainer)
         trainer = self.settings.trainer
         chips = self.settings.data.batch_size * trainer.accumulate_grad_batches
         optimizer = trainer.optimizer.for_batch(chips * self.trainer.world_size)

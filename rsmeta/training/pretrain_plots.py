@@ -15,8 +15,7 @@ from rsmeta.geo.render import rgb_bands
 from rsmeta.models.satmae.mae import from_patches, patch_moments, to_patches
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
@@ -50,25 +49,24 @@ class Rebuilt(NamedTuple):
     valid: Tensor
 
 
-def plot_pretraining(
-    folder: Path,
-    module: PretrainModule,
-    data: UnlabelledDataModule,
-    history: Sequence[dict[str, float]],
-) -> None:
-    """Write curves.png and reconstructions.png.
+def pretraining_pictures(
+    module: PretrainModule, data: UnlabelledDataModule, history: Sequence[dict[str, float]]
+) -> dict[str, Callable[[], Figure]]:
+    """Return what draws each picture of a pretraining run, by file name.
 
     Args:
-        folder: Where to; made if need be.
         module: The trained module.
         data: Chips to show.
         history: One row per epoch.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    pictures: dict[str, Callable[[], Figure]] = {
+        "reconstructions.png": lambda: _reconstructions(
+            rebuild_chips(module, _some_chips(data)), data.bands
+        )
+    }
     if history:
-        _curve(history).savefig(folder / "curves.png", dpi=120)
-    rebuilt = rebuild_chips(module, _some_chips(data))
-    _reconstructions(rebuilt, data.bands).savefig(folder / "reconstructions.png", dpi=120)
+        pictures["curves.png"] = lambda: _curve(history)
+    return pictures
 
 
 def rebuild_chips(module: PretrainModule, batch: dict[str, Any]) -> Rebuilt:

@@ -12,31 +12,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from rsmeta.config.tuner import Position
-from rsmeta.peft import scales_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from matplotlib.axes import Axes
-    from torch import nn
 
     from rsmeta.training.meta import ScaleHistory
 
 #: Positions in the order in which data pass them.
 _ORDER: tuple[str, ...] = Position.__args__  # type: ignore[attr-defined]
-
-
-def plot_scales(folder: Path, backbone: nn.Module, history: ScaleHistory) -> None:
-    """Write scales.png: every scale over the steps, and the final ones by block and position.
-
-    Args:
-        folder: Where to; made if need be.
-        backbone: As it goes into the bundle; sites that were dropped are left blank.
-        history: Scales of all sites over the run.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    draw_scales(scales_of(backbone), history).savefig(folder / "scales.png", dpi=120)
 
 
 def draw_scales(final: Mapping[str, float], history: ScaleHistory) -> Figure:

@@ -12,7 +12,7 @@ import safetensors.torch
 from rsmeta.bundle import BundleRecord, ModelBundle, load_bundle, rebuild, save_bundle
 from rsmeta.config.meta import MetaSettings
 from rsmeta.config.tuner import TunerSpec, tuner_specs
-from rsmeta.errors import BundleError, ExportError, OutputError, one_line
+from rsmeta.errors import ExportError, OutputError, one_line
 from rsmeta.files import write_atomically
 from rsmeta.peft import AdaptedModule, merge, scales_of, strip_merged
 from rsmeta.peft.lora import LoRAOnOutput, lora_parts, low_rank_pair
@@ -73,14 +73,13 @@ def _export_merged(bundle: ModelBundle, folder: Path) -> None:
     merge(whole)
     strip_merged(whole)
     record = _standalone(bundle, whole)
-    network = rebuild(record)
-    try:
-        network.load_trained_state(whole.state_dict())
-    except BundleError as error:
-        raise ExportError(
-            f"the merged weights are not self-contained ({error}); use --format peft, or predict "
-            f"with the bundle"
-        ) from error
+    network, state = rebuild(record), whole.state_dict()
+    new = sorted(state.keys() - network.state_dict().keys())
+    record = record.model_copy(
+        update={"added_biases": tuple(n.removesuffix(".bias") for n in new if n.endswith(".bias"))}
+    )
+    network.add_biases(record.added_biases)
+    network.load_trained_state(state)
     save_bundle(folder, record, network.eval())
 
 

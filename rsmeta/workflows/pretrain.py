@@ -19,12 +19,13 @@ from rsmeta.models.checkpoint import file_sha256
 from rsmeta.models.prepare import Prepare
 from rsmeta.models.satmae.pretrain import backbone_record, backbone_state, build_autoencoder
 from rsmeta.training.pretrain import PretrainModule
-from rsmeta.training.pretrain_plots import plot_pretraining
 from rsmeta.workflows.training_run import TrainingRun, versions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
+
+    from matplotlib.figure import Figure
 
     from rsmeta.config.load import Overrides
     from rsmeta.models.records import InputUnit
@@ -37,7 +38,7 @@ BACKBONE_FILE = "backbone.safetensors"
 
 @dataclass(frozen=True)
 class PretrainResult:
-    """What a finished run left.
+    """What a finished run produced.
 
     Attributes:
         output: The run folder.
@@ -63,15 +64,15 @@ def pretrain(
     Args:
         config: YAML file, mapping, or settings.
         overrides: ``KEY=VALUE`` strings, or a mapping, over the configuration.
-        output: Run folder; made if need be.
-        resume: Go on with the run that is in ``output``.
+        output: Run folder; created if needed.
+        resume: Continue the run in ``output``.
         progress: Draw a progress bar.
 
     Returns:
         The run folder with its backbone and final numbers.
 
     Raises:
-        RsmetaError: Anything a user can mend: settings, scenes, bands, output, NaN.
+        RsmetaError: Anything a user can correct: settings, scenes, bands, output, NaN.
     """
     settings = (
         config
@@ -83,18 +84,28 @@ def pretrain(
     data = UnlabelledDataModule(settings.data, seed=settings.seed)
     autoencoder, kept = build_autoencoder(settings, data.bands)
     module = PretrainModule(autoencoder, Prepare(*(kept or data.statistics)), settings)
-    _tell_parameters(module)
+    _report_parameters(module)
     result = run.fit(module, data, progress=progress)
-    plot_pretraining(output / "plots", module, data, result.history)
+    # First of all the weights: pictures may fail.
     backbone = _save_backbone(output / BACKBONE_FILE, module, data)
+    run.draw(lambda: _pictures(module, data, result))
     numbers = _metrics(module, data, result, seconds=run.seconds())
     numbers["backbone_sha256"] = file_sha256(backbone)
     run.finish(numbers)
     return PretrainResult(output, backbone, numbers)
 
 
+def _pictures(
+    module: PretrainModule, data: UnlabelledDataModule, result: FitResult
+) -> dict[str, Callable[[], Figure]]:
+    # here, so that a broken matplotlib costs the pictures alone
+    from rsmeta.training.pretrain_plots import pretraining_pictures
+
+    return pretraining_pictures(module, data, result.history)
+
+
 def _save_backbone(path: Path, module: PretrainModule, data: UnlabelledDataModule) -> Path:
-    """Write the encoder under its published names, with what it wants of its bands."""
+    """Write the encoder under its published names, with what it expects of its bands."""
     encoder = module.autoencoder.encoder
     record = backbone_record(
         encoder, module.prepare.mean, module.prepare.std,
@@ -110,7 +121,7 @@ def _save_backbone(path: Path, module: PretrainModule, data: UnlabelledDataModul
 
 
 def _unit(data: UnlabelledDataModule) -> InputUnit | None:
-    """Return what the scenes' values are in, as far as their sensor tells."""
+    """Return what the scenes' values are in, as far as their sensor says."""
     named = data.settings.sensor
     own = data.scenes[0].sensor
     if named is None and own not in sensor_names():
@@ -119,7 +130,7 @@ def _unit(data: UnlabelledDataModule) -> InputUnit | None:
     return "reflectance" if unit == "reflectance" else None
 
 
-def _tell_parameters(module: PretrainModule) -> None:
+def _report_parameters(module: PretrainModule) -> None:
     encoder = sum(p.numel() for p in module.autoencoder.encoder.parameters())
     total = sum(p.numel() for p in module.autoencoder.parameters())
     logger.info("pretraining %s parameters, %s of them the encoder's", f"{total:,}", f"{encoder:,}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import platform
 import time
 from pathlib import Path
@@ -14,11 +15,17 @@ from lightning import seed_everything
 from lightning.pytorch.utilities import rank_zero_only
 
 from rsmeta._version import __version__
+from rsmeta.errors import optional
+from rsmeta.training.checkpoints import LAST
 from rsmeta.training.fit import FitResult, fit
 from rsmeta.training.solve import solve_head
 from rsmeta.workflows.run_folder import METRICS_FILE, begun, check_run, write_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from matplotlib.figure import Figure
+
     from rsmeta.config import Settings
     from rsmeta.config.pretrain import PretrainSettings
     from rsmeta.data.unlabelled_datamodule import UnlabelledDataModule
@@ -26,6 +33,8 @@ if TYPE_CHECKING:
     from rsmeta.tasks.base import TrainingData
     from rsmeta.training.module import TaskModule
     from rsmeta.training.pretrain import PretrainModule
+
+logger = logging.getLogger(__name__)
 
 
 class TrainingRun:
@@ -36,7 +45,7 @@ class TrainingRun:
     Args:
         output: The run folder; nothing is written yet.
         settings: What the run does.
-        resume: Go on with the run that is in ``output``.
+        resume: Continue the run that is in ``output``.
 
     Raises:
         OutputError: The folder holds a run already or another one, or cannot be written.
@@ -69,11 +78,46 @@ class TrainingRun:
             progress: Draw a progress bar.
         """
         folder = begun(self.output, self._settings) if self._leads else contextlib.nullcontext()
-        with folder:
-            result = fit(module, data, output=self.output, resume=self._resume, progress=progress)
+        try:
+            with folder:
+                result = fit(
+                    module, data, output=self.output, resume=self._resume, progress=progress
+                )
+        except (KeyboardInterrupt, SystemExit):
+            after = "the last whole epoch" if self.resumable else "the beginning"
+            logger.warning("interrupted; rsmeta continues from %s with --resume", after)
+            raise
         if not self._leads:
             raise SystemExit(0)
         return result
+
+    @property
+    def resumable(self) -> bool:
+        """Whether the folder holds a checkpoint to resume from."""
+        return (self.output / "checkpoints" / LAST).exists()
+
+    @property
+    def starts_anew(self) -> bool:
+        """Whether the run begins with its first epoch."""
+        return not (self._resume and self.resumable)
+
+    def note(self, name: str, lines: Sequence[str]) -> None:
+        """Write lines of text into the folder; a failure is a warning."""
+        with optional(name):
+            write_text(self.output / name, "\n".join(lines) + "\n")
+
+    def draw(self, pictures: Callable[[], Mapping[str, Callable[[], Figure]]]) -> None:
+        """Draw the pictures of the run; one that cannot be drawn is a warning.
+
+        Args:
+            pictures: Returns what draws each picture, by file name.
+        """
+        folder = self.output / "plots"
+        with optional("the pictures of the run"):
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, picture in pictures().items():
+                with optional(f"the picture {name}"):
+                    picture().savefig(folder / name, dpi=120)
 
     def solve(self, network: Network, data: TrainingData) -> FitResult:
         """Solve for the weights of a head that needs no gradient steps.

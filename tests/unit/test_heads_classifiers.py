@@ -16,8 +16,8 @@ from rsmeta.heads.classifier_init import (
     class_means,
     few_shot_means,
     linear_probe,
-    random_directions,
-    text_directions,
+    random_weights,
+    text_weights,
 )
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def built(name: str, dim: int = 16, classes: int = 7, **options: Any) -> Classif
 def clusters(classes: int = 4, dim: int = 8, each: int = 20) -> tuple[Tensor, Tensor, Tensor]:
     """Return features (N, D) around one direction per class, labels (N,), and the directions."""
     torch.manual_seed(0)
-    centres = random_directions(classes, dim)
+    centres = random_weights(classes, dim)
     labels = torch.arange(classes).repeat_interleave(each)
     return 5 * centres[labels] + 0.3 * torch.randn(len(labels), dim), labels, centres
 
@@ -80,10 +80,10 @@ def test_half_precision_and_nothing_at_all(name: str) -> None:
 def test_pointed_at_class_means_it_recognises(name: str) -> None:
     features, labels, _ = clusters()
     head = built(name, 8, 4)
-    head.point(class_means(features, labels, 4))
+    head.set_weights(class_means(features, labels, 4))
     assert (head(features).argmax(dim=1) == labels).float().mean() > 0.9
-    with pytest.raises(ValueError, match=r"directions \(3, 8\) for weights \(4, 8\)"):
-        head.point(torch.zeros(3, 8))
+    with pytest.raises(ValueError, match=r"shape \(3, 8\), not \(4, 8\)"):
+        head.set_weights(torch.zeros(3, 8))
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_length_plays_no_part_where_it_should_not() -> None:
         logits = head(features)
         same = torch.allclose(head(7 * features), logits, atol=1e-3)
         assert same == free, name
-        head.point(3 * head.weight.detach())
+        head.set_weights(3 * head.weight.detach())
         torch.testing.assert_close(head(features), logits)
 
 
@@ -177,10 +177,10 @@ def test_a_probe_that_did_not_converge_says_so(
 def test_texts_of_one_prompt_and_of_several() -> None:
     texts = torch.tensor([[3.0, 4.0], [0.0, 2.0]])
     wanted = torch.tensor([[0.6, 0.8], [0.0, 1.0]])
-    torch.testing.assert_close(text_directions(texts), wanted)
+    torch.testing.assert_close(text_weights(texts), wanted)
     prompts = torch.stack([texts, 10 * texts.flip(1)], dim=1)  # length does not weigh
     half = 0.5**0.5
-    torch.testing.assert_close(text_directions(prompts), torch.full((2, 2), half))
+    torch.testing.assert_close(text_weights(prompts), torch.full((2, 2), half))
 
 
 @pytest.mark.parametrize("start", [class_means, linear_probe])

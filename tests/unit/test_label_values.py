@@ -266,3 +266,55 @@ def test_labels_without_a_label_are_one_line(
     with pytest.raises(RsmetaError, match=r"no labelled.*pixel|separate place") as caught:
         SceneDataModule(DataSettings.model_validate(given), seed=0)
     assert "\n" not in str(caught.value)
+
+
+# -- numbers of a product ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sensor", "names", "scale", "fix"),
+    [
+        ("sentinel2_l2a", ("B04", "B08"), 3000.0, "set data.scale=0.0001 if"),
+        ("sentinel2_l1c", ("B04", "B08"), 3000.0, "set data.scale=0.0001 if"),
+        ("landsat_oli", ("B4", "B5"), 9000.0, "set data.scale=2.75e-05 data.offset=-0.2"),
+        ("sentinel2_l2a", ("B04", "B08"), 0.3, None),
+        ("rgb", ("red", "green"), 120.0, None),
+        (None, ("B04", "other"), 3000.0, None),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_unscaled_numbers_of_a_known_sensor_are_said_with_their_scale(
+    make_scene: MakeScene, tmp_path: Path, caplog: pytest.LogCaptureFixture,
+    sensor: str | None, names: tuple[str, ...], scale: float, fix: str | None, dtype: str,
+) -> None:  # fmt: skip
+    image = (scale * np.random.default_rng(0).uniform(0.5, 1.5, (2, 64, 64))).astype(dtype)
+    make_scene(tmp_path / "s.tif", image)
+    make_scene(tmp_path / "l.tif", np.indices((64, 64))[0].astype(np.uint8) % 2)
+    given_ = {"root": tmp_path, "scenes": "s.tif", "labels": "l.tif", "classes": ["a", "b"],
+              "sensor": sensor, "bands": names, "chip_px": 16}  # fmt: skip
+    data = SceneDataModule(DataSettings.model_validate(given_), seed=0)
+    assert np.allclose(data.statistics[0], scale, rtol=0.1)
+    said = [record.getMessage() for record in caplog.records if "reflectance" in record.msg]
+    assert bool(said) == (fix is not None)
+    assert fix is None or (len(said) == 1 and fix in said[0] and names[0] in said[0])
+
+
+def test_no_validation_part_beside_polygons_for_testing(
+    make_scene: MakeScene, tmp_path: Path
+) -> None:
+    make_scene(tmp_path / "s.tif", np.ones((1, 64, 64), np.float32), descriptions=("red",))
+    make_scene(tmp_path / "l.tif", np.indices((64, 64))[0].astype(np.uint8) % 2)
+    box = shapely.box(500_000, 5_149_700, 500_300, 5_150_000)
+    geopandas.GeoDataFrame(geometry=[box], crs="EPSG:32633").to_file(tmp_path / "test.gpkg")
+    given_ = {
+        "root": tmp_path,
+        "scenes": "s.tif",
+        "labels": "l.tif",
+        "classes": ["a", "b"],
+        "chip_px": 16,
+        "split": {"by": "polygons", "validation": 0, "test": "test.gpkg"},
+    }
+    data = SceneDataModule(DataSettings.model_validate(given_), seed=0)
+    assert {part: bool(scenes) for part, scenes in data.parts.items()} == {
+        "train": True, "validation": False, "test": True,
+    }  # fmt: skip

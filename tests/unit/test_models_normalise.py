@@ -120,7 +120,7 @@ def _satmae(folder: Path, **statistics: Any) -> Network:
 def test_the_table_tells_of_every_band(tmp_path: Path) -> None:
     network = _satmae(tmp_path, mean=[0.15] * 10, std=[0.1] * 10)
     header, *rows = band_table(network)
-    assert header.split() == ["band", "filter", "times", "mean", "std", "statistics", "of"]
+    assert header.split() == ["band", "filter", "factor", "mean", "std", "statistics", "of"]
     assert rows[0].split() == ["B02", "B02", "1", "0.1184", "0.06503", "weights"]
     assert rows[-1] == "the weights' own statistics fit the scenes"
 

@@ -89,7 +89,7 @@ def files_below(folder: Path) -> list[str]:
 def test_a_file_is_taken_where_it_lies(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = tmp_path / "a.pth"
     file.write_bytes(CONTENT)
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.DEBUG):
         found = locate_weights(str(file), sha256=SHA256.upper())
     assert (found.path, found.source, found.sha256) == (file, str(file), SHA256)
     assert f"{file}: SHA-256 {SHA256}" in caplog.text
@@ -115,7 +115,7 @@ def test_what_is_local() -> None:
 def test_an_address_is_fetched_once(
     site: list[str], caches: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.DEBUG):
         first = locate_weights(f"{SITE}/record/7/a.pth", sha256=SHA256)
     again = locate_weights(f"{SITE}/record/7/a.pth", sha256=SHA256)
     assert first == again
@@ -130,7 +130,7 @@ def test_a_long_download_says_how_far_it_is(
     site: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(download, "_SAY_EVERY_S", -1.0)
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.DEBUG):
         locate_weights(f"{SITE}/a.pth")
     assert f"{SITE}/a.pth: 0 of 0 MB" in caplog.text
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from rasterio.windows import Window
 from torch.nn import functional
 
 from rsmeta.data.images.image_set import ImageSet, Pixels
+from rsmeta.data.images.pictures import orientation
 from rsmeta.data.images.window_cache import WindowCache
 from rsmeta.errors import SceneError
 
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from rsmeta.data.images.files import ImageReader
     from rsmeta.data.images.kinds.boxes import BoxesSettings
     from rsmeta.geo.bands import Band
+
+
+logger = logging.getLogger(__name__)
 
 
 class BoxImages(ImageSet):
@@ -81,6 +86,9 @@ class BoxImages(ImageSet):
 
     def _read_all(self, picture: int) -> None:
         """Read the windows around all objects from top to bottom, which decodes a picture once."""
+        if orientation(self.pictures[picture]) != 1:
+            logger.warning("%s has an EXIF turn, which boxes do not follow: they are places in the "
+                           "pixels as stored", self.pictures[picture])  # fmt: skip
         indices = np.flatnonzero(self.origins == picture).tolist()
         windows = [(self._frame(index).window(), int(self.numbers[index])) for index in indices]
         for window, number in sorted(windows, key=lambda one: one[0].row_off):

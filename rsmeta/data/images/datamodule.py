@@ -24,6 +24,7 @@ from rsmeta.data.images.statistics import image_statistics
 from rsmeta.data.meta_sampler import MetaBatches, MetaSampler
 from rsmeta.data.splits import PARTS, Part
 from rsmeta.data.streams import random_stream
+from rsmeta.data.unscaled import warn_if_unscaled
 from rsmeta.errors import ImagesError, SplitError
 
 if TYPE_CHECKING:
@@ -98,7 +99,9 @@ class ImageDataModule(LightningDataModule):
     @cached_property
     def statistics(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation per band over training images, (C,) each."""
-        return image_statistics(self._train, seed=self.seed)
+        mean, std = image_statistics(self._train, seed=self.seed)
+        warn_if_unscaled(self.settings.sensor, self.bands, mean)
+        return mean, std
 
     @cached_property
     def target_statistics(self) -> tuple[float, float]:

@@ -19,6 +19,7 @@ import numpy as np
 from rsmeta.data.images.class_names import read_lines
 from rsmeta.data.images.listing import is_image
 from rsmeta.errors import ImagesError, did_you_mean, enumerate_names
+from rsmeta.files import is_hidden
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,7 +78,8 @@ def read_objects(folder: Path, settings: BoxesSettings) -> BoxObjects:
 def _files_by_stem(folder: Path, settings: BoxesSettings) -> dict[str, Path]:
     if not folder.is_dir():
         raise ImagesError(f"no folder at {folder}; check data.root{settings.origin_hint}")
-    kept = (p for p in sorted(folder.iterdir()) if is_image(p) or p.suffix == ".txt")
+    files = (p for p in sorted(folder.iterdir()) if not is_hidden(p, folder))
+    kept = (p for p in files if is_image(p) or p.suffix == ".txt")
     return {path.stem: path for path in kept}
 
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 from rasterio.enums import ColorInterp
-from rasterio.windows import Window
 
 from rsmeta.data.images.image_set import ImageSet, Pixels
+from rsmeta.data.images.pictures import read_colours, upright
 from rsmeta.data.open_scenes import read_rules, wanted_bands
 from rsmeta.errors import SceneUnreadableError
 from rsmeta.geo.handles import open_raster, reading
@@ -20,6 +19,8 @@ from rsmeta.geo.sensors import load_sensor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from rasterio.windows import Window
 
     from rsmeta.config.images import ImageFileSettings
     from rsmeta.geo.bands import Band
@@ -72,49 +73,32 @@ class ImageReader:
         return _open(path, self.rules).select(self.bands)
 
     def read(self, path: str) -> Pixels:
-        """Read a whole file.
+        """Read a whole file, a picture turned upright.
 
         Raises:
             SceneError: It cannot be read, or lacks a band.
         """
         if self.as_rgb:
-            return self._read_colours(path)
+            return upright(self._scaled(read_colours(path)), path)
         scene = self.open(path)
-        chip = scene.read(Window(0, 0, scene.grid.width_px, scene.grid.height_px))
-        return Pixels(chip.data, chip.valid)
+        chip = scene.read(scene.grid.full_window)
+        return upright(Pixels(chip.data, chip.valid), path)
 
     def read_window(self, path: str, window: Window) -> Pixels:
-        """Read a part of a file; what reaches over its edges is invalid.
+        """Read a window of a file as it is stored; what reaches over its edges is invalid.
 
         Raises:
             SceneError: It cannot be read, or lacks a band.
         """
         if self.as_rgb and not _has_plain_colours(path):
-            return self._read_colours(path, window)
+            return self._scaled(read_colours(path, window))
         chip = self.open(path).read(window)
         return Pixels(chip.data, chip.valid)
 
-    def _read_colours(self, path: str, window: Window | None = None) -> Pixels:
-        try:
-            with Image.open(path) as picture:
-                whole = (0, 0, *picture.size)
-                box = whole if window is None else _box(window)
-                colours = np.asarray(picture.convert("RGB").crop(box), np.float32)
-        except (
-            OSError,
-            SyntaxError,
-            UnidentifiedImageError,
-            Image.DecompressionBombError,
-        ) as error:
-            raise SceneUnreadableError(path, error) from error
+    def _scaled(self, pixels: Pixels) -> Pixels:
         scale = 1.0 if self.rules.scale is None else self.rules.scale
-        data = colours.transpose(2, 0, 1) * np.float32(scale) + np.float32(self.rules.offset or 0)
-        left, top, right, bottom = box
-        rows, cols = np.arange(top, bottom), np.arange(left, right)
-        valid = np.logical_and.outer(
-            (rows >= 0) & (rows < whole[3]), (cols >= 0) & (cols < whole[2])
-        )
-        return Pixels(np.where(valid, data, np.float32(0)), valid)
+        data = pixels.data * np.float32(scale) + np.float32(self.rules.offset or 0)
+        return Pixels(np.where(pixels.valid, data, np.float32(0)), pixels.valid)
 
 
 def _has_plain_colours(path: str) -> bool:
@@ -122,11 +106,6 @@ def _has_plain_colours(path: str) -> bool:
     file = open_raster(path)
     colours = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
     return file.colorinterp == colours and set(file.dtypes) == {"uint8"}
-
-
-def _box(window: Window) -> tuple[int, int, int, int]:
-    left, top = int(window.col_off), int(window.row_off)
-    return left, top, left + int(window.width), top + int(window.height)
 
 
 def _first_scene(paths: Sequence[str], rules: ReadRules, *, skip: bool) -> Scene:

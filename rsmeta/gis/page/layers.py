@@ -11,12 +11,12 @@ import numpy as np
 from affine import Affine
 from rasterio.enums import Resampling
 from rasterio.io import MemoryFile
-from rasterio.vrt import WarpedVRT
 
 from rsmeta.errors import GridMismatchError
 from rsmeta.geo.grid import Grid
 from rsmeta.geo.handles import open_quietly, open_raster, reading
 from rsmeta.geo.render import rgb_bands, stretch_rgb
+from rsmeta.geo.warp import warped
 from rsmeta.gis.quantity_map import QuantityMap
 
 if TYPE_CHECKING:
@@ -151,12 +151,9 @@ def _imagery(scene: Scene, full: Grid, grid: Grid) -> tuple[np.ndarray, np.ndarr
                 f"give the scene that was mapped"
             )
         else:
-            with WarpedVRT(
-                dataset, crs=grid.crs, transform=grid.transform, width=grid.width_px,
-                height=grid.height_px, resampling=Resampling.nearest, add_alpha=True,
-            ) as warped:  # fmt: skip
-                raw = warped.read(indexes)
-                inside = warped.read(warped.count) > 0
+            with warped(dataset, grid, resampling=Resampling.nearest, add_alpha=True) as there:
+                raw = there.read(indexes)
+                inside = there.read(there.count) > 0
     seen = inside & np.isfinite(raw).all(axis=0)
     for band, nodata in zip(raw, picked.nodata, strict=True):
         if nodata is not None:
@@ -169,7 +166,8 @@ def _imagery(scene: Scene, full: Grid, grid: Grid) -> tuple[np.ndarray, np.ndarr
 def _confidence(path: Path, full: Grid, grid: Grid) -> np.ndarray:
     """Return percent, (h, w) uint8, ``NONE_8`` where unknown."""
     dataset = open_raster(str(path))
-    if dataset.shape != full.shape or not dataset.transform.almost_equals(full.transform):
+    own = Grid(dataset.crs or None, dataset.transform, dataset.height, dataset.width)
+    if own.shape != full.shape or own.shift_px(full) != (0, 0):
         raise GridMismatchError(
             f"{path} lies on another grid than the map; give its own confidence"
         )

@@ -7,31 +7,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from affine import Affine
+import shapely
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
-from rasterio.vrt import WarpedVRT
-from rasterio.warp import calculate_default_transform, transform_bounds
 from rasterio.windows import Window, intersect
 
-from rsmeta.errors import GridMismatchError
-from rsmeta.geo.grid import Grid, apply, whole_pixels
+from rsmeta.geo.footprint import outline
+from rsmeta.geo.grid import Grid, whole_pixels
 from rsmeta.geo.handles import open_raster, reading
+from rsmeta.geo.reprojection import onto_grid
+from rsmeta.geo.warp import ALIGNED_PX, warped
 from rsmeta.gis.class_map import NO_CLASS, open_class_map
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from rasterio.crs import CRS
-
     from rsmeta.gis.class_map import ClassMap
 
 #: Map that a pixel is taken from where maps overlap: the first, the most confident, or all.
 Rule = Literal["first", "confidence", "mean"]
-
-#: Lattices whose pixels lie this close to each other, in pixels, are one.
-_ALIGNED_PX = 1e-4
 
 
 #: How far a place may be off where GDAL takes a short cut in projecting, in pixels: hardly at all,
@@ -201,18 +195,16 @@ def read_on(
     """
     scale = 1 / ratio if ratio >= COARSER else 1.0
     dataset = open_raster(str(path))
-    offset = _offset(own, grid)
+    offset = grid.shift_px(own, tolerance_px=ALIGNED_PX)
     with reading(str(path)):
         if offset is not None:
             col, row = offset
             return _padded(dataset, Window(col, row, grid.width_px, grid.height_px))
-        with WarpedVRT(
-            dataset, crs=grid.crs, transform=grid.transform, width=grid.width_px,
-            height=grid.height_px, resampling=resampling, dtype="float32",
-            src_nodata=dataset.nodata, nodata=np.nan,
-            tolerance=_TOLERANCE_PX, XSCALE=scale, YSCALE=scale,
-        ) as warped:  # fmt: skip
-            values: np.ndarray = warped.read()
+        with warped(
+            dataset, grid, resampling=resampling, dtype="float32", src_nodata=dataset.nodata,
+            nodata=np.nan, tolerance=_TOLERANCE_PX, XSCALE=scale, YSCALE=scale,
+        ) as raster:  # fmt: skip
+            values: np.ndarray = raster.read()
     return values
 
 
@@ -244,80 +236,7 @@ def _padded(dataset: object, window: Window) -> np.ndarray:
     return values
 
 
-def _offset(own: Grid, grid: Grid) -> tuple[int, int] | None:
-    """Return where a grid begins in another of the same lattice, in its pixels; none elsewhere."""
-    a, b = own.transform, grid.transform
-    same = all(
-        math.isclose(x, y, rel_tol=1e-9, abs_tol=1e-15)
-        for x, y in ((a.a, b.a), (a.b, b.b), (a.d, b.d), (a.e, b.e))
-    )
-    if own.crs != grid.crs or not same:
-        return None
-    col, row = apply(~a, b.c, b.f)
-    aligned = abs(col - round(col)) < _ALIGNED_PX and abs(row - round(row)) < _ALIGNED_PX
-    return (round(col), round(row)) if aligned else None
-
-
 def meet(own: Grid, grid: Grid) -> bool:
     """Return false only where a grid certainly holds nothing of another."""
-    if own.crs is None or own.crs == grid.crs:
-        bounds = own.bounds
-    else:
-        try:
-            bounds = transform_bounds(own.crs, grid.crs, *own.bounds)
-        except RasterioError:  # reaches beyond what the projection can show
-            return True
-    left, bottom, right, top = grid.bounds
-    return bounds[0] < right and left < bounds[2] and bounds[1] < top and bottom < bounds[3]
-
-
-def grid_for(grids: Sequence[Grid], crs: CRS | None = None) -> Grid:
-    """Return the grid that holds all others.
-
-    In the CRS of the first, pixels are those of the first, so that it is not resampled; in another
-    they are about as large, square, and lie on whole multiples of their size.
-
-    Args:
-        grids: What it must hold.
-        crs: Its CRS; none: that of the first.
-
-    Raises:
-        GridMismatchError: There is no CRS to go by.
-    """
-    first = grids[0]
-    if crs is None and len(grids) == 1:
-        return first
-    if any(grid.crs is None for grid in grids):
-        raise GridMismatchError("a scene without CRS has no place on another grid; add its CRS")
-    target = first.crs if crs is None else crs
-    lattice = first if target == first.crs else _square_lattice(first, target)
-    back = ~lattice.transform
-    corners = [
-        apply(back, x, y)
-        for grid in grids
-        for x in _across(grid, target)[::2]
-        for y in _across(grid, target)[1::2]
-    ]
-    cols, rows = zip(*corners, strict=True)
-    left, top = math.floor(min(cols) + _ALIGNED_PX), math.floor(min(rows) + _ALIGNED_PX)
-    right, end = math.ceil(max(cols) - _ALIGNED_PX), math.ceil(max(rows) - _ALIGNED_PX)
-    return lattice.crop(Window(left, top, right - left, end - top))
-
-
-def _across(grid: Grid, crs: CRS) -> tuple[float, float, float, float]:
-    if grid.crs == crs:
-        return grid.bounds
-    left, bottom, right, top = transform_bounds(grid.crs, crs, *grid.bounds)
-    return left, bottom, right, top
-
-
-def _square_lattice(grid: Grid, crs: CRS) -> Grid:
-    try:
-        found, _, _ = calculate_default_transform(
-            grid.crs, crs, grid.width_px, grid.height_px, *grid.bounds
-        )
-    except RasterioError as error:
-        raise GridMismatchError(f"the scene has no place in {crs.to_string()} ({error})") from error
-    side = float(found.a)
-    x, y = (math.floor(corner / side) * side for corner in (found.c, found.f))
-    return Grid(crs, Affine(side, 0.0, x, 0.0, -side, y), 1, 1)
+    there = onto_grid(np.array([outline(own)]), own.crs, grid)[0]
+    return bool(shapely.intersects(there, outline(grid)))

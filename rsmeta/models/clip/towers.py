@@ -44,7 +44,7 @@ class TextTower(nn.Module):
     Args:
         transformer: The text transformer of open_clip, with its weights.
         tokenizer: Makes tokens (B, context) of sentences.
-        load_report: What became of the checkpoint.
+        load_report: Which tensors were loaded.
 
     Attributes:
         dim: Width D of the features.
@@ -157,7 +157,7 @@ def load_clip(backbone: str, *, checkpoint: str | None = None, sha256: str | Non
 
     Raises:
         UnknownNameError: No CLIP image tower has that name or tag.
-        CheckpointError: The file cannot be had, is no whole CLIP, or was trained with another
+        CheckpointError: The file is unavailable, is not a whole CLIP, or was trained with another
             activation than the image tower of that name has.
         MissingExtraError: open_clip is not installed.
     """
@@ -212,7 +212,7 @@ def _text_tower(name: ClipName, weights: LocalWeights, state: StateDict) -> Text
     report = load_strictly(
         transformer, own, report=LoadReport(weights.source, weights.sha256, 0, (), (), ())
     )
-    logger.info("%s", report.summary())
+    logger.debug("%s", report.summary())
     tokenizer = _tokenizer(transformer.context_length)
     return TextTower(transformer.eval(), tokenizer, load_report=report)
 
@@ -223,7 +223,7 @@ def _tokenizer(context_length: int) -> Any:
 
 
 def _measures(state: Mapping[str, Tensor], weights: LocalWeights) -> dict[str, int]:
-    """Return the measures of a text tower: all of them are told by its tensors.
+    """Return the measures of a text tower: all of them follow from its tensors.
 
     Source: ``build_model_from_openai_state_dict`` of open_clip, for the width of a head.
     """

@@ -1,4 +1,4 @@
-"""Classes told by their names: a head that was never trained."""
+"""Classes recognised by their names: a head that was never trained."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class SatmaeBackbone(Backbone, Generic[E_co]):
             by side (``concat``), which makes ``dim`` as many times as wide.
         record: What is known of the weights.
         stem_report: Where the filter of each band came from.
-        load_report: What became of the checkpoint; none: the weights are random.
+        load_report: Which tensors were loaded; none: the weights are random.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class SatmaeBackbone(Backbone, Generic[E_co]):
 
     def _as_map(self, tokens: Tensor, x: Tensor) -> Tensor:
         rows, cols = x.shape[-2] // self.patch_px, x.shape[-1] // self.patch_px
-        tokens = tokens[:, : 1 + self.vit.parts * rows * cols]  # prompts may stand behind them
+        tokens = tokens[:, : 1 + self.vit.parts * rows * cols]  # prompts may follow them
         parts = self.vit.patches(tokens).transpose(2, 3)
         merged = parts.flatten(1, 2) if self.merge == "concat" else parts.mean(dim=1)
         return merged.reshape(*merged.shape[:2], rows, cols)

@@ -78,8 +78,8 @@ def build_satmae(spec: ModelSpec, bands: Sequence[Band] | None = None) -> Satmae
     Raises:
         UnknownNameError: No SatMAE of that name, or no weights of that tag.
         ConfigError: An option that it does not take, a value that does not fit, or a band that
-            no channel group knows.
-        CheckpointError: Weights that cannot be had, or that do not fit.
+            no channel group contains.
+        CheckpointError: Weights that are unavailable or do not fit.
     """
     name, _, tag = spec.backbone.partition(".")
     if name not in satmae_names():
@@ -174,7 +174,7 @@ class _Order:
             report=LoadReport(self.source, self.weights.sha256, 0, (), dropped, reshaped),
             optional=self._optional(self.found),
         )
-        logger.info("%s", report.summary())
+        logger.debug("%s", report.summary())
         return report
 
     def _optional(self, found: Recognised) -> tuple[str, ...]:
@@ -190,7 +190,7 @@ def _build_group(order: _Order) -> OneDateSatmae:
     options = order.options(GroupOptions)
     if order.spec.stem.bands is not None:
         raise ConfigError(
-            f"model.stem.bands does not apply to {order.spec.backbone}, whose bands stand in "
+            f"model.stem.bands does not apply to {order.spec.backbone}, whose bands are in "
             f"channel groups; name them with model.options.groups=[[...], ...]"
         )
     names = [name for group in options.groups for name in group]

@@ -1,4 +1,4 @@
-"""Say what a SatMAE checkpoint or the name of a SatMAE stands for."""
+"""Say what a SatMAE checkpoint or the name of a SatMAE means."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NOTES = ("epoch", "epochs", "mask_ratio", "norm_pix_loss", "spatial_mask", "dat
 
 
 def satmae_line(name: str) -> str:
-    """Return one line on what a backbone's name stands for."""
+    """Return one line on what a backbone's name means."""
     size, kind = name.split("_")[2:]
     what = {
         "group": "channel groups of Sentinel-2",
@@ -40,7 +40,7 @@ def _published(name: str) -> str:
 
 
 def describe_satmae(checkpoint: Checkpoint) -> dict[str, Any] | None:
-    """Return what a checkpoint tells of itself, as plain values; none: it is no SatMAE."""
+    """Return what a checkpoint says of itself, as plain values; none: it is no SatMAE."""
     found = recognise(without_wrapper(checkpoint.tensors))
     if found is None:
         return None

@@ -45,7 +45,7 @@ class Encoder(nn.Module, ABC):
 
     Args:
         layout: Its measures.
-        place_dim: Width of the position embeddings; the rest tells groups or dates apart.
+        place_dim: Width of the position embeddings; the rest distinguishes groups or dates.
         resampling: How positions of another image size come about.
         grad_checkpointing: Compute blocks again in the backward pass.
 
@@ -128,7 +128,7 @@ class Encoder(nn.Module, ABC):
         return fit_grid(self.pos_embed, self.layout.grid, (rows, cols), how=self.resampling)
 
     def start(self) -> None:
-        """Give all weights random values, as masked autoencoders are begun."""
+        """Give all weights random values, as masked autoencoders are initialised."""
         nn.init.normal_(self.cls_token, std=0.02)
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Conv2d):

@@ -67,7 +67,7 @@ def assign_bands(
         bands: Bands of the input, in its order.
         groups: Names of the bands of each group, in the order of the weights.
         backbone: Name of the backbone; for messages.
-        extra: What becomes of a band that no group knows: it may ``join`` the group with the
+        extra: What happens to a band that no group contains: it may ``join`` the group with the
             nearest wavelength, or a ``new`` group of all such bands, or be an error
             (``refuse``). A band that shares no wavelengths with any group's gets a new group.
 
@@ -153,7 +153,7 @@ def report_groups(
 
     Args:
         groups: Groups that have a band.
-        fitted: What became of their filters, by index; of none: the weights are random.
+        fitted: Where their filters came from, by index; of none: the weights are random.
         all_groups: Names of the bands of every group of the weights.
     """
     filters: dict[int, StemFilter] = {}
@@ -224,7 +224,7 @@ def _places(
             extras.append(i)
         elif place in places:
             raise ConfigError(
-                f"the bands {bands[places[place]]} and {band} both stand for {known[place].name} "
+                f"the bands {bands[places[place]]} and {band} both mean {known[place].name} "
                 f"in the channel groups of {backbone}; leave one out with data.use_bands=[...]"
             )
         else:

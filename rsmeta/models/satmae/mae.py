@@ -155,7 +155,7 @@ class GroupAutoencoder(nn.Module):
         nn.init.normal_(self.mask_token, std=0.02)
 
     def noise_shape(self, x: Tensor, *, spatial: bool) -> tuple[int, int]:
-        """Return the shape (B, N) of the noise that ``forward`` wants for images (B, C, H, W)."""
+        """Return the shape (B, N) of the noise that ``forward`` needs for images (B, C, H, W)."""
         rows, cols = self._grid(x)
         return x.shape[0], rows * cols * (1 if spatial else self.encoder.parts)
 

@@ -1,4 +1,4 @@
-"""What ``model.options`` may hold for a SatMAE, and the sizes that names stand for."""
+"""What ``model.options`` may hold for a SatMAE, and the sizes that names mean."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ class GroupOptions(SatmaeOptions):
         default=PUBLISHED_GROUPS, min_length=1, description="band names of each channel group"
     )
     channel_embed: int | None = Field(
-        default=None, ge=2, description="width that tells channel groups apart"
+        default=None, ge=2, description="width that distinguishes channel groups"
     )
     extra_bands: ExtraBands = Field(
         default="join",
-        description="bands that no group knows: join the group of the nearest wavelength, form a "
+        description="bands of no group: join the group of the nearest wavelength, form a "
         "new group, or refuse them; radar and the like always form a new one",
     )
     merge: Merging = Field(
@@ -78,7 +78,7 @@ class TemporalOptions(SatmaeOptions):
 
 @dataclass(frozen=True)
 class Size:
-    """The measures that a part of a backbone's name stands for.
+    """The measures that a part of a backbone's name means.
 
     Args:
         label: Its name in the paper; ``nano`` is rsmeta's own.
@@ -95,7 +95,7 @@ class Size:
     channel_dim: int = 256
 
 
-#: The published sizes, by the part of a backbone's name that stands for them.
+#: The published sizes, by the part of a backbone's name that means them.
 PUBLISHED_SIZES = {"b16": Size("base", 768, 12, 12), "l16": Size("large", 1024, 24, 16)}
 
 #: All sizes; nano is rsmeta's own, for channel groups only.

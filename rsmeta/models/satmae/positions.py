@@ -67,7 +67,7 @@ def resample_grid(table: Tensor, old: tuple[int, int], new: tuple[int, int]) -> 
     Args:
         table: Embeddings (1, 1 + rows · cols, D).
         old: Rows and columns that it is for.
-        new: Rows and columns that are wanted.
+        new: Rows and columns to make.
 
     Returns:
         Embeddings (1, 1 + new rows · new columns, D).
@@ -83,7 +83,7 @@ def fit_grid(table: Tensor, old: tuple[int, int], new: tuple[int, int], *, how: 
     Args:
         table: Embeddings (1, 1 + rows · cols, D).
         old: Rows and columns that it is for.
-        new: Rows and columns that are wanted.
+        new: Rows and columns to make.
         how: ``recompute`` from the formula, or ``interpolate`` those of ``table``.
 
     Returns:

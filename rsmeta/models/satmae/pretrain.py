@@ -42,13 +42,13 @@ def build_autoencoder(
 
     Returns:
         The autoencoder; and mean and deviation per band that the weights it starts from were
-        normalised with, none where there are no such weights or they want another form.
+        normalised with, none where there are no such weights or they expect another form.
 
     Raises:
         UnknownNameError: No SatMAE of that name.
         ConfigError: A backbone without channel groups, an option or a chip that does not fit, a
             band of no group, or a mask that leaves nothing.
-        CheckpointError: Weights that cannot be had or do not fit.
+        CheckpointError: Weights that are unavailable or do not fit.
     """
     backbone = build_satmae(_encoder_spec(settings.model), bands)
     encoder = backbone.vit
@@ -92,7 +92,7 @@ def backbone_state(encoder: GroupEncoder, dtype: torch.dtype = torch.float32) ->
 def backbone_record(
     encoder: GroupEncoder, mean: Tensor, std: Tensor, *, unit: InputUnit | None, licence: str | None
 ) -> OwnRecord:
-    """Describe what the encoder wants of its bands.
+    """Describe what the encoder expects of its bands.
 
     Args:
         encoder: The encoder.
@@ -151,7 +151,7 @@ def _kept_statistics(record: BackboneRecord, encoder: GroupEncoder) -> Statistic
         return None
     if record.form != "standard" or record.mean is None or record.std is None or not record.bands:
         logger.info(
-            "%s wants its bands in another form than (x - mean) / std; it learns this one, with "
+            "%s expects its bands in another form than (x - mean) / std; it learns this one, with "
             "the statistics of these scenes",
             record.source,
         )
@@ -165,7 +165,7 @@ def _kept_statistics(record: BackboneRecord, encoder: GroupEncoder) -> Statistic
     new = [name for _, name in order if name not in of_band]
     if new:
         logger.info(
-            "%s does not know %s; all bands are normalised by these scenes' own statistics",
+            "%s has no statistics for %s; all bands are normalised by these scenes' own statistics",
             record.source,
             ", ".join(new),
         )

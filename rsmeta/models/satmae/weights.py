@@ -23,7 +23,7 @@ Stage: TypeAlias = Literal["masked autoencoding", "fine-tuned", "encoder alone"]
 _GROUP_STEM = re.compile(r"patch_embed\.(\d+)\.proj\.weight")
 _BLOCK = re.compile(r"blocks\.(\d+)\.")
 
-#: What each family is, for people.
+#: Title of each family.
 FAMILIES: dict[Kind, str] = {
     "group": "SatMAE multispectral, channel groups",
     "rgb": "SatMAE RGB, or a masked autoencoder of the same build",
@@ -50,7 +50,7 @@ _BLOCK_PARTS = frozenset(
 
 @dataclass(frozen=True)
 class Recognised:
-    """What the names and shapes of a checkpoint's tensors tell.
+    """What the names and shapes of a checkpoint's tensors show.
 
     Args:
         kind: Which family.
@@ -117,7 +117,7 @@ def recognise(state: Mapping[str, Tensor]) -> Recognised | None:
         state: Tensors of a checkpoint, as published.
 
     Returns:
-        What it is; none: it is none, or an RGB one that cannot be told.
+        What it is; none: it is none, or an RGB one that cannot be recognised.
     """
     found = read_layout(state)
     if found is None:

@@ -63,7 +63,7 @@ def build_timm(spec: ModelSpec, bands: Sequence[Band] | None = None) -> TimmViT 
     Raises:
         UnknownNameError: timm knows no such transformer, or no such tag.
         ConfigError: An option that it does not take, or a value that does not fit.
-        CheckpointError: Weights that cannot be had, or that do not fit.
+        CheckpointError: Weights that are unavailable or do not fit.
     """
     record = _record(spec)
     bands = own_bands(spec, record) if bands is None else bands
@@ -83,7 +83,7 @@ def build_timm(spec: ModelSpec, bands: Sequence[Band] | None = None) -> TimmViT 
         report=LoadReport(source, weights.sha256, 0, (), dropped, reshaped),
         optional=("patch_embed.", "head."),
     )
-    logger.info("%s", report.summary())
+    logger.debug("%s", report.summary())
     return _wrap(net, spec, bands, record=record, stem_report=stem_report, load_report=report)
 
 
@@ -120,7 +120,7 @@ def _modules() -> dict[str, str]:
 
 
 def timm_line(name: str) -> str:
-    """Return one line on what a backbone's name stands for, and the tags of its weights."""
+    """Return one line on what a backbone's name means, and the tags of its weights."""
     tags = _tags(name)
     weights = f"; published weights: {', '.join(tags)}" if tags else ""
     return f"timm {_CLASSES[_modules()[name]]}{weights}"

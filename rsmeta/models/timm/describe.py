@@ -25,7 +25,7 @@ _EVA = ("q_bias", "attn.q_proj.weight", "mlp.fc1_g.weight", "gamma_1")
 
 
 def describe_timm(checkpoint: Checkpoint) -> dict[str, Any] | None:
-    """Return what a checkpoint tells of itself, as plain values; none: it is nothing of timm's.
+    """Return what a checkpoint says of itself, as plain values; none: it is nothing of timm's.
 
     ``backbone`` is the name in timm whose tensors fit; the number of attention heads and the
     activation cannot be seen in tensors.

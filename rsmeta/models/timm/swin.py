@@ -37,7 +37,7 @@ class TimmSwin(Backbone):
         bands: Bands of the input, in its order.
         record: What is known of the weights.
         stem_report: Where the filter of each band came from.
-        load_report: What became of the checkpoint; none: the weights are random.
+        load_report: Which tensors were loaded; none: the weights are random.
 
     Source: "Swin Transformer", Liu et al., ICCV 2021; "Swin Transformer V2", Liu et al., CVPR
     2022.

@@ -28,7 +28,7 @@ class TimmViT(Backbone):
         bands: Bands of the input, in its order.
         record: What is known of the weights.
         stem_report: Where the filter of each band came from.
-        load_report: What became of the checkpoint; none: the weights are random.
+        load_report: Which tensors were loaded; none: the weights are random.
     """
 
     def __init__(
@@ -102,5 +102,5 @@ class TimmViT(Backbone):
 
     def _as_map(self, patches: Tensor, x: Tensor) -> Tensor:
         rows, cols = x.shape[-2] // self.patch_px, x.shape[-1] // self.patch_px
-        patches = patches[:, : rows * cols]  # prompts may stand behind them
+        patches = patches[:, : rows * cols]  # prompts may follow them
         return patches.transpose(1, 2).reshape(x.shape[0], self.dim, rows, cols)

@@ -68,7 +68,7 @@ def fetch_url(address: str, *, sha256: str | None = None) -> Path:
         sha256: What a fetched file's SHA-256 must be to enter the cache; none: any.
 
     Raises:
-        CheckpointError: The address is none, the file cannot be had whole, or is another one.
+        CheckpointError: No such address, or the file is unavailable, incomplete or another one.
     """
     place = cache_place(address)
     if place.is_file():

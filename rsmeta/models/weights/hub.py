@@ -81,7 +81,7 @@ def fetch_from_hub(source: str, files: Sequence[str] = DEFAULT_FILES) -> Path:
         files: What to look for where no file is named, in this order.
 
     Raises:
-        CheckpointError: The name is none, or the file cannot be had now.
+        CheckpointError: The name is not one, or the file is unavailable now.
     """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class InputEntry(Strict):
-    """What weights want of each band; the same for many weights of one publisher."""
+    """What weights expect of each band; the same for many weights of one publisher."""
 
     bands: tuple[str, ...] = Field(min_length=1, description="in the order of the filters")
     published_bands: tuple[str, ...] | None = Field(
@@ -75,7 +75,7 @@ class WeightsEntry(Strict):
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
     input: str = Field(description="name of one of the file's inputs")
     image_px: int = Field(gt=0, description="side of the images that they were trained on")
-    training: str = Field(description="how far and how they were trained, for people")
+    training: str = Field(description="how far and how they were trained")
     default: bool = Field(default=False, description="taken where the backbone's name has no tag")
     licence: str | None = None
     citation: str = Field(description="address of the paper")
@@ -98,7 +98,7 @@ class WeightsFile(Strict):
     def _inputs_exist(self) -> WeightsFile:
         for name, entry in self.weights.items():
             if entry.input not in self.inputs:
-                raise ValueError(f"{name} wants the input {entry.input!r}, which is not there")
+                raise ValueError(f"{name} names the input {entry.input!r}, which is not there")
         return self
 
 
@@ -109,7 +109,7 @@ class KnownWeights:
     Args:
         name: Under which a configuration names them.
         entry: Where they are and what they are.
-        input: What they want of each band.
+        input: What they expect of each band.
     """
 
     name: str

@@ -66,5 +66,5 @@ def locate_weights(
             f"{path} is not the file that was asked for (SHA-256 {found}, wanted "
             f"{sha256.lower()}); {mend}, or check model.checkpoint_sha256"
         )
-    logger.info("%s: SHA-256 %s", source, found)
+    logger.debug("%s: SHA-256 %s", source, found)
     return LocalWeights(path, source, found)

@@ -25,13 +25,14 @@ from rsmeta.errors import ConfigError, GridMismatchError, OutputError, one_line
 from rsmeta.geo.grid import Grid
 from rsmeta.geo.handles import file_states, open_raster
 from rsmeta.geo.lock import locked
+from rsmeta.geo.warp import covering_grid
 from rsmeta.gis import tags
 from rsmeta.gis.class_map import STEP_PX
 from rsmeta.gis.outputs.products import SHARES, Products, check_located
 from rsmeta.gis.outputs.raster_spec import MapSpec
 from rsmeta.gis.outputs.rasters import writing
 from rsmeta.gis.postprocess.class_store import ClassStore
-from rsmeta.gis.postprocess.composite import Composite, Part, grid_for
+from rsmeta.gis.postprocess.composite import Composite, Part
 from rsmeta.gis.postprocess.majority import majority
 from rsmeta.gis.postprocess.quantity_composite import QuantityComposite
 from rsmeta.gis.postprocess.sieve import sieve
@@ -158,7 +159,7 @@ def check_postprocess(requests: Sequence[MapRequest], wanted: Postprocess) -> No
 
 def _target(requests: Sequence[MapRequest], wanted: Postprocess) -> Grid:
     if wanted.like is None:
-        return grid_for([request.grid for request in requests], wanted.target_crs)
+        return covering_grid([request.grid for request in requests], wanted.target_crs)
     raster = open_raster(str(wanted.like))
     if raster.crs is None:
         raise ConfigError(f"{wanted.like} has no CRS; its grid is nowhere")

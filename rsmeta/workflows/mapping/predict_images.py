@@ -17,7 +17,8 @@ from rsmeta.bundle import ModelBundle, load_bundle
 from rsmeta.config.images import ImageSizing
 from rsmeta.data.images.files import ImageReader
 from rsmeta.data.images.image_set import Pixels
-from rsmeta.data.images.listing import is_image
+from rsmeta.data.images.listing import images_below
+from rsmeta.data.images.pictures import upright
 from rsmeta.data.images.resize import to_chip
 from rsmeta.errors import BundleError, SceneNotFoundError
 from rsmeta.geo.grid import Grid, apply
@@ -133,7 +134,7 @@ def _files(given: Sequence[str | Path]) -> list[Path]:
     """Return image files in their order, those of folders sorted by path."""
     found: dict[Path, None] = {}
     for entry in map(Path, read_lists(given)):
-        inside = sorted(p for p in entry.rglob("*") if is_image(p)) if entry.is_dir() else [entry]
+        inside = images_below(entry) if entry.is_dir() else [entry]
         if not inside or not inside[0].exists():
             raise SceneNotFoundError(entry)
         found |= dict.fromkeys(inside)
@@ -153,7 +154,7 @@ def _read(path: Path, record: BundleRecord) -> tuple[tuple[Tensor, Tensor], Grid
     scene = open_for(path, record)
     chip = scene.read(scene.grid.full_window)
     grid = scene.grid if scene.grid.crs is not None else None
-    return to_chip(Pixels(chip.data, chip.valid), sized), grid
+    return to_chip(upright(Pixels(chip.data, chip.valid), str(path)), sized), grid
 
 
 def _columns(scores: Tensor, record: BundleRecord) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from rsmeta.config.data import composed
 from rsmeta.config.data_kinds import DATASETS
 from rsmeta.config.images import ImageFileSettings, PlaceOrShare, divided
 from rsmeta.data.images.image_set import Found
-from rsmeta.data.images.listing import is_image
+from rsmeta.data.images.listing import folders_in, images_below
 from rsmeta.errors import ImagesError, did_you_mean, enumerate_names
 
 if TYPE_CHECKING:
@@ -87,9 +87,7 @@ def _class_folders(folder: Path, settings: FolderSettings, names: Sequence[str])
     """Return the folders of the classes by name, sorted; all are among ``names``, if any."""
     if not folder.is_dir():
         raise ImagesError(f"no folder at {folder}; check data.root{settings.origin_hint}")
-    found = {
-        composed(p.name): p for p in sorted(folder.iterdir()) if p.is_dir() and p.name[0] != "."
-    }
+    found = {composed(place.name): place for place in folders_in(folder)}
     if len(found) < 2 and not names:
         raise ImagesError(
             f"{folder} holds {len(found)} folder(s), which are the classes; give it one folder of "
@@ -112,7 +110,7 @@ def _images_of(
     paths: list[str] = []
     labels: list[int] = []
     for name, place in found.items():
-        images = sorted(str(p) for p in place.rglob("*") if is_image(p))
+        images = [str(path) for path in images_below(place)]
         if not images:
             raise ImagesError(
                 f"the class {name!r} has no images in {place}; add some, or remove the folder"
