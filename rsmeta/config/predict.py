@@ -48,6 +48,13 @@ class PredictSettings(Strict):
         default=0,
         description="speed for exactness; 1: bfloat16 where the device computes it itself",
     )
+    sensor: str | None = Field(
+        default=None, description="sensor of the scenes, by its name; none: told by their bands"
+    )
+    check_range: bool = Field(
+        default=True,
+        description="refuse scenes whose values lie far beyond those of the training pixels",
+    )
     polygons: PolygonSettings = Field(
         default=PolygonSettings(), description="how outlines are drawn; for --vector"
     )
