@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rsmeta.errors import SceneError, SceneNotFoundError
-from rsmeta.files import is_hidden
+from rsmeta.errors import SceneError, SceneNotFoundError, one_line
+from rsmeta.files import is_hidden, read_text
 from rsmeta.geo.handles import open_raster
 from rsmeta.geo.raster_source import is_path
 from rsmeta.geo.stac_items import is_stac, item_sources
@@ -84,13 +84,22 @@ def list_file(pattern: str | Path) -> Path | None:
 
 def _lines(path: Path) -> list[str | Path]:
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError):
+        lines = [line.strip() for line in read_text(path).splitlines()]
+    except OSError:
         raise SceneNotFoundError(path) from None
-    named = [line for line in lines if line and not line.startswith("#")]
+    except UnicodeError as error:
+        raise SceneError(
+            f"cannot read the list {path} ({one_line(error)}); save it as UTF-8 text"
+        ) from error
+    named = [_unquoted(line) for line in lines if line and not line.startswith("#")]
     if not named:
         raise SceneNotFoundError(path)
-    return [path.parent / line if is_path(line) else line for line in named]
+    return [path.parent / Path(line).expanduser() if is_path(line) else line for line in named]
+
+
+def _unquoted(line: str) -> str:
+    is_quoted = len(line) > 2 and line[0] == line[-1] and line[0] in "\"'"
+    return line[1:-1] if is_quoted else line
 
 
 def _files(pattern: str | Path, root: Path) -> list[Path]:
