@@ -154,11 +154,13 @@ def rebuild(record: BundleRecord) -> Network:
         mean=np.array([band.mean for band in record.bands]),
         std=np.array([band.std for band in record.bands]),
         meta=record.meta,
-        sites=record.kept_sites,
         form=record.stem.form,
         per_pixel=record.per == "pixel",
-        target=None if record.target is None else (record.target.mean, record.target.std),
     )
+    if record.kept_sites is not None:
+        network.keep_sites(record.kept_sites)
+    if record.target is not None:
+        network.set_target(record.target.mean, record.target.std)
     network.add_biases(record.added_biases)
     return network
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AliasChoices, Field, model_validator
 
 from rsmeta.config.base import AnyNumber, Strict
 from rsmeta.config.data import CLASS_NODATA, WIDE_NODATA, ClassSpec
@@ -38,12 +38,25 @@ class BandRecord(Strict):
     statistics_of: Literal["weights", "data"] = Field(
         default="data", description="whose mean and deviation: the weights' or the training scenes'"
     )
+    data_mean: float | None = Field(
+        default=None, description="of the training pixels, in physical units; none: not recorded"
+    )
+    data_std: float | None = Field(
+        default=None, description="of the training pixels, in physical units; none: not recorded"
+    )
     filter_from: str | None = Field(default=None, description="where its stem filter came from")
 
     @property
     def band(self) -> Band:
         """The band alone."""
         return Band(self.name, self.common_name, self.wavelength_nm, self.gsd_m)
+
+    @property
+    def training_range(self) -> tuple[float, float] | None:
+        """Mean and deviation of the training pixels; none where they are unknown."""
+        if self.data_mean is not None and self.data_std is not None:
+            return self.data_mean, self.data_std
+        return (self.mean, self.std) if self.statistics_of == "data" else None
 
 
 class TargetRecord(Strict):
@@ -130,8 +143,9 @@ class BundleRecord(Strict):
     )
     tile_px: int = Field(ge=8)
     gsd_m: tuple[float, float] | None = Field(description="smallest and largest pixel trained on")
-    ground: dict[str, Any] | None = Field(
+    footprint: dict[str, Any] | None = Field(
         default=None,
+        validation_alias=AliasChoices("footprint", "ground"),
         description="GeoJSON geometry of the training scenes' footprints; none: they are not known",
     )
     backbone: BackboneIdentity

@@ -53,7 +53,6 @@ class Network(nn.Module):
         backbone: Backbone with its adapters in place.
         head: Head for this backbone.
         tuned: What the tuner did.
-        target: What takes the head's numbers into the labels' unit; none: it scores classes.
         zoom: The backbone sees the image so many times larger; scores are of its own pixels.
     """
 
@@ -64,7 +63,6 @@ class Network(nn.Module):
         head: Head,
         *,
         tuned: TunedSites,
-        target: TargetScale | None = None,
         zoom: int = 1,
     ) -> None:
         super().__init__()
@@ -73,7 +71,7 @@ class Network(nn.Module):
         self.prepare = Prepare(normalisation.mean, normalisation.std, normalisation.form)
         self.backbone = backbone
         self.head = head
-        self.target = target
+        self.target: TargetScale | None = None
         self.tuned = tuned
         self._trained = self._names_to_save()
 
@@ -156,6 +154,16 @@ class Network(nn.Module):
             sites=tuple(sorted(sites, key=lambda site: site.block)),
             adapter_parameters=sum(p.numel() for m in left for p in m.adapters.parameters()),
         )
+        self._trained = self._names_to_save()
+
+    def set_target(self, mean: float, std: float) -> None:
+        """Estimate a number in the unit of the labels, instead of scoring classes.
+
+        Args:
+            mean: Mean of the training labels.
+            std: Their standard deviation, above 0.
+        """
+        self.target = TargetScale(mean, std)
         self._trained = self._names_to_save()
 
     def add_biases(self, modules: Collection[str]) -> None:
@@ -247,7 +255,6 @@ class ImageNetwork(Network):
         head: Scores one vector per image.
         pool: How that vector is made.
         tuned: What the tuner did.
-        target: What takes the head's numbers into the labels' unit; none: it scores classes.
         zoom: The backbone sees the image so many times larger.
     """
 
@@ -259,10 +266,9 @@ class ImageNetwork(Network):
         *,
         pool: Pool,
         tuned: TunedSites,
-        target: TargetScale | None = None,
         zoom: int = 1,
     ) -> None:
-        super().__init__(normalisation, backbone, head, tuned=tuned, target=target, zoom=zoom)
+        super().__init__(normalisation, backbone, head, tuned=tuned, zoom=zoom)
         self.pool = pool
 
     def forward(self, image: Tensor, valid: Tensor) -> Tensor:

@@ -40,9 +40,11 @@ def describe(settings: Settings, data: TrainingData, network: Network) -> Bundle
         BandRecord(
             name=band.name, common_name=band.common_name, wavelength_nm=band.wavelength_nm,
             gsd_m=band.gsd_m, mean=own.mean, std=own.std, statistics_of=own.whose,
-            filter_from=origin,
+            filter_from=origin, data_mean=float(mean), data_std=float(std),
         )
-        for band, own, origin in zip(data.bands, normalisation.bands, stem.origins, strict=True)
+        for band, own, origin, mean, std in zip(
+            data.bands, normalisation.bands, stem.origins, *data.statistics, strict=True
+        )
     )  # fmt: skip
     return BundleRecord(
         rsmeta=__version__,
@@ -64,7 +66,7 @@ def describe(settings: Settings, data: TrainingData, network: Network) -> Bundle
         image=image_record(data),
         tile_px=tile_px,
         gsd_m=data.gsd_range_m,
-        ground=_footprint(data),
+        footprint=_footprint(data),
         backbone=_identity(network),
         model=settings.model,
         tuner=settings.tuner,

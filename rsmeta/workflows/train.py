@@ -91,28 +91,10 @@ def train(
         scales = learn_scales(settings, output / "scales", resume=resume, progress=progress)
         settings = with_fixed_scales(settings)
     data = task.data(settings, meta=settings.meta)
-    mean, std = data.statistics
-    network = build_network(
-        settings.model, settings.tuner, bands=data.bands, classes=task.outputs(data),
-        mean=mean, std=std, meta=settings.meta, per_pixel=task.per_pixel,
-        target=task.target_scale(data), sites=scales,
-    )  # fmt: skip
-    for site, scale in (scales or {}).items():
-        site_modulators(network.backbone)[site].set(scale)
-    report_network(network)
-    _report_parameters(network)
+    network = _build(settings, data, scales)
     loss = build_loss(settings.loss, task.loss_statistics(data), task.losses)
     module = TaskModule(network, loss, task.metrics(data), settings)
-    if isinstance(network.head, SolvedHead):
-        result = run.solve(network, data)
-    else:
-        if run.starts_anew:
-            start_head(network, data, settings)
-        result = run.fit(module, data, progress=progress)
-    if result.scales is not None:
-        optimizer = settings.trainer.optimizer.name
-        for warning in judge_scales(result.scales, settings.meta, optimizer):
-            logger.warning(warning)
+    result = _fit(run, module, data, progress=progress)
     _prune(network, settings.meta.prune)
     # First of all the model: scores and pictures may fail.
     bundle = save_bundle(output / "bundle", describe(settings, data, network), network)
@@ -127,6 +109,46 @@ def train(
     )
     run.finish(numbers)
     return TrainResult(output, bundle, numbers)
+
+
+def _build(settings: Settings, data: TrainingData, scales: Mapping[str, float] | None) -> Network:
+    """Build the network to train.
+
+    Args:
+        settings: Model, tuner and task.
+        data: Bands, classes and statistics.
+        scales: Scale of each site that keeps its adapter; none: all sites, with tuner.scale.
+    """
+    task = task_of(settings)
+    mean, std = data.statistics
+    network = build_network(
+        settings.model, settings.tuner, bands=data.bands, classes=task.outputs(data),
+        mean=mean, std=std, meta=settings.meta, per_pixel=task.per_pixel,
+    )  # fmt: skip
+    if (target := task.target_scale(data)) is not None:
+        network.set_target(*target)
+    if scales is not None:
+        network.keep_sites(scales)
+        for site, scale in scales.items():
+            site_modulators(network.backbone)[site].set(scale)
+    report_network(network)
+    _report_parameters(network)
+    return network
+
+
+def _fit(run: TrainingRun, module: TaskModule, data: TrainingData, *, progress: bool) -> FitResult:
+    """Train, or solve for the head where that needs no steps."""
+    network, settings = module.network, module.settings
+    if isinstance(network.head, SolvedHead):
+        return run.solve(network, data)
+    if run.starts_anew:
+        start_head(network, data, settings)
+    result = run.fit(module, data, progress=progress)
+    if result.scales is not None:
+        optimizer = settings.trainer.optimizer.name
+        for warning in judge_scales(result.scales, settings.meta, optimizer):
+            logger.warning(warning)
+    return result
 
 
 def _pictures(

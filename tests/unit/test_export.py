@@ -213,9 +213,11 @@ def test_nothing_is_replaced_unless_asked(weights: Path, tmp_path: Path) -> None
         export(bundle, tmp_path / "file" / "below", form="peft")
 
 
-@pytest.mark.parametrize("place", ["run/bundle/vit.safetensors", "run/vit.safetensors",
-                                   "run/bundle/weights/vit.safetensors"])  # fmt: skip
-@pytest.mark.parametrize("named", ["relative", "absolute"])
+@pytest.mark.parametrize(
+    ("named", "place"),
+    [("relative", "run/bundle/vit.safetensors"), ("relative", "run/vit.safetensors"),
+     ("relative", "run/bundle/weights/vit.safetensors"), ("absolute", "run/vit.safetensors")],
+)  # fmt: skip
 def test_backbone_weights_are_found_beside_the_bundle(
     place: str, named: str, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

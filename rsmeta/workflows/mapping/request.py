@@ -16,6 +16,7 @@ from rsmeta.geo.reprojection import window_of
 from rsmeta.geo.scene import open_scene
 from rsmeta.geo.tiling import TilePlan
 from rsmeta.workflows.mapping.fingerprint import begun_block_px
+from rsmeta.workflows.mapping.plausibility import check_range
 
 if TYPE_CHECKING:
     from rasterio.windows import Window
@@ -124,10 +125,12 @@ class MapRequest(BlockRequest):
     Attributes:
         products: The files to write.
         if_exists: What to do where they exist.
+        may_be_empty: Whether a map without a pixel is no error, as it is a part of another map.
     """
 
     products: Products
     if_exists: IfExists = "error"
+    may_be_empty: bool = False
 
     @property
     def spill_folder(self) -> Path:
@@ -174,6 +177,7 @@ def request_for(
     scene = open_for(source, record)
     check_scene(scene, record)
     extent = area.extent(scene.grid)
+    check_range(scene, record, extent)
     if if_exists.startswith("resume") and record.predict.block_px is None:
         block_px = begun_block_px(products) or block_px
     return MapRequest(
@@ -224,7 +228,9 @@ def open_for(source: AnySource, record: BundleRecord) -> Scene:
         SceneError: It cannot be read, or lacks a band.
     """
     wanted = [band.band for band in record.bands]
-    rules = record.read.rules
+    rules, sensor = record.read.rules, record.predict.sensor
+    if sensor is not None:
+        rules = replace(rules, sensor=sensor, bands=None, scale=None, offset=None)
     try:
         return open_scene(source, rules, wanted=wanted).select(wanted)
     except BandsUnrecognisedError as error:
