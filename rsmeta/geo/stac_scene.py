@@ -46,19 +46,16 @@ class ItemRaster:
     has_scale: bool
     has_nodata: bool
 
-    def rules(self, given: ReadRules, *, item_wins: bool) -> ReadRules:
-        """Return how to read it.
-
-        Args:
-            given: What the user says, or what held for the training scenes.
-            item_wins: Whether the item knows better what its numbers mean.
-        """
+    def rules(self, given: ReadRules) -> ReadRules:
+        """Return what the user says about it, with the names of its bands."""
         if self.bands is None:
             return given
-        told = replace(given, bands=self.bands, sensor=given.sensor or self.sensor)
-        if item_wins and self.has_scale:
-            told = replace(told, scale=None, offset=None)
-        return replace(told, nodata=None) if item_wins and self.has_nodata else told
+        return replace(given, bands=self.bands, sensor=given.sensor or self.sensor)
+
+    def fallback(self, given: ReadRules) -> ReadRules:
+        """Return what held for other files, less what the item says of itself."""
+        told = replace(given, scale=None, offset=None) if self.has_scale else given
+        return replace(told, nodata=None) if self.has_nodata else told
 
 
 @dataclass(frozen=True)
