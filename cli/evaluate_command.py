@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from rsmeta_cli import show_accuracy
+from rsmeta_cli.keys import LABEL
 from rsmeta_cli.scores import scores
 
 _FILE = click.Path(path_type=Path)
@@ -40,7 +41,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--map", "map_", type=_FILE, help="Map to compare with --reference.")
 @click.option("--reference", type=_FILE, help="Label raster, polygons or points, in any CRS.")
 @click.option("--class-column", help="Class column of the reference polygons or points.")
-@click.option("--ignore", multiple=True, type=int, help="Reference value that means no label.")
+@click.option("--ignore", multiple=True, type=LABEL, help="Reference value that means no label.")
 @click.option(
     "--draw-sample", type=click.IntRange(min=1), metavar="N",
     help="Draw N random points from the map for labelling, into --output.",
@@ -71,6 +72,7 @@ def command(config: Path | None, overrides: tuple[str, ...], **given: Any) -> No
     output = given["output"]
     if output is not None:
         check_output(output, overwrite=given["overwrite"])
+        _check_not_an_input(output, config, overrides, given)
     result = _evaluate(mode, config, overrides, given)
     if output is not None:
         write_text(output, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
@@ -119,6 +121,18 @@ def _evaluate(
     from rsmeta.workflows.zero_shot import zero_shot
 
     return zero_shot(config, overrides, **options).as_dict()
+
+
+def _check_not_an_input(
+    output: Path, config: Path | None, overrides: tuple[str, ...], given: dict[str, Any]
+) -> None:
+    from rsmeta.config import load_settings
+    from rsmeta.workflows.evaluate import check_scores_file
+
+    reference = given["reference"]
+    named = None if reference is None else str(reference).partition("|")[0]
+    settings = None if config is None else load_settings(config, overrides)
+    check_scores_file(output, [given["map_"], named, given["model"], config], settings)
 
 
 def _draw(given: dict[str, Any]) -> None:

@@ -1,10 +1,29 @@
-"""A command whose help lists every configuration key with its default and meaning."""
+"""What commands share: a help of every configuration key, and values of labels as options."""
 
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 import click
+
+
+class _Label(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click
+    """A number, or the name of a class."""
+
+    name = "value"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | str:
+        """Return the number, else the text."""
+        try:
+            return float(value)
+        except ValueError:
+            return str(value)
+
+
+LABEL = _Label()
 
 
 class CommandWithKeys(click.Command):

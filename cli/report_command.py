@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from rsmeta_cli.keys import LABEL
+
 _FILE = click.Path(path_type=Path)
 
 
@@ -17,7 +19,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--confidence", type=_FILE, help="Confidence raster; default: the one beside it.")
 @click.option("--reference", type=_FILE, help="Labels or points to compare the map with.")
 @click.option("--class-column", help="Class column of the reference polygons or points.")
-@click.option("--ignore", multiple=True, type=int, help="Reference value that means no label.")
+@click.option("--ignore", multiple=True, type=LABEL, help="Reference value that means no label.")
 @click.option("--overwrite", is_flag=True, help="Replace the report if it exists.")
 def command(paths: tuple[Path, ...], **given: Any) -> None:
     """Write an HTML report of a run folder, a map, or one of each.

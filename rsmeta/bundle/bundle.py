@@ -130,7 +130,7 @@ def load_bundle(path: str | Path) -> ModelBundle:
         raise BundleError(f"{folder} lacks {WEIGHTS_FILE}; copy the whole bundle folder")
     if file_sha256(weights) != record.weights_sha256:
         raise BundleError(f"{weights} is damaged (its SHA-256 is not the bundle's); copy it again")
-    check_backbone(record, folder)
+    record = find_backbone(record, folder)
     network = rebuild(record)
     try:
         network.load_trained_state(safetensors.torch.load_file(weights))
@@ -146,7 +146,7 @@ def rebuild(record: BundleRecord) -> Network:
     Raises:
         RsmetaError: The weights of the backbone are unavailable, or differ from those of training.
     """
-    return build_network(
+    network = build_network(
         _as_trained(record),
         record.tuner,
         bands=[band.band for band in record.bands],
@@ -154,11 +154,15 @@ def rebuild(record: BundleRecord) -> Network:
         mean=np.array([band.mean for band in record.bands]),
         std=np.array([band.std for band in record.bands]),
         meta=record.meta,
-        sites=record.kept_sites,
         form=record.stem.form,
         per_pixel=record.per == "pixel",
-        target=None if record.target is None else (record.target.mean, record.target.std),
     )
+    if record.kept_sites is not None:
+        network.keep_sites(record.kept_sites)
+    if record.target is not None:
+        network.set_target(record.target.mean, record.target.std)
+    network.add_biases(record.added_biases)
+    return network
 
 
 def read_record(folder: Path) -> BundleRecord:
@@ -187,25 +191,35 @@ def read_record(folder: Path) -> BundleRecord:
         raise BundleError(str(error)) from None
 
 
-def check_backbone(record: BundleRecord, folder: Path) -> None:
-    """Refuse a bundle whose file of backbone weights is gone or another than in training.
+def find_backbone(record: BundleRecord, folder: Path) -> BundleRecord:
+    """Return the record with the path of the backbone's weights, where they are a file.
 
-    Weights that ship, or come from a cache or the network, are checked where they are located.
+    They are looked for under the path that training had, then beside the bundle and its run. Only
+    the file of training is accepted. Weights that ship, or come from a cache or the network, are
+    checked where they are located.
+
+    Raises:
+        BundleError: The file is missing, or differs from that of training.
     """
-    if record.model.checkpoint is None or not is_local(record.model.checkpoint):
-        return
-    file = Path(record.model.checkpoint)
-    if not file.is_file():
+    checkpoint = record.model.checkpoint
+    if checkpoint is None or not is_local(checkpoint):
+        return record
+    given = Path(checkpoint)
+    beside = [place / name for place in (folder, folder.parent) for name in (given, given.name)]
+    files = [path for path in (given, *beside) if path.is_file()]
+    if not files:
         raise BundleError(
-            f"{folder} needs the backbone weights {file} (SHA-256 {record.backbone.sha256}); "
-            f"put the file there"
+            f"{folder} needs the backbone weights {given} (SHA-256 {record.backbone.sha256}); "
+            f"put the file there or into {folder}"
         )
-    found = file_sha256(file)
-    if found != record.backbone.sha256:
-        raise BundleError(
-            f"{file} is not the file that {folder} was trained on (SHA-256 {found}, expected "
-            f"{record.backbone.sha256}); put the right file there"
-        )
+    for file in files:
+        if file_sha256(file) == record.backbone.sha256:
+            model = record.model.model_copy(update={"checkpoint": str(file)})
+            return record.model_copy(update={"model": model})
+    raise BundleError(
+        f"{files[0]} is not the file that {folder} was trained on (SHA-256 "
+        f"{file_sha256(files[0])}, expected {record.backbone.sha256}); put the right file there"
+    )
 
 
 def _as_trained(record: BundleRecord) -> ModelSpec:

@@ -38,12 +38,25 @@ class BandRecord(Strict):
     statistics_of: Literal["weights", "data"] = Field(
         default="data", description="whose mean and deviation: the weights' or the training scenes'"
     )
+    data_mean: float | None = Field(
+        default=None, description="of the training pixels, in physical units; none: not recorded"
+    )
+    data_std: float | None = Field(
+        default=None, description="of the training pixels, in physical units; none: not recorded"
+    )
     filter_from: str | None = Field(default=None, description="where its stem filter came from")
 
     @property
     def band(self) -> Band:
         """The band alone."""
         return Band(self.name, self.common_name, self.wavelength_nm, self.gsd_m)
+
+    @property
+    def training_range(self) -> tuple[float, float] | None:
+        """Mean and deviation of the training pixels; none where they are unknown."""
+        if self.data_mean is not None and self.data_std is not None:
+            return self.data_mean, self.data_std
+        return (self.mean, self.std) if self.statistics_of == "data" else None
 
 
 class TargetRecord(Strict):
@@ -143,6 +156,10 @@ class BundleRecord(Strict):
     )
     kept_sites: tuple[str, ...] | None = Field(
         default=None, description="sites whose adapter was not pruned; none: all"
+    )
+    added_biases: tuple[str, ...] = Field(
+        default=(),
+        description="modules of the network that have a bias only since adapters were merged",
     )
     predict: PredictSettings
     training: dict[str, Any] = Field(description="seed, steps, parameters, metrics")

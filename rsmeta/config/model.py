@@ -98,6 +98,13 @@ class ModelSpec(Strict):
         description="take the published weights that the backbone's name stands for: shipped with "
         "rsmeta, from the cache, or from the network",
     )
+    zoom: int = Field(
+        default=1,
+        ge=1,
+        le=8,
+        description="enlarge images so many times before the backbone, and lay its features back "
+        "on the pixels: a patch of 14 px then sees a fraction of that in the scene",
+    )
     normalise: Literal["auto", "weights", "data"] = Field(
         default="auto",
         description="mean and deviation of each band: as the weights were trained with, as the "

@@ -48,6 +48,10 @@ class PredictSettings(Strict):
         default=0,
         description="speed for exactness; 1: bfloat16 where the device computes it itself",
     )
+    check_range: bool = Field(
+        default=True,
+        description="refuse scenes whose values lie far beyond those of the training pixels",
+    )
     polygons: PolygonSettings = Field(
         default=PolygonSettings(), description="how outlines are drawn; for --vector"
     )

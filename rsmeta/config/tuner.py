@@ -73,6 +73,11 @@ class LowRankOptions(Strict):
         default=8.0,
         description="an adapter's update is multiplied by alpha / rank; rank: by 1",
     )
+    rank_stabilised: bool = Field(
+        default=False,
+        description="multiply by alpha / sqrt(rank) instead, so that the best scale depends less "
+        "on the rank (rsLoRA)",
+    )
 
 
 class LoRAOptions(LowRankOptions):
@@ -82,6 +87,12 @@ class LoRAOptions(LowRankOptions):
         default="input",
         description="what lora at out reads: the projection's input, or its output as MetaPEFT's "
         "published code has it",
+    )
+    norm: float | None = Field(
+        default=None,
+        gt=0,
+        description="norm of lora's change, relative to the adapted weight's, above which the "
+        "change is normalised, so that the scale alone says how strong it is; none: never",
     )
 
 

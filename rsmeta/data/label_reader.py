@@ -23,7 +23,7 @@ class LabelRules:
 
     Attributes:
         classes: The classes; a label is an index into them.
-        ignore: Values that mean "no label".
+        ignore: Values, or names in a class column, that mean "no label".
         class_column: Column of polygons that holds class name or value; none: the only column
             that holds class names and nothing else.
         layer: Layer of a vector file; none: the only one.
@@ -32,7 +32,7 @@ class LabelRules:
     """
 
     classes: tuple[ClassSpec, ...]
-    ignore: tuple[float, ...] = ()
+    ignore: tuple[float | str, ...] = ()
     class_column: str | None = None
     layer: str | None = None
     fix: str = "add it to data.classes or to data.ignore"

@@ -100,7 +100,7 @@ def class_of_each(path: Path, column: Any, rules: LabelRules) -> np.ndarray:
     filled = {
         row: cell for row, cell in enumerate(column.tolist())
         if not _is_empty(cell) and (_named(cell, by_name) is not None
-                                    or _number(cell) not in rules.ignore)
+                                    or not {_number(cell), str(cell)} & {*rules.ignore})
     }  # fmt: skip
     names = {row: _named(cell, by_name) for row, cell in filled.items()}
     values = {row: by_value.get(_number(cell)) for row, cell in filled.items()}

@@ -112,11 +112,13 @@ class RasterLabels(LabelReader):
         return labels
 
 
-def equals(values: np.ndarray, number: float) -> np.ndarray:
+def equals(values: np.ndarray, number: float | str) -> np.ndarray:
     """Return which values are a number, as far as their type can hold it.
 
-    A whole number beyond the type, or a fraction among whole numbers, is none of them.
+    A whole number beyond the type, a fraction among whole numbers, or a name is none of them.
     """
+    if isinstance(number, str):
+        return np.zeros(values.shape, np.bool_)
     if math.isnan(number):
         nothing: np.ndarray = np.isnan(values)
         return nothing

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rsmeta.config.meta import MetaSettings
 from rsmeta.config.tuner import TunerSpec
 from rsmeta.errors import ConfigError
 from rsmeta.heads import CLASSIFIERS, HEADS, Classifier, Head, HeadInput, SolvedHead, build_head
 from rsmeta.models.families import build_backbone
-from rsmeta.models.network import ImageNetwork, Network, TargetScale
+from rsmeta.models.network import ImageNetwork, Network
 from rsmeta.models.normalise import choose_normalisation, settled_normalisation
 from rsmeta.peft import apply_tuner, modulate
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from rsmeta.config.model import ModelSpec
     from rsmeta.geo.bands import Band
     from rsmeta.models.backbone import Backbone
     from rsmeta.models.prepare import BandValues
     from rsmeta.models.records import InputForm
+    from rsmeta.registry import Registry
 
 logger = logging.getLogger(__name__)
 
@@ -35,10 +36,8 @@ def build_network(
     mean: BandValues,
     std: BandValues,
     meta: MetaSettings | None = None,
-    sites: Collection[str] | None = None,
     form: InputForm | None = None,
     per_pixel: bool = True,
-    target: tuple[float, float] | None = None,
 ) -> Network:
     """Build the network that settings describe.
 
@@ -51,11 +50,9 @@ def build_network(
             uses is ``Network.normalisation``.
         std: Standard deviation likewise.
         meta: How the scales of the adapters are made; none: one per site.
-        sites: Names of the sites that keep their adapter; none: all.
         form: In which form, with just this mean and deviation, bands are normalised, as a
             bundle has it; none: that is still to be chosen.
         per_pixel: Score every pixel; else every image, with a classifier as its head.
-        target: Mean and deviation of the training labels where these are numbers; none: classes.
 
     Raises:
         UnknownNameError: A backbone, tuner or head of that name does not exist.
@@ -70,12 +67,8 @@ def build_network(
             f"their dates, and the scenes here hold one each; choose a satmae_vit_..._rgb or "
             f"satmae_vit_..._group, or build it from Python for its features"
         )
-    shape = _head_input(backbone)
-    head: Head = (
-        build_head(model.head, shape, classes=classes, registry=HEADS)
-        if per_pixel
-        else build_head(model.head, shape, classes=classes, registry=CLASSIFIERS)
-    )
+    registry: Registry[Any] = HEADS if per_pixel else CLASSIFIERS
+    head: Head = build_head(model.head, _head_input(backbone), classes=classes, registry=registry)
     if isinstance(head, SolvedHead):
         tuner = _frozen(tuner, model)
     tuned = apply_tuner(backbone, tuner, classes=classes)
@@ -86,15 +79,10 @@ def build_network(
         if form is None
         else settled_normalisation(mean, std, form)
     )
-    scale = None if target is None else TargetScale(*target)
-    network = (
-        ImageNetwork(normalisation, backbone, head, pool=model.head.pool, tuned=tuned, target=scale)
-        if isinstance(head, Classifier)
-        else Network(normalisation, backbone, head, tuned=tuned, target=scale)
-    )
-    if sites is not None:  # as a bundle says whose other sites were pruned
-        network.keep_sites(sites)
-    return network
+    parts: dict[str, Any] = {"tuned": tuned, "zoom": model.zoom}
+    if isinstance(head, Classifier):
+        return ImageNetwork(normalisation, backbone, head, pool=model.head.pool, **parts)
+    return Network(normalisation, backbone, head, **parts)
 
 
 def _frozen(tuner: TunerSpec | Sequence[TunerSpec], model: ModelSpec) -> TunerSpec:

@@ -213,6 +213,7 @@ def load_strictly(
             f"model.options"
         )
     matched = {key: value for key, value in state.items() if key in own}
+    check_numbers(matched, report.source)
     module.load_state_dict(matched, strict=False)
     return LoadReport(
         source=report.source,
@@ -222,6 +223,24 @@ def load_strictly(
         unexpected=tuple(k for k in state if k not in own) + report.unexpected,
         reshaped=report.reshaped,
     )
+
+
+def check_numbers(state: Mapping[str, Tensor], source: object) -> None:
+    """Refuse weights that are NaN or infinite.
+
+    Args:
+        state: Tensors by name.
+        source: The file that they are from.
+
+    Raises:
+        CheckpointError: A tensor holds such a value.
+    """
+    wrong = [k for k, t in state.items() if t.is_floating_point() and not torch.isfinite(t).all()]
+    if wrong:
+        raise CheckpointError(
+            f"{source} holds NaN or infinity in {len(wrong)} of {len(state)} tensors "
+            f"({enumerate_names(wrong, 3)}); get the file again, or use other weights"
+        )
 
 
 def _tensors_in(content: Any, path: Path) -> StateDict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
@@ -52,7 +53,7 @@ class Network(nn.Module):
         backbone: Backbone with its adapters in place.
         head: Head for this backbone.
         tuned: What the tuner did.
-        target: What takes the head's numbers into the labels' unit; none: it scores classes.
+        zoom: The backbone sees the image so many times larger; scores are of its own pixels.
     """
 
     def __init__(
@@ -62,14 +63,15 @@ class Network(nn.Module):
         head: Head,
         *,
         tuned: TunedSites,
-        target: TargetScale | None = None,
+        zoom: int = 1,
     ) -> None:
         super().__init__()
+        self.zoom = zoom
         self.normalisation = normalisation
         self.prepare = Prepare(normalisation.mean, normalisation.std, normalisation.form)
         self.backbone = backbone
         self.head = head
-        self.target = target
+        self.target: TargetScale | None = None
         self.tuned = tuned
         self._trained = self._names_to_save()
 
@@ -81,9 +83,25 @@ class Network(nn.Module):
             valid: True where a pixel counts, (B, H, W) bool.
         """
         x, _ = self.enter(image, valid)
-        head = cast("PixelHead", self.head)
-        logits = cast("Tensor", head(self.backbone.dense(x, head.depths), x))
+        head, large = cast("PixelHead", self.head), self.enlarge(x)
+        maps = self.backbone.dense(large, head.depths)
+        solved = isinstance(head, SolvedHead)
+        logits = cast("Tensor", head(maps, x if solved else large))
+        if self.zoom > 1 and not solved:
+            logits = functional.avg_pool2d(logits, self.zoom)
         return self.leave(logits[..., : image.shape[-2], : image.shape[-1]])
+
+    def pixel_features(self, image: Tensor, valid: Tensor) -> Tensor:
+        """Return what a ``SolvedHead`` takes of every pixel, (B, F, H, W).
+
+        Args:
+            image: Bands in physical units, (B, C, H, W) float32.
+            valid: True where a pixel counts, (B, H, W) bool.
+        """
+        x, _ = self.enter(image, valid)
+        head = cast("SolvedHead", self.head)
+        found = head.features(self.backbone.dense(self.enlarge(x), head.depths), x)
+        return found[..., : image.shape[-2], : image.shape[-1]]
 
     @property
     def device(self) -> torch.device:
@@ -91,11 +109,18 @@ class Network(nn.Module):
         return self.prepare.mean.device
 
     def enter(self, image: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what the backbone takes, and where it is valid, with sides as it needs them."""
+        """Return prepared images, to be enlarged, and where they are valid; padded to fit."""
         # Padded before it is normalised, so that the margin is invalid like any other.
-        multiple_px = self.backbone.multiple_px
+        multiple_px = self.backbone.multiple_px // math.gcd(self.backbone.multiple_px, self.zoom)
         image, valid = (pad_to_multiple(one, multiple_px) for one in (image, valid))
         return self.prepare(image, valid), valid
+
+    def enlarge(self, x: Tensor) -> Tensor:
+        """Return prepared images as the backbone sees them."""
+        if self.zoom == 1:
+            return x
+        # After bands are normalised: what is not valid is the mean by then.
+        return functional.interpolate(x, scale_factor=self.zoom, mode="bilinear")
 
     def leave(self, scores: Tensor) -> Tensor:
         """Return a head's scores as they are, or numbers in the unit of the labels."""
@@ -129,6 +154,29 @@ class Network(nn.Module):
             sites=tuple(sorted(sites, key=lambda site: site.block)),
             adapter_parameters=sum(p.numel() for m in left for p in m.adapters.parameters()),
         )
+        self._trained = self._names_to_save()
+
+    def set_target(self, mean: float, std: float) -> None:
+        """Estimate a number in the unit of the labels, instead of scoring classes.
+
+        Args:
+            mean: Mean of the training labels.
+            std: Their standard deviation, above 0.
+        """
+        self.target = TargetScale(mean, std)
+        self._trained = self._names_to_save()
+
+    def add_biases(self, modules: Collection[str]) -> None:
+        """Give modules a bias of 0 where they have none, as merged adapters may need one.
+
+        Args:
+            modules: Names of linear maps or normalisations inside the network.
+        """
+        for name in modules:
+            module = self.get_submodule(name)
+            if cast("Tensor | None", module.bias) is None:
+                weight = cast("Tensor", module.weight)
+                module.bias = nn.Parameter(weight.new_zeros(len(weight)), requires_grad=False)
         self._trained = self._names_to_save()
 
     def trained_state(self) -> dict[str, Tensor]:
@@ -207,7 +255,7 @@ class ImageNetwork(Network):
         head: Scores one vector per image.
         pool: How that vector is made.
         tuned: What the tuner did.
-        target: What takes the head's numbers into the labels' unit; none: it scores classes.
+        zoom: The backbone sees the image so many times larger.
     """
 
     def __init__(
@@ -218,9 +266,9 @@ class ImageNetwork(Network):
         *,
         pool: Pool,
         tuned: TunedSites,
-        target: TargetScale | None = None,
+        zoom: int = 1,
     ) -> None:
-        super().__init__(normalisation, backbone, head, tuned=tuned, target=target)
+        super().__init__(normalisation, backbone, head, tuned=tuned, zoom=zoom)
         self.pool = pool
 
     def forward(self, image: Tensor, valid: Tensor) -> Tensor:
@@ -235,7 +283,7 @@ class ImageNetwork(Network):
     def features(self, image: Tensor, valid: Tensor) -> Tensor:
         """Return one vector per image (B, D); arguments as those of ``forward``."""
         x, seen = self.enter(image, valid)
-        features = self.backbone(x)
+        features = self.backbone(self.enlarge(x))
         if self.pool == "token":
             return cast("Tensor", features.cls)
         return mean_of_valid(features.map, seen)

@@ -46,7 +46,8 @@ class DoRA(LoRA):
         """
         with torch.no_grad():
             norms = _row_norms(weight + self.weight_delta())
-        return self.magnitude / norms
+        # A row of zeros has no direction: it stays zero.
+        return self.magnitude / norms.clamp_min(torch.finfo(norms.dtype).tiny)
 
     @classmethod
     def run(cls, base: nn.Module, x: Tensor, parts: Sequence[Part]) -> Tensor:

@@ -28,19 +28,29 @@ class LoRA(Adapter):
         out_features: Width of its output.
         rank: Width in between.
         alpha: Strength relative to the rank, unitless.
+        largest: Frobenius norm above which the delta is normalised to it, so that the site's
+            scale alone says how strong the change is; none: never.
 
     Source: "LoRA: Low-Rank Adaptation of Large Language Models", Hu et al., ICLR 2022,
     section 4.1; matrices stored (in, rank) and (rank, out) as MetaPEFT's published code does.
+    ``largest`` applies DoRA's separation of norm and direction to the change.
     """
 
     order: ClassVar[int] = 15
     mergeable: ClassVar[bool] = True
 
     def __init__(
-        self, in_features: int, out_features: int, *, rank: int = 8, alpha: float = 8.0
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        rank: int = 8,
+        alpha: float = 8.0,
+        largest: float | None = None,
     ) -> None:
         super().__init__()
-        self.scaling = alpha / rank
+        self._scaling = alpha / rank
+        self._largest = largest
         self.down = nn.Parameter(torch.empty(in_features, rank))
         self.up = nn.Parameter(torch.zeros(rank, out_features))
         bound = 1 / math.sqrt(in_features)
@@ -50,6 +60,16 @@ class LoRA(Adapter):
     def rank(self) -> int:
         """Width in between."""
         return self.down.shape[1]
+
+    @property
+    def scaling(self) -> float | Tensor:
+        """Factor of the matrices' product; where it limits the norm, no gradient passes it."""
+        if self._largest is None:
+            return self._scaling
+        with torch.no_grad():  # |down · up| from products of the rank's size
+            gram = (self.down.T @ self.down) * (self.up @ self.up.T)
+            norm = self._scaling * gram.sum().clamp(min=0.0).sqrt()
+            return self._scaling * self._largest / norm.clamp(min=self._largest)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the change (…, out_features) of the output for ``x`` (…, in_features)."""
@@ -156,9 +176,14 @@ class LoRATuner(SiteTuner):
         """Return the adapter of a linear map."""
         require_linear(module, site, self.spec.method)
         rank, alpha = inner_width(options, site)
-        if site.position == "out" and options.out_reads == "output":
-            return LoRAOnOutput(site.out_features, site.out_features, rank=rank, alpha=alpha)
-        return LoRA(site.in_features, site.out_features, rank=rank, alpha=alpha)
+        largest = None
+        if options.norm is not None:
+            rows = slice(*site.rows) if site.rows else slice(None)
+            largest = options.norm * float(weight_of(module)[rows].detach().norm())
+        reads_output = site.position == "out" and options.out_reads == "output"
+        kind = LoRAOnOutput if reads_output else LoRA
+        width = site.out_features if reads_output else site.in_features
+        return kind(width, site.out_features, rank=rank, alpha=alpha, largest=largest)
 
 
 def require_linear(module: nn.Module, site: Site, method: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -182,7 +183,7 @@ def block_indices(spec: TunerSpec, depth: int) -> frozenset[int]:
 
 
 def inner_width(options: LowRankOptions, site: Site) -> tuple[int, float]:
-    """Return rank and alpha at a site.
+    """Return rank and alpha at a site; the update is to be multiplied by alpha / rank.
 
     Raises:
         TunerError: The rank is larger than the site is wide, or still ``auto``.
@@ -195,7 +196,8 @@ def inner_width(options: LowRankOptions, site: Site) -> tuple[int, float]:
             f"tuner.rank={rank} is larger than the width {narrow} of site {site.name}; "
             f"choose at most {narrow}"
         )
-    return rank, float(rank) if options.alpha == "rank" else options.alpha
+    alpha = float(rank) if options.alpha == "rank" else options.alpha
+    return rank, alpha * math.sqrt(rank) if options.rank_stabilised else alpha
 
 
 def _check_patterns(spec: TunerSpec, chosen: Sequence[Site]) -> None:

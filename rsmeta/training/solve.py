@@ -98,10 +98,7 @@ def _of_batch(network: Network, batch: Batch) -> tuple[np.ndarray, np.ndarray, n
     """Return features, classes and chip of each labelled, valid pixel of a batch."""
     device = network.device
     image, valid = batch["image"].to(device), batch["valid"].to(device)
-    head = cast("SolvedHead", network.head)
-    prepared, _ = network.enter(image, valid)
-    found = head.features(network.backbone.dense(prepared, head.depths), prepared)
-    found = found[..., : image.shape[-2], : image.shape[-1]].movedim(1, -1)
+    found = network.pixel_features(image, valid).movedim(1, -1)
     labelled = (batch["mask"] >= 0) & batch["valid"]
     chips = torch.arange(len(image))[:, None, None].expand(labelled.shape)
     chosen = found[labelled.to(device)].float().cpu().numpy()

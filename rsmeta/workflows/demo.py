@@ -19,6 +19,9 @@ from rsmeta.workflows.train import train
 
 logger = logging.getLogger(__name__)
 
+#: File that marks the folder of a demo, whose content a later demo may replace.
+_MARKER = ".rsmeta_demo"
+
 
 @dataclass(frozen=True)
 class DemoResult:
@@ -53,7 +56,12 @@ def demo(output: str | Path, *, progress: bool = False) -> DemoResult:
         OutputError: The folder cannot be written.
     """
     output = Path(output)
+    marker = output / _MARKER
+    if output.is_file() or (output.exists() and any(output.iterdir()) and not marker.exists()):
+        raise OutputError(f"{output} holds something other than a demo; choose another folder")
     try:
+        output.mkdir(parents=True, exist_ok=True)
+        marker.touch()
         data = make_landscape(output / "data", sensor="landsat8")
         shutil.rmtree(output / "run", ignore_errors=True)
     except OSError as error:

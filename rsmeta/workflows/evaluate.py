@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import glob
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rsmeta.bundle import load_bundle
 from rsmeta.config import load_settings
 from rsmeta.errors import ConfigError
+from rsmeta.geo.inputs import check_not_an_input
 from rsmeta.inference.test_time_augmentation import augmented
 from rsmeta.losses import build_loss
 from rsmeta.tasks import task_of
@@ -14,8 +18,7 @@ from rsmeta.training.fit import evaluate_part
 from rsmeta.training.module import TaskModule
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping, Sequence
 
     from rsmeta.bundle import BundleRecord
     from rsmeta.config import Settings
@@ -70,6 +73,40 @@ def evaluate(
     metrics = task.metrics(data, loaded.record.training.get("class_counts"))
     module = TaskModule(loaded.network, loss, metrics, settings)
     return scores_of(module, data, split=split, augment=augment)
+
+
+def check_scores_file(
+    output: Path, inputs: Sequence[str | Path | None], settings: Settings | None = None
+) -> None:
+    """Check that a file of scores replaces nothing that is read.
+
+    Args:
+        output: The file.
+        inputs: Maps, labels, bundle and configuration.
+        settings: Settings whose scenes, labels and weights are read.
+
+    Raises:
+        OutputError: The file is one of them.
+    """
+    read = [] if settings is None else _files_named(settings)
+    check_not_an_input([output], [*read, *(place for place in inputs if place is not None)])
+
+
+def _files_named(settings: Settings) -> list[str]:
+    """Return the files and folders that the data and model sections name."""
+    root = Path(getattr(settings.data, "root", "."))
+    tree = settings.model_dump(mode="json", include={"data", "model"})
+    patterns = [re.sub(r"\{\w+\}", "*", text) for text in _texts(tree)]
+    found = [file for pattern in patterns for file in glob.glob(str(root / pattern))]  # noqa: PTH207
+    return [file for file in found if Path(file).resolve() != root.resolve()]
+
+
+def _texts(tree: Any) -> Iterator[str]:
+    if isinstance(tree, str):
+        yield tree
+    elif isinstance(tree, dict | list):
+        for inner in tree.values() if isinstance(tree, dict) else tree:
+            yield from _texts(inner)
 
 
 def scores_of(module: TaskModule, data: TrainingData, *, split: Part, augment: Views) -> Scores:

@@ -11,6 +11,7 @@ import numpy as np
 from rsmeta.data.labels import LabelRules, PolygonLabels, open_labels
 from rsmeta.data.reference_points import holds_reference_points, read_reference_points
 from rsmeta.errors import ConfigError, LabelsError, SceneError
+from rsmeta.geo.inputs import check_not_an_input, raster_files
 from rsmeta.gis.class_map import open_class_map
 from rsmeta.gis.sampling import allocate, check_points_output, draw, write_points
 from rsmeta.metrics import SegmentationMetrics
@@ -33,7 +34,7 @@ def evaluate_map(
     reference: str | Path,
     *,
     class_column: str | None = None,
-    ignore: Sequence[int] = (),
+    ignore: Sequence[float | str] = (),
 ) -> MapAccuracy:
     """Compare a map that rsmeta wrote with a reference.
 
@@ -41,7 +42,7 @@ def evaluate_map(
         path: The map; its tags name the classes.
         reference: Label raster, polygons, or points of a stratified random sample; in any CRS.
         class_column: Column of polygons or points that holds the class name or value.
-        ignore: Reference values that mean "no label".
+        ignore: Reference values, or names in the class column, that mean "no label".
 
     Returns:
         Accuracy, mIoU, macro-F1, kappa, scores per class and the confusion matrix over all pixels
@@ -55,7 +56,7 @@ def evaluate_map(
     class_map = open_class_map(path)
     rules = LabelRules(
         class_map.classes, tuple(ignore), class_column,
-        fix="leave it out with --ignore VALUE", column_key="--class-column",
+        fix="skip it with --ignore 'VALUE'", column_key="--class-column",
     )  # fmt: skip
     names = [spec.name for spec in class_map.classes]
     metrics = SegmentationMetrics(names)
@@ -138,6 +139,7 @@ def draw_sample(
         raise ConfigError(f"cannot draw {points} points; ask for at least 1")
     output = Path(output)
     check_points_output(output, overwrite=overwrite)
+    check_not_an_input([output], raster_files(path))
     class_map = open_class_map(path)
     cover = class_map.cover()
     if not any(cover.pixels):

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import safetensors.torch
 
 from rsmeta.bundle import BundleRecord, ModelBundle, load_bundle, rebuild, save_bundle
+from rsmeta.bundle.bundle import RECORD_FILE
 from rsmeta.config.meta import MetaSettings
 from rsmeta.config.tuner import TunerSpec, tuner_specs
-from rsmeta.errors import BundleError, ExportError, OutputError, one_line
+from rsmeta.errors import ExportError, OutputError, one_line
 from rsmeta.files import write_atomically
+from rsmeta.geo.inputs import check_not_an_input
 from rsmeta.peft import AdaptedModule, merge, scales_of, strip_merged
 from rsmeta.peft.lora import LoRAOnOutput, lora_parts, low_rank_pair
 from rsmeta.workflows.export_onnx import export_onnx
@@ -60,9 +62,17 @@ def export(
         raise OutputError(f"{folder} exists; choose another name, or use --overwrite")
     if form == "onnx" and (folder.suffix.lower() != ".onnx" or folder.is_dir()):
         raise OutputError(f"cannot write ONNX to {folder}; name a file that ends in .onnx")
+    if folder.is_dir() and any(folder.iterdir()) and not _is_export(folder):
+        raise OutputError(f"{folder} holds other files than an export; choose another folder")
     loaded = bundle if isinstance(bundle, ModelBundle) else load_bundle(bundle)
+    used = (loaded.path, loaded.record.model.checkpoint)
+    check_not_an_input([folder], [place for place in used if place is not None])
     FORMS[form](loaded, folder)
     return folder
+
+
+def _is_export(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in (RECORD_FILE, PEFT_CONFIG))
 
 
 # -- one self-contained bundle ---------------------------------------------------------------------
@@ -73,14 +83,13 @@ def _export_merged(bundle: ModelBundle, folder: Path) -> None:
     merge(whole)
     strip_merged(whole)
     record = _standalone(bundle, whole)
-    network = rebuild(record)
-    try:
-        network.load_trained_state(whole.state_dict())
-    except BundleError as error:
-        raise ExportError(
-            f"the merged weights are not self-contained ({error}); use --format peft, or predict "
-            f"with the bundle"
-        ) from error
+    network, state = rebuild(record), whole.state_dict()
+    new = sorted(state.keys() - network.state_dict().keys())
+    record = record.model_copy(
+        update={"added_biases": tuple(n.removesuffix(".bias") for n in new if n.endswith(".bias"))}
+    )
+    network.add_biases(record.added_biases)
+    network.load_trained_state(state)
     save_bundle(folder, record, network.eval())
 
 

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rsmeta.bundle.bundle import RECORD_FILE, WEIGHTS_FILE
 from rsmeta.errors import BandsUnrecognisedError, ConfigError, RsmetaError, SceneError
 from rsmeta.geo.handles import bounded_cache, open_raster
+from rsmeta.geo.inputs import check_not_an_input, raster_files
 from rsmeta.geo.metadata import plain_tags
 from rsmeta.geo.scene import ReadRules, open_scene
 from rsmeta.geo.writer import check_output
@@ -22,7 +24,7 @@ from rsmeta.gis.page.scores import score_view
 from rsmeta.gis.quantity_map import QuantityMap, holds_quantity, open_quantity_map
 from rsmeta.workflows.evaluate_map import evaluate_map
 from rsmeta.workflows.inspect_data import open_numbered
-from rsmeta.workflows.run_folder import write_text
+from rsmeta.workflows.run_folder import CONFIG_FILE, RUN_FILES, write_text
 from rsmeta.workflows.run_report import RunStory, open_run, run_facts
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ class MapSources:
     confidence: str | Path | None = None
     reference: str | Path | None = None
     class_column: str | None = None
-    ignore: Sequence[int] = ()
+    ignore: Sequence[float | str] = ()
 
 
 def report(
@@ -83,6 +85,7 @@ def report(
     run = open_run(folders[0]) if folders else None
     page_file = Path(output) if output is not None else _default_output(folders, maps)
     check_output(page_file, overwrite=overwrite)
+    check_not_an_input([page_file], _inputs(folders, maps, sources or MapSources()))
     if maps:
         with bounded_cache():
             page = _map_page(maps[0], sources or MapSources(), run)
@@ -91,6 +94,16 @@ def report(
         page = Page(run.title, "Training run", facts=run_facts(run), **run.parts)
     write_text(page_file, render(page))
     return page_file
+
+
+def _inputs(folders: Sequence[Path], maps: Sequence[Path], sources: MapSources) -> list[str | Path]:
+    """Return the files that a report is made from."""
+    rasters = [*maps, *(one for one in (sources.scene, sources.confidence) if one is not None)]
+    found = [file for raster in rasters for file in raster_files(raster)]
+    if sources.reference is not None:
+        found.append(str(sources.reference).partition("|")[0])
+    names = (*RUN_FILES, CONFIG_FILE, RECORD_FILE, WEIGHTS_FILE)
+    return [*found, *(folder / name for folder in folders for name in names)]
 
 
 def _default_output(folders: Sequence[Path], maps: Sequence[Path]) -> Path:

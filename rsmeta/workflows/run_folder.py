@@ -23,6 +23,12 @@ logger = logging.getLogger(__name__)
 
 CONFIG_FILE = "config.yaml"
 METRICS_FILE = "metrics.json"
+HISTORY_FILE = "history.csv"
+#: What a run writes, besides its configuration and what only shows its progress.
+RUN_FILES = (
+    "bundle", "backbone.safetensors", "checkpoints", "plots", METRICS_FILE, HISTORY_FILE,
+    "gamma_history.csv",
+)  # fmt: skip
 
 #: Settings that may differ when a run is resumed: how long, where and how fast it runs.
 _MAY_CHANGE = {
@@ -51,6 +57,11 @@ def check_run(output: Path, settings: Strict, *, resume: bool) -> None:
                 f"{output} holds a run with another {changed[0]}; resume it with its own "
                 f"configuration, or name another folder"
             )
+    elif own := [name for name in RUN_FILES if (output / name).exists()]:
+        raise OutputError(
+            f"{output / own[0]} exists and belongs to no run that can be resumed; choose another "
+            f"folder"
+        )
     elif resume:
         logger.info("nothing to resume in %s; starting from the beginning", output)
     there = next(place for place in (output, *output.absolute().parents) if place.exists())
@@ -78,7 +89,8 @@ def begun(output: Path, settings: Strict) -> Iterator[None]:
         yield
     except RsmetaError:
         if not (output / "checkpoints").exists():
-            (output / CONFIG_FILE).unlink(missing_ok=True)
+            for name in (CONFIG_FILE, HISTORY_FILE):
+                (output / name).unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # something else lies in it: it stays
                 output.rmdir()
         raise

@@ -65,7 +65,7 @@ def test_evaluate_what_cannot_be_compared(
         (tmp_path / "none.tif", tiny_run.labels, "no scene at"),
         (place, tmp_path / "none.tif", "no labels at"),
         (place, tiny_run.data / "east_labels.tif", "do not overlap"),
-        (place, make_polygons(tmp_path / "p.gpkg", kind=["bare", "mead"]), "class column"),
+        (place, make_polygons(tmp_path / "p.gpkg", kind=["bare", "mead"]), "--ignore 'mead'"),
     ):
         ended = rsmeta("evaluate", "--map", map_, "--reference", reference)
         assert ended.status == 1

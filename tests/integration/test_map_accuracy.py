@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import geopandas
@@ -191,7 +192,20 @@ def test_a_reference_value_that_is_no_class_can_be_left_out(
         path = make_scene(tmp_path / "r.tif", reference, crs=file.crs, transform=file.transform)
     ended = rsmeta("evaluate", "--map", mapped, "--reference", path)
     assert ended.status == 1
-    assert (
-        "holds the value -1, which is no class (1, 2); leave it out with --ignore -1" in ended.err
-    )
+    assert "holds the value -1, which is no class (1, 2); skip it with --ignore '-1'" in ended.err
     assert evaluated(rsmeta, mapped, path, "--ignore", -1)["accuracy"] == 1
+
+
+def test_a_name_that_is_no_class_can_be_ignored_as_the_message_says(
+    rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path, make_polygons: MakePolygons
+) -> None:
+    place = tmp_path / "m.tif"
+    given = ("predict", tiny_run.scene, "--model", tiny_run.bundle, "--output", place)
+    assert rsmeta(*given).status == 0
+    reference = make_polygons(tmp_path / "p.gpkg", kind=["bare", "open sea"])
+    words = ("evaluate", "--map", place, "--reference", reference)
+    complaint = rsmeta(*words).complaint
+    advice = shlex.split(complaint[complaint.index("--ignore") :])
+    assert advice == ["--ignore", "open sea"]
+    ended = rsmeta(*words, *advice)
+    assert ended.status == 0, ended.err

@@ -54,8 +54,8 @@ def test_evaluating_the_bundle_gives_the_run_s_numbers(biomass: Path, rsmeta: Rs
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
-        (("task=segmentation",), "wants classes"),
-        (("data.target=null", "data.classes=[a, b]"), "wants a quantity to estimate"),
+        (("task=segmentation",), "needs classes"),
+        (("data.target=null", "data.classes=[a, b]"), "needs a quantity to estimate"),
         (("data.classes=[a, b]",), "both classes and a target"),
         (("loss=ce",), "unknown regression loss 'ce'; known: huber, mae, mse"),
         (("data.target.scale=0",), "scale"),
@@ -125,4 +125,4 @@ def test_a_map_of_numbers_has_unit_statistics_and_style(
     check_item(biomass / "run/bundle/mlm.json", stac_schemas)
     ended = rsmeta(*words, "--overwrite", "--confidence", tmp_path / "c.tif")
     assert ended.status == 1
-    assert "leave --confidence away" in ended.complaint
+    assert "omit --confidence" in ended.complaint

@@ -22,6 +22,7 @@ def bundle_of(network: Any, *, classes: int, **predict_settings: Any) -> ModelBu
     per = predict_settings.pop("per", "pixel")
     tile_px = predict_settings.pop("tile_px", 16)
     bands = predict_settings.pop("bands", ("red", "nir"))
+    predict_settings.setdefault("check_range", False)
     record = BundleRecord.model_validate(
         {
             "rsmeta": "test",

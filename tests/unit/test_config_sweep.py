@@ -166,17 +166,17 @@ def test_preset_brings_a_strategy(name: str) -> None:
 
 
 def test_what_is_said_of_meta_wins_and_single_keys_go_onto_the_companion() -> None:
-    def meta_of(*overrides: str) -> tuple[str, float]:
+    def meta_of(*overrides: str) -> tuple[str, float | None]:
         meta = load_settings({"data": DATA, "tuner": "meta_lora"}, overrides).meta
-        return meta.strategy, meta.lr
+        return meta.strategy, meta.options.get("lr")
 
-    assert meta_of("meta=fixed") == ("fixed", 0.02)
+    assert meta_of("meta=fixed") == ("fixed", None)
     assert meta_of("meta={preset: unrolled, lr: 0.1}") == ("unrolled", 0.1)
     assert meta_of("meta.strategy=joint") == ("joint", 0.02)
     assert meta_of("meta.lr=0.3") == ("first_order", 0.3)
-    assert meta_of("tuner={preset: meta_lora, rank: 2}") == ("first_order", 0.02)
-    assert meta_of("tuner=[meta_lora, ln]") == ("first_order", 0.02)
-    assert meta_of("tuner=lora") == ("fixed", 0.02)
+    assert meta_of("tuner={preset: meta_lora, rank: 2}") == ("first_order", None)
+    assert meta_of("tuner=[meta_lora, ln]") == ("first_order", None)
+    assert meta_of("tuner=lora") == ("fixed", None)
 
 
 def test_it_is_told_once(caplog: pytest.LogCaptureFixture) -> None:

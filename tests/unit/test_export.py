@@ -13,12 +13,13 @@ from safetensors.torch import load_file, save_file
 
 from rsmeta.bundle import BundleRecord, load_bundle, save_bundle
 from rsmeta.config.tuner import TunerSpec
-from rsmeta.errors import ExportError, OutputError
+from rsmeta.errors import BundleError, ExportError, OutputError
 from rsmeta.geo.bands import generic_band
 from rsmeta.models.build import build_network
 from rsmeta.models.checkpoint import file_sha256
 from rsmeta.peft import AdaptedModule
 from rsmeta.workflows.export import export
+from tests.unit.backbone_kinds import KINDS
 from tests.unit.tiny_satmae import TEN
 
 if TYPE_CHECKING:
@@ -119,14 +120,21 @@ def test_merged_satmae_stands_alone(official: Path, tmp_path: Path) -> None:
     torch.testing.assert_close(_logits(merged), _logits(bundle), atol=1e-5, rtol=1e-5)
 
 
-def test_what_cannot_stand_alone_is_refused(weights: Path, tmp_path: Path) -> None:
-    state = load_file(weights)
-    bare = tmp_path / "bare.safetensors"
-    save_file({k: t for k, t in state.items() if not k.endswith("qkv.bias")}, bare)
-    model = {"options": OPTIONS | {"qkv_bias": False}, "checkpoint": str(bare)}
-    bundle = _bundle(tmp_path / "bundle", {"method": "ssf"}, model)
-    with pytest.raises(ExportError, match="are not self-contained"):
-        export(bundle, tmp_path / "merged", form="merged")
+#: Kinds of backbones some of whose projections have no bias.
+BIAS_FREE = ("dinov3", "eva02", "eva fused", "swinv2")
+
+
+@pytest.mark.parametrize("kind", BIAS_FREE)
+@pytest.mark.parametrize("others", [[], [{"method": "adapter"}]], ids=["alone", "with adapter"])
+def test_ssf_on_maps_without_bias_merges(kind: str, others: list[Any], tmp_path: Path) -> None:
+    model = KINDS[kind].model_dump(include={"backbone", "options"})
+    bundle = _bundle(tmp_path / "bundle", [{"method": "ssf"}, *others], model)
+    export(bundle, tmp_path / "merged", form="merged")
+    merged = load_bundle(tmp_path / "merged")
+    assert bool(merged.record.added_biases) == (kind != "eva fused")
+    torch.testing.assert_close(_logits(merged), _logits(bundle), atol=1e-5, rtol=1e-5)
+    again = save_bundle(tmp_path / "again", merged.record, merged.network)
+    torch.testing.assert_close(_logits(load_bundle(again.path)), _logits(merged))
 
 
 @pytest.mark.parametrize(
@@ -203,3 +211,33 @@ def test_nothing_is_replaced_unless_asked(weights: Path, tmp_path: Path) -> None
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write"):
         export(bundle, tmp_path / "file" / "below", form="peft")
+
+
+@pytest.mark.parametrize(
+    ("named", "place"),
+    [("relative", "run/bundle/vit.safetensors"), ("relative", "run/vit.safetensors"),
+     ("relative", "run/bundle/weights/vit.safetensors"), ("absolute", "run/vit.safetensors")],
+)  # fmt: skip
+def test_backbone_weights_are_found_beside_the_bundle(
+    place: str, named: str, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "training/weights").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "training")
+    file = tmp_path / "training/weights/vit.safetensors"
+    file.write_bytes(weights.read_bytes())
+    checkpoint = str(file) if named == "absolute" else "weights/vit.safetensors"
+    bundle = _bundle(
+        tmp_path / "run/bundle", {"method": "lora"}, {"options": OPTIONS, "checkpoint": checkpoint}
+    )
+    logits = _logits(bundle)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    file.rename(tmp_path / place)
+    torch.testing.assert_close(_logits(load_bundle(tmp_path / "run/bundle")), logits)
+    other = load_file(tmp_path / place)
+    save_file({name: tensor + 1 for name, tensor in other.items()}, tmp_path / place)
+    with pytest.raises(BundleError, match="is not the file that"):
+        load_bundle(tmp_path / "run/bundle")
+    (tmp_path / place).unlink()
+    with pytest.raises(BundleError, match=r"needs the backbone weights .*put the file there or"):
+        load_bundle(tmp_path / "run/bundle")

@@ -118,6 +118,15 @@ def test_the_polygons_do_not_depend_on_the_strips(make_map: MakeMap) -> None:
         assert texts[0] == texts[1]
 
 
+@pytest.mark.parametrize("empty", [slice(40, 60), slice(0, 20), slice(20, 40), slice(0, 60)])
+def test_strips_without_a_region_are_passed_over(make_map: MakeMap, empty: slice) -> None:
+    values = landscape((60, 50), 1, rough=0.8)
+    values[empty] = NODATA
+    path = make_map(values)
+    for rows in (1, 13, 1000):
+        assert len(all_polygons(path, rows)[0]) == count_regions(values)
+
+
 @pytest.mark.parametrize("smooth", [False, True])
 @pytest.mark.parametrize("simplify_px", [0.0, 0.8, 3.0, 20.0])
 def test_shaped_neighbours_have_no_gaps(

@@ -56,8 +56,41 @@ def test_logits_have_the_size_of_the_input(size: tuple[int, int], head: Any) -> 
     assert logits.isfinite().all()
 
 
-def test_nan_never_passes() -> None:
-    network = _network().eval()
+@pytest.mark.parametrize("zoom", [2, 3, 4])
+@pytest.mark.parametrize("size", [(16, 16), (1, 1), (7, 19)])
+@pytest.mark.parametrize("head", [SMALL_HEAD, "linear", {"name": "logistic"}])
+def test_zoom_shows_the_backbone_more_and_scores_the_same_pixels(
+    zoom: int, size: tuple[int, int], head: Any
+) -> None:
+    tuner = "full" if head != {"name": "logistic"} else "head"
+    network = _network(tuner, head=head, zoom=zoom).eval()
+    seen: list[tuple[int, ...]] = []
+    network.backbone.stem.register_forward_pre_hook(lambda _, x: seen.append(x[0].shape[-2:]))
+    image, valid = _batch(*size)
+    logits = network(image, valid)
+    assert logits.shape == (2, 3, *size)
+    assert logits.isfinite().all()
+    [(height, width)] = seen
+    assert height % 8 == width % 8 == 0  # whole patches, less than one more than asked for
+    assert 0 <= height - zoom * size[0] < 8 * zoom
+    assert 0 <= width - zoom * size[1] < 8 * zoom
+
+
+def test_zoom_lays_features_on_the_pixels_that_they_are_of() -> None:
+    """A bright pixel changes the scores at its own place most; a patch is a pixel here."""
+    torch.manual_seed(0)
+    network = _network(head="linear", zoom=4, options={**TINY, "patch_size": 4}).eval()
+    image, valid = _batch(8, 8)
+    bright = image.clone()
+    bright[:, :, 2, 5] += 3
+    change = (network(bright, valid) - network(image, valid)).abs().sum(dim=(0, 1))
+    row, col = divmod(int(change.argmax()), 8)
+    assert max(abs(row - 2), abs(col - 5)) <= 1
+
+
+@pytest.mark.parametrize("zoom", [1, 3])
+def test_nan_never_passes(zoom: int) -> None:
+    network = _network(zoom=zoom).eval()
     image, valid = _batch()
     valid[0, :4, :4] = False
     spoiled = image.clone()

@@ -104,6 +104,17 @@ def test_random_weights_are_known_as_random() -> None:
     assert backbone.stem_report.origins == ("random",) * 6
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_weights_that_are_no_numbers_are_said_as_that(
+    value: float, weights: Path, tmp_path: Path
+) -> None:
+    state = load_file(weights)
+    state["blocks.0.attn.proj.weight"][0, 0] = value
+    save_file(state, tmp_path / "w.safetensors")
+    with pytest.raises(CheckpointError, match=r"holds NaN or infinity in 1 of .*attn.proj.weight"):
+        build_timm(_spec(checkpoint=str(tmp_path / "w.safetensors")), BANDS)
+
+
 def test_weights_are_loaded_and_told(weights: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         backbone = build_timm(_spec(checkpoint=str(weights)), BANDS)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from rsmeta.config.model import ModelSpec
 from rsmeta.config.tuner import TunerSpec
 from rsmeta.geo.bands import generic_band
 from rsmeta.models.timm.build import TimmViT, build_timm
-from rsmeta.peft import AdaptedModule, LoRA, apply_tuner, is_merged, merge, unmerge
+from rsmeta.peft import AdaptedModule, LoRA, Site, apply_tuner, is_merged, merge, unmerge
+from rsmeta.peft.dora import DoRA
 
 RGB = tuple(generic_band(name) for name in ("red", "green", "blue"))
 TINY = {"patch_size": 8, "embed_dim": 64, "depth": 3, "num_heads": 4, "img_size": 32}
@@ -100,3 +102,23 @@ def test_merges_and_comes_back_bit_for_bit(positions: tuple[str, ...]) -> None:
     after = backbone.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
     assert torch.equal(backbone(x).map, unmerged.map)
+
+
+def test_dora_leaves_a_row_of_zeros_at_zero() -> None:
+    """A zero row has no direction: 0 / 0 would be NaN from the first step on."""
+    module = nn.Linear(6, 4)
+    with torch.no_grad():
+        module.weight[1] = 0.0
+    site = Site(0, "q", 6, 4, "q")
+    adapter = DoRA(module.weight, rank=2)
+    adapted = AdaptedModule(module, {site: adapter})
+    x = torch.randn(3, 6)
+    torch.testing.assert_close(adapted(x), module(x))
+    adapted(x).square().sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in adapter.parameters() if p.grad is not None)
+    with torch.no_grad():
+        adapter.up += 0.1
+    expected = adapted(x).detach()
+    assert torch.isfinite(expected).all()
+    adapted.merge()
+    torch.testing.assert_close(adapted(x), expected)

@@ -50,9 +50,11 @@ def tuned(
     torch.manual_seed(0)
     network = build_network(
         BACKBONES[backbone], TunerSpec(**(tuner or TUNER)), bands=BANDS, classes=2,
-        mean=[0.0] * 3, std=[1.0] * 3, sites=sites,
+        mean=[0.0] * 3, std=[1.0] * 3,
         meta=MetaSettings(**{"strategy": "first_order", **meta}),
     ).eval()  # fmt: skip
+    if sites is not None:
+        network.keep_sites(sites)
     for module in network.modules():
         if isinstance(module, LoRA):
             torch.nn.init.normal_(module.up, std=0.2)
@@ -266,3 +268,51 @@ def test_a_scale_that_shares_levels_can_be_set(value: float) -> None:
 def test_no_level_is_made_where_scales_are_fixed() -> None:
     network = tuned(granularity="hierarchical", strategy="fixed")
     assert len(network.scale_parameters()) == 9
+
+
+@pytest.mark.parametrize("out_reads", ["input", "output"])
+@pytest.mark.parametrize("norm", [0.01, 0.5, 100.0])
+def test_a_normalised_change_is_as_strong_as_its_scale_says(norm: float, out_reads: str) -> None:
+    tuner = {"rank": 3, "positions": ("q", "out", "mlp1"), "out_reads": out_reads}
+    network, plain = (tuned(tuner={**tuner, "norm": n}).requires_grad_(False) for n in (norm, None))
+    for module, other in zip(network.modules(), plain.modules(), strict=True):
+        if isinstance(module, AdaptedModule) and isinstance(other, AdaptedModule):
+            weight = module.bare()[1].get_parameter("weight")
+            for position, site in module.sites.items():
+                delta = module.adapters[position].weight_delta()
+                unlimited = other.adapters[position].weight_delta()
+                rows = slice(*site.rows) if site.rows else slice(None)
+                largest = norm * float(weight[rows].norm())
+                assert float(delta.norm()) == pytest.approx(
+                    min(float(unlimited.norm()), largest), rel=1e-4
+                )
+                cosine = torch.cosine_similarity(delta.flatten(), unlimited.flatten(), dim=0)
+                assert float(cosine) == pytest.approx(1, abs=1e-5)
+    x = images()
+    unmerged = network(*x)
+    merge(network)
+    torch.testing.assert_close(network(*x), unmerged, atol=1e-5, rtol=1e-5)
+
+
+def test_a_normalised_change_can_be_trained_from_zero() -> None:
+    network = build_network(
+        BACKBONES["timm"], TunerSpec(rank=2, norm=0.1), bands=BANDS, classes=2,
+        mean=[0.0] * 3, std=[1.0] * 3,
+    )  # fmt: skip
+    optimizer = torch.optim.SGD(network.trainable_parameters(), lr=0.5)
+    for _ in range(3):
+        optimizer.zero_grad()
+        network(*images()).square().mean().backward()
+        optimizer.step()
+    ups = [module.up for module in network.modules() if isinstance(module, LoRA)]
+    assert all(torch.isfinite(up).all() for up in ups)
+    assert all(up.abs().max() > 0 for up in ups)
+
+
+@pytest.mark.parametrize("rank", [1, 4, 16])
+def test_the_rank_stabilised_strength_falls_with_the_root_of_the_rank(rank: int) -> None:
+    for stabilised, expected in ((False, 8 / rank), (True, 8 / math.sqrt(rank))):
+        tuner = {"rank": rank, "positions": ("q",), "rank_stabilised": stabilised}
+        network = tuned(tuner=tuner)
+        found = [m.scaling for m in network.modules() if isinstance(m, LoRA)]
+        assert found == pytest.approx([expected] * 3)

@@ -67,10 +67,9 @@ class Regions:
 
     def of(self, strip: int, labels: NDArray[np.int32]) -> NDArray[np.int32]:
         """Return labels of a strip as regions of the map; ``NO_REGION`` stays."""
-        if not len(self.region_of):
-            return labels
-        regions = self.region_of[self.offset[strip] + np.maximum(labels, 0)]
-        return np.where(labels < 0, np.int32(NO_REGION), regions)
+        regions, found = np.full_like(labels, NO_REGION), labels >= 0
+        regions[found] = self.region_of[self.offset[strip] + labels[found]]
+        return regions
 
 
 class _Sums(NamedTuple):

@@ -147,6 +147,8 @@ def build_pixels(spec: ModelSpec, bands: Sequence[Band] | None) -> PixelBackbone
     options = validate(PixelOptions, spec.options, "model.options (pixels)")
     if spec.checkpoint is not None or spec.pretrained:
         raise ConfigError("model.backbone=pixels has no weights; omit checkpoint and pretrained")
+    if spec.zoom != 1:
+        raise ConfigError("model.backbone=pixels sees single pixels; omit model.zoom")
     if bands is None:
         raise ConfigError("model.backbone=pixels has no bands of its own; omit model.stem.strategy")
     return PixelBackbone(bands, options)

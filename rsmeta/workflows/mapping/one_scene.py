@@ -11,9 +11,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from rsmeta.files import partial_folder
+from rsmeta.geo.handles import bounded_cache
 from rsmeta.gis.outputs.raster_spec import MapSpec
 from rsmeta.gis.outputs.rasters import writing
 from rsmeta.workflows.mapping.fingerprint import is_done, resume_fingerprint
+from rsmeta.workflows.mapping.plausibility import check_not_empty
 from rsmeta.workflows.mapping.progress import MapProgress, Progress, progress_for
 from rsmeta.workflows.mapping.sidecars import origin_of, tags_of, write_rest
 
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     from rsmeta.workflows.mapping.request import MapRequest
 
 logger = logging.getLogger(__name__)
+
+#: What GDAL may keep of decoded pixels while it makes the final files; reading takes its own share.
+_WRITING_CACHE_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -115,11 +120,15 @@ def map_scene(
     tags = tags_of(request.scene, request.record, made)
     spec = MapSpec(request.record.output, request.record.classes, tags, products.probabilities_type)
     try:
-        with writing(
+        with bounded_cache(_WRITING_CACHE_BYTES), writing(
             products, request.grid, spec, resume_fingerprint=resume_fingerprint(request),
             overwrite=request.may_replace, resume=request.resume,
         ) as writer:  # fmt: skip
             stages = _write_blocks(executor, request, writer, on_progress)
+            if not request.may_be_empty:
+                check_not_empty(
+                    writer.statistics, [request], where=products.outputs["map"].destination
+                )
             finishing = time.monotonic()
             total_px = math.prod(request.grid.shape)
             report = progress_for(on_progress, "polygons", scene=name, total_px=total_px)

@@ -38,6 +38,7 @@ from rsmeta.gis.postprocess.quantity_composite import QuantityComposite
 from rsmeta.gis.postprocess.sieve import sieve
 from rsmeta.gis.progress import no_progress, split_progress, with_progress
 from rsmeta.workflows.mapping.one_scene import PredictResult, map_scene
+from rsmeta.workflows.mapping.plausibility import check_not_empty
 from rsmeta.workflows.mapping.progress import progress_for
 from rsmeta.workflows.mapping.sidecars import origin_of, tags_of, write_rest
 
@@ -82,6 +83,7 @@ def map_postprocessed(
             replace(
                 request, products=_raw_products(folder, i, final, wanted),
                 if_exists="resume or overwrite" if request.resume else "overwrite",
+                may_be_empty=True,
             )
             for i, request in enumerate(requests)
         ]  # fmt: skip
@@ -332,6 +334,8 @@ def _write(
         overwrite=final.may_replace,
     ) as writer:  # fmt: skip
         used = _write_blocks(writer, composite, store, on_progress)
+        where = final.products.outputs["map"].destination
+        check_not_empty(writer.statistics, merging.requests, where=where)
         origin = origin_of([merging.requests[i] for i in sorted(used)] or merging.requests, made)
         write_rest(final, writer, origin, merging.report("polygons"))
     return writer

@@ -16,6 +16,7 @@ from rsmeta.geo.rules import ReadRules
 from rsmeta.geo.scene import open_scene
 from rsmeta.geo.tiling import TilePlan
 from rsmeta.workflows.mapping.fingerprint import begun_block_px
+from rsmeta.workflows.mapping.plausibility import check_range
 
 if TYPE_CHECKING:
     from rasterio.windows import Window
@@ -124,10 +125,12 @@ class MapRequest(BlockRequest):
     Attributes:
         products: The files to write.
         if_exists: What to do where they exist.
+        may_be_empty: Whether a map without a pixel is no error, as it is a part of another map.
     """
 
     products: Products
     if_exists: IfExists = "error"
+    may_be_empty: bool = False
 
     @property
     def spill_folder(self) -> Path:
@@ -174,6 +177,7 @@ def request_for(
     scene = open_for(source, record)
     check_scene(scene, record)
     extent = area.extent(scene.grid)
+    check_range(scene, record, extent)
     if if_exists.startswith("resume") and record.predict.block_px is None:
         block_px = begun_block_px(products) or block_px
     return MapRequest(

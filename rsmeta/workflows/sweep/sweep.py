@@ -14,7 +14,7 @@ from rsmeta.config.yaml_files import read_yaml
 from rsmeta.errors import OutputError, RunsFailedError
 from rsmeta.workflows.run_folder import CONFIG_FILE, METRICS_FILE, check_run
 from rsmeta.workflows.sweep.process import Places, train_apart
-from rsmeta.workflows.sweep.table import Outcome, Row, scores_of, write_tables
+from rsmeta.workflows.sweep.table import TABLES, Outcome, Row, scores_of, write_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -100,6 +100,9 @@ def _check(output: Path, runs: Sequence[SweepRun], *, resume: bool) -> None:
     """
     if (output / CONFIG_FILE).exists():
         raise OutputError(f"{output} holds a single run; choose another folder for the sweep")
+    own = [name for name in TABLES if (output / name).exists() and not (output / RUNS).exists()]
+    if own:
+        raise OutputError(f"{output / own[0]} exists and is not of a sweep; choose another folder")
     if (output / RUNS).exists() and not resume:
         raise OutputError(
             f"{output} already holds a sweep; continue it with --resume, or choose another folder"

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 PARTS = ("validation", "test")
 
+#: The tables, in the folder of the sweep.
+TABLES = ("runs.csv", "table.csv", "table.md")
+
 #: Scores in the printed table; the CSV files hold all.
 _SHOWN = ("accuracy", "mean_class_accuracy", "macro_f1", "tail_f1")
 
@@ -158,15 +161,15 @@ def write_tables(folder: Path, outcomes: Sequence[Outcome]) -> list[Row]:
         OutputError: The folder cannot be written.
     """
     rows = summarise(outcomes)
-    write_text(folder / "runs.csv", _as_csv([_of_run(one) for one in outcomes]))
-    write_text(folder / "table.csv", _as_csv([_of_point(row) for row in rows]))
+    write_text(folder / TABLES[0], _as_csv([_of_run(one) for one in outcomes]))
+    write_text(folder / TABLES[1], _as_csv([_of_point(row) for row in rows]))
     header, lines = shown(rows)
     text = [header, ["---"] * len(header), *lines]
     markdown = "".join(f"| {' | '.join(_no_bars(line))} |\n" for line in text)
     failed = [f"- {one.run.label}: {one.error}\n" for one in outcomes if one.error is not None]
     if failed:
         markdown += "\nFailed:\n\n" + "".join(failed)
-    write_text(folder / "table.md", markdown)
+    write_text(folder / TABLES[2], markdown)
     return rows
 
 

@@ -1,0 +1,89 @@
+"""The final numbers of a training: scores, baselines, and what they warn of."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rsmeta.data.images.datamodule import ImageDataModule
+from rsmeta.errors import LabelsError, enumerate_names
+from rsmeta.training.baseline import baseline_scores, compare_with_baselines
+from rsmeta.training.fit import evaluate_part
+from rsmeta.workflows.training_run import versions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rsmeta.data.splits import Part
+    from rsmeta.tasks.base import TrainingData
+    from rsmeta.training.fit import FitResult
+    from rsmeta.training.module import TaskModule
+
+logger = logging.getLogger(__name__)
+
+
+def final_metrics(
+    module: TaskModule, data: TrainingData, result: FitResult, *, seconds: float
+) -> dict[str, Any]:
+    """Evaluate the kept weights; return what metrics.json holds."""
+    metrics: dict[str, Any] = {
+        "epochs": result.epochs,
+        "steps": result.steps,
+        "best_epoch": result.best_epoch,
+        "train_loss": result.train_loss,
+        "parameters": sum(p.numel() for p in module.network.parameters()),
+        "trained_parameters": sum(p.numel() for p in module.network.trainable_parameters()),
+        "bands": [band.name for band in data.bands],
+        **module.task.label_table(data),
+    }
+    if isinstance(data, ImageDataModule) and data.skipped:
+        metrics["unreadable_images"] = {part: len(names) for part, names in data.skipped.items()}
+    scores: dict[Part, Any] = {}
+    parts: tuple[Part, Part] = ("test", "validation")
+    for part in parts:  # validation last: its confusion matrix is plotted
+        if data.parts[part]:
+            scores[part] = evaluate_part(module, data, part=part)
+            metrics[part] = scores[part].as_dict()
+    _warn_of_weak_points(metrics, result)
+    if module.settings.trainer.baseline and module.task.name == "segmentation":
+        metrics["baseline"] = _baselines(module, data, scores)
+    return metrics | {"seconds": seconds, "versions": versions()}
+
+
+def _baselines(
+    module: TaskModule, data: TrainingData, scores: Mapping[Part, Any]
+) -> dict[str, dict[Part, Any]]:
+    """Return the scores of simple classifiers on the parts that the network was scored on."""
+    if not scores:
+        return {}
+    try:
+        found = baseline_scores(data, scores, seed=module.settings.seed)
+    except LabelsError as error:
+        logger.warning("no baseline to compare with: %s", error)
+        return {}
+    part = next(iter(scores))  # the test part, if there is one
+    compare_with_baselines(scores[part], {name: one[part] for name, one in found.items()}, part)
+    return {name: {p: s.as_dict() for p, s in one.items()} for name, one in found.items()}
+
+
+def _warn_of_weak_points(numbers: dict[str, Any], result: FitResult) -> None:
+    """Warn of a class that is never predicted, and of a loss that did not fall."""
+    part = "test" if "test" in numbers else "validation"
+    scores = numbers.get(part, {})
+    confusion = np.asarray(scores.get("confusion", np.zeros((0, 0))))  # (reference, predicted)
+    never = (confusion.sum(axis=0) == 0) & (confusion.sum(axis=1) > 0)
+    missed = [name for name, is_missed in zip(scores.get("classes", ()), never, strict=False)
+              if is_missed]  # fmt: skip
+    if missed:
+        logger.warning(
+            "never predicted in the %s part: %s; train longer, add labels, or weight the loss by "
+            "class (loss=class_balanced)", part, enumerate_names(missed),
+        )  # fmt: skip
+    losses = [row["train_loss"] for row in result.history]
+    if len(losses) > 1 and not losses[-1] < losses[0]:
+        logger.warning(
+            "the training loss did not fall (%.4g in the first epoch, %.4g in the last); check the "
+            "labels, or change trainer.optimizer.lr", losses[0], losses[-1],
+        )  # fmt: skip
