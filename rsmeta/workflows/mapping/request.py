@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from rsmeta.errors import ConfigError, GridMismatchError, SceneError
+from rsmeta.errors import BandsUnrecognisedError, ConfigError, GridMismatchError, SceneError
 from rsmeta.files import partial_folder
 from rsmeta.geo.aoi import read_aoi
 from rsmeta.geo.patches import PatchPlan
@@ -233,7 +233,15 @@ def open_for(source: AnySource, record: BundleRecord, *, sensor: str | None = No
     """
     wanted = [band.band for band in record.bands]
     rules = ReadRules(sensor=sensor)
-    scene = open_scene(source, rules, wanted=wanted, fallback=record.read.rules)
+    try:
+        scene = open_scene(source, rules, wanted=wanted, fallback=record.read.rules)
+    except BandsUnrecognisedError as error:
+        names = ", ".join(band.name for band in wanted)
+        raise BandsUnrecognisedError(
+            error.source, error.found, error.fits,
+            f"describe its bands in the file, so that {names} can be found among them, or name "
+            f"its sensor with --sensor",
+        ) from error  # fmt: skip
     return scene.select(wanted)
 
 
