@@ -218,23 +218,25 @@ def plan_for(record: BundleRecord, grid: Grid, extent: Window, block_px: int) ->
     )  # fmt: skip
 
 
-def open_for(source: AnySource, record: BundleRecord, *, sensor: str | None = None) -> Scene:
+def open_for(source: AnySource, record: BundleRecord) -> Scene:
     """Open a scene with the bands of a model, matched by name.
 
     What the scene says of itself counts; what held for the training scenes fills the gaps.
 
     Args:
         source: The scene.
-        record: The model.
-        sensor: The scene's sensor, as the user names it.
+        record: The model; its ``predict.sensor`` is the scene's, where the user names it.
 
     Raises:
         SceneError: It cannot be read, or lacks a band.
     """
     wanted = [band.band for band in record.bands]
-    rules = ReadRules(sensor=sensor)
+    sensor, fallback = record.predict.sensor, record.read.rules
+    if sensor is not None:
+        fallback = replace(fallback, sensor=None, bands=None, scale=None, offset=None)
     try:
-        scene = open_scene(source, rules, wanted=wanted, fallback=record.read.rules)
+        rules = ReadRules(sensor=sensor)
+        scene = open_scene(source, rules, wanted=wanted, fallback=fallback)
     except BandsUnrecognisedError as error:
         names = ", ".join(band.name for band in wanted)
         raise BandsUnrecognisedError(
