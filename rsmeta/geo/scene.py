@@ -19,10 +19,11 @@ from rsmeta.geo.grid import Grid, whole_pixels
 from rsmeta.geo.handles import open_raster, read_from
 from rsmeta.geo.raster_source import AnySource, RasterSource
 from rsmeta.geo.rules import ReadRules, ValidIf
+from rsmeta.geo.safe import is_safe
 from rsmeta.geo.sensors import load_sensor
 from rsmeta.geo.sources import expand_sources
 from rsmeta.geo.stac_items import is_stac
-from rsmeta.geo.stac_scene import item_raster
+from rsmeta.geo.stac_scene import item_raster, safe_raster
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -235,7 +236,8 @@ def open_scene(
 
     Args:
         source: Path; or GDAL's name: /vsi…, http://…, a VRT, a subdataset; or a STAC item, with
-            ``#id`` in a document of several.
+            ``#id`` in a document of several; or a product of Sentinel-2 (.SAFE, a zip of it, or
+            its MTD_MSI….xml).
         rules: What the user says about this file.
         wanted: Bands that a model needs: others are ignored. None: all bands count.
         fallback: What held for other files, such as those of the training; it fills gaps.
@@ -249,8 +251,8 @@ def open_scene(
         SceneError: Its numbers are complex.
     """
     rules, fallback = rules or ReadRules(), fallback or ReadRules()
-    if not isinstance(source, RasterSource) and is_stac(source):
-        item = item_raster(str(source), wanted)
+    if not isinstance(source, RasterSource) and (is_stac(source) or is_safe(source)):
+        item = (item_raster if is_stac(source) else safe_raster)(str(source), wanted)
         source, rules, fallback = item.source, item.rules(rules), item.fallback(fallback)
     source = RasterSource.of(source)
     dataset = open_raster(source)
