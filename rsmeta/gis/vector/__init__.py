@@ -15,6 +15,7 @@ from rsmeta.config.polygons import PolygonSettings
 from rsmeta.errors import OutputError, enumerate_names, one_line
 from rsmeta.files import partial_folder, to_disk
 from rsmeta.geo.handles import bounded_cache
+from rsmeta.geo.inputs import check_not_an_input, raster_files
 from rsmeta.geo.lock import locked
 from rsmeta.geo.raster_source import is_path
 from rsmeta.geo.writer import check_output, why_not_written
@@ -100,6 +101,8 @@ def vectorise(
     if not is_path(output):
         raise OutputError(f"cannot write polygons to {output}; name a local file, and copy that")
     path = Path(output)
+    inputs = raster_files(source) | (set() if confidence is None else raster_files(confidence))
+    check_not_an_input([path], inputs)
     check_output(path, overwrite=overwrite)
     opened = open_map(source, confidence)
     check_polygon_place(path, opened.grid)
