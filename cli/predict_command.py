@@ -43,6 +43,7 @@ class _Mosaic(click.Choice[str]):
 @click.option("--quicklook", type=_FILE, help="Also draw the map: legend, scale bar, north arrow.")
 @click.option("--stac", type=_FILE, help="Also write a STAC item of all outputs.")
 @click.option("--summary", type=_FILE, help="Also write a summary of all scenes as JSON.")
+@click.option("--sensor", metavar="NAME", help="Sensor of the scenes: see rsmeta list sensors.")
 @click.option("--bounds", nargs=4, type=float, metavar="W S E N", help="Map this part; degrees.")
 @click.option("--aoi", type=_FILE, help="Map inside these polygons only; any CRS.")
 @click.option("--mask", type=_FILE, hidden=True)  # its old name
@@ -88,10 +89,13 @@ def command(options: dict[str, Any], /, **given: Any) -> None:
     an --output that ends in .csv or .geojson, SCENES are images that are labelled one by one.
     """
     scenes, model = list(given.pop("scenes")), given.pop("model")
-    level, mask = given.pop("optimize"), given.pop("mask")
+    mask = given.pop("mask")
     given["aoi"] = given["aoi"] or mask
-    if level is not None:
-        given["settings"] = (*given["settings"], f"optimize={level}")
+    shorthand = {name: given.pop(name) for name in ("optimize", "sensor")}
+    given["settings"] = (
+        *given["settings"],
+        *(f"{name}={value}" for name, value in shorthand.items() if value is not None),
+    )
     if given["output"].lower().endswith((".csv", ".geojson")):
         _label_images(scenes, Path(model), given, quiet=options["quiet"])
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import os
 import re
@@ -73,6 +74,18 @@ def partial_folder(path: Path) -> Path:
         start = _SPECIAL.sub("_", name).encode()[: _NAME_BYTES - 17].decode(errors="ignore")
         name = f"{start}.{hashlib.sha256(name.encode()).hexdigest()[:16]}"
     return path.with_name(f".{name}.partial")
+
+
+def read_text(path: Path) -> str:
+    """Read a text file: UTF-8, or UTF-16 with its byte order mark, as editors on Windows save it.
+
+    Raises:
+        OSError: It cannot be read.
+        UnicodeError: It is no text.
+    """
+    content = path.read_bytes()
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if is_utf16 else "utf-8-sig")
 
 
 def to_disk(path: Path) -> None:

@@ -111,7 +111,7 @@ def _whole_way(bench: Bench, bundle: ModelBundle, batch: int, bare: float, turn:
     with tempfile.TemporaryDirectory(dir=bench.work) as folder, _busy(bundle, bench) as busy:
         (result,) = predict(
             scene_of(bench, side), bundle, output=Path(folder) / "map.tif",
-            device=str(bench.device), settings=[BFLOAT16, f"batch_size={batch}"],
+            execution=str(bench.device), settings=[BFLOAT16, f"batch_size={batch}"],
         )  # fmt: skip
     if turn:
         rate = result.tiles / result.seconds
@@ -256,7 +256,7 @@ def _around(bench: Bench, bundle: ModelBundle, place: torch.device) -> None:
         with tempfile.TemporaryDirectory(dir=bench.work) as folder:
             (result,) = predict(
                 scene_of(bench, side), bundle, output=Path(folder) / "map.tif",
-                device=str(bench.device), settings=[f"batch_size={bench.sizes.batches[-1]}"],
+                execution=str(bench.device), settings=[f"batch_size={bench.sizes.batches[-1]}"],
             )  # fmt: skip
     bench.row(
         f"all but the network, blending on {place.type}", result.tiles / result.seconds, "tiles/s",

@@ -72,8 +72,8 @@ def model_item(record: BundleRecord, weights: Path, description: Path, item: Pat
         "stac_version": STAC_VERSION,
         "stac_extensions": [extension(name) for name in names],
         "id": f"rsmeta-{record.weights_sha256[:16]}",
-        "geometry": record.ground,
-        **({} if record.ground is None else {"bbox": bbox_of(record.ground)}),
+        "geometry": record.footprint,
+        **({} if record.footprint is None else {"bbox": bbox_of(record.footprint)}),
         "properties": properties,
         "links": [],
         "assets": {

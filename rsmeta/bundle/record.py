@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AliasChoices, Field, model_validator
 
 from rsmeta.config.base import AnyNumber, Strict
 from rsmeta.config.data import CLASS_NODATA, WIDE_NODATA, ClassSpec
@@ -143,8 +143,9 @@ class BundleRecord(Strict):
     )
     tile_px: int = Field(ge=8)
     gsd_m: tuple[float, float] | None = Field(description="smallest and largest pixel trained on")
-    ground: dict[str, Any] | None = Field(
+    footprint: dict[str, Any] | None = Field(
         default=None,
+        validation_alias=AliasChoices("footprint", "ground"),
         description="GeoJSON geometry of the training scenes' footprints; none: they are not known",
     )
     backbone: BackboneIdentity

@@ -16,17 +16,18 @@ class StemSpec(Strict):
 
     strategy: Literal["match", "mean", "repeat", "random", "project"] = Field(
         default="match",
-        description="filters for the bands: by name, else nearest wavelengths (match); the mean "
-        "of all; repeated by position; random; or a learned projection onto the weights' bands",
+        description="how filters are made for the bands: match (by name, else by wavelength), "
+        "mean (of all filters), repeat (by position), random, or project (a "
+        "learned projection onto the bands of the weights)",
     )
     trainable: Literal["auto"] | bool = Field(
         default="auto",
-        description="train the stem; auto: where a band found no filter of its own in the weights",
+        description="train the stem; auto: if a band has no filter of its own in the weights",
     )
     bands: tuple[str, ...] | None = Field(
         default=None,
-        description="bands or common names that the weights expect, in their order; "
-        "none: as recorded for them (red, green, blue for timm)",
+        description="bands or common names of the weights, in order; none: as recorded (red, "
+        "green, blue for timm)",
     )
 
 
@@ -35,26 +36,27 @@ class HeadSpec(WithOptions):
 
     name: str = Field(
         default="fpn",
-        description="for pixels fpn or linear; for images linear (their default), cosine, …; "
-        "see: rsmeta list heads",
+        description="pixels: fpn or linear; images: linear (default), cosine, …; see: rsmeta "
+        "list heads",
     )
     pool: Pool = Field(
         default="token",
-        description="an image's one vector: the backbone's own (class token, or what it pools "
-        "instead), or the mean over patches with data",
+        description="vector of an image: the backbone's own (class token, or its pooling), or "
+        "the mean over patches with data",
     )
     init: Literal["random", "class_mean", "few_shot_mean", "linear_probe", "text"] = Field(
         default="random",
-        description="where an image head's weights start: by chance, at the classes' mean "
-        "features, at those of a few images, at a logistic regression, or at CLIP's class names",
+        description="first weights of an image head: random, mean features of the classes, "
+        "mean features of a few images, logistic regression, or CLIP features of "
+        "the class names",
     )
     shots: int | None = Field(
         default=None, ge=1, description="images per class for init=few_shot_mean; none: 16"
     )
     prompts: str | tuple[str, ...] | None = Field(
         default=None,
-        description="sentences for init=text: name, photo, overhead, or own ones with {} for the "
-        "class; none: photo",
+        description="sentences for init=text: name, photo, overhead, or your own with {} for "
+        "the class; none: photo",
     )
 
     @model_validator(mode="after")
@@ -76,27 +78,27 @@ class ModelSpec(Strict):
 
     backbone: str = Field(
         default="vit_tiny_patch16_224",
-        description="timm name of a vision transformer, with tag for published weights, a "
-        "SatMAE (satmae_vit_l16_group) or weights of TorchGeo (torchgeo:ViTSmall16_Weights.…); "
-        "see: rsmeta list backbones",
+        description="timm name of a vision transformer (with a tag for published weights), a "
+        "SatMAE (satmae_vit_l16_group) or TorchGeo weights "
+        "(torchgeo:ViTSmall16_Weights.…); see: rsmeta list backbones",
     )
     options: dict[str, Any] = Field(
-        default={}, description="the backbone's options: img_size, patch_size, depth, embed_dim, …"
+        default={}, description="options of the backbone: img_size, patch_size, depth, embed_dim, …"
     )
     checkpoint: str | None = Field(
         default=None,
-        description="the backbone's weights: a file (.safetensors, .pth, .pt, .bin), an https:// "
-        "address, or a hub name (hf:owner/name[@revision][/file])",
+        description="weights of the backbone: a file (.safetensors, .pth, .pt, .bin), an "
+        "https:// address, or a hub name (hf:owner/name[@revision][/file])",
     )
     checkpoint_sha256: str | None = Field(
         default=None,
         pattern="^[0-9a-fA-F]{64}$",
-        description="SHA-256 that the file of the weights must have; none: any",
+        description="SHA-256 that the weights file must have; none: any",
     )
     pretrained: bool = Field(
         default=False,
-        description="take the published weights that the backbone's name stands for: shipped with "
-        "rsmeta, from the cache, or from the network",
+        description="use the published weights of the backbone: shipped with rsmeta, from the "
+        "cache, or downloaded",
     )
     zoom: int = Field(
         default=1,
@@ -107,8 +109,9 @@ class ModelSpec(Strict):
     )
     normalise: Literal["auto", "weights", "data"] = Field(
         default="auto",
-        description="mean and deviation of each band: as the weights were trained with, as the "
-        "training scenes have them, or (auto) the weights' where they fit the scenes",
+        description="mean and deviation of each band: those of the weights, those of the "
+        "training scenes (data), or auto: those of the weights if they fit the "
+        "scenes",
     )
     stem: StemSpec = Field(default=StemSpec(), description="how the first layer meets the bands")
     head: HeadSpec = Field(default=HeadSpec(), description="from features to one score per class")

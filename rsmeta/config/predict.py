@@ -16,37 +16,44 @@ class PredictSettings(Strict):
     tile_px: int | None = Field(
         default=None,
         ge=8,
-        description="side of a tile; none: the training chip's, or the ground of a training image",
+        description="side of a tile; none: side of a training chip, or of the area of a "
+        "training image",
     )
     stride_px: int | None = Field(
         default=None,
         ge=1,
-        description="models of whole images: side of the cells that get one value each, in the "
-        "scene's pixels; none: the tile's",
+        description="models of whole images: side of the cells that get one value each, in "
+        "pixels of the scene; none: side of a tile",
     )
     overlap: float = Field(
-        default=0.25, ge=0, lt=0.75, description="share of a tile that its neighbour repeats"
+        default=0.25, ge=0, lt=0.75, description="share of a tile that overlaps its neighbour"
     )
     block_px: int | None = Field(
-        default=None, ge=16, description="side of a block held in memory; none: by what is free"
+        default=None,
+        ge=16,
+        description="side of a block held in memory; none: from the free memory",
     )
     batch_size: int | None = Field(
-        default=None, ge=1, description="tiles through the network at once; none: by the device"
+        default=None, ge=1, description="tiles per batch; none: from the device"
     )
     blend: Literal["cosine", "centre", "none"] = Field(
-        default="cosine", description="how overlapping tiles are joined"
+        default="cosine", description="how overlapping tiles are combined"
     )
     augment: Literal["none", "flips", "all", "five_crop", "ten_crop", "random"] = Field(
         default="none",
-        description="views of a tile to average: mirrored; turned by quarters too; for models of "
-        "whole images also parts of it enlarged: five, their mirror images too, or random ones",
+        description="views of a tile to average: flips; all: rotations by 90° too; models of "
+        "whole images also five_crop, ten_crop (enlarged parts, and mirrored) and "
+        "random",
     )
     precision: Literal["float32", "bfloat16"] = Field(
-        default="float32", description="what the network computes with (autocast)"
+        default="float32", description="number format of the network (autocast)"
     )
     optimize: Literal[0, 1] = Field(
         default=0,
-        description="speed for exactness; 1: bfloat16 where the device computes it itself",
+        description="trade exactness for speed; 1: bfloat16 where the device supports it",
+    )
+    sensor: str | None = Field(
+        default=None, description="sensor of the scenes, by its name; none: told by their bands"
     )
     check_range: bool = Field(
         default=True,

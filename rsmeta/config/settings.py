@@ -30,12 +30,12 @@ _LOSSES = {"multilabel": "bce", "regression": "mse"}
 class Settings(Strict):
     """Everything that a run is determined by."""
 
-    seed: int = Field(default=0, ge=0, description="seed of everything that is random")
+    seed: int = Field(default=0, ge=0, description="seed of all random numbers")
     task: TaskName = Field(
         default="segmentation",
-        description="a class per pixel (segmentation) or image (classification), any number of "
-        "labels per image (multilabel), or a number per pixel or image (regression); none: by "
-        "data.kind, a class per pixel or image",
+        description="segmentation: a class per pixel; classification: a class per image; "
+        "multilabel: any number of labels per image; regression: a number per "
+        "pixel or image; none: from data.kind",
     )
     data: Data = Field(description="scenes or images, labels, classes, splits, chips")
     model: ModelSpec = Field(default=ModelSpec(), description="backbone, stem and head")

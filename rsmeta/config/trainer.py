@@ -18,19 +18,24 @@ class OptimizerSettings(Strict):
     lr_batch: int | None = Field(
         default=None,
         ge=1,
-        description="chips per step that lr is meant for: it is multiplied by the square root of "
-        "how many times as many there are; none: lr as it is",
+        description="chips per step that lr is meant for; with n times as many, lr is "
+        "multiplied by sqrt(n); none: lr as it is",
     )
     weight_decay: float = Field(
         default=0.05,
         ge=0,
-        description="decay of matrices and filters, not of biases, norms, scales, prompts",
+        description="decay of matrices and filters; biases, norms, scales and prompts do not decay",
     )
     momentum: float = Field(default=0.9, ge=0, lt=1, description="momentum (sgd) or beta1 (adamw)")
     schedule: Literal["cosine", "constant"] = Field(
-        default="cosine", description="course of the learning rate after warm-up"
+        default="cosine", description="learning rate after warm-up"
     )
-    warmup: float = Field(default=0.05, ge=0, lt=1, description="share of all steps, linear")
+    warmup: float = Field(
+        default=0.05,
+        ge=0,
+        lt=1,
+        description="share of all steps over which the learning rate rises linearly",
+    )
     head_lr_scale: float = Field(default=1.0, gt=0, description="factor of lr for the head")
     stem_lr_scale: float = Field(
         default=1.0, gt=0, description="factor of lr for the stem, where it learns"
@@ -47,35 +52,47 @@ class OptimizerSettings(Strict):
 class TrainerSettings(Strict):
     """Lightning's Trainer, plus optimizer and stopping."""
 
-    max_epochs: int = Field(default=20, ge=1, description="epochs of data.chips_per_epoch chips")
-    max_steps: int = Field(default=-1, ge=-1, description="optimizer steps; -1: by max_epochs")
-    max_minutes: float | None = Field(default=None, gt=0, description="stop after this time")
+    max_epochs: int = Field(
+        default=20, ge=1, description="number of epochs; an epoch has data.chips_per_epoch chips"
+    )
+    max_steps: int = Field(
+        default=-1,
+        ge=-1,
+        description="largest number of optimizer steps; -1: as many as max_epochs gives",
+    )
+    max_minutes: float | None = Field(
+        default=None, gt=0, description="stop at the end of the epoch in which this time is over"
+    )
     precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed", "bf16-true"] = Field(
-        default="auto", description="auto: 32-true on CPU, bf16-mixed on GPU"
+        default="auto", description="number format; auto: 32-true on a CPU, bf16-mixed on a GPU"
     )
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = Field(
-        default="auto", description="where to train"
+        default="auto", description="device to train on"
     )
     devices: int | str | tuple[int, ...] = Field(
-        default=1, description="how many devices, or their numbers"
+        default=1, description="number of devices, or their indices"
     )
-    num_nodes: int = Field(default=1, ge=1, description="machines")
+    num_nodes: int = Field(default=1, ge=1, description="number of machines")
     strategy: str = Field(default="auto", description="Lightning strategy: auto, ddp, fsdp, …")
-    accumulate_grad_batches: int = Field(default=1, ge=1, description="batches per step")
-    gradient_clip_val: float | None = Field(default=1.0, gt=0, description="largest gradient norm")
+    accumulate_grad_batches: int = Field(default=1, ge=1, description="batches per optimizer step")
+    gradient_clip_val: float | None = Field(
+        default=1.0, gt=0, description="largest gradient norm; none: no limit"
+    )
     check_val_every_n_epoch: int = Field(default=1, ge=1, description="epochs between validations")
     log_every_n_steps: int = Field(default=10, ge=1, description="steps between logged losses")
     compile: bool = Field(
         default=False,
         description="compile the network (torch.compile): a slow start, then faster steps on GPUs",
     )
-    deterministic: bool = Field(default=False, description="only deterministic operations")
+    deterministic: bool = Field(default=False, description="use deterministic operations only")
     early_stopping: int | None = Field(
-        default=None, ge=1, description="validations without a better score before stopping"
+        default=None,
+        ge=1,
+        description="stop after this many validations without a better score; none: never",
     )
     keep: Literal["best", "last"] = Field(
         default="best",
-        description="which weights go into the bundle: of the best validation score, or the last",
+        description="weights for the bundle: those with the best validation score, or the last",
     )
     baseline: bool = Field(
         default=True,

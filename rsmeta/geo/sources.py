@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rsmeta.errors import SceneNotFoundError
-from rsmeta.files import is_hidden
+from rsmeta.errors import SceneError, SceneNotFoundError, one_line
+from rsmeta.files import is_hidden, read_text
+from rsmeta.geo.handles import open_raster
 from rsmeta.geo.raster_source import is_path
 from rsmeta.geo.stac_items import is_stac, item_sources
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SUFFIXES = (".tif", ".tiff", ".vrt")
+#: How the names of the tags begin that maps of rsmeta carry.
+OWN_TAGS = "RSMETA_"
 SIDECARS = (".xml", ".ovr", ".msk")
 
 
@@ -22,9 +25,9 @@ def expand_sources(patterns: Sequence[str | Path], root: Path = Path()) -> list[
     """Return the scenes that files, folders and glob patterns mean, each once.
 
     Args:
-        patterns: Files; folders, which stand for their .tif, .tiff and .vrt files; glob
-            patterns; STAC documents, which stand for their items; and GDAL's names (/vsi…,
-            http://…), which pass through.
+        patterns: Files; folders, which stand for their .tif, .tiff and .vrt files, and glob
+            patterns, both without the maps that rsmeta made; STAC documents, which stand for
+            their items; and GDAL's names (/vsi…, http://…), which pass through.
         root: Folder that relative ones start from.
 
     Returns:
@@ -81,13 +84,22 @@ def list_file(pattern: str | Path) -> Path | None:
 
 def _lines(path: Path) -> list[str | Path]:
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError):
+        lines = [line.strip() for line in read_text(path).splitlines()]
+    except OSError:
         raise SceneNotFoundError(path) from None
-    named = [line for line in lines if line and not line.startswith("#")]
+    except UnicodeError as error:
+        raise SceneError(
+            f"cannot read the list {path} ({one_line(error)}); save it as UTF-8 text"
+        ) from error
+    named = [_unquoted(line) for line in lines if line and not line.startswith("#")]
     if not named:
         raise SceneNotFoundError(path)
-    return [path.parent / line if is_path(line) else line for line in named]
+    return [path.parent / Path(line).expanduser() if is_path(line) else line for line in named]
+
+
+def _unquoted(line: str) -> str:
+    is_quoted = len(line) > 2 and line[0] == line[-1] and line[0] in "\"'"
+    return line[1:-1] if is_quoted else line
 
 
 def _files(pattern: str | Path, root: Path) -> list[Path]:
@@ -104,6 +116,7 @@ def _files(pattern: str | Path, root: Path) -> list[Path]:
         files = [p for p in shown if _is_no_sidecar(p) or _is_zarr(p)]
     else:
         files = []
+    files = [p for p in files if not _is_own_map(p)]
     if not files:
         raise SceneNotFoundError(path)
     return sorted(files, key=lambda p: _natural(str(p)))
@@ -125,6 +138,17 @@ def _is_scene(path: Path) -> bool:
 
 def _is_no_sidecar(path: Path) -> bool:
     return path.is_file() and path.suffix not in SIDECARS
+
+
+def _is_own_map(path: Path) -> bool:
+    """Return whether a file among many is a map that rsmeta made, and so no scene."""
+    if path.suffix.lower() not in SUFFIXES:
+        return False
+    try:
+        tags = open_raster(path).tags()
+    except SceneError:
+        return False
+    return any(name.startswith(OWN_TAGS) for name in tags)
 
 
 def _natural(text: str) -> list[tuple[int, int | str]]:

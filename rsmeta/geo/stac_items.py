@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urljoin, urlsplit
 
 from rsmeta.errors import SceneError, SceneNotFoundError, SceneUnreachableError, one_line
+from rsmeta.files import read_text
 from rsmeta.geo.bands import COMMON_NAMES, Band, loose_key
 from rsmeta.geo.remote import without_query
 from rsmeta.geo.sensors import load_sensor
@@ -259,7 +260,7 @@ def _number(value: Any) -> float | None:
 def _read_json(document: str) -> Any:
     try:
         if "://" not in document:
-            return json.loads(Path(document).expanduser().read_text(encoding="utf-8"))
+            return json.loads(read_text(Path(document).expanduser()))
         if not document.lower().startswith(("http://", "https://")):
             raise SceneUnreachableError(document, "STAC documents are read from files and https")
         return json.loads(_fetched(document))

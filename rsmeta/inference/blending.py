@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -16,6 +17,7 @@ from rsmeta.inference.arrays import large_array
 from rsmeta.inference.reading import within
 from rsmeta.inference.scoring import OpenedBlock, ScoredTiles
 from rsmeta.inference.spill_file import Slot, SpillFile
+from rsmeta.inference.transfer import Transfer
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -74,6 +76,7 @@ def blend_tiles(
     waiting = _WaitingTiles()
     with ExitStack() as stack:
         spill: SpillFile | None = None
+        transfer = Transfer(torch.device("cpu"))
         for item in items:
             if isinstance(item, OpenedBlock):
                 opened.append(_Sum(item, plan, blend, where))
@@ -82,10 +85,11 @@ def blend_tiles(
                 if spill is None:
                     most = 4 * item.scores.shape[1] * plan.tile_px * plan.block_px
                     spill = stack.enter_context(SpillFile(spill_folder, most))
-                waiting.put(item, where)
+                    transfer = Transfer(item.scores.device)
+                waiting.put(item, where, transfer)
             while opened and opened[0].advance(waiting, spill):
                 turn = opened[0].turn
-                yield opened.popleft().block()
+                yield opened.popleft().block(transfer)
                 waiting.forget(turn, spill)
             waiting.let_go()
             del item
@@ -140,8 +144,10 @@ class _WaitingTiles:
             if key not in self._tiles:
                 self._tiles[key] = _Waiting(strip.last_turn(tile), set(strip.columns(tile)))
 
-    def put(self, batch: ScoredTiles, where: torch.device) -> None:
-        for key, scores in zip(batch.keys, batch.scores.to(where), strict=True):
+    def put(self, batch: ScoredTiles, where: torch.device, transfer: Transfer) -> None:
+        here = where.type == "cpu"
+        tiles = torch.from_numpy(transfer.to_host(batch.scores)) if here else batch.scores
+        for key, scores in zip(batch.keys, tiles, strict=True):
             waiting = self._tiles[key]
             waiting.scores, waiting.is_view = scores, True
             self._views.append(waiting)
@@ -246,7 +252,7 @@ class _Sum:
             axis[part]
             for axis, part in zip(self._plan.weights(tile, self._blend), there, strict=True)
         )
-        _add_weighted(total[:, *here], scores[:, *there], rows[:, None] * cols)
+        _add_weighted(total[:, *here], scores[:, *there], rows, cols)
         self._summed.add(tile)
 
     def _carry(self, waiting: _WaitingTiles, spill: SpillFile) -> None:
@@ -259,11 +265,11 @@ class _Sum:
             slot = spill.put(self._total[:, int(window.height) :])
             waiting.carried[self.turn[::2]] = _Carried(bottom, below, tiles, slot)
 
-    def block(self) -> Block:
+    def block(self, transfer: Transfer) -> Block:
         """Return the finished block."""
         opened, scores = self._opened, None
         if self._total is not None and opened.valid is not None:
-            scores = self._total[:, : len(opened.valid)].cpu().numpy()
+            scores = transfer.to_host(self._total[:, : len(opened.valid)])
             if not opened.valid.all():
                 scores[:, ~opened.valid] = 0
         return Block(
@@ -275,13 +281,22 @@ class _Sum:
 # among threads of its own, which then spin for more and take the processor from the network.
 
 
-def _add_weighted(sums: Tensor, scores: Tensor, weights: np.ndarray) -> None:
-    """Add (K, h, w) scores times (h, w) weights to sums."""
+def _add_weighted(sums: Tensor, scores: Tensor, rows: np.ndarray, cols: np.ndarray) -> None:
+    """Add (K, h, w) scores times weights of rows (h,) and columns (w,) to sums."""
     if not sums.is_cpu:
-        sums.addcmul_(scores, torch.from_numpy(weights).to(sums.device))
+        down, across = (_on_device(axis.tobytes(), sums.device) for axis in (rows, cols))
+        sums.addcmul_(scores, down[:, None] * across)
         return
+    weights = rows[:, None] * cols
     for total, score in zip(sums.numpy(), scores.numpy(), strict=True):
         total += score * weights
+
+
+@lru_cache(maxsize=4096)  # the same few, over and over
+def _on_device(weights: bytes, device: torch.device) -> Tensor:
+    """Return float32 numbers on a GPU, without waiting for what it is at."""
+    numbers = torch.frombuffer(bytearray(weights), dtype=torch.float32)
+    return numbers.pin_memory().to(device, non_blocking=True)
 
 
 def _copied(scores: Tensor) -> Tensor:

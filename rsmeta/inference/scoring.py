@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -10,8 +11,8 @@ import numpy as np
 import torch
 
 from rsmeta.errors import RsmetaError
-from rsmeta.inference.arrays import large_array
 from rsmeta.inference.reading import within
+from rsmeta.inference.transfer import Transfer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
@@ -66,11 +67,15 @@ class Scorer:
         model: Maps chips in physical units to scores, e.g. class probabilities.
         device: Where it is.
         batch_size: Tiles at once.
+
+    Attributes:
+        transfer: Brings tiles to the device.
     """
 
     def __init__(self, model: Model, device: torch.device, batch_size: int) -> None:
         self._model = model
         self._device = device
+        self.transfer = Transfer(device)
         self.batch_size = self._said = batch_size
 
     @torch.inference_mode()
@@ -96,7 +101,7 @@ class Scorer:
     def _scores(self, image: np.ndarray, valid: np.ndarray) -> Tensor | None:
         """Return the scores of one batch; none where there is not the memory for it."""
         try:
-            given, known = (torch.from_numpy(one).to(self._device) for one in (image, valid))
+            given, known = (self.transfer.to_device(one) for one in (image, valid))
             scores = self._model(given, known).float()
             # The arrays serve the next batch too, so a model must not hand them on.
             is_input = scores.untyped_storage().data_ptr() == given.untyped_storage().data_ptr()
@@ -137,7 +142,7 @@ def score_tiles(
     A tile that a later block of the same strip touches is not computed again.
     """
     known: dict[Window, Turn] = {}
-    batch = _Batch()
+    batch = _Batch(scorer.transfer)
     for block in blocks:
         turn = block.strip.turn(block.window)
         known = {tile: last for tile, last in known.items() if last >= turn}
@@ -157,27 +162,58 @@ def _opened(block: ReadBlock, computed: int) -> OpenedBlock:
     return OpenedBlock(block.without_pixels(), block.wanted, computed)
 
 
-class _Batch:
-    """Copies of tiles that wait until there are enough of them; the arrays serve all batches."""
+@dataclass
+class _Buffer:
+    """Arrays that serve many batches.
 
-    def __init__(self) -> None:
+    Attributes:
+        image: (B, C, tile, tile) float32.
+        valid: (B, tile, tile) bool.
+        until_free: Waits until the last batch in them is on the device.
+    """
+
+    image: np.ndarray
+    valid: np.ndarray
+    until_free: Callable[[], None]
+
+
+class _Batch:
+    """Copies of tiles that wait until there are enough of them.
+
+    Args:
+        transfer: Brings them to the device.
+    """
+
+    def __init__(self, transfer: Transfer) -> None:
         self.keys: list[tuple[int, Window]] = []
-        self._image = np.empty((0, 0, 0, 0), dtype=np.float32)
-        self._valid = np.empty((0, 0, 0), dtype=np.bool_)
+        self._transfer = transfer
+        self._buffers: deque[_Buffer] = deque()
 
     def add(self, block: ReadBlock, tile: Window, *, room: int) -> None:
         if block.data is None or block.valid is None or block.origin is None:
             raise ValueError(f"{block.window} has tiles and no pixels")
-        if not len(self._image):
-            size = int(tile.height), int(tile.width)
-            self._image = large_array((room, len(block.data), *size), np.float32)
-            self._valid = large_array((room, *size), np.bool_)
+        while len(self._buffers) < self._transfer.buffers:
+            self._buffers.append(self._buffer(room, len(block.data), tile))
+        buffer = self._buffers[0]
+        if not self.keys:
+            buffer.until_free()
         place, count = within(tile, block.origin), len(self.keys)
-        self._image[count] = block.data[:, *place]
-        self._valid[count] = block.valid[place]
+        buffer.image[count] = block.data[:, *place]
+        buffer.valid[count] = block.valid[place]
         self.keys.append((block.strip.number, tile))
+
+    def _buffer(self, room: int, bands: int, tile: Window) -> _Buffer:
+        size, array = (int(tile.height), int(tile.width)), self._transfer.array
+        return _Buffer(
+            array((room, bands, *size), np.float32), array((room, *size), np.bool_),
+            self._transfer.copied(),
+        )  # fmt: skip
 
     def scored(self, scorer: Scorer) -> ScoredTiles:
         """Return the scores of its tiles, and be empty again."""
         keys, self.keys = tuple(self.keys), []
-        return ScoredTiles(keys, scorer(self._image[: len(keys)], self._valid[: len(keys)]))
+        buffer = self._buffers[0]
+        scores = scorer(buffer.image[: len(keys)], buffer.valid[: len(keys)])
+        buffer.until_free = self._transfer.copied()
+        self._buffers.rotate()
+        return ScoredTiles(keys, scores)

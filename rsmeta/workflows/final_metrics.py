@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rsmeta.data.images.datamodule import ImageDataModule
-from rsmeta.errors import LabelsError, enumerate_names
+from rsmeta.errors import LabelsError, enumerate_names, optional
 from rsmeta.training.baseline import baseline_scores, compare_with_baselines
 from rsmeta.training.fit import evaluate_part
 from rsmeta.workflows.training_run import versions
@@ -48,7 +48,8 @@ def final_metrics(
             metrics[part] = scores[part].as_dict()
     _warn_of_weak_points(metrics, result)
     if module.settings.trainer.baseline and module.task.name == "segmentation":
-        metrics["baseline"] = _baselines(module, data, scores)
+        with optional("the baselines to compare with"):
+            metrics["baseline"] = _baselines(module, data, scores)
     return metrics | {"seconds": seconds, "versions": versions()}
 
 

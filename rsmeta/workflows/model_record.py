@@ -66,7 +66,7 @@ def describe(settings: Settings, data: TrainingData, network: Network) -> Bundle
         image=image_record(data),
         tile_px=tile_px,
         gsd_m=data.gsd_range_m,
-        ground=_footprint(data),
+        footprint=_footprint(data),
         backbone=_identity(network),
         model=settings.model,
         tuner=settings.tuner,

@@ -39,11 +39,20 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
 
 
 def mapped(
-    scene: Path, bundle: ModelBundle | Path, folder: Path, device: torch.device | str, **more: Any
+    scene: Path,
+    bundle: ModelBundle | Path,
+    folder: Path,
+    device: torch.device | str,
+    *,
+    workers: int | None = None,
+    **more: Any,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the classes (H, W) and probabilities (K, H, W) of a scene."""
     wanted = rsmeta.Products(folder / "map.tif", probabilities=folder / "shares.tif")
-    rsmeta.predict(scene, bundle, output=wanted, device=str(device), **more)
+    rsmeta.predict(
+        scene, bundle, output=wanted,
+        execution=rsmeta.Execution(str(device), workers=workers), **more,
+    )  # fmt: skip
     return read(wanted.map)[0], read(folder / "shares.tif")
 
 

@@ -116,7 +116,9 @@ def test_a_run_learns_scales_and_maps(
     assert metrics["train_loss"] < 0.75
     bundle = rsmeta.load_bundle(tmp_path / "run" / "bundle")
     place = str(device)
-    (result,) = rsmeta.predict(data / "west.tif", bundle, output=tmp_path / "map.tif", device=place)
+    (result,) = rsmeta.predict(
+        data / "west.tif", bundle, output=tmp_path / "map.tif", execution=place
+    )
     assert result.tiles > 0
     scores = rsmeta.evaluate_map(tmp_path / "map.tif", data / "west_labels.tif")
     assert scores.accuracy > 0.7

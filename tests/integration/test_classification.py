@@ -127,7 +127,7 @@ def test_every_head_trains(run: Path, rsmeta: Rsmeta, tmp_path: Path, name: str,
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
-        (("task=segmentation",), "task=segmentation wants a class for every pixel"),
+        (("task=segmentation",), "task=segmentation needs a class for every pixel"),
         (("model.head=fpn",), "unknown classifier 'fpn'"),
         (("model.head.init=text",), "unknown CLIP image tower 'vit_tiny_patch16_224'"),
         (("model.head={init: class_mean, shots: 3}",), "shots goes with init=few_shot_mean"),

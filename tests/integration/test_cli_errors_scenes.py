@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import rasterio.shutil
 from affine import Affine
+
+from rsmeta.geo.sources import read_lists
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -191,3 +194,22 @@ def test_list_of_scenes_that_leads_nowhere(
     )
     assert ended.status == 1
     assert f"no scene at {scenes}" in ended.complaint
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("form", ["{}", '"{}"', "'{}'"])
+def test_lists_as_windows_writes_them(
+    tiny_run: TinyRun, tmp_path: Path, encoding: str, form: str
+) -> None:
+    name = "sçene 1.tif"
+    shutil.copy(tiny_run.scene, tmp_path / name)
+    scenes = tmp_path / "scenes.txt"
+    scenes.write_bytes(f"{form.format(name)}\r\n\r\n".encode(encoding))
+    assert read_lists([f"@{scenes}"]) == [tmp_path / name]
+
+
+def test_a_list_that_is_no_text(rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path) -> None:
+    scenes = tmp_path / "scenes.txt"
+    scenes.write_bytes(b"sc\xe9ne.tif\n")
+    given = ("predict", f"@{scenes}", "--model", tiny_run.bundle, "--output", tmp_path / "m.tif")
+    assert f"cannot read the list {scenes}" in rsmeta(*given).complaint

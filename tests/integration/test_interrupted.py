@@ -22,6 +22,9 @@ RESUME = "rsmeta: interrupted; run the same command with --resume to continue"
 AGAIN = "rsmeta: interrupted; run the same command to start over"
 
 
+pytestmark = pytest.mark.usefixtures("heard")
+
+
 def pressed_in(
     monkeypatch: pytest.MonkeyPatch, owner: type, method: str, call: int = 1
 ) -> Callable[[], int]:

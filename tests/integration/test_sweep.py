@@ -139,6 +139,7 @@ def test_train_of_one_run_refuses_a_sweep(tiny_run: TinyRun, tmp_path: Path) -> 
         rsmeta.train({**tree, "sweep": {"seeds": [0]}}, output=tmp_path / "run")
 
 
+@pytest.mark.usefixtures("heard")
 def test_an_interrupted_sweep_ends_its_runs_and_can_be_resumed(
     rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path
 ) -> None:

@@ -84,7 +84,7 @@ def test_failing_ornaments_are_warnings_and_the_run_resumes(
     again = short(tiny_run, tmp_path / "run", resume=True)
     assert again.metrics["validation"] == made.metrics["validation"]
     assert (tmp_path / "run" / "plots" / "chips.png").exists()
-    assert load_bundle(tmp_path / "run" / "bundle").record.ground is not None
+    assert load_bundle(tmp_path / "run" / "bundle").record.footprint is not None
     assert (tmp_path / "run" / "bundle" / "mlm.json").exists()
 
 

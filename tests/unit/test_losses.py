@@ -349,9 +349,12 @@ def test_a_preset_takes_other_options() -> None:
         ([{"name": "dice", "average": "mean"}], r"loss \(dice\): average='mean': input should be "),
         ({"weight": 0}, "loss.weight=0: input should be greater than 0"),
         ([{"name": "ce", "weight": -1}], "loss.terms.0.weight=-1: input should be greater than 0"),
-        ({"preset": "ce_dice", "gamma": 2}, "loss: gamma stands beside terms; move it into one"),
-        ({"preset": "ce_dice", "weight": 2}, "loss: weight stands beside terms; move it into one"),
-        ({"preset": "ce_dice", "name": "ce"}, "loss: name stands beside terms; move it into one"),
+        ({"preset": "ce_dice", "gamma": 2}, "loss: gamma is given beside terms; move it into one"),
+        (
+            {"preset": "ce_dice", "weight": 2},
+            "loss: weight is given beside terms; move it into one",
+        ),
+        ({"preset": "ce_dice", "name": "ce"}, "loss: name is given beside terms; move it into one"),
         ([], "loss: names no loss; give at least one"),
     ],
 )

@@ -18,7 +18,7 @@ from rsmeta.config.tuner import TunerSpec
 from rsmeta.errors import BundleError, ConfigError, UnknownNameError
 from rsmeta.geo.bands import generic_band
 from rsmeta.models import Network, Prepare, build_network, build_timm
-from rsmeta.models.build import tell
+from rsmeta.models.build import report_network
 from rsmeta.peft import merge, unmerge
 
 RGB = tuple(generic_band(name) for name in ("red", "green", "blue"))
@@ -130,7 +130,7 @@ def test_a_frozen_random_backbone_is_warned_of(
 ) -> None:
     network = _network(tuner)
     with caplog.at_level(logging.WARNING):
-        tell(network)
+        report_network(network)
     assert ("tuner.method=full" in caplog.text) == warned
     assert all(p.requires_grad for p in network.head.parameters())
     assert all(p.requires_grad for p in network.backbone.stem.parameters())

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import rasterio
+import rasterio.warp
 import torch
 
 import rsmeta
-from rsmeta.errors import ConfigError, OutputError
+from rsmeta.errors import ConfigError, OutputError, RsmetaError, SceneError
 from tests.unit.mapping_bundles import bundle_of, random_scene
 
 if TYPE_CHECKING:
@@ -110,6 +111,35 @@ def test_an_execution_is_a_device_or_workers_of_one_kind(
     np.testing.assert_array_equal(here, there)
     with pytest.raises(ConfigError, match="give one of them"):
         rsmeta.Execution(workers=2, dask="tcp://127.0.0.1:1")
+
+
+def test_the_sensor_of_scenes_whose_names_fit_several(
+    tmp_path: Path, make_scene: MakeScene, bundle: ModelBundle
+) -> None:
+    raw = np.full((2, 20, 20), 3000, np.uint16)
+    raw[1] = 6000
+    scene = make_scene(tmp_path / "s.tif", raw, descriptions=("B4", "B8"))
+    with pytest.raises(SceneError, match="cannot tell the bands"):
+        rsmeta.predict(scene, bundle, output=tmp_path / "m.tif")
+    products = rsmeta.Products(tmp_path / "m.tif", probabilities=tmp_path / "p.tif")
+    rsmeta.predict(scene, bundle, output=products, settings={"sensor": "sentinel2_l2a"})
+    with rasterio.open(tmp_path / "p.tif") as dataset:
+        red, nir = dataset.read()[:, 5, 5]
+    assert nir - red == pytest.approx(np.tanh((0.6 - 0.3) / 2), abs=1e-4)  # of reflectances
+    with pytest.raises(RsmetaError, match="sentinel2_l2a"):  # the nearest name
+        rsmeta.predict(
+            scene, bundle, output=tmp_path / "n.tif", settings={"sensor": "sentinel2_l2"}
+        )
+
+
+def test_maps_in_a_folder_of_scenes_are_no_scenes(
+    tmp_path: Path, scene: Path, bundle: ModelBundle
+) -> None:
+    products = rsmeta.Products(tmp_path / "s_map.tif", confidence=tmp_path / "s_sure.tif")
+    rsmeta.predict(scene, bundle, output=products)
+    for pattern in (tmp_path, f"{tmp_path}/*.tif"):
+        results = rsmeta.predict(pattern, bundle, output=tmp_path / "maps", if_exists="overwrite")
+        assert [result.scene for result in results] == [str(scene)]
 
 
 class Scarce(torch.nn.Module):

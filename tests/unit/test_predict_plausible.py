@@ -9,6 +9,7 @@ import geopandas
 import numpy as np
 import pytest
 import rasterio
+import rasterio.warp
 import shapely
 import torch
 from affine import Affine

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rsmeta.config.data import composed
 from rsmeta.errors import ImagesError, one_line
+from rsmeta.files import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,10 +79,10 @@ def read_lines(path: Path, what: str, hint: str = "") -> Iterator[tuple[int, str
 
 def _text(path: Path, what: str, hint: str) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return read_text(path)
     except FileNotFoundError:
         raise ImagesError(f"no {what} at {path}; check data.root{hint}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeError) as error:
         raise ImagesError(f"cannot read the {what} {path} ({one_line(error)})") from error
 
 

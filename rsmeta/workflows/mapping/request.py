@@ -228,7 +228,9 @@ def open_for(source: AnySource, record: BundleRecord) -> Scene:
         SceneError: It cannot be read, or lacks a band.
     """
     wanted = [band.band for band in record.bands]
-    rules = record.read.rules
+    rules, sensor = record.read.rules, record.predict.sensor
+    if sensor is not None:
+        rules = replace(rules, sensor=sensor, bands=None, scale=None, offset=None)
     try:
         return open_scene(source, rules, wanted=wanted).select(wanted)
     except BandsUnrecognisedError as error:
