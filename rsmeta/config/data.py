@@ -154,6 +154,21 @@ class SplitSettings(Strict):
         description="pixels left unused along the border of another part; none: as far as labels "
         "resemble each other, up to a quarter of a block; 2 between polygons",
     )
+    folds: int | None = Field(
+        default=None,
+        ge=2,
+        description="cross-validation: hold out each of so many groups of polygons in turn, then "
+        "train on all labels; none: no cross-validation",
+    )
+    repeats: int = Field(
+        default=1, ge=1, description="cross-validations, each with other groups of polygons"
+    )
+    fold: int | None = Field(
+        default=None,
+        ge=0,
+        description="the one run of a cross-validation that holds out this group, counted on over "
+        "the repeats; none: all of them",
+    )
     context: Literal["keep", "hide"] = Field(
         default="keep",
         description="imagery around a part's labels: seen as in a map (keep), or invalid where it "
@@ -171,6 +186,10 @@ class SplitSettings(Strict):
                     f"split.{name}={share} does not fit by={self.by}; give a share such as 0.2"
                 )
         areas = [name for name, share in given.items() if isinstance(share, Path)]
+        if self.folds is not None and (self.by not in (None, "polygons") or areas or self.test):
+            raise ValueError("split.folds goes by polygons and takes the place of split.test")
+        if self.fold is not None and self.fold >= (self.folds or 0) * self.repeats:
+            raise ValueError(f"split.fold={self.fold} is none of split.folds and split.repeats")
         shares = [name for name, share in given.items() if isinstance(share, float) and share]
         if areas and shares and shares[0] in self.model_fields_set:
             raise ValueError(

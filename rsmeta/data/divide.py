@@ -12,7 +12,15 @@ import shapely
 from rsmeta.data.label_index import count_by_block
 from rsmeta.data.label_range import label_range_px
 from rsmeta.data.places import same_place
-from rsmeta.data.polygon_split import divide_by_polygons, has_polygons_to_hold_out
+from rsmeta.data.polygon_split import (
+    PolygonKey,
+    choose_polygons,
+    divide_by_polygons,
+    divide_polygons,
+    fold_of_polygons,
+    has_polygons_to_hold_out,
+    polygon_classes,
+)
 from rsmeta.data.splits import PARTS, Block, BlockLattice, Part, choose_blocks, regions_of
 from rsmeta.data.streams import random_stream
 from rsmeta.errors import SplitError
@@ -64,6 +72,8 @@ def divide(settings: DataSettings, scenes: Sequence[LabelledScene], *, seed: int
     areas = {part: area for part, area in given.items() if isinstance(area, Path)}
     if areas:
         return _by_areas(settings, scenes, areas)
+    if split.folds is not None:
+        return _by_folds(settings, scenes, seed)
     explicit: dict[Part, Sequence[str]] = {
         "validation": settings.validation_scenes, "test": settings.test_scenes,
     }  # fmt: skip
@@ -80,9 +90,33 @@ def divide(settings: DataSettings, scenes: Sequence[LabelledScene], *, seed: int
     # a chip of a polygon's own pixels alone is no chip of one class
     may_be_polygons = split.by is None and settings.kind == "scenes"
     if split.by == "polygons" or (may_be_polygons and has_polygons_to_hold_out(scenes)):
-        gap_px = _SMALLEST_GAP_PX if split.gap_px is None else split.gap_px
+        gap_px = _gap_between_polygons_px(settings)
         return divide_by_polygons(settings, scenes, shares, gap_px=gap_px, rng=rng)
     return _by_blocks(settings, scenes, shares, rng)
+
+
+def _by_folds(settings: DataSettings, scenes: Sequence[LabelledScene], seed: int) -> Divided:
+    """Hold out one group of polygons for testing, or none where all are to be trained on."""
+    split = settings.split
+    assert split.folds is not None
+    if settings.kind != "scenes":
+        raise SplitError("data.split.folds applies to labels of pixels; drop it")
+    if split.fold is None:
+        return {"train": list(scenes), "validation": [], "test": []}
+    repeat, group = divmod(split.fold, split.folds)
+    classes = polygon_classes(scenes)
+    test = fold_of_polygons(classes, split.folds, group, random_stream("folds", seed, repeat))
+    rest = {key: number for key, number in classes.items() if key not in test}
+    chosen: dict[Part, set[PolygonKey]] = {"test": test}
+    share = split.validation
+    if isinstance(share, float) and share and not settings.validation_scenes:
+        rng = random_stream("split", seed, split.fold)
+        chosen |= choose_polygons(rest, {"validation": share}, rng)
+    return divide_polygons(scenes, chosen, gap_px=_gap_between_polygons_px(settings))
+
+
+def _gap_between_polygons_px(settings: DataSettings) -> int:
+    return _SMALLEST_GAP_PX if settings.split.gap_px is None else settings.split.gap_px
 
 
 def _by_files(
@@ -149,12 +183,11 @@ def _by_blocks(
 def _by_areas(
     settings: DataSettings, scenes: Sequence[LabelledScene], areas: Mapping[Part, Path]
 ) -> Divided:
-    gap_px = settings.split.gap_px
     divided: Divided = {part: [] for part in PARTS}
     for one in scenes:
         grid = one.scene.grid
         held_out = {part: _area_of(settings.root / path, grid) for part, path in areas.items()}
-        regions = regions_of(held_out, grid, gap_px=_SMALLEST_GAP_PX if gap_px is None else gap_px)
+        regions = regions_of(held_out, grid, gap_px=_gap_between_polygons_px(settings))
         for part, region in regions.items():
             divided[part].append(replace(one, region=region))
     return divided

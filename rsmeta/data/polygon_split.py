@@ -87,6 +87,13 @@ def divide_by_polygons(
                 f"use split.by=blocks, or set data.split.{part}=0"
             )
     _warn_of_single_polygons(settings, classes)
+    return divide_polygons(scenes, chosen, gap_px=gap_px)
+
+
+def divide_polygons(
+    scenes: Sequence[LabelledScene], chosen: Mapping[Part, set[PolygonKey]], *, gap_px: int
+) -> dict[Part, list[LabelledScene]]:
+    """Divide scenes such that each held-out part has its polygons, and training the rest."""
     divided: dict[Part, list[LabelledScene]] = {part: [] for part in PARTS}
     for one in scenes:
         labels = one.labels
@@ -118,6 +125,23 @@ def choose_polygons(
             chosen[part] |= set(order[:count])
             order = order[count:]
     return chosen
+
+
+def fold_of_polygons(
+    classes: Mapping[PolygonKey, int], folds: int, fold: int, rng: np.random.Generator
+) -> set[PolygonKey]:
+    """Return one of several groups of polygons, among which each class is spread evenly.
+
+    The only polygon of a class is in no group, since nothing would be left to train on.
+    """
+    group: set[PolygonKey] = set()
+    for number in sorted(set(classes.values())):
+        members = sorted(key for key, own in classes.items() if own == number)
+        order = [members[i] for i in rng.permutation(len(members))]
+        start = int(rng.integers(folds))  # small classes do not all lie in the first groups
+        if len(members) > 1:
+            group |= set(order[(fold - start) % folds :: folds])
+    return group
 
 
 def _warn_of_single_polygons(settings: DataSettings, classes: Mapping[PolygonKey, int]) -> None:

@@ -14,7 +14,15 @@ import numpy as np
 
 #: What random numbers are needed for. New names go to the end: a name's place makes its numbers.
 StreamName = Literal[
-    "split", "subset", "held_out", "epoch", "meta_step", "unlabelled", "statistics", "pixel_sizes"
+    "split",
+    "subset",
+    "held_out",
+    "epoch",
+    "meta_step",
+    "unlabelled",
+    "statistics",
+    "pixel_sizes",
+    "folds",
 ]
 
 _NUMBERS: dict[StreamName, int] = {name: i for i, name in enumerate(get_args(StreamName))}

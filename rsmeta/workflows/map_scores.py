@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,7 +40,8 @@ def score_as_mapped(
         metrics: What gathers the scores of the task.
     """
     metrics.reset()
-    before = next(bundle.network.parameters()).device
+    tensors = chain(bundle.network.parameters(), bundle.network.buffers())
+    before = next((tensor.device for tensor in tensors), torch.device("cpu"))
     device = choose_device("auto")
     with ready_engine(bundle, record, device) as engine:
         for one in scenes:

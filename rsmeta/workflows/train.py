@@ -6,6 +6,8 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lightning import seed_everything
+
 from rsmeta.bundle import ModelBundle, annotate_bundle, load_bundle, save_bundle
 from rsmeta.config import Settings, load_settings
 from rsmeta.config.meta import MetaSettings
@@ -20,6 +22,7 @@ from rsmeta.tasks import task_of
 from rsmeta.training.head_start import start_head
 from rsmeta.training.meta import check_strategy, judge_scales
 from rsmeta.training.module import TaskModule
+from rsmeta.workflows.cross_validation import cross_validate
 from rsmeta.workflows.final_metrics import final_metrics
 from rsmeta.workflows.model_record import describe
 from rsmeta.workflows.run_folder import METRICS_FILE, check_run
@@ -90,6 +93,7 @@ def train(
     if settings.meta.retrain:
         scales = learn_scales(settings, output / "scales", resume=resume, progress=progress)
         settings = with_fixed_scales(settings)
+    cross_validation = _cross_validation(settings, output, resume=resume, progress=progress)
     data = task.data(settings, meta=settings.meta)
     network = _build(settings, data, scales)
     loss = build_loss(settings.loss, task.loss_statistics(data), task.losses)
@@ -103,12 +107,31 @@ def train(
         with optional("split.gpkg"):
             write_split(data.parts, data.classes, output / "split.gpkg")
     numbers = final_metrics(module, bundle, data, result, seconds=run.seconds())
+    numbers |= cross_validation
     run.draw(lambda: _pictures(module, data, result))
     bundle = annotate_bundle(
         bundle, {"seed": settings.seed, **numbers}, quicklook=output / "plots" / "chips.png"
     )
     run.finish(numbers)
     return TrainResult(output, bundle, numbers)
+
+
+def _cross_validation(
+    settings: Settings, output: Path, *, resume: bool, progress: bool
+) -> dict[str, Any]:
+    """Return what metrics.json says of a cross-validation; nothing where none is asked for."""
+    if not settings.per_pixel or settings.scenes.split.folds is None:
+        return {}
+    if settings.scenes.split.fold is not None:
+        return {}
+
+    def train_fold(one: Settings, folder: Path) -> dict[str, Any]:
+        begun = resume and folder.exists()
+        return train(one, output=folder, resume=begun, progress=progress).metrics
+
+    found = cross_validate(settings, output / "folds", train_fold)
+    seed_everything(settings.seed, workers=True, verbose=False)  # as if there had been none
+    return {"cross_validation": found}
 
 
 def _build(settings: Settings, data: TrainingData, scales: Mapping[str, float] | None) -> Network:
