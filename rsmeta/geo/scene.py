@@ -16,7 +16,7 @@ from rsmeta.geo.bands import Band, match_bands
 from rsmeta.geo.chip import Chip
 from rsmeta.geo.filebands import FileBands, tell_bands
 from rsmeta.geo.grid import Grid, whole_pixels
-from rsmeta.geo.handles import open_raster, read_from
+from rsmeta.geo.handles import open_raster, read_from, reading
 from rsmeta.geo.raster_source import AnySource, RasterSource
 from rsmeta.geo.rules import ReadRules, ValidIf
 from rsmeta.geo.safe import is_safe
