@@ -144,6 +144,13 @@ def test_bf16_true_trains_saves_and_predicts(tiny_run: TinyRun, tmp_path: Path) 
     assert scores.as_dict()["accuracy"] == pytest.approx(made.metrics["validation"]["accuracy"])
 
 
+def test_bf16_true_scores_images_too(image_run: Path, tmp_path: Path) -> None:
+    overrides = [f"data.root={image_run / 'data'}", "trainer.precision=bf16-true",
+                 "trainer.max_epochs=1"]  # fmt: skip
+    made = train(image_run / "config.yaml", overrides, output=tmp_path / "run")
+    assert 0 <= made.metrics["validation"]["calibration_error"] <= 1
+
+
 # -- folders that were moved, files that were damaged ----------------------------------------------
 
 
