@@ -81,7 +81,7 @@ def check_same(path: Path, resume_fingerprint: Mapping[str, Any], output: Path) 
     now = json.loads(json.dumps(resume_fingerprint))
     for name in {**lines[0], **now}:
         before, after = lines[0].get(name), now.get(name)
-        if before != after:
+        if json.dumps(before) != json.dumps(after):  # NaN equals NaN here
             other = _difference(name, before, after)
             raise OutputError(
                 f"cannot resume {output}: it was begun with another {other}; give the same, or "

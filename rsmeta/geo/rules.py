@@ -15,6 +15,8 @@ ValidIf = Literal["all", "any"]
 class ReadRules:
     """What the user says about files; every rule wins over what a file says itself.
 
+    As a fallback, what held for other files: it fills the gaps of what a file says.
+
     Args:
         sensor: Registered name, YAML file or mapping; none: told from the bands.
         bands: Names of a file's bands in file order; none: the file's descriptions.

@@ -171,6 +171,8 @@ class RasterWriter:
     def beside(self, path: Path) -> Iterator[Path]:
         """Give a hidden file to write, which gets its name just before the raster gets its own.
 
+        After an exception there is no such file, and the raster can still be completed.
+
         Args:
             path: The name; missing folders are created, a file of that name is replaced.
 
@@ -181,9 +183,14 @@ class RasterWriter:
             folder = partial_folder(path)
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-            self._beside[path] = hidden = folder / path.name
-            yield hidden
-            to_disk(hidden)
+            hidden = folder / path.name
+            try:
+                yield hidden
+                to_disk(hidden)
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+            self._beside[path] = hidden
 
     def __exit__(
         self,

@@ -121,7 +121,9 @@ class Engine:
         spill_folder: Path | None,
     ) -> Iterator[Block]:
         strips = plan.strips(blocks, blocks_wide=sizing.choose_strip_blocks(plan, self._scores))
-        read = pipeline.ahead("reading", read_blocks(reader, plan, strips), 1)
+        readers = sizing.choose_readers(self.device)
+        blocks_read = read_blocks(reader, plan, strips, count=readers)
+        read = pipeline.ahead("reading", blocks_read, 1)
         scored = pipeline.ahead("computing", score_tiles(read, self.score), 2)
         where = sizing.choose_blending(plan, self._scores, self.device)
         blended = blend_tiles(scored, plan, self._blend, where=where, spill_folder=spill_folder)

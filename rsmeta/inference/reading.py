@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -27,8 +26,8 @@ if TYPE_CHECKING:
 _PART_PX = 512
 #: A file with longer tiles than this counts as stored row by row.
 _LONGEST_TILE_PX = 2048
-#: Threads that decode a file side by side; more wait for the disk.
-READERS = min(4, os.cpu_count() or 1)
+#: Tells lanes of one row from those of the next.
+_LANES_PER_ROW = 7
 
 #: Pools of one thread each.
 _Threads: TypeAlias = "list[ThreadPoolExecutor]"
@@ -98,9 +97,9 @@ class ReadBlock:
 
 
 def read_blocks(
-    reader: SceneReader, plan: TilePlan, strips: Iterable[Strip]
+    reader: SceneReader, plan: TilePlan, strips: Iterable[Strip], *, count: int
 ) -> Generator[ReadBlock, None, None]:
-    """Yield the blocks of strips in order.
+    """Yield the blocks of strips in order, read by ``count`` threads side by side.
 
     Tiles without a wanted pixel are left out; of the others the network sees all pixels, so that
     an area of interest comes out as it would without it.
@@ -111,7 +110,7 @@ def read_blocks(
     with ExitStack() as stack:
         threads = [
             stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="rsmeta-read"))
-            for _ in range(READERS)
+            for _ in range(count)
         ]
         for strip in strips:
             for block in strip.blocks:
@@ -163,16 +162,17 @@ def _read(threads: _Threads, scene: Scene, window: Window) -> tuple[np.ndarray, 
 def _parts(window: Window, tile_height_px: int, tile_width_px: int) -> Iterator[tuple[int, Window]]:
     """Yield parts of a window that share no tile of the file, each with the number of its lane.
 
-    A lane is a column of the file's tiles, or a row where tiles are as wide as the file. A lane is
-    always read by the same thread: what its handle has decoded for one block, and GDAL not yet
-    dropped, the next block begins with. Parts are so small that what is done with the pixels of
-    one finds them in the processor's cache.
+    The same tile of a file is always in the same lane, and a lane is always read by the same
+    thread: what its handle has decoded for one block, and GDAL not yet dropped, the next block
+    begins with. Parts are so small that what is done with the pixels of one finds them in the
+    processor's cache.
     """
     top, left, height, width = whole_pixels(window)
     rowwise = tile_width_px > _LONGEST_TILE_PX
     for col, right in _cuts(left, width, tile_width_px):
         for row, bottom in _cuts(top, height, tile_height_px):
-            lane = row // _step(tile_height_px) if rowwise else col // _step(tile_width_px)
+            down, across = row // _step(tile_height_px), col // _step(tile_width_px)
+            lane = down if rowwise else _LANES_PER_ROW * down + across
             yield lane, Window(col, row, right - col, bottom - row)
 
 

@@ -24,6 +24,8 @@ _SHARE = 0.25
 #: Disk space for sums that wait for the next row of blocks.
 _SPILL_BYTES = 2**30
 _BATCH = {"cpu": 8, "cuda": 64}
+#: Threads that decode a file side by side: on a CPU few, since the network needs the cores.
+_READERS = {"cpu": 4, "cuda": 16}
 _FLOAT = 4
 #: Written pixels go through the cache as well.
 _LEAST_CACHE_BYTES = 16 * 2**20
@@ -66,6 +68,11 @@ def choose_cache_bytes(scene: Scene, plan: MapPlan) -> int:
 def choose_batch_size(device: torch.device) -> int:
     """Return how many tiles to score at once, at first: fewer are taken where memory runs out."""
     return _BATCH[device.type]
+
+
+def choose_readers(device: torch.device) -> int:
+    """Return how many threads decode a file side by side."""
+    return min(_READERS[device.type], os.cpu_count() or 1)
 
 
 def choose_strip_blocks(plan: TilePlan, scores: int) -> int:

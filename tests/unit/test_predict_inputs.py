@@ -133,6 +133,36 @@ def test_neither_is_anything_else_that_is_read(
     refused(folder, bundle, scene, says="input", **named)
 
 
+@pytest.mark.parametrize("output", ["item.json", "red.tif", "nir.tif"])
+def test_a_stac_item_and_its_assets(
+    tmp_path: Path, make_scene: MakeScene, bundle: ModelBundle, output: str
+) -> None:
+    assets = {}
+    for name in ("red", "nir"):
+        band = np.random.default_rng(1).uniform(0.1, 0.9, (1, 40, 40)).astype(np.float32)
+        make_scene(tmp_path / f"{name}.tif", band)
+        bands = [{"name": name, "common_name": name}]
+        assets[name] = {"href": f"./{name}.tif", "eo:bands": bands, "roles": ["data"]}
+    item = {
+        "type": "Feature", "stac_version": "1.0.0", "id": "one", "links": [], "assets": assets,
+        "geometry": None, "properties": {"datetime": "2026-01-01T00:00:00Z"},
+    }  # fmt: skip
+    (tmp_path / "item.json").write_text(json.dumps(item))
+    product = "summary" if output.endswith("json") else "map"
+    refused(
+        tmp_path, bundle, str(tmp_path / "item.json"), says="input", **{product: tmp_path / output}
+    )
+
+
+def test_polygons_of_a_map_do_not_replace_it(folder: Path, bundle: ModelBundle) -> None:
+    rsmeta.predict(folder / "s.tif", bundle, output=folder / "map.tif", execution="cpu")
+    os.link(folder / "map.tif", folder / "map.fgb")
+    before = state(folder)
+    with pytest.raises(OutputError, match="input"):
+        rsmeta.vectorise(folder / "map.tif", folder / "map.fgb", overwrite=True)
+    assert state(folder) == before
+
+
 def test_a_summary_replaces_nothing_unless_told_to(folder: Path, bundle: ModelBundle) -> None:
     (folder / "notes.json").write_text("mine")
     products = rsmeta.Products(folder / "m.tif", summary=folder / "notes.json")

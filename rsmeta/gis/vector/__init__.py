@@ -15,6 +15,7 @@ from rsmeta.config.polygons import PolygonSettings
 from rsmeta.errors import OutputError, enumerate_names, one_line
 from rsmeta.files import partial_folder, to_disk
 from rsmeta.geo.handles import bounded_cache
+from rsmeta.geo.inputs import check_not_an_input, raster_files
 from rsmeta.geo.lock import locked
 from rsmeta.geo.raster_source import is_path
 from rsmeta.geo.writer import check_output, why_not_written
@@ -62,7 +63,8 @@ def write(
         has_area=source.grid.crs is not None, has_confidence=source.confidence is not None
     )
     plain = path.with_name(f"polygons{path.suffix}")  # some names mean something to GDAL
-    target = Target(plain, layer_name(path.stem), source.grid, source.classes, columns)
+    crs = None if source.grid.crs is None else source.grid.crs.to_wkt()
+    target = Target(plain, layer_name(path.stem), source.grid, source.classes, columns, crs)
     try:
         FORMATS[path.suffix.lower()].write(target, polygons_of(source, settings, on_progress))
         to_disk(plain)
@@ -100,6 +102,8 @@ def vectorise(
     if not is_path(output):
         raise OutputError(f"cannot write polygons to {output}; name a local file, and copy that")
     path = Path(output)
+    inputs = raster_files(source) | (set() if confidence is None else raster_files(confidence))
+    check_not_an_input([path], inputs)
     check_output(path, overwrite=overwrite)
     opened = open_map(source, confidence)
     check_polygon_place(path, opened.grid)

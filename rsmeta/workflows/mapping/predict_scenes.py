@@ -104,7 +104,9 @@ def predict(
                 check_located(files, request.grid)
             requests.append(request)
     groups = [requests] if joint else [[request] for request in requests]
-    inputs = _inputs(given, requests, area, wanted)
+    documents = [str(source).partition("#")[0] for source in sources]
+    lists = [file for file in map(list_file, given) if file is not None]
+    inputs = {*documents, *lists, *_inputs(requests, area, wanted)}
     _check_outputs([group[0].products for group in groups], if_exists, inputs)
     results = []
     with bounded_cache(), executor_for(loaded, record, where) as executor:
@@ -172,13 +174,10 @@ def _check_task(record: BundleRecord, names: Sequence[Products], wanted: Postpro
 
 
 def _inputs(
-    given: Sequence[str | Path],
-    requests: Sequence[MapRequest],
-    area: AreaOfInterest,
-    wanted: Postprocess,
+    requests: Sequence[MapRequest], area: AreaOfInterest, wanted: Postprocess
 ) -> set[str | Path]:
-    """Return all that is read: scenes and lists of them, polygons, a grid's raster, the model."""
-    found: set[str | Path] = {file for file in map(list_file, given) if file is not None}
+    """Return the files that maps are made from: of scenes, polygons, a grid and the model."""
+    found: set[str | Path] = set()
     for request in requests:
         found |= raster_files(request.scene.source)
     if area.polygons is not None:
