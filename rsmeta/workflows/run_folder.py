@@ -26,7 +26,8 @@ METRICS_FILE = "metrics.json"
 HISTORY_FILE = "history.csv"
 #: What a run writes, besides its configuration and what only shows its progress.
 RUN_FILES = (
-    "bundle", "backbone.safetensors", "checkpoints", "plots", METRICS_FILE, HISTORY_FILE, "model.txt",
+    "bundle", "backbone.safetensors", "checkpoints", "plots", METRICS_FILE, HISTORY_FILE,
+    "model.txt",
     "gamma_history.csv",
 )  # fmt: skip
 
