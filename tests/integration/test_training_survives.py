@@ -101,7 +101,7 @@ def test_the_model_is_saved_before_it_is_scored(
     tiny_run: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr("rsmeta.workflows.final_metrics.evaluate_part", broken)
+        patched.setattr("rsmeta.workflows.final_metrics.score_as_mapped", broken)
         with pytest.raises(OSError, match="No space"):
             short(tiny_run, tmp_path / "run")
     load_bundle(tmp_path / "run" / "bundle")
