@@ -133,34 +133,49 @@ class TargetSpec(Strict):
 class SplitSettings(Strict):
     """How labels are divided into training, validation and test parts."""
 
-    by: Literal["blocks", "files", "polygons"] = Field(
-        default="blocks",
-        description="square blocks, whole files, or explicit polygons",
+    by: Literal["blocks", "files", "polygons"] | None = Field(
+        default=None,
+        description="square blocks, whole files, or whole polygons; none: polygons where labels "
+        "are polygons, else blocks",
     )
     validation: float | Path = Field(
-        default=0.2, description="share of the labels, or (polygons) a vector file"
+        default=0.2, description="share of the labels, or a vector file of the areas to hold out"
     )
     test: float | Path | None = Field(
-        default=None, description="share of the labels, or (polygons) a vector file; none: no test"
+        default=None,
+        description="share of the labels, or a vector file of the areas to hold out; none: no test",
     )
     block_px: int | None = Field(
         default=None, ge=8, description="side of a block; none: from chip and scene size"
     )
-    gap_px: int = Field(
-        default=2, ge=0, description="pixels left unused along the border of another part"
+    gap_px: int | None = Field(
+        default=None,
+        ge=0,
+        description="pixels left unused along the border of another part; none: as far as labels "
+        "resemble each other, up to a quarter of a block; 2 between polygons",
+    )
+    context: Literal["keep", "hide"] = Field(
+        default="keep",
+        description="imagery around a part's labels: seen as in a map (keep), or invalid where it "
+        "belongs to other parts (hide)",
     )
 
     @model_validator(mode="after")
     def _kinds_fit(self) -> SplitSettings:
-        for name in ("validation", "test"):
-            share = getattr(self, name)
-            if share is None:
-                continue
-            if isinstance(share, Path) != (self.by == "polygons") and share != 0:
-                wanted = "a vector file" if self.by == "polygons" else "a share such as 0.2"
-                raise ValueError(f"split.{name}={share} does not fit by={self.by}; give {wanted}")
-            if not isinstance(share, Path) and not 0 <= share < 1:
+        given = {name: getattr(self, name) for name in ("validation", "test")}
+        for name, share in given.items():
+            if isinstance(share, float) and not 0 <= share < 1:
                 raise ValueError(f"split.{name}={share} must be at least 0 and below 1")
+            if isinstance(share, Path) and self.by not in (None, "polygons"):
+                raise ValueError(
+                    f"split.{name}={share} does not fit by={self.by}; give a share such as 0.2"
+                )
+        areas = [name for name, share in given.items() if isinstance(share, Path)]
+        shares = [name for name, share in given.items() if isinstance(share, float) and share]
+        if areas and shares and shares[0] in self.model_fields_set:
+            raise ValueError(
+                f"split.{areas[0]} is a file and split.{shares[0]} a share; give files or shares"
+            )
         return self
 
 

@@ -192,7 +192,9 @@ class MetaSettings(WithOptions):
     def uses_training_gradients(self) -> bool:
         """Whether training steps yield gradients of the scales for the next meta step."""
         own = self.source == "train" and self.objective == "training"
-        return own and bool(self.options.get("training_gradients")) and self.options["lr"] is None
+        return (
+            own and bool(self.options.get("training_gradients")) and self.options.get("lr") is None
+        )
 
     @property
     def sampling(self) -> Literal["class"] | None:

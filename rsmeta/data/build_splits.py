@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import shapely
 
 from rsmeta.data.chips import LabelledScene
-from rsmeta.data.label_index import LabelIndex, count_by_block, index_labels
+from rsmeta.data.divide import NoLabelsError, divide
+from rsmeta.data.label_index import LabelIndex, index_labels
 from rsmeta.data.labels import LabelRules, open_labels
 from rsmeta.data.open_scenes import open_scenes, wanted_bands
 from rsmeta.data.places import same_place
 from rsmeta.data.quantities import open_quantity
-from rsmeta.data.splits import PARTS, Block, BlockLattice, Part, Region, choose_blocks, regions_of
-from rsmeta.data.streams import random_stream
-from rsmeta.errors import SplitError
-from rsmeta.geo.polygons import VectorFile
+from rsmeta.data.splits import PARTS, Part
+from rsmeta.errors import enumerate_names
 from rsmeta.geo.sources import scene_stem
 
 if TYPE_CHECKING:
@@ -27,15 +24,9 @@ if TYPE_CHECKING:
 
     from rsmeta.config.data import DataSettings
     from rsmeta.geo.bands import Band
-    from rsmeta.geo.grid import Grid
     from rsmeta.geo.scene import Scene
 
 logger = logging.getLogger(__name__)
-
-_NO_LABELS = (
-    "no labelled pixel is left for training: all labels are nodata, in data.ignore, on pixels "
-    "without data, or held out; check data.labels, data.nodata and data.split"
-)
 
 
 @dataclass(frozen=True)
@@ -78,12 +69,12 @@ def build_splits(
     parts: dict[Part, list[IndexedScene]] = {part: [] for part in PARTS}
     for part in ("validation", "test"):
         _warn_of_overlap(part, pairs[part], pairs["train"])
-        parts[part] += index_scenes(settings, [(pair, None) for pair in pairs[part]])
+        parts[part] += index_scenes(settings, pairs[part])
     divided = divide(settings, pairs["train"], seed=seed)
     for part in PARTS:
         parts[part] += index_scenes(settings, divided[part])
     if not parts["train"]:
-        raise SplitError(_NO_LABELS)
+        raise NoLabelsError
     _log_counts(settings, parts)
     return parts
 
@@ -101,145 +92,24 @@ def _warn_of_overlap(
             )  # fmt: skip
 
 
-def divide(
-    settings: DataSettings, pairs: Sequence[LabelledScene], *, seed: int
-) -> dict[Part, list[tuple[LabelledScene, Region | None]]]:
-    """Divide the training scenes into parts by ``settings.split``."""
-    split = settings.split
-    explicit = {"validation": settings.validation_scenes, "test": settings.test_scenes}
-    shares = {
-        part: float(given)
-        for part, given in _held_out(settings).items()
-        if not isinstance(given, Path) and given and not explicit[part]
-    }
-    rng = random_stream("split", seed)
-    if split.by == "polygons":
-        return _by_polygons(settings, pairs)
-    if not shares:
-        return {"train": [(pair, None) for pair in pairs], "validation": [], "test": []}
-    if split.by == "files":
-        return _by_files(pairs, shares, rng)
-    return _by_blocks(settings, pairs, shares, rng)
-
-
-def _by_files(
-    pairs: Sequence[LabelledScene], shares: Mapping[Part, float], rng: np.random.Generator
-) -> dict[Part, list[tuple[LabelledScene, Region | None]]]:
-    places = same_place([pair.scene.grid for pair in pairs], touching=False)
-    if len(places) <= len(shares):
-        raise SplitError(
-            f"the {len(pairs)} scenes cover {len(places)} separate place(s), too few for "
-            f"split.by=files with {len(shares) + 1} parts; use split.by=blocks"
-        )
-    order = [places[i] for i in rng.permutation(len(places))]
-    divided: dict[Part, list[tuple[LabelledScene, Region | None]]] = {part: [] for part in PARTS}
-    for part, share in shares.items():
-        wanted = max(1, round(share * len(places)))
-        for _ in range(min(wanted, len(order) - 1)):
-            divided[part] += [(pairs[i], None) for i in order.pop()]
-    divided["train"] = [(pairs[i], None) for place in order for i in place]
-    return divided
-
-
-def _by_blocks(
-    settings: DataSettings,
-    pairs: Sequence[LabelledScene],
-    shares: Mapping[Part, float],
-    rng: np.random.Generator,
-) -> dict[Part, list[tuple[LabelledScene, Region | None]]]:
-    counts: dict[Block, np.ndarray] = {}
-    lattices: dict[int, BlockLattice] = {}
-    places = same_place([pair.scene.grid for pair in pairs])
-    for number, place in enumerate(places):
-        grid = pairs[place[0]].scene.grid
-        lattices[number] = BlockLattice.on(grid, block_px(settings, grid))
-        for i in place:
-            found = count_by_block(pairs[i], settings.strata, lattices[number])
-            for (row, col), count in found.items():
-                key = (number, row, col)
-                counts[key] = counts.get(key, 0) + count
-    if not counts:
-        raise SplitError(_NO_LABELS)
-    chosen = choose_blocks(counts, shares, rng)
-    for part in shares:
-        if not chosen[part]:
-            raise SplitError(
-                f"the labels lie in {len(counts)} block(s), too few to keep a {part} part; "
-                f"set data.split.block_px smaller, or data.split.{part}=0"
-            )
-    divided: dict[Part, list[tuple[LabelledScene, Region | None]]] = {part: [] for part in PARTS}
-    for number, place in enumerate(places):
-        for i in place:
-            scene = pairs[i].scene
-            held_out = {
-                part: lattices[number].polygons(
-                    [(row, col) for n, row, col in chosen[part] if n == number], scene.grid
-                )
-                for part in shares
-            }
-            regions = regions_of(held_out, scene.grid, gap_px=settings.split.gap_px)
-            for part, region in regions.items():
-                divided[part].append((pairs[i], region))
-    return divided
-
-
-def _by_polygons(
-    settings: DataSettings, pairs: Sequence[LabelledScene]
-) -> dict[Part, list[tuple[LabelledScene, Region | None]]]:
-    split = settings.split
-    divided: dict[Part, list[tuple[LabelledScene, Region | None]]] = {part: [] for part in PARTS}
-    for pair in pairs:
-        grid = pair.scene.grid
-        held_out: dict[Part, shapely.Geometry] = {}
-        for part, given in _held_out(settings).items():
-            if isinstance(given, Path):
-                held_out[part] = _area_of(settings.root / given, grid)
-        for part, region in regions_of(held_out, grid, gap_px=split.gap_px).items():
-            divided[part].append((pair, region))
-    return divided
-
-
-def _held_out(settings: DataSettings) -> dict[Part, float | Path | None]:
-    return {"validation": settings.split.validation, "test": settings.split.test}
-
-
-def _area_of(path: Path, grid: Grid) -> shapely.Geometry:
-    frame = VectorFile(path, error=SplitError).read_onto(grid)
-    return shapely.union_all(frame.geometry.to_numpy())
-
-
-def block_px(settings: DataSettings, grid: Grid) -> int:
-    """Return the side of a block: a fifth of the scene, within half a chip and four chips."""
-    fifth = min(grid.height_px, grid.width_px) // 5
-    chip = settings.chip_px
-    return settings.split.block_px or max(16, chip // 2, min(4 * chip, fifth))
-
-
 def _with_labels(settings: DataSettings, scene: Scene) -> LabelledScene:
     name = settings.labels.replace("{stem}", scene_stem(scene.name))
-    path = settings.root / name
+    path, hides = settings.root / name, settings.split.context == "hide"
     if settings.target is not None:
         labels = open_quantity(path, scene.grid, settings.target, settings.ignore)
-        return LabelledScene(scene, labels)
+        return LabelledScene(scene, labels, hides_context=hides)
     rules = LabelRules(settings.classes, settings.ignore, settings.class_column, settings.layer)
-    return LabelledScene(scene, open_labels(path, scene.grid, rules))
+    return LabelledScene(scene, open_labels(path, scene.grid, rules), hides_context=hides)
 
 
-def index_scenes(
-    settings: DataSettings, divided: Sequence[tuple[LabelledScene, Region | None]]
-) -> list[IndexedScene]:
+def index_scenes(settings: DataSettings, scenes: Sequence[LabelledScene]) -> list[IndexedScene]:
     """Index the labels of each scene's region; scenes without any are left out."""
-    parts = []
-    for pair, region in divided:
-        labelled = LabelledScene(pair.scene, pair.labels, region) if region else pair
-        index = index_labels(labelled, settings.strata)
-        if len(index.cells):
-            parts.append(IndexedScene(labelled, index))
-    return parts
+    indexed = [IndexedScene(scene, index_labels(scene, settings.strata)) for scene in scenes]
+    return [one for one in indexed if len(one.index.cells)]
 
 
 def _log_counts(settings: DataSettings, parts: Mapping[Part, Sequence[IndexedScene]]) -> None:
-    """Log the labelled pixels per part and class."""
+    """Log the labelled pixels per part and class, and warn of classes without any."""
     names = [spec.name for spec in settings.classes]
     if settings.target is not None:
         names = [settings.target.name]
@@ -250,3 +120,6 @@ def _log_counts(settings: DataSettings, parts: Mapping[Part, Sequence[IndexedSce
         )
         shown = ", ".join(f"{name} {n}" for name, n in zip(names, counts, strict=True))
         logger.info("%s: %d scene(s); labelled pixels: %s", part, len(parts[part]), shown or "none")
+        missing = [name for name, n in zip(names, counts, strict=True) if not n]
+        if missing and parts[part]:
+            logger.warning("no labels in the %s part: %s", part, enumerate_names(missing))

@@ -23,19 +23,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LabelledScene:
-    """A scene, its labels, and the region of it that one part may see.
+    """A scene, its labels, and the region of it that belongs to one part.
 
     Attributes:
         scene: The scene with its bands selected.
         labels: Labels on the scene's grid.
-        region: What may be seen; none: all of the scene.
+        region: What belongs to the part; none: all of the scene.
+        hides_context: Imagery outside the region is invalid too, not only its labels hidden.
     """
 
     scene: Scene
     labels: LabelReader
     region: Region | None = None
+    hides_context: bool = False
 
     def read_image(self, window: Window) -> Chip:
+        """Read a window of the scene, as a network sees it."""
+        return self.read_region(window) if self.hides_context else self.scene.read(window)
+
+    def read_region(self, window: Window) -> Chip:
         """Read a window of the scene; pixels outside the region are invalid."""
         chip = self.scene.read(window)
         if self.region is None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import shapely
 from rasterio.warp import transform
 
-from rsmeta.data.build_splits import block_px, index_scenes
+from rsmeta.data.build_splits import index_scenes
+from rsmeta.data.divide import block_px, gap_between_blocks_px
 from rsmeta.data.label_index import CELL_PX
 from rsmeta.data.places import same_place
 from rsmeta.data.splits import Block, BlockLattice, Region, choose_blocks, grown
@@ -48,14 +50,15 @@ def held_out_split(
             counts[block] = counts.get(block, 0) + count
     rng = random_stream("held_out", seed)
     chosen = choose_blocks(counts, {"validation": share}, rng)["validation"]
-    kept: list[tuple[LabelledScene, Region | None]] = []
-    held: list[tuple[LabelledScene, Region | None]] = []
+    gap_px = gap_between_blocks_px(settings, [part.labelled for part in parts])
+    kept: list[LabelledScene] = []
+    held: list[LabelledScene] = []
     for part, (number, lattice) in zip(parts, lattices, strict=True):
         blocks = [(row, col) for n, row, col in chosen if n == number]
         area = lattice.polygons(blocks, part.labelled.scene.grid)
-        left, taken = _regions(part, area, settings.split.gap_px)
-        kept.append((part.labelled, left))
-        held.append((part.labelled, taken))
+        left, taken = _regions(part, area, gap_px)
+        kept.append(replace(part.labelled, region=left))
+        held.append(replace(part.labelled, region=taken))
     of_training, of_scales = index_scenes(settings, kept), index_scenes(settings, held)
     if not (of_training and of_scales):
         raise SplitError(

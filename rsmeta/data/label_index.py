@@ -85,7 +85,7 @@ def count_by_block(
 
 def labelled_values(labelled: LabelledScene) -> Iterator[np.ndarray]:
     """Yield the labels (N,) themselves of the labelled, valid pixels, window by window."""
-    for _, found, values in _labelled(labelled):
+    for _, found, values in labelled_windows(labelled):
         yield values[found >= 0]
 
 
@@ -93,12 +93,12 @@ def _labelled_pixels(
     labelled: LabelledScene,
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Yield row, column and stratum of the labelled, valid pixels, window by window."""
-    for window, found, _ in _labelled(labelled):
+    for window, found, _ in labelled_windows(labelled):
         rows, cols = np.nonzero(found >= 0)
         yield rows + int(window.row_off), cols + int(window.col_off), found[rows, cols]
 
 
-def _labelled(labelled: LabelledScene) -> Iterator[tuple[Window, np.ndarray, np.ndarray]]:
+def labelled_windows(labelled: LabelledScene) -> Iterator[tuple[Window, np.ndarray, np.ndarray]]:
     """Yield windows with a labelled, valid pixel, their strata, -1 elsewhere, and labels."""
     for window in labelled.scene.grid.windows(_STEP_PX):
         values = labelled.read_labels(window)

@@ -48,23 +48,31 @@ class PolygonLabels(LabelReader):
         self.path = path
         self.grid = grid
         frame = VectorFile(path, rules.layer, error=LabelsError).read_onto(grid)
-        frame = frame[frame.intersects(outline(grid))].reset_index(drop=True)
+        frame = frame[frame.intersects(outline(grid))]
         if frame.empty:
             raise LabelsError(f"the polygons {path} do not overlap the scene; check data.labels")
-        self._classes = class_of_each(path, frame[class_column(path, frame, rules)], rules)
-        self._shapes = frame.geometry
+        classes = class_of_each(path, frame[class_column(path, frame, rules)], rules)
+        labelled = classes >= 0
+        #: The polygons with a class, (P,), in the CRS of the grid; the index is that of the file.
+        self.shapes = frame.geometry[labelled]
+        #: Their classes, (P,) int64.
+        self.classes = classes[labelled]
 
     def read(self, window: Window) -> np.ndarray:
         """Return class indices of the polygons that hold a pixel's centre, (H, W) int64."""
+        owners = self.read_owners(window)
+        classes: np.ndarray = np.append(self.classes, IGNORE)[owners]
+        return classes
+
+    def read_owners(self, window: Window) -> np.ndarray:
+        """Return which polygon labels each pixel, (H, W) int64 in 0..P-1; -1: none."""
         grid = self.grid.crop(window)
-        labels = np.full(grid.shape, IGNORE, dtype=np.int16)
-        hits = np.sort(self._shapes.sindex.query(outline(grid)))
-        burnt = [
-            (self._shapes.iloc[i], int(self._classes[i])) for i in hits if self._classes[i] >= 0
-        ]
+        owners = np.full(grid.shape, -1, dtype=np.int32)
+        hits = np.sort(self.shapes.sindex.query(outline(grid)))
+        burnt = [(self.shapes.iloc[i], int(i)) for i in hits]
         if burnt:
-            rasterio.features.rasterize(burnt, out=labels, transform=grid.transform)
-        return labels.astype(np.int64)
+            rasterio.features.rasterize(burnt, out=owners, transform=grid.transform)
+        return owners.astype(np.int64)
 
 
 def class_column(path: Path, frame: geopandas.GeoDataFrame, rules: LabelRules) -> str:

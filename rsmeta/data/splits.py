@@ -1,8 +1,8 @@
 """Parts for training, validation and testing that share no pixel.
 
-A part is a ``Region``: polygons in a scene's own CRS. What lies outside its region is invisible
-to a dataset, image and labels alike, so no pixel is seen in two parts. Scenes of one place (a
-time series, say) are divided alike.
+A part is a ``Region``: polygons in a scene's own CRS. Labels outside its region are invisible to
+it, so that no label is in two parts; imagery is only where ``split.context=hide``. Scenes of one
+place (a time series, say) are divided alike.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ class ReadableScene(Protocol):
     @property
     def scene(self) -> Scene: ...  # noqa: D102
 
-    def read_image(self, window: Window) -> Chip: ...  # noqa: D102
+    def read_region(self, window: Window) -> Chip: ...  # noqa: D102
 
 
 def band_statistics(scenes: Sequence[ReadableScene], *, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -55,7 +55,7 @@ def band_statistics(scenes: Sequence[ReadableScene], *, seed: int) -> tuple[np.n
         grid = part.scene.grid
         places = list(grid.windows(_STEP_PX))
         for i in sorted(rng.permutation(len(places))[:_WINDOWS]):
-            chip = part.read_image(places[i])
+            chip = part.read_region(places[i])
             pixels = chip.data[:, chip.valid].astype(np.float64)
             total = total + pixels.shape[1]
             sum_1 = sum_1 + pixels.sum(axis=1)

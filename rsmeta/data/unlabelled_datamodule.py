@@ -34,7 +34,7 @@ class _WholeScene:
 
     scene: Scene
 
-    def read_image(self, window: Window) -> Chip:
+    def read_region(self, window: Window) -> Chip:
         return self.scene.read(window)
 
 

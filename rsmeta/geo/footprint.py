@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
-from pyproj import Transformer
+from pyproj import CRS, Transformer
 from pyproj.exceptions import ProjError
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ def is_located(grid: Grid) -> bool:
 @lru_cache(maxsize=64)
 def _transformer(source: str, target: str) -> Transformer | None:
     try:
+        if any(CRS.from_user_input(crs).is_geocentric for crs in (source, target)):
+            return None
         return Transformer.from_crs(source, target, always_xy=True)
     except ProjError:
         return None

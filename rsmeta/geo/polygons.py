@@ -40,7 +40,7 @@ class VectorFile:
     Args:
         place: The file; ``FILE|layername=NAME``, as QGIS writes it, names a layer too.
         layer: The layer; none: the only one.
-        error: What is raised where the file cannot be used, in the words of who asks.
+        error: Class of the error where the file cannot be used.
     """
 
     def __init__(
@@ -81,6 +81,8 @@ class VectorFile:
     def read_polygons(self) -> geopandas.GeoDataFrame:
         """Read polygons, each made valid; whatever else a geometry holds is left out.
 
+        The index says which of the file's geometries they are.
+
         Raises:
             RsmetaError: As of ``read``; or it holds no polygon.
         """
@@ -95,7 +97,7 @@ class VectorFile:
                 self.path, (~flat).sum(), len(flat),
             )  # fmt: skip
         frame.geometry = polygons
-        return frame[flat].reset_index(drop=True)
+        return frame[flat]
 
     def read_onto(self, grid: Grid) -> geopandas.GeoDataFrame:
         """Read what of the polygons lies on a grid, or close by, in its CRS.
@@ -117,7 +119,7 @@ class VectorFile:
             raise self._error(f"{self.path} cannot be laid over the scene: {error}") from error
         near = ~shapely.is_empty(polygons)
         crs = None if grid.crs is None else grid.crs.to_wkt()
-        return frame.set_geometry(polygons, crs=crs)[near].reset_index(drop=True)
+        return frame.set_geometry(polygons, crs=crs)[near]
 
     def _chosen_layer(self) -> str | None:
         import pyogrio

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from rsmeta.bundle import ModelBundle, annotate_bundle, load_bundle, save_bundle
 from rsmeta.config import Settings, load_settings
 from rsmeta.config.meta import MetaSettings
-from rsmeta.errors import ConfigError, TrainingError, enumerate_names
+from rsmeta.data.datamodule import SceneDataModule
+from rsmeta.data.split_table import write_split
+from rsmeta.errors import ConfigError, TrainingError, enumerate_names, optional
 from rsmeta.heads import SolvedHead
 from rsmeta.losses import build_loss, check_loss
 from rsmeta.models.build import build_network, model_notes, report_network
@@ -97,7 +99,10 @@ def train(
     # First of all the model: scores and pictures may fail.
     bundle = save_bundle(output / "bundle", describe(settings, data, network), network)
     run.note("model.txt", model_notes(network))
-    numbers = final_metrics(module, data, result, seconds=run.seconds())
+    if isinstance(data, SceneDataModule):
+        with optional("split.gpkg"):
+            write_split(data.parts, data.classes, output / "split.gpkg")
+    numbers = final_metrics(module, bundle, data, result, seconds=run.seconds())
     run.draw(lambda: _pictures(module, data, result))
     bundle = annotate_bundle(
         bundle, {"seed": settings.seed, **numbers}, quicklook=output / "plots" / "chips.png"

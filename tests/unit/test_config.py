@@ -44,7 +44,7 @@ def test_smallest_configuration_has_every_default() -> None:
     loaded = load_settings(SMALLEST)
     assert loaded.seed == 0
     assert loaded.data.scenes == ("a.tif",)
-    assert loaded.data.split.by == "blocks"
+    assert loaded.data.split.by is None
     assert loaded.tuner.method == "lora"
     assert loaded.model.head.name == "fpn"
     assert [spec.value for spec in loaded.data.classes] == [0, 1]
@@ -144,7 +144,8 @@ def test_override_of_a_presets_key_keeps_the_preset() -> None:
         (with_data(classes={1: "a", 70000: "b"}), "70000"),
         (with_data(classes={1: {"name": "a", "colour": "red"}, 2: "b"}), "'red' is no colour"),
         (with_data(ignore=1), "value 1 is both a class and ignored"),
-        (with_data(split={"by": "polygons"}), "does not fit by=polygons; give a vector file"),
+        (with_data(split={"by": "blocks", "test": "t.gpkg"}), "does not fit by=blocks"),
+        (with_data(split={"validation": 0.2, "test": "t.gpkg"}), "give files or shares"),
         (with_data(split={"validation": 1.5}), "must be at least 0 and below 1"),
         ({**SMALLEST, "tuner": {"blocks": "5-2"}}, "'5-2' is no ascending range"),
         ({**SMALLEST, "tuner": {"positions": "w"}}, "tuner.positions.0='w'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from pathlib import Path
@@ -12,13 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rsmeta.config import load_settings
 from rsmeta.config.meta import MetaSettings
-from rsmeta.peft import scales_of
+from rsmeta.errors import ConfigError
+from rsmeta.peft import scales_of, site_modulators
 from rsmeta.training.meta import MetaTask, ScaleHistory, build_strategy, judge_scales
 from rsmeta.training.meta.descent import GatedTravel
 from rsmeta.training.meta.objective import ClassObjective
 from rsmeta.training.meta.schedule import travel_shares
-from tests.unit.small_problem import Small, batch
+from tests.unit.small_problem import Small, batch, task_of
 
 
 @pytest.mark.parametrize("total", [1, 7, 8, 100, 1_000, 20_000])
@@ -40,13 +43,13 @@ def test_shares_add_up_however_long_the_run(
         assert min(shares.values()) > 0
 
 
-def travelled(gradient: Any, steps: int, looks: int = 4, **options: Any) -> Tensor:
+def travelled(gradient: Any, steps: int, estimates: int = 4, **options: Any) -> Tensor:
     """Return how far numbers move along gradients: ``gradient(step) -> (N,)``, plus nothing."""
     settings = MetaSettings(strategy="first_order", every_n_steps=1, **options)
     rho = nn.Parameter(torch.zeros_like(gradient()))
     descent = GatedTravel([rho], build_strategy(settings, [rho]).options)
     for share in travel_shares(settings, steps).values():
-        descent.step([[gradient()] for _ in range(looks)], share)
+        descent.step([[gradient()] for _ in range(estimates)], share)
     return rho.detach()
 
 
@@ -61,26 +64,26 @@ def test_a_clear_gradient_takes_a_scale_as_far_as_travel_in_any_run(
     torch.testing.assert_close(moved, expected)
 
 
-@pytest.mark.parametrize("looks", [1, 9])
-def test_noise_moves_next_to_nothing_and_a_signal_in_it_is_followed(looks: int) -> None:
+@pytest.mark.parametrize("estimates", [1, 9])
+def test_noise_moves_next_to_nothing_and_a_signal_in_it_is_followed(estimates: int) -> None:
     generator = torch.Generator().manual_seed(0)
 
     def noise(signal: float) -> Tensor:
         return signal + torch.randn(400, generator=generator)
 
-    still = travelled(lambda: noise(0.0), 60, looks)
+    still = travelled(lambda: noise(0.0), 60, estimates)
     assert float(still.abs().mean()) < 0.03 * math.log(30)
     assert float(still.mean().abs()) < 0.01 * math.log(30)
-    open_gate = travelled(lambda: noise(0.0), 60, looks, gate=0)
+    open_gate = travelled(lambda: noise(0.0), 60, estimates, gate=0)
     assert float(open_gate.abs().mean()) > 3 * float(still.abs().mean())
-    followed = travelled(lambda: noise(-1.5), 60, looks)
+    followed = travelled(lambda: noise(-1.5), 60, estimates)
     assert float(followed.mean()) > 0.6 * math.log(30)
     assert float(followed.max()) <= math.log(30) + 1e-6
 
 
-@pytest.mark.parametrize("looks", [1, 2, 3])
-def test_a_few_looks_say_nothing_of_their_error(looks: int) -> None:
-    assert float(travelled(lambda: torch.ones(1), 1, looks=looks, until=1.0)) == 0
+@pytest.mark.parametrize("estimates", [1, 2, 3])
+def test_a_few_looks_say_nothing_of_their_error(estimates: int) -> None:
+    assert float(travelled(lambda: torch.ones(1), 1, estimates=estimates, until=1.0)) == 0
 
 
 def trained(labels: str, **meta: Any) -> dict[str, float]:
@@ -102,23 +105,23 @@ def trained(labels: str, **meta: Any) -> dict[str, float]:
             drawn["target"] = drawn["target"][order]
         return drawn
 
-    steps, looks = 240, []
+    steps, estimates = 240, []
     shares = travel_shares(settings, steps)
     for step in range(1, steps + 1):
         data = draw(step)
         loss = functional.cross_entropy(network(data["image"], data["valid"]), data["target"])
         found = torch.autograd.grad(loss, [*network.rhos, *weights])
-        looks.append(list(found[: len(network.rhos)]))
+        estimates.append(list(found[: len(network.rhos)]))
         for weight, gradient in zip(weights, found[len(network.rhos) :], strict=True):
             weight.grad = gradient
         optimizer.step()
         if step in shares:
             task = MetaTask(
                 network, network.rhos, nn.CrossEntropyLoss(), ahead=[], share=shares[step],
-                batches=[draw(10_000 + step)], training_looks=looks,
+                batches=[draw(10_000 + step)], training_estimates=estimates,
             )  # fmt: skip
             strategy.update(task)
-            looks = []
+            estimates = []
     return scales_of(network)
 
 
@@ -216,3 +219,52 @@ def test_scales_that_hardly_moved_are_said_to(strategy: str) -> None:
     assert ("trainer.optimizer.name=sgd" in said) is (strategy == "joint")
     assert judge_scales(history([1.0, 1.01, 1.05]), settings, "sgd") == []
     assert judge_scales(history([1.0]), settings, "sgd") == []
+
+
+def test_an_objective_over_classes_needs_one_class_each() -> None:
+    data = {"scenes": "a.tif", "labels": "b.tif", "target": {"name": "height", "unit": "m"}}
+    given = {"task": "regression", "data": data, "meta": {"preset": "first_order"}}
+    load_settings(given)
+    with pytest.raises(ConfigError, match="needs one class per pixel or image"):
+        load_settings(given, ["meta.objective=tail"])
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [("meta.retrain=true", "needs scales that are learned"),
+     ("meta={preset: first_order, retrain: true, granularity: channel}", "one scale per site"),
+     ("meta={preset: first_order, travel: 1}", "greater than 1"),
+     ("meta={preset: first_order, gate: -1}", "greater than or equal to 0"),
+     ("meta.until=0", "greater than 0")],
+)  # fmt: skip
+def test_settings_that_do_not_fit_are_refused(given: str, said: str) -> None:
+    data = {"scenes": "a.tif", "labels": "b.tif", "classes": ["dry", "wet"]}
+    with pytest.raises(ConfigError, match=said):
+        load_settings({"data": data}, [given])
+
+
+def test_published_is_the_form_of_the_paper() -> None:
+    """As before: softplus, one scale per site, Adam at 0.02, no other gradients, to the end."""
+    data = {"scenes": "a.tif", "labels": "b.tif", "classes": ["dry", "wet"]}
+    meta = load_settings({"data": data, "meta": "published"}).meta
+    network = Small(granularity=meta.granularity, parametrisation=meta.parametrisation)
+    twin = Small(granularity=meta.granularity, parametrisation=meta.parametrisation)
+    assert not meta.uses_training_gradients
+    assert max(travel_shares(meta, 800)) == 800
+    strategy = build_strategy(meta, network.rhos)
+    adam = torch.optim.Adam(twin.rhos, lr=0.02, betas=(0.9, 0.999))
+    for step, share in travel_shares(meta, 80).items():
+        task = task_of(network)
+        strategy.update(dataclasses.replace(task, share=share))
+        task = task_of(twin)
+        losses = torch.stack([task.loss_of(one) for one in task.batches])
+        for rho, gradient in zip(
+            twin.rhos, torch.autograd.grad(losses.mean(), twin.rhos), strict=True
+        ):
+            rho.grad = gradient
+        adam.step()
+        for a, b in zip(network.rhos, twin.rhos, strict=True):
+            torch.testing.assert_close(a, b, msg=f"step {step}")
+    with torch.no_grad():
+        for rho, modulator in zip(network.rhos, site_modulators(network).values(), strict=True):
+            torch.testing.assert_close(modulator(), functional.softplus(rho))

@@ -59,10 +59,11 @@ def started(kind: str, clip: float | None = None, **meta: Any) -> tuple[Small, A
 
 def gradients(name: str, task: MetaTask, **settings: Any) -> Tensor:
     strategy: Any = build_strategy(MetaSettings(strategy=name, **settings), task.rhos)
-    looks = [
-        torch.cat([gradient.reshape(-1) for gradient in look]) for look in strategy.looks(task)
+    estimates = [
+        torch.cat([gradient.reshape(-1) for gradient in estimate])
+        for estimate in strategy.estimates(task)
     ]
-    return torch.stack(looks).mean(dim=0)
+    return torch.stack(estimates).mean(dim=0)
 
 
 def loss_ahead(kind: str, steps: int, clip: float | None, change: Tensor, **meta: Any) -> float:

@@ -62,7 +62,7 @@ class ChipImages(ImageSet):
         """Read a chip; what its part may not see is invalid."""
         number, row, col = self.places[index].tolist()
         labelled = self.scenes[number]
-        chip = labelled.read_image(Window(col, row, self.chip_px, self.chip_px))
+        chip = labelled.read_region(Window(col, row, self.chip_px, self.chip_px))
         return Pixels(chip.data, chip.valid)
 
     def gsd_m(self, index: int) -> float | None:

@@ -11,6 +11,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
 from pyproj import CRS, Geod, Transformer
 
+from rsmeta.geo.footprint import is_located
 from rsmeta.geo.grid import apply
 
 if TYPE_CHECKING:
@@ -65,13 +66,13 @@ def place_marks(axis: Axes, grid: Grid) -> None:
         axis: Shows the grid's pixels, with limits in its pixels.
         grid: Where they lie.
     """
-    if grid.crs is None:
+    if not is_located(grid):
         return
-    centre = _lonlat(grid, grid.width_px / 2, grid.height_px / 2)
-    if not all(map(math.isfinite, centre)):
-        return
-    _scale_bar(axis, grid)
-    _north_arrow(axis, grid)
+    width_m, angle_deg = ground_width_m(grid), north_deg(grid)
+    if math.isfinite(width_m) and width_m > 0:
+        _scale_bar(axis, width_m)
+    if math.isfinite(angle_deg):
+        _north_arrow(axis, angle_deg)
 
 
 def _lonlat(grid: Grid, col: float, row: float) -> tuple[float, float]:
@@ -100,16 +101,17 @@ def pixel_ratio(grid: Grid) -> float:
     In degrees they are not the same, though the numbers may be.
     """
     width, height = grid.pixel_size
-    if grid.crs is None or not grid.crs.is_geographic:
+    if grid.crs is None or not (grid.crs.is_geographic and is_located(grid)):
         return height / width
     col, row = grid.width_px / 2, grid.height_px / 2
     (lon, lat), (east, _), (_, south) = (
         _lonlat(grid, col + right, row + down) for right, down in ((0, 0), (1, 0), (0, 1))
     )
     geod = _geod(grid)
-    return float(
-        geod.line_length([lon, lon], [lat, south]) / geod.line_length([lon, east], [lat] * 2)
-    )
+    down_m = geod.line_length([lon, lon], [lat, south])
+    across_m = geod.line_length([lon, east], [lat] * 2)
+    ratio = down_m / across_m if across_m else math.nan
+    return float(ratio) if math.isfinite(ratio) and ratio > 0 else height / width
 
 
 def _geod(grid: Grid) -> Geod:
@@ -117,10 +119,7 @@ def _geod(grid: Grid) -> Geod:
     return (crs and crs.get_geod()) or Geod(ellps="WGS84")
 
 
-def _scale_bar(axis: Axes, grid: Grid) -> None:
-    width_m = ground_width_m(grid)
-    if width_m <= 0:
-        return
+def _scale_bar(axis: Axes, width_m: float) -> None:
     length_m = round_length(width_m * _BAR_SHARE)
     share = length_m / width_m
     label = f"{length_m / 1000:g} km" if length_m >= 1000 else f"{length_m:g} m"
@@ -154,8 +153,8 @@ def north_deg(grid: Grid) -> float:
     return turned if step > 0 else turned + 180
 
 
-def _north_arrow(axis: Axes, grid: Grid) -> None:
-    angle = math.radians(north_deg(grid))
+def _north_arrow(axis: Axes, angle_deg: float) -> None:
+    angle = math.radians(angle_deg)
     head, length = (0.93, 0.88), 28.0  # share of the axes; points
     across, up = math.sin(angle), math.cos(angle)
     axis.annotate(

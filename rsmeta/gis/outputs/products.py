@@ -7,9 +7,12 @@ import re
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from rsmeta.errors import OutputError, enumerate_names
 from rsmeta.geo.arrays import is_array_file
-from rsmeta.geo.footprint import is_located
+from rsmeta.geo.footprint import WGS84, is_located
+from rsmeta.geo.reprojection import places_of
 from rsmeta.geo.writer import PAM_ENDING
 from rsmeta.gis.outputs.destinations import Output
 
@@ -221,10 +224,16 @@ def check_polygon_place(path: Path, grid: Grid) -> None:
     """Refuse, before any work, a file of polygons that cannot be written.
 
     Raises:
-        OutputError: It is a GeoJSON, which holds degrees, and the grid has no place on the Earth;
-            or its folder has a name that GDAL cannot open.
+        OutputError: It is a GeoJSON, which holds degrees, and the grid has no place on the Earth,
+            or a part of it has none; or its folder has a name that GDAL cannot open.
     """
-    if path.suffix.lower() == ".geojson" and not is_located(grid):
+    is_geojson = path.suffix.lower() == ".geojson"
+    if is_geojson and is_located(grid) and not np.isfinite(places_of(grid, WGS84)).all():
+        raise OutputError(
+            f"{path}: GeoJSON is in degrees, and the map reaches beyond the Earth in its "
+            f"projection; write a .gpkg or .parquet"
+        )
+    if is_geojson and not is_located(grid):
         raise OutputError(
             f"{path}: GeoJSON is in degrees, and the map has no CRS that leads to them; write a "
             f".gpkg or .parquet"

@@ -14,6 +14,7 @@ from rsmeta.errors import OutputError
 from rsmeta.files import partial_folder
 from rsmeta.geo.journal import Journal, check_same
 from rsmeta.geo.writer import RasterWriter
+from rsmeta.gis.outputs.best_effort import best_effort
 from rsmeta.gis.outputs.blocks import BlockMaker
 from rsmeta.gis.outputs.cog import publish_cog
 from rsmeta.gis.outputs.map_statistics import MapStatistics
@@ -125,15 +126,12 @@ class ProductWriter:
             product = self._products[name]
             made[name] = Finished(product, self._outputs[name], writer.complete())
             beside = Beside(writer.path)
-            texts = {
-                beside.pam: pam_text(product, statistics),
-                beside.qml: qml_text(product, statistics),
-                beside.sld: sld_text(product, statistics),
-            }
-            for path, text in texts.items():
-                if text is not None:
-                    with writer.beside(path) as hidden:
-                        hidden.write_text(text, encoding="utf-8")
+            texts = {beside.pam: pam_text, beside.qml: qml_text, beside.sld: sld_text}
+            for path, text_of in texts.items():
+                with best_effort(str(path)):
+                    if (text := text_of(product, statistics)) is not None:
+                        with writer.beside(path) as hidden:
+                            hidden.write_text(text, encoding="utf-8")
         return made
 
     def beside(self, path: Path) -> AbstractContextManager[Path]:

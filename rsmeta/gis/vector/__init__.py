@@ -63,7 +63,8 @@ def write(
         has_area=source.grid.crs is not None, has_confidence=source.confidence is not None
     )
     plain = path.with_name(f"polygons{path.suffix}")  # some names mean something to GDAL
-    target = Target(plain, layer_name(path.stem), source.grid, source.classes, columns)
+    crs = None if source.grid.crs is None else source.grid.crs.to_wkt()
+    target = Target(plain, layer_name(path.stem), source.grid, source.classes, columns, crs)
     try:
         FORMATS[path.suffix.lower()].write(target, polygons_of(source, settings, on_progress))
         to_disk(plain)

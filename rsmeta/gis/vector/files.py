@@ -18,6 +18,8 @@ import pyproj
 import shapely
 from pyarrow import parquet
 
+from rsmeta.geo.footprint import WGS84
+from rsmeta.gis.vector.degrees import in_degrees
 from rsmeta.gis.vector.style import qml_text, sld_text
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ class Target(NamedTuple):
         grid: Grid of the map.
         classes: What the values mean.
         columns: Its columns but those of geometry.
+        crs: CRS of the polygons; none: they have none.
     """
 
     path: Path
@@ -61,6 +64,7 @@ class Target(NamedTuple):
     grid: Grid
     classes: Sequence[ClassSpec]
     columns: pa.Schema
+    crs: str | None
 
 
 def layer_name(stem: str) -> str:
@@ -116,8 +120,9 @@ def write_geojson(target: Target, portions: Iterable[Polygons]) -> None:
 
     Source: RFC 7946.
     """
-    count = _write_by_gdal(target, portions, "GeoJSON", {"RFC7946": "YES"})
-    _check_count(target, count)
+    placed = target._replace(crs=WGS84)
+    moved = (one._replace(shapes=in_degrees(one.shapes, target.grid)) for one in portions)
+    _check_count(target, _write_by_gdal(placed, moved, "GeoJSON", {"RFC7946": "YES"}))
 
 
 def write_parquet(target: Target, portions: Iterable[Polygons]) -> None:
@@ -145,11 +150,10 @@ def write_parquet(target: Target, portions: Iterable[Polygons]) -> None:
 
 
 def _geo(target: Target, bounds: np.ndarray) -> dict[str, Any]:
-    crs = target.grid.crs
     column: dict[str, Any] = {
         "encoding": "WKB",
         "geometry_types": ["Polygon"],
-        "crs": None if crs is None else pyproj.CRS.from_wkt(crs.to_wkt()).to_json_dict(),
+        "crs": None if target.crs is None else pyproj.CRS(target.crs).to_json_dict(),
         "orientation": "counterclockwise",
         "edges": "planar",
         "covering": {"bbox": {name: ["bbox", name] for name in _COVERING}},
@@ -188,6 +192,7 @@ def _write_by_gdal(
         Exception: As the portions raise it, or one of pyogrio.
     """
     schema = target.columns.append(pa.field(GEOMETRY, pa.binary()))
+    geometry_type = "Unknown" if driver == "GeoJSON" else "Polygon"
     given = 0
     raised: list[BaseException] = []
 
@@ -202,14 +207,13 @@ def _write_by_gdal(
             raised.append(error)
             raise
 
-    crs = target.grid.crs
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "'crs' was not provided", UserWarning)
             pyogrio.write_arrow(
                 pa.RecordBatchReader.from_batches(schema, batches()), target.path,
                 layer=target.layer, driver=driver, geometry_name=GEOMETRY,
-                geometry_type="Polygon", crs=None if crs is None else crs.to_wkt(),
+                geometry_type=geometry_type, crs=target.crs,
                 layer_options=options,
             )  # fmt: skip
     finally:

@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
 from rsmeta.errors import TrainingError
+from rsmeta.training.meta.descent import is_finite
 from rsmeta.training.meta.isolation import isolated
 from rsmeta.training.meta.objective import ClassObjective
 from rsmeta.training.meta.schedule import travel_shares
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from rsmeta.tasks.base import TrainingData
-    from rsmeta.training.meta.descent import Look
+    from rsmeta.training.meta.descent import Estimate
     from rsmeta.training.meta.strategy import MetaStrategy
     from rsmeta.training.meta.task import Batch
     from rsmeta.training.module import TaskModule
@@ -47,7 +48,7 @@ class MetaStep(Callback):
         self.done = 0
         self._seen = 0
         self._shares: dict[int, float] = {}
-        self._looks: list[Look] = []
+        self._estimates: list[Estimate] = []
         self._objective: nn.Module | None = None
         self._batches: Iterator[Batch] | None = None
         self._strategy: MetaStrategy | None = None
@@ -71,6 +72,7 @@ class MetaStep(Callback):
         )
         if self._restored is not None:
             self._strategy.load_state_dict(self._restored)
+            self._estimates = [[g.to(module.device) for g in one] for one in self._estimates]
         self._seen = trainer.global_step
         total = int(trainer.estimated_stepping_batches)
         self._shares = travel_shares(meta, total)
@@ -91,14 +93,12 @@ class MetaStep(Callback):
         if not module.settings.meta.uses_training_gradients:
             return
         assert self._strategy is not None
-        scale, look = _loss_scale(trainer), []
+        scale, estimate = _loss_scale(trainer), []
         for rho in self._strategy.rhos:
-            look.append(torch.zeros_like(rho) if rho.grad is None else rho.grad / scale)
+            estimate.append(torch.zeros_like(rho) if rho.grad is None else rho.grad / scale)
             rho.grad = None
-        if trainer.global_step < max(self._shares, default=0) and all(
-            torch.isfinite(gradient).all() for gradient in look
-        ):
-            self._looks = [*self._looks, look][-module.settings.meta.every_n_steps :]
+        if trainer.global_step < max(self._shares, default=0):  # later ones would not be used
+            self._estimates = [*self._estimates, estimate][-module.settings.meta.every_n_steps :]
 
     def on_train_batch_end(self, trainer: Trainer, module: TaskModule, *_: Any) -> None:  # type: ignore[override]  # our module
         """Take a meta step if one is due: never while gradients are still being accumulated."""
@@ -127,11 +127,11 @@ class MetaStep(Callback):
     def state_dict(self) -> dict[str, Any]:
         """Return the number of finished meta steps, what the next one has, and the strategy."""
         state = self._restored if self._strategy is None else self._strategy.state_dict()
-        return {"done": self.done, "looks": self._looks, "strategy": state}
+        return {"done": self.done, "estimates": self._estimates, "strategy": state}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
-        self.done, self._looks = state["done"], state["looks"]
+        self.done, self._estimates = state["done"], state["estimates"]
         self._restored = state["strategy"]
 
     def _task(self, trainer: Trainer, module: TaskModule) -> MetaTask:
@@ -139,7 +139,9 @@ class MetaStep(Callback):
         assert self._strategy is not None
         ahead = self._strategy.steps_ahead
         batches = [self._next(trainer, module) for _ in range(ahead + meta.batches)]
-        looks, self._looks = self._looks, []
+        # A half-precision step that overflows is skipped, and its gradient with it.
+        estimates = [estimate for estimate in self._estimates if is_finite(estimate)]
+        self._estimates = []
         return MetaTask(
             network=module.network,
             rhos=self._strategy.rhos,
@@ -150,7 +152,7 @@ class MetaStep(Callback):
             clip_norm=trainer.gradient_clip_val,
             loss_scale=_loss_scale(trainer),
             share=self._shares[trainer.global_step],
-            training_looks=looks,
+            training_estimates=estimates,
         )
 
     def _next(self, trainer: Trainer, module: TaskModule) -> Batch:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from rsmeta.config.meta import GradientOptions
 
 #: One estimate of the gradient: a tensor for each ``rho``.
-Look = list[torch.Tensor]
+Estimate: TypeAlias = "list[Tensor]"
 
 
 class Descent(ABC):
     """Moves every ``rho`` against its gradient."""
 
     @abstractmethod
-    def step(self, looks: Sequence[Look], share: float) -> None:
+    def step(self, estimates: Sequence[Estimate], share: float) -> None:
         """Take one step.
 
         Args:
-            looks: Independent estimates of the gradient; at least one.
+            estimates: Independent estimates of the gradient; at least one.
             share: Part of the run's travel that this step may use.
         """
 
@@ -48,9 +48,9 @@ class ConstantAdam(Descent):
         assert options.lr is not None
         self._adam = torch.optim.Adam(self._rhos, lr=options.lr, betas=options.betas)
 
-    def step(self, looks: Sequence[Look], share: float) -> None:
-        """Follow the mean of the looks."""
-        for rho, *gradients in zip(self._rhos, *looks, strict=True):
+    def step(self, estimates: Sequence[Estimate], share: float) -> None:
+        """Follow the mean of the estimates."""
+        for rho, *gradients in zip(self._rhos, *estimates, strict=True):
             rho.grad = torch.stack(gradients).mean(dim=0)
         self._adam.step()
         for rho in self._rhos:
@@ -70,7 +70,7 @@ class GatedTravel(Descent):
 
     All steps of a run together take ``rho`` no further than ``log(travel)``. A step is that
     share of it times ``1 - (gate · error / mean)²``, or 0 where this is negative: ``mean`` is a
-    running mean of the looks, ``error`` its standard error, from a running variance.
+    running mean of the estimates, ``error`` its standard error, from a running variance.
 
     Source: sign descent (signSGD, Bernstein et al., ICML 2018) shrunk by the positive part of the
     James-Stein estimator.
@@ -82,42 +82,52 @@ class GatedTravel(Descent):
         self._gate = options.gate
         self._betas = options.betas
         self._steps = 0
-        self._means = [torch.zeros_like(rho) for rho in self._rhos]
-        self._variances = [torch.zeros_like(rho) for rho in self._rhos]
+        self._mean = torch.zeros_like(_flat(self._rhos))
+        self._variance = torch.zeros_like(self._mean)
 
     @torch.no_grad()
-    def step(self, looks: Sequence[Look], share: float) -> None:
+    def step(self, estimates: Sequence[Estimate], share: float) -> None:
         """Move each number where its gradient is clear, by no more than its share."""
         self._steps += 1
-        first, second = (1 - beta**self._steps for beta in self._betas)
-        # The running mean has the standard error of so many independent looks.
+        samples = torch.stack([_flat(estimate) for estimate in estimates])
         beta = self._betas[0]
-        count = len(looks) * (1 + beta) / (1 - beta) * first / (2 - first)
-        tensors = zip(self._rhos, self._means, self._variances, *looks, strict=True)
-        for rho, mean, variance, *gradients in tensors:
-            samples = torch.stack(gradients)
-            mean.lerp_(samples.mean(dim=0), 1 - beta)
-            now = mean / first
-            variance.lerp_((samples - now).square().mean(dim=0), 1 - self._betas[1])
-            rho -= share * self._reach * now.sign() * self._clear(now, variance / second, count)
+        first, second = (1 - beta**self._steps for beta in self._betas)
+        self._mean.lerp_(samples.mean(dim=0), 1 - beta)
+        mean = self._mean / first
+        self._variance.lerp_((samples - mean).square().mean(dim=0), 1 - self._betas[1])
+        # The running mean has the standard error of so many independent estimates.
+        count = len(samples) * (1 + beta) / (1 - beta) * first / (2 - first)
+        clear = self._clear(mean, self._variance / second, count)
+        moves = -share * self._reach * mean.sign() * clear
+        parts = torch.split(moves, [rho.numel() for rho in self._rhos])
+        for rho, part in zip(self._rhos, parts, strict=True):
+            rho.add_(part.view_as(rho))
 
     def _clear(self, mean: Tensor, variance: Tensor, count: float) -> Tensor:
-        """Return how far means stand out of their noise, from 0 to 1."""
+        """Return how far means exceed their noise, from 0 to 1."""
         if self._gate == 0:
             return torch.ones_like(mean)
-        if count < 3 + 1e-6:  # too few looks to know their error
+        if count < 3 + 1e-6:  # too few estimates to know their error
             return torch.zeros_like(mean)
-        # The squared error of the mean, times the variance of Student's t for so few looks.
+        # The squared error of the mean, times the variance of Student's t for so few estimates.
         noise = self._gate**2 * variance / (count - 3)
         return torch.where(mean == 0, 0.0, 1 - noise / mean.square()).clamp(min=0.0)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the running means and variances."""
-        return {"steps": self._steps, "means": self._means, "variances": self._variances}
+        """Return the running mean and variance."""
+        return {"steps": self._steps, "mean": self._mean, "variance": self._variance}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the running means and variances."""
+        """Restore the running mean and variance."""
         self._steps = state["steps"]
-        for name, own in (("means", self._means), ("variances", self._variances)):
-            for tensor, saved in zip(own, state[name], strict=True):
-                tensor.copy_(saved)
+        self._mean.copy_(state["mean"])
+        self._variance.copy_(state["variance"])
+
+
+def is_finite(estimate: Estimate) -> bool:
+    """Return whether every number of an estimate is finite."""
+    return bool(torch.isfinite(_flat(estimate)).all())
+
+
+def _flat(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.cat([tensor.detach().reshape(-1) for tensor in tensors])

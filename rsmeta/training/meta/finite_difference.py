@@ -13,7 +13,7 @@ from rsmeta.training.meta.strategy import STRATEGIES, GradientStrategy
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rsmeta.training.meta.descent import Look
+    from rsmeta.training.meta.descent import Estimate
     from rsmeta.training.meta.task import MetaTask
 
 #: Length of the displacement of the weights that the difference is taken over.
@@ -40,7 +40,7 @@ class FiniteDifference(GradientStrategy):
         """One."""
         return 1
 
-    def looks(self, task: MetaTask) -> list[Look]:
+    def estimates(self, task: MetaTask) -> list[Estimate]:
         """Return ``dL(phi_1(rho), rho) / drho`` of all batches together, approximately."""
         assert task.optimizer is not None
         steps = InnerSteps(task.optimizer, task.network, task.clip_norm)

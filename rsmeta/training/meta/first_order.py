@@ -9,7 +9,7 @@ from rsmeta.training.meta.strategy import STRATEGIES, GradientStrategy
 
 if TYPE_CHECKING:
     from rsmeta.config.base import Strict
-    from rsmeta.training.meta.descent import Look
+    from rsmeta.training.meta.descent import Estimate
     from rsmeta.training.meta.task import MetaTask
 
 
@@ -27,6 +27,6 @@ class FirstOrder(GradientStrategy):
 
     Options: ClassVar[type[Strict]] = FirstOrderOptions
 
-    def looks(self, task: MetaTask) -> list[Look]:
+    def estimates(self, task: MetaTask) -> list[Estimate]:
         """Return ``dL(phi, rho) / drho`` of the training batches and of those of this step."""
-        return [*task.training_looks, *task.meta_gradients(task.rhos)]
+        return [*task.training_estimates, *task.meta_gradients(task.rhos)]

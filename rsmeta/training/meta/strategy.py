@@ -6,13 +6,11 @@ import logging
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
-
 from rsmeta.config.load import validate
 from rsmeta.config.meta import GradientOptions
 from rsmeta.errors import UnknownNameError
 from rsmeta.registry import Registry
-from rsmeta.training.meta.descent import ConstantAdam, Descent, GatedTravel
+from rsmeta.training.meta.descent import ConstantAdam, Descent, GatedTravel, is_finite
 from rsmeta.training.meta.processes import averaged
 
 if TYPE_CHECKING:
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
 
     from rsmeta.config.base import Strict
     from rsmeta.config.meta import MetaSettings
-    from rsmeta.training.meta.descent import Look
+    from rsmeta.training.meta.descent import Estimate
     from rsmeta.training.meta.task import MetaTask
 
 logger = logging.getLogger(__name__)
@@ -75,8 +73,7 @@ def build_strategy(
     settings: MetaSettings, rhos: Sequence[nn.Parameter], *, seed: int = 0
 ) -> MetaStrategy:
     """Build the strategy that the settings name; raises as ``check_strategy`` does."""
-    kind = STRATEGIES.get(settings.strategy)
-    return kind(rhos, _options(settings), seed=seed)
+    return STRATEGIES.get(settings.strategy)(rhos, _options(settings), seed=seed)
 
 
 def check_strategy(settings: MetaSettings) -> None:
@@ -94,8 +91,8 @@ def check_strategy(settings: MetaSettings) -> None:
 
 
 def _options(settings: MetaSettings) -> Strict:
-    kind = STRATEGIES.get(settings.strategy)
-    return validate(kind.Options, settings.options, f"meta ({settings.strategy})")
+    options = STRATEGIES.get(settings.strategy).Options
+    return validate(options, settings.options, f"meta ({settings.strategy})")
 
 
 class GradientStrategy(MetaStrategy):
@@ -109,16 +106,16 @@ class GradientStrategy(MetaStrategy):
         self.descent: Descent = follow(self.rhos, options)
 
     @abstractmethod
-    def looks(self, task: MetaTask) -> list[Look]:
+    def estimates(self, task: MetaTask) -> list[Estimate]:
         """Return independent estimates of this process's gradient, each of all ``rhos``."""
 
     def update(self, task: MetaTask) -> None:
         """Follow the gradient; where an estimate is not finite, nothing moves."""
-        looks = [averaged(look) for look in self.looks(task)]
-        if not all(torch.isfinite(gradient).all() for look in looks for gradient in look):
+        estimates = [averaged(estimate) for estimate in self.estimates(task)]
+        if not all(map(is_finite, estimates)):
             logger.warning("a meta step moved no scale, because its gradient is not finite")
             return
-        self.descent.step([[g.detach() for g in look] for look in looks], task.share)
+        self.descent.step([[g.detach() for g in estimate] for estimate in estimates], task.share)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the descent."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from rsmeta.models.network import Network
-    from rsmeta.training.meta.descent import Look
+    from rsmeta.training.meta.descent import Estimate
 
 Batch = dict[str, Any]
 
@@ -36,7 +36,7 @@ class MetaTask:
         clip_norm: Largest gradient norm of a step of the weights; none: any.
         loss_scale: Factor that keeps half-precision gradients from vanishing.
         share: Part of the run's travel that this meta step may use.
-        training_looks: Gradients by every ``rho`` of the training steps since the last meta step.
+        training_estimates: Gradients by every ``rho`` of training steps since the last meta step.
     """
 
     network: Network | nn.Module
@@ -48,7 +48,7 @@ class MetaTask:
     clip_norm: float | None = None
     loss_scale: float = 1.0
     share: float = 1.0
-    training_looks: Sequence[Look] = ()
+    training_estimates: Sequence[Estimate] = ()
 
     def loss_of(self, batch: Batch, weights: Mapping[str, Tensor] | None = None) -> Tensor:
         """Return the loss of a batch.

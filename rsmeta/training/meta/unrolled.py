@@ -13,7 +13,7 @@ from rsmeta.training.meta.strategy import STRATEGIES, GradientStrategy
 
 if TYPE_CHECKING:
     from rsmeta.config.base import Strict
-    from rsmeta.training.meta.descent import Look
+    from rsmeta.training.meta.descent import Estimate
     from rsmeta.training.meta.task import MetaTask
 
 
@@ -37,7 +37,7 @@ class Unrolled(GradientStrategy):
         steps: int = self.options.inner_steps
         return steps
 
-    def looks(self, task: MetaTask) -> list[Look]:
+    def estimates(self, task: MetaTask) -> list[Estimate]:
         """Return ``dL(phi_n(rho), rho) / drho`` of each batch."""
         assert task.optimizer is not None
         steps = InnerSteps(task.optimizer, task.network, task.clip_norm)

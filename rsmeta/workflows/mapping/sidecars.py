@@ -9,6 +9,7 @@ from rsmeta._version import __version__
 from rsmeta.bundle import MODEL_ITEM_FILE
 from rsmeta.geo.sources import scene_stem
 from rsmeta.gis import tags
+from rsmeta.gis.outputs.best_effort import best_effort
 from rsmeta.gis.outputs.stac import Asset, Origin, Source, item_text, raster_asset
 from rsmeta.gis.progress import no_progress
 
@@ -63,9 +64,11 @@ def write_rest(
     if "vector" in outputs:
         assets["polygons"] = _polygons(request, outputs["vector"], writer, rasters, on_polygons)
     if "quicklook" in outputs:
-        assets["thumbnail"] = _picture(outputs["quicklook"], writer, rasters, origin)
+        with best_effort(outputs["quicklook"].destination):
+            assets["thumbnail"] = _picture(outputs["quicklook"], writer, rasters, origin)
     if "stac" in outputs:  # last: it holds the checksums of all the others
-        with writer.beside(outputs["stac"].local) as hidden:
+        item = outputs["stac"]
+        with best_effort(item.destination), writer.beside(item.local) as hidden:
             text = item_text(outputs["stac"], assets, request.grid, origin)
             hidden.write_text(text, encoding="utf-8")
 
