@@ -245,7 +245,7 @@ def open_scene(
     Raises:
         SceneNotFoundError: Nothing is there.
         SceneUnreadableError: It is no raster, or a damaged one.
-        BandsUnrecognisedError: Its bands cannot be told apart.
+        BandsUnrecognisedError: Its bands cannot be recognised.
         BandsMissingError: It lacks a wanted band.
         ConfigError: ``rules`` do not fit the file.
         SceneError: Its numbers are complex.
