@@ -257,7 +257,8 @@ def open_scene(
     source = RasterSource.of(source)
     dataset = open_raster(source)
     dtype = _raw_type(dataset, source.name)
-    told = tell_bands(dataset, source.name, rules, wanted=wanted, fallback=fallback)
+    with reading(source):
+        told = tell_bands(dataset, source.name, rules, wanted=wanted, fallback=fallback)
     tags = metadata.plain_tags(dataset)
     scaling = _scaling(dataset, told, dtype, rules, fallback)
     more = () if fallback.nodata is None else (fallback.nodata,)
