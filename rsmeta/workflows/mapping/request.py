@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rasterio.windows import Window
 
     from rsmeta.bundle import BundleRecord, ModelBundle
-    from rsmeta.geo.aoi import Area
+    from rsmeta.geo.aoi import Aoi
     from rsmeta.geo.grid import Grid
     from rsmeta.geo.plan import MapPlan
     from rsmeta.geo.raster_source import AnySource
@@ -83,7 +83,7 @@ class AreaOfInterest:
             )
         return window
 
-    def polygons_on(self, grid: Grid, *, may_miss: bool) -> Area | None:
+    def polygons_on(self, grid: Grid, *, may_miss: bool) -> Aoi | None:
         """Return the polygons, if there are any, in the CRS of a grid."""
         if self.polygons is None:
             return None
@@ -106,7 +106,7 @@ class BlockRequest:
     record: BundleRecord
     model: Path | ModelBundle
     plan: MapPlan
-    aoi: Area | None = None
+    aoi: Aoi | None = None
 
     @property
     def grid(self) -> Grid:
