@@ -29,9 +29,8 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "--augment",
     type=click.Choice(["none", "flips", "all", "five_crop", "ten_crop", "random"]),
-    default="none",
-    show_default=True,
-    help="Views to average: flips, all (flips and rotations); for image labels also crops.",
+    help="Views to average: flips, all (flips and rotations); for image labels also crops "
+    "[default: as the bundle maps].",
 )
 @click.option(
     "--zero-shot",
@@ -118,6 +117,7 @@ def _evaluate(
     options = {"split": given["split"], "augment": given["augment"]}
     if mode == "model":
         return evaluate(given["model"], config, overrides, **options).as_dict()
+    options["augment"] = given["augment"] or "none"
     from rsmeta.workflows.zero_shot import zero_shot
 
     return zero_shot(config, overrides, **options).as_dict()

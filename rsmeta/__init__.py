@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -113,7 +114,15 @@ _HOME = {
 }
 
 
+#: Names of earlier versions, and what they are called now.
+_RENAMED = {"Refinement": "Postprocess"}
+
+
 def __getattr__(name: str) -> Any:
+    if name in _RENAMED:
+        message = f"rsmeta.{name} is deprecated; use rsmeta.{_RENAMED[name]}"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        name = _RENAMED[name]
     if name in _HOME:
         return getattr(import_module(_HOME[name]), name)
     raise AttributeError(f"module 'rsmeta' has no attribute {name!r}")

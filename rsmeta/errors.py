@@ -120,7 +120,7 @@ class BandsUnrecognisedError(SceneError):
         if bare:
             parts.append(f"{bare} of {len(found)} without description")
         unclear = f"; they mean different bands in {enumerate_names(fits)}" if fits else ""
-        self.found, self.fits, self.advice = tuple(found), tuple(fits), advice
+        self.source, self.found, self.fits, self.advice = source, tuple(found), tuple(fits), advice
         super().__init__(
             f"cannot tell the bands of {source} ({'; '.join(parts)}){unclear}; {advice}"
         )

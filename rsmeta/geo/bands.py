@@ -41,7 +41,7 @@ COMMON_NAMES: dict[str, float] = {
     "lwir12": 12005.0,
 }
 
-#: Parts of the spectrum and where they end, in nm: sunlight thrown back, the ground's own heat,
+#: Parts of the spectrum and where they end, in nm: reflected sunlight, thermal emission,
 #: radar. What is seen in one says little about another.
 _PARTS: tuple[tuple[SpectrumPart, float], ...] = (
     ("reflected", 3_000.0),
@@ -52,6 +52,17 @@ _PARTS: tuple[tuple[SpectrumPart, float], ...] = (
 #: The wide and the narrow near infrared are one band where a sensor has only one of them:
 #: ``nir`` of Landsat 4-7 and Sentinel-2 B08, ``nir08`` of Landsat 8/9 (eo table).
 STAND_INS = {"nir": "nir08", "nir08": "nir"}
+
+#: What else common bands are called, without spaces, hyphens and underscores. Source: Planet,
+#: "SuperDove" (PSB.SD) band descriptions; GDAL's colour interpretations.
+_USUAL_NAMES = {
+    "coastalblue": "coastal", "coastalaerosol": "coastal", "greeni": "green05",
+    "greenii": "green", "rededge1": "rededge071", "rededge2": "rededge075",
+    "rededge3": "rededge078", "nearinfrared": "nir", "nearir": "nir", "nnir": "nir08",
+    "narrownir": "nir08", "nirnarrow": "nir08", "nir8a": "nir08", "watervapour": "nir09",
+    "watervapor": "nir09", "swir1": "swir16", "swir2": "swir22", "panchromatic": "pan",
+    "thermal": "lwir", "tir": "lwir",
+}  # fmt: skip
 
 # "B1", "B01", "b8a", and the prefixes of Landsat Collection 2 (SR_B4, ST_B10).
 _NUMBERED = re.compile(r"(?:s[rt]_)?b(?:and)?[ _]?0*(\d+)(a?)")
@@ -104,6 +115,12 @@ def loose_key(name: str) -> str:
     key = plain_key(name)
     numbered = _NUMBERED.fullmatch(key)
     return f"b{numbered[1]}{numbered[2]}" if numbered else key
+
+
+def common_key(name: str) -> str:
+    """Return the common name that a usual name of a band stands for, else the name itself."""
+    key = re.sub(r"[ _-]+", "", plain_key(name))
+    return _USUAL_NAMES.get(key, key if key in COMMON_NAMES else plain_key(name))
 
 
 def select_bands(

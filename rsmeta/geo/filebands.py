@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rasterio.enums import ColorInterp
@@ -26,17 +27,69 @@ class FileBands(NamedTuple):
     alpha_index: int | None
 
 
-def tell_bands(dataset: Any, source: str, rules: ReadRules) -> FileBands:
-    """Tell which bands a file holds.
+def tell_bands(
+    dataset: Any,
+    source: str,
+    rules: ReadRules,
+    *,
+    wanted: Sequence[Band] | None = None,
+    fallback: ReadRules | None = None,
+) -> FileBands:
+    """Recognise the bands of a file.
 
-    GDAL calls the fourth band of any 8-bit file alpha unless told otherwise, so an alpha band
+    GDAL calls the fourth band of any 8-bit file alpha by default, so an alpha band
     counts as spectral where it has a description, or where the names or the sensor that the
     user gives have just one band more than the file would have without it.
 
+    Args:
+        dataset: The file, opened.
+        source: What messages call it.
+        rules: What the user says about it.
+        wanted: Bands that are needed; others may be anything. None: all.
+        fallback: What held for other files: it counts where the file's descriptions say nothing.
+
     Raises:
-        BandsUnrecognisedError: The bands cannot be told apart.
+        BandsUnrecognisedError: The bands cannot be recognised.
         ConfigError: The names that the user gives do not fit the file.
     """
+    described = any(dataset.descriptions)
+    is_told = rules.bands is not None or rules.sensor is not None
+    if is_told or fallback is None or (fallback.bands is None and fallback.sensor is None):
+        return _by_rules(dataset, source, rules, wanted)
+    unknown: BandsUnrecognisedError | None = None
+    if described:
+        for own in (rules, replace(fallback, bands=None)):
+            try:
+                return _by_rules(dataset, source, own, wanted)
+            except BandsUnrecognisedError as error:
+                unknown = unknown or error
+        found = _by_wanted_names(dataset, wanted or ())
+        if found is not None:
+            return found
+    if unknown is not None and unknown.fits:
+        raise unknown
+    try:
+        return _by_rules(dataset, source, fallback, wanted)
+    except (BandsUnrecognisedError, ConfigError) as error:
+        if unknown is not None:
+            raise unknown from error
+        return _by_rules(dataset, source, rules, wanted)
+
+
+def _by_wanted_names(dataset: Any, wanted: Sequence[Band]) -> FileBands | None:
+    """Return the bands whose descriptions are the very names of those that are needed."""
+    keys = [plain_key(text or "") for text in dataset.descriptions]
+    names = [plain_key(band.name) for band in wanted]
+    if not names or any(keys.count(name) != 1 for name in names):
+        return None
+    alpha = _alpha_index(dataset.descriptions, _colours(dataset))
+    return FileBands(tuple(wanted), tuple(keys.index(name) + 1 for name in names), None, alpha)
+
+
+def _by_rules(
+    dataset: Any, source: str, rules: ReadRules, wanted: Sequence[Band] | None
+) -> FileBands:
+    """Recognise bands by what the user says, else by descriptions, else by colours."""
     colours = _colours(dataset)
     alpha = _alpha_index(dataset.descriptions, colours)
     every = tuple(range(1, dataset.count + 1))
@@ -50,16 +103,17 @@ def tell_bands(dataset: Any, source: str, rules: ReadRules) -> FileBands:
         if rules.bands is not None:
             told = _from_names(rules.bands, len(spectral), sensor, source)
         elif sensor is not None:
-            told = _of_sensor(sensor, descriptions, len(spectral), source)
+            told = _of_sensor(sensor, descriptions, len(spectral), source, wanted)
         else:
             if not any(descriptions):
                 descriptions = [_colour_name(colours[index - 1]) for index in spectral]
                 descriptions = descriptions if all(descriptions) else [None] * len(spectral)
-            told = recognise(descriptions, source, _sensors_in_question(dataset))
+            told = recognise(descriptions, source, _sensors_in_question(dataset), wanted)
     except BandsUnrecognisedError as error:
         advice = _advice(rules, sensor, len(spectral), error.fits)
         raise BandsUnrecognisedError(source, error.found, error.fits, advice) from None
-    return FileBands(told.bands, spectral, told.sensor, alpha)
+    places = range(len(spectral)) if told.places is None else told.places
+    return FileBands(told.bands, tuple(spectral[i] for i in places), told.sensor, alpha)
 
 
 def _advice(rules: ReadRules, sensor: Sensor | None, count: int, fits: Sequence[str]) -> str:
@@ -118,11 +172,15 @@ def _own_band(name: str) -> Band:
 
 
 def _of_sensor(
-    sensor: Sensor, descriptions: Sequence[str | None], count: int, source: str
+    sensor: Sensor,
+    descriptions: Sequence[str | None],
+    count: int,
+    source: str,
+    wanted: Sequence[Band] | None,
 ) -> Recognised:
     if not any(descriptions) and len(sensor.bands) == count:
         return Recognised(sensor.bands, sensor)
-    return recognise(descriptions, source, [sensor])
+    return recognise(descriptions, source, [sensor], wanted)
 
 
 def _sensors_in_question(dataset: Any) -> list[Sensor] | None:

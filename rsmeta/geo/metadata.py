@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -87,9 +88,14 @@ def is_sentinel2(tags: Mapping[str, str]) -> bool:
 
 
 def file_scaling(dataset: Any, band_index: int) -> Scaling | None:
-    """Return the scale and offset that a file states for a band (from 1), if it states any."""
-    stated = Scaling(float(dataset.scales[band_index - 1]), float(dataset.offsets[band_index - 1]))
-    return None if stated == (1.0, 0.0) else stated
+    """Return the scale and offset that a file states for a band (from 1), if it states any.
+
+    A scale of 0, which would make all numbers one, counts as not stated.
+    """
+    scale, offset = float(dataset.scales[band_index - 1]), float(dataset.offsets[band_index - 1])
+    scale = scale if scale and math.isfinite(scale) else 1.0
+    offset = offset if math.isfinite(offset) else 0.0
+    return None if (scale, offset) == (1.0, 0.0) else Scaling(scale, offset)
 
 
 def sentinel2_scaling(
@@ -98,7 +104,7 @@ def sentinel2_scaling(
     """Return what Sentinel-2's metadata say of the numbers; none where they say nothing.
 
     The offset is the stated BOA_ADD_OFFSET or RADIO_ADD_OFFSET, else -1000 from processing
-    baseline 04.00 on, unless the metadata say that it has been applied. The date is not asked:
+    baseline 04.00 on, unless the metadata say that it has been applied. The date does not matter:
     old scenes are reprocessed with new baselines.
 
     Args:
@@ -127,10 +133,23 @@ def sentinel2_scaling(
 
 
 def sensor_scaling(sensor: Sensor | None, band: Band, dtype: str) -> Scaling | None:
-    """Return how the sensor's product of that raw type is scaled, if it is of that type."""
-    if sensor is None or sensor.dtype is None or np.dtype(sensor.dtype) != np.dtype(dtype):
+    """Return how the sensor's product is scaled, if numbers of that type can be the product's."""
+    if sensor is None or not is_product(sensor, dtype):
         return None
     return Scaling(*sensor.scaling(band))
+
+
+def is_product(sensor: Sensor, dtype: str) -> bool:
+    """Return whether numbers of a type can be those of a sensor's product.
+
+    Any integers can that are wide enough: products are often rewritten as int16 or int32.
+    Floating-point numbers are taken for physical values.
+    """
+    if sensor.dtype is None:
+        return False
+    own, given = np.dtype(sensor.dtype), np.dtype(dtype)
+    whole = np.issubdtype(own, np.integer) and np.issubdtype(given, np.integer)
+    return own == given or bool(whole and given.itemsize >= own.itemsize)
 
 
 def _stated_offset(tags: Mapping[str, str], source: str) -> float | None:

@@ -19,9 +19,11 @@ from rsmeta.geo.grid import Grid, whole_pixels
 from rsmeta.geo.handles import open_raster, read_from
 from rsmeta.geo.raster_source import AnySource, RasterSource
 from rsmeta.geo.rules import ReadRules, ValidIf
+from rsmeta.geo.safe import is_safe
+from rsmeta.geo.sensors import load_sensor
 from rsmeta.geo.sources import expand_sources
 from rsmeta.geo.stac_items import is_stac
-from rsmeta.geo.stac_scene import item_raster
+from rsmeta.geo.stac_scene import item_raster, safe_raster
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,7 +52,7 @@ class Scene:
         band_indexes: Place of the bands in the file, from 1.
         scale: ``physical = raw * scale + offset``.
         offset: See ``scale``.
-        nodata: Raw value without data, per band; none: every number is data.
+        nodata: Raw values without data, per band.
         dtype: NumPy name of the raw type.
         valid_if: A pixel is valid if all, or any, of its bands have data.
         alpha_index: Place of an alpha band in the file, from 1; 0 there is no data.
@@ -64,7 +66,7 @@ class Scene:
     band_indexes: tuple[int, ...]
     scale: tuple[float, ...]
     offset: tuple[float, ...]
-    nodata: tuple[float | None, ...]
+    nodata: tuple[tuple[float, ...], ...]
     dtype: str
     valid_if: ValidIf = "all"
     alpha_index: int | None = None
@@ -203,8 +205,7 @@ class Scene:
         known: NDArray[np.bool_] | None = None
         if not self._always_finite(i, raw.dtype):
             known = np.isfinite(values)
-        nodata = self.nodata[i]
-        if nodata is not None and _occurs(nodata, raw.dtype):
+        for nodata in (value for value in self.nodata[i] if _occurs(value, raw.dtype)):
             with np.errstate(over="ignore"):
                 has_data = raw != raw.dtype.type(nodata)
             known = has_data if known is None else known & has_data
@@ -220,37 +221,47 @@ class Scene:
 
 
 def open_scene(
-    source: AnySource, rules: ReadRules | None = None, *, wanted: Sequence[Band] | None = None
+    source: AnySource,
+    rules: ReadRules | None = None,
+    *,
+    wanted: Sequence[Band] | None = None,
+    fallback: ReadRules | None = None,
 ) -> Scene:
     """Open a raster as a scene; no pixel is read.
 
-    Scale and offset are those of ``rules``, else those in the file, else those that
-    Sentinel-2's metadata state, else the sensor's for files of its raw type, else 1 and 0.
+    Names, scale and offset of the bands are those of ``rules``, else those in the file (of
+    Sentinel-2 its metadata state them too), else those of ``fallback``, else, for integers, the
+    sensor's scaling, else 1 and 0. The values without data of file and ``fallback`` are both
+    invalid.
 
     Args:
         source: Path; or GDAL's name: /vsi…, http://…, a VRT, a subdataset; or a STAC item, with
-            ``#id`` in a document of several.
-        rules: What the user says about the file.
-        wanted: Bands that a model needs, for STAC items: their other assets are not opened, and
-            what they state of their numbers goes before ``rules``. None: all bands.
+            ``#id`` in a document of several; or a product of Sentinel-2 (.SAFE, a zip of it, or
+            its MTD_MSI….xml).
+        rules: What the user says about this file.
+        wanted: Bands that a model needs: others are ignored. None: all bands count.
+        fallback: What held for other files, such as those of the training; it fills gaps.
 
     Raises:
         SceneNotFoundError: Nothing is there.
         SceneUnreadableError: It is no raster, or a damaged one.
-        BandsUnrecognisedError: Its bands cannot be told apart.
+        BandsUnrecognisedError: Its bands cannot be recognised.
+        BandsMissingError: It lacks a wanted band.
         ConfigError: ``rules`` do not fit the file.
         SceneError: Its numbers are complex.
     """
-    rules = rules or ReadRules()
-    if not isinstance(source, RasterSource) and is_stac(source):
-        item = item_raster(str(source), wanted)
-        source, rules = item.source, item.rules(rules, item_wins=wanted is not None)
+    rules, fallback = rules or ReadRules(), fallback or ReadRules()
+    if not isinstance(source, RasterSource) and (is_stac(source) or is_safe(source)):
+        item = (item_raster if is_stac(source) else safe_raster)(str(source), wanted)
+        source, rules, fallback = item.source, item.rules(rules), item.fallback(fallback)
     source = RasterSource.of(source)
     dataset = open_raster(source)
     dtype = _raw_type(dataset, source.name)
-    told = tell_bands(dataset, source.name, rules)
+    told = tell_bands(dataset, source.name, rules, wanted=wanted, fallback=fallback)
     tags = metadata.plain_tags(dataset)
-    scaling = [_scaling(dataset, i, told, dtype, rules) for i in range(len(told.bands))]
+    scaling = _scaling(dataset, told, dtype, rules, fallback)
+    more = () if fallback.nodata is None else (fallback.nodata,)
+    nodata = [(*_nodata(dataset, i, told.sensor, dtype, rules), *more) for i in told.indexes]
     return Scene(
         source=source,
         bands=told.bands,
@@ -258,9 +269,9 @@ def open_scene(
         band_indexes=told.indexes,
         scale=tuple(scale for scale, _ in scaling),
         offset=tuple(offset for _, offset in scaling),
-        nodata=tuple(_nodata(dataset, index, told.sensor, dtype, rules) for index in told.indexes),
+        nodata=tuple(tuple(dict.fromkeys(values)) for values in nodata),
         dtype=dtype,
-        valid_if=rules.valid_if,
+        valid_if=rules.valid_if if rules.valid_if != "all" else fallback.valid_if,
         alpha_index=told.alpha_index,
         acquired=metadata.acquired(tags),
         sensor=None if told.sensor is None else told.sensor.name,
@@ -281,25 +292,52 @@ def _raw_type(dataset: Any, source: str) -> str:
 
 
 def _scaling(
-    dataset: Any, i: int, told: FileBands, dtype: str, rules: ReadRules
-) -> metadata.Scaling:
-    index = told.indexes[i]
-    stated = metadata.file_scaling(dataset, index)
-    product = metadata.sensor_scaling(told.sensor, told.bands[i], dtype)
-    tags = metadata.plain_tags(dataset)
-    if _is_sentinel2(told.sensor, tags) and np.issubdtype(np.dtype(dtype), np.integer):
-        band_tags = metadata.plain_tags(dataset, index)
-        product = metadata.sentinel2_scaling(tags, band_tags, dataset.name) or product
-    if stated and product and not np.allclose(stated, product):
-        logger.warning(
-            "%s: band %d is scaled by %g and %g as the file says, though its metadata and "
-            "sensor imply %g and %g; data.scale and data.offset can overrule both",
-            *(dataset.name, index, *stated, *product),
-        )
-    found = stated or product or metadata.Scaling(1.0, 0.0)
+    dataset: Any, told: FileBands, dtype: str, rules: ReadRules, fallback: ReadRules
+) -> list[metadata.Scaling]:
+    """Return scale and offset of each band."""
     if rules.scale is not None:
-        return metadata.Scaling(rules.scale, rules.offset or 0.0)
-    return found if rules.offset is None else found._replace(offset=rules.offset)
+        return [metadata.Scaling(rules.scale, rules.offset or 0.0)] * len(told.bands)
+    stated = [metadata.file_scaling(dataset, index) for index in told.indexes]
+    usual = [metadata.sensor_scaling(told.sensor, band, dtype) for band in told.bands]
+    in_metadata = _sentinel2_scaling(dataset, told, dtype)
+    product = [own or other for own, other in zip(in_metadata, usual, strict=True)]
+    found = []
+    for band, in_file, implied in zip(told.bands, stated, product, strict=True):
+        if in_file and implied and not np.allclose(in_file, implied):
+            logger.warning(
+                "%s: band %s is scaled by %g and %g as the file says, though its metadata and "
+                "sensor imply %g and %g; data.scale and data.offset can overrule both",
+                *(dataset.name, band.name, *in_file, *implied),
+            )
+        found.append(in_file or implied or metadata.Scaling(1.0, 0.0))
+    if not (any(stated) or all(in_metadata)) and not _is_another(told.sensor, fallback):
+        found = [_filled(scaling, fallback) for scaling in found]
+    return found if rules.offset is None else [one._replace(offset=rules.offset) for one in found]
+
+
+def _sentinel2_scaling(dataset: Any, told: FileBands, dtype: str) -> list[metadata.Scaling | None]:
+    """Return what Sentinel-2's metadata say of each band; none where they say nothing."""
+    tags = metadata.plain_tags(dataset)
+    if not (_is_sentinel2(told.sensor, tags) and np.issubdtype(np.dtype(dtype), np.integer)):
+        return [None] * len(told.indexes)
+    return [
+        metadata.sentinel2_scaling(tags, metadata.plain_tags(dataset, index), dataset.name)
+        for index in told.indexes
+    ]
+
+
+def _filled(scaling: metadata.Scaling, fallback: ReadRules) -> metadata.Scaling:
+    """Return what held for other files, where anything was said of them."""
+    if fallback.scale is not None:
+        return metadata.Scaling(fallback.scale, fallback.offset or 0.0)
+    return scaling if fallback.offset is None else scaling._replace(offset=fallback.offset)
+
+
+def _is_another(sensor: Sensor | None, fallback: ReadRules) -> bool:
+    """Return whether a file is known to be of another sensor than those the rules held for."""
+    if sensor is None or fallback.sensor is None:
+        return False
+    return load_sensor(fallback.sensor).name != sensor.name
 
 
 def _is_sentinel2(sensor: Sensor | None, tags: Mapping[str, str]) -> bool:
@@ -309,18 +347,18 @@ def _is_sentinel2(sensor: Sensor | None, tags: Mapping[str, str]) -> bool:
 
 def _nodata(
     dataset: Any, index: int, sensor: Sensor | None, dtype: str, rules: ReadRules
-) -> float | None:
+) -> tuple[float, ...]:
     """Return the raw value without data: the user's, the file's, else that of the product.
 
-    A file of the sensor's raw type that neither names a value nor has a mask of any kind is
-    taken for the product itself.
+    A file of the product's kind of numbers that neither names a value nor has a mask of any kind
+    is taken for the product itself.
     """
-    if rules.nodata is not None:
-        return rules.nodata
-    stated: float | None = dataset.nodatavals[index - 1]
-    if stated is not None or sensor is None or sensor.dtype != dtype:
-        return stated
-    return sensor.nodata if MaskFlags.all_valid in dataset.mask_flag_enums[index - 1] else None
+    stated = dataset.nodatavals[index - 1] if rules.nodata is None else rules.nodata
+    if stated is not None:
+        return (float(stated),)
+    is_bare = MaskFlags.all_valid in dataset.mask_flag_enums[index - 1]
+    known = sensor is not None and sensor.nodata is not None and metadata.is_product(sensor, dtype)
+    return (sensor.nodata,) if known and is_bare else ()  # type: ignore[union-attr,return-value]
 
 
 def _has_mask(flags: Sequence[MaskFlags]) -> bool:

@@ -20,6 +20,8 @@ from rsmeta.errors import BandsUnrecognisedError
 from rsmeta.geo.bands import (
     COMMON_NAMES,
     Band,
+    common_key,
+    find_band,
     generic_band,
     loose_key,
     match_bands,
@@ -42,16 +44,16 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-#: Folders and sensors that the log has told of.
-_told: set[tuple[str, str]] = set()
+#: Folders and sensors that the log has mentioned.
+_logged: set[tuple[str, str]] = set()
 
 
 @dataclass(frozen=True)
 class Sensor:
     """An instrument's product: bands, and the meaning of its raw numbers.
 
-    ``physical = raw * scale + offset`` holds for files of ``dtype``, the product's own type;
-    files of any other type are taken as they are.
+    ``physical = raw * scale + offset`` holds for files of ``dtype``, the product's own type, and
+    of integers at least as wide; files of any other type are taken as they are.
 
     Args:
         name: Registered name, or the stem of the YAML file.
@@ -92,10 +94,17 @@ class Sensor:
 
 
 class Recognised(NamedTuple):
-    """Bands told from their descriptions; no sensor where common names alone told them."""
+    """Bands recognised from their descriptions.
+
+    Attributes:
+        bands: The bands.
+        sensor: None where they were recognised by common names alone.
+        places: Which descriptions are theirs, from 0; none: all, in order.
+    """
 
     bands: tuple[Band, ...]
     sensor: Sensor | None
+    places: tuple[int, ...] | None = None
 
 
 class BandEntry(Strict):
@@ -204,7 +213,7 @@ def load_sensor(sensor: str | Path | Mapping[str, Any]) -> Sensor:
 
 
 def recognise_bands(descriptions: Sequence[str | None], source: object) -> tuple[Band, ...]:
-    """Tell bands from their descriptions; see ``recognise``."""
+    """Recognise bands by their descriptions; see ``recognise``."""
     return recognise(descriptions, source).bands
 
 
@@ -212,39 +221,71 @@ def recognise(
     descriptions: Sequence[str | None],
     source: object,
     among: Sequence[Sensor] | None = None,
+    wanted: Sequence[Band] | None = None,
 ) -> Recognised:
-    """Tell bands from their descriptions.
+    """Recognise bands by their descriptions.
 
     One sensor must have all of them by name, exactly or, failing that, in another spelling
     (B1 = B01, B8a = B8A, SR_B4 = B4). Of several such sensors the one with the fewest further
     bands is taken, if all of them mean the same by these names. Otherwise all descriptions
-    must be STAC common names.
+    must be common names, in any usual spelling (rededge = Red Edge, coastal_blue = coastal).
 
     Args:
         descriptions: What the file says of each band, in file order.
         source: The file; for the message.
         among: Sensors that come into question; none: all registered ones.
+        wanted: Bands that are needed; descriptions that mean nothing (QA_PIXEL, NDVI, none at
+            all) are ignored where these are found. None: no description may mean nothing.
 
     Raises:
         BandsUnrecognisedError: The descriptions are missing, unknown, repeated, or mean
             different bands in different sensors (B4 is near infrared in Landsat 5, red in 8).
     """
     names = [_first_words(text) for text in descriptions]
-    if not names or "" in names:
-        raise BandsUnrecognisedError(source, descriptions)
     sensors = [s for _, s in _registry().items()] if among is None else list(among)
+    every = tuple(range(len(names)))
+    for places in (every,) if wanted is None else (every, *_telling(names, sensors)):
+        if not places or not all(names[place] for place in places):
+            continue
+        found = _recognise([names[i] for i in places], source, among is not None, sensors)
+        if found is None or (wanted and places != every and not _has_all(found.bands, wanted)):
+            continue
+        if len(places) < len(names):
+            left = ", ".join(names[i] or f"band {i + 1}" for i in every if i not in places)
+            logger.info("%s: ignoring %s", source, left)
+        return found._replace(places=places)
+    raise BandsUnrecognisedError(source, descriptions)
+
+
+def _recognise(
+    names: Sequence[str], source: object, is_told: bool, sensors: Sequence[Sensor]
+) -> Recognised | None:
     for key in (plain_key, loose_key):
         fits = [fit for fit in (_named_in(s, names, key) for s in sensors) if fit is not None]
         if fits:
-            return _simplest(fits, source, descriptions)
-    commons = [plain_key(name) for name in names]
-    if among is not None:
+            return _simplest(fits, source, names)
+    commons = [common_key(name) for name in names]
+    if is_told:
         fits = [fit for fit in (_common_in(s, commons) for s in sensors) if fit is not None]
-        if fits:
-            return _simplest(fits, source, descriptions)
-    elif len(set(commons)) == len(commons) and COMMON_NAMES.keys() >= set(commons):
+        return _simplest(fits, source, names) if fits else None
+    if len(set(commons)) == len(commons) and COMMON_NAMES.keys() >= set(commons):
         return Recognised(tuple(generic_band(name) for name in commons), None)
-    raise BandsUnrecognisedError(source, descriptions)
+    return None
+
+
+def _telling(names: Sequence[str], sensors: Sequence[Sensor]) -> list[tuple[int, ...]]:
+    """Return which descriptions mean something: to one sensor or another, or as common names."""
+    by_common = tuple(i for i, name in enumerate(names) if common_key(name) in COMMON_NAMES)
+    found = {by_common}
+    for sensor in sensors:
+        for key in (plain_key, loose_key):
+            known = {key(band.name) for band in sensor.bands}
+            found.add(tuple(i for i, name in enumerate(names) if key(name) in known))
+    return sorted(found, key=len, reverse=True)
+
+
+def _has_all(bands: Sequence[Band], wanted: Sequence[Band]) -> bool:
+    return all(find_band(band, bands) is not None for band in wanted)
 
 
 def known_band(name: str) -> Band:
@@ -299,7 +340,7 @@ def _simplest(
         also = f" (they fit {', '.join(others)} as well)" if others else ""
         # Once for the files of a folder: it may hold thousands of small ones.
         place = str(source).rpartition("/")[0]
-        if (place, best.sensor.name) not in _told:
-            _told.add((place, best.sensor.name))
+        if (place, best.sensor.name) not in _logged:
+            _logged.add((place, best.sensor.name))
             logger.info("%s: bands read as those of %s%s", source, best.sensor.name, also)
     return best

@@ -10,6 +10,7 @@ from rsmeta.errors import SceneError, SceneNotFoundError, one_line
 from rsmeta.files import is_hidden, read_text
 from rsmeta.geo.handles import open_raster
 from rsmeta.geo.raster_source import is_path
+from rsmeta.geo.safe import is_safe
 from rsmeta.geo.stac_items import is_stac, item_sources
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def expand_sources(patterns: Sequence[str | Path], root: Path = Path()) -> list[
 
     Raises:
         SceneNotFoundError: A file is missing, or a folder or pattern holds no scene.
-        SceneError: A STAC document cannot be had or read.
+        SceneError: A STAC document is unavailable or read.
     """
     found: dict[str, str | Path] = {}
     for pattern in patterns:
@@ -56,6 +57,8 @@ def scene_stem(source: str | Path) -> str:
         text = re.sub(r"[^\w.+-]", "_", text.partition("#")[2]) + ".json"
     elif "://" in text:
         text = text.partition("?")[0].rstrip("/")
+    elif is_safe(text) and Path(text).suffix == ".xml":  # all products call their metadata alike
+        return Path(text).expanduser().absolute().parent.stem
     return Path(text).stem
 
 
@@ -104,16 +107,15 @@ def _unquoted(line: str) -> str:
 
 def _files(pattern: str | Path, root: Path) -> list[Path]:
     path = root / Path(pattern).expanduser()
-    if path.is_file() or _is_zarr(path):
+    if path.is_file() or _is_raster_folder(path):
         return [path]
     if path.is_dir():
-        # A folder can be a raster too (Sentinel-2 SAFE); only its own GeoTIFFs count here.
         files = [p for p in path.iterdir() if _is_scene(p) and not is_hidden(p, path)]
     elif any(mark in str(pattern) for mark in "*?["):
         start = Path(path.anchor)
         found = start.glob(str(path.relative_to(start)))
         shown = (p for p in found if not is_hidden(p, _fixed(path)))
-        files = [p for p in shown if _is_no_sidecar(p) or _is_zarr(p)]
+        files = [p for p in shown if _is_no_sidecar(p) or _is_raster_folder(p)]
     else:
         files = []
     files = [p for p in files if not _is_own_map(p)]
@@ -128,12 +130,12 @@ def _fixed(pattern: Path) -> Path:
     return Path(*pattern.parts[: next(marked)])
 
 
-def _is_zarr(path: Path) -> bool:
-    return path.is_dir() and path.suffix.lower() == ".zarr"
+def _is_raster_folder(path: Path) -> bool:
+    return path.is_dir() and path.suffix.lower() in (".zarr", ".safe")
 
 
 def _is_scene(path: Path) -> bool:
-    return path.is_file() and path.suffix.lower() in SUFFIXES
+    return (path.is_file() and path.suffix.lower() in SUFFIXES) or (path.exists() and is_safe(path))
 
 
 def _is_no_sidecar(path: Path) -> bool:

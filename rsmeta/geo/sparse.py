@@ -1,4 +1,4 @@
-"""Where a sparse raster holds anything at all, told without reading pixels."""
+"""Where a sparse raster holds anything at all, without reading pixels."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from rsmeta.geo.grid import whole_pixels
 from rsmeta.geo.handles import open_raster, read_from
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rsmeta.geo.scene import Scene
 
 
@@ -45,9 +47,9 @@ def may_hold_data(scene: Scene, window: Window) -> bool:
     return read_from(scene.source, told_by)
 
 
-def _unwritten_is_invalid(dataset: Any, index: int, nodata: float | None) -> bool:
+def _unwritten_is_invalid(dataset: Any, index: int, nodata: Sequence[float]) -> bool:
     stated = dataset.nodatavals[index - 1]
-    return nodata is not None and nodata == (0 if stated is None else stated)
+    return (0 if stated is None else stated) in nodata
 
 
 def _is_stored(dataset: Any, index: int, window: Window) -> bool:

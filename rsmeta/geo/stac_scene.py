@@ -17,6 +17,7 @@ from rsmeta.geo.grid import Grid, apply
 from rsmeta.geo.handles import open_raster
 from rsmeta.geo.raster_source import RasterSource
 from rsmeta.geo.remote import gdal_name, without_query
+from rsmeta.geo.safe import SafeProduct
 from rsmeta.geo.stac_items import ItemBand, item_bands, read_item, single_asset
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from rsmeta.geo.bands import Band
     from rsmeta.geo.rules import ReadRules
+    from rsmeta.geo.sensors import Sensor
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +36,7 @@ class ItemRaster:
 
     Attributes:
         source: A VRT of its assets; or the item's only raster.
-        bands: Its bands, in order; none: the raster tells them itself.
+        bands: Its bands, in order; none: the raster states them itself.
         sensor: Name of the sensor, where all bands are of one that is known.
         has_scale: Whether the item states scale and offset of all of them.
         has_nodata: Whether it states the number without data.
@@ -46,19 +48,16 @@ class ItemRaster:
     has_scale: bool
     has_nodata: bool
 
-    def rules(self, given: ReadRules, *, item_wins: bool) -> ReadRules:
-        """Return how to read it.
-
-        Args:
-            given: What the user says, or what held for the training scenes.
-            item_wins: Whether the item knows better what its numbers mean.
-        """
+    def rules(self, given: ReadRules) -> ReadRules:
+        """Return what the user says about it, with the names of its bands."""
         if self.bands is None:
             return given
-        told = replace(given, bands=self.bands, sensor=given.sensor or self.sensor)
-        if item_wins and self.has_scale:
-            told = replace(told, scale=None, offset=None)
-        return replace(told, nodata=None) if item_wins and self.has_nodata else told
+        return replace(given, bands=self.bands, sensor=given.sensor or self.sensor)
+
+    def fallback(self, given: ReadRules) -> ReadRules:
+        """Return what held for other files, less what the item says of itself."""
+        told = replace(given, scale=None, offset=None) if self.has_scale else given
+        return replace(told, nodata=None) if self.has_nodata else told
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def item_raster(source: str, wanted: Sequence[Band] | None) -> ItemRaster:
         wanted: Bands that are needed; other assets are not opened. None: all.
 
     Raises:
-        SceneError: The item or an asset cannot be had, or describes no bands.
+        SceneError: The item or an asset is unavailable, or describes no bands.
         BandsMissingError: A wanted band is not there.
         GridMismatchError: The assets lie on different grids.
     """
@@ -94,20 +93,34 @@ def item_raster(source: str, wanted: Sequence[Band] | None) -> ItemRaster:
                 f"eo:bands); give the assets themselves"
             )
         return ItemRaster(RasterSource.of(only), None, None, has_scale=False, has_nodata=False)
+    tags, uri = _tags(item), without_query(_address(source, document))
+    return _shown(f"the item {item['id']}", item["id"], uri, tags, bands, sensor, wanted)
+
+
+def safe_raster(source: str | Path, wanted: Sequence[Band] | None) -> ItemRaster:
+    """Return a product of Sentinel-2 as one raster; as of ``item_raster``."""
+    product = SafeProduct(source)
+    return _shown(
+        str(product.path), product.name, str(product.path), product.tags, product.bands,
+        product.sensor, wanted,
+    )  # fmt: skip
+
+
+def _shown(
+    what: str, name: str, uri: str, tags: Mapping[str, str], bands: list[ItemBand],
+    sensor: Sensor | None, wanted: Sequence[Band] | None,
+) -> ItemRaster:  # fmt: skip
+    """Return the bands that are needed as one VRT, on the finest of their grids."""
     if wanted is not None:
-        picked = match_bands(wanted, [band.band for band in bands], f"the item {item['id']}")
+        picked = match_bands(wanted, [band.band for band in bands], what)
         bands = [bands[i] for i in sorted(set(picked))]
     assets = {band.source: _opened(band) for band in bands}
     finest = min((asset.grid for asset in assets.values()), key=lambda g: abs(_area(g)))
     for asset in assets.values():
-        _check_grid(asset, finest, item["id"])
-    _say_coarser(bands, assets, finest, item["id"])
+        _check_grid(asset, finest, name)
+    _say_coarser(bands, assets, finest, name)
     return ItemRaster(
-        source=RasterSource.of_vrt(
-            _vrt(_tags(item), bands, assets, finest),
-            name=item["id"],
-            uri=without_query(_address(source, document)),
-        ),
+        source=RasterSource.of_vrt(_vrt(tags, bands, assets, finest), name=name, uri=uri),
         bands=tuple(band.band.name for band in bands),
         sensor=None if sensor is None else sensor.name,
         has_scale=all(band.scale is not None for band in bands),

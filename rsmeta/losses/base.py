@@ -123,3 +123,14 @@ def labelled(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Return scores (N, K) float32 and class indices (N,) of all that has a label."""
     known = target != IGNORE_INDEX
     return logits.float().movedim(1, -1)[known], target[known]
+
+
+def deterministic_form(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Return logits (N, K) and target (N,) where only deterministic operations may be used.
+
+    On a GPU torch has a deterministic cross-entropy of this form only; otherwise both are
+    returned as they are, (B, K, …) and (B, …).
+    """
+    if logits.ndim == 2 or not torch.are_deterministic_algorithms_enabled():
+        return logits, target
+    return logits.movedim(1, -1).reshape(-1, logits.shape[1]), target.reshape(-1)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rsmeta.config.base import Strict
-from rsmeta.losses.base import IGNORE_INDEX, LOSSES, Loss
+from rsmeta.losses.base import IGNORE_INDEX, LOSSES, Loss, deterministic_form
 from rsmeta.losses.counts import frequency_weights
 
 
@@ -65,6 +65,7 @@ def mean_cross_entropy(
         weights: One weight per class, (K,); the sum is divided by the weights of the labels.
         label_smoothing: Share of the target that is spread evenly over all classes.
     """
+    logits, target = deterministic_form(logits, target)
     total = functional.cross_entropy(
         logits,
         target,

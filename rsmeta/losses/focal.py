@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rsmeta.config.base import Strict
-from rsmeta.losses.base import IGNORE_INDEX, LOSSES, Loss
+from rsmeta.losses.base import IGNORE_INDEX, LOSSES, Loss, deterministic_form
 
 
 class FocalOptions(Strict):
@@ -40,8 +40,9 @@ class Focal(Loss):
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the loss of logits (B, K, …) against a target (B, …)."""
+        logits, target = deterministic_form(logits.float(), target)
         values = functional.cross_entropy(
-            logits.float(), target, ignore_index=IGNORE_INDEX, reduction="none"
+            logits, target, ignore_index=IGNORE_INDEX, reduction="none"
         )
         # above 0, where a power below 1 has no finite slope
         missing = (-torch.expm1(-values)).clamp_min(torch.finfo(values.dtype).eps)

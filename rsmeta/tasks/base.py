@@ -110,10 +110,6 @@ class Task(ABC):
     def activate(self, logits: Tensor) -> Tensor:
         """Return what logits (B, K, …) mean: probabilities, or numbers, of the same shape."""
 
-    def deactivate(self, meant: Tensor) -> Tensor:
-        """Return logits that ``activate`` makes these probabilities, or numbers, of."""
-        return meant
-
     @abstractmethod
     def labelled(self, target: Tensor) -> int:
         """Return how many pixels or images of a batch have a label."""

@@ -35,10 +35,6 @@ class OfClasses(Task):
         """Return the probabilities of the classes."""
         return logits.float().softmax(dim=1)
 
-    def deactivate(self, meant: Tensor) -> Tensor:
-        """Return the logarithms of probabilities."""
-        return meant.clamp_min(1e-12).log()
-
     def labelled(self, target: Tensor) -> int:
         """Return how many pixels or images have a class."""
         return int((target >= 0).sum())
@@ -115,10 +111,6 @@ class Multilabel(Task):
     def activate(self, logits: Tensor) -> Tensor:
         """Return the probability of each label."""
         return logits.float().sigmoid()
-
-    def deactivate(self, meant: Tensor) -> Tensor:
-        """Return the logits of probabilities."""
-        return meant.logit(eps=1e-6)
 
     def labelled(self, target: Tensor) -> int:
         """Return how many images have a known label."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rsmeta.bundle import load_bundle
 from rsmeta.config import load_settings
+from rsmeta.data.datamodule import SceneDataModule
 from rsmeta.errors import ConfigError
 from rsmeta.geo.inputs import check_not_an_input
 from rsmeta.inference.test_time_augmentation import augmented
@@ -16,6 +17,7 @@ from rsmeta.losses import build_loss
 from rsmeta.tasks import task_of
 from rsmeta.training.fit import evaluate_part
 from rsmeta.training.module import TaskModule
+from rsmeta.workflows.map_scores import score_as_mapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -44,16 +46,19 @@ def evaluate(
     overrides: Overrides = (),
     *,
     split: Part = "test",
-    augment: Views = "none",
+    augment: Views | None = None,
 ) -> Scores:
     """Score a bundle on one part of a configuration's data.
+
+    Labels of pixels are compared with what a map of the bundle shows there.
 
     Args:
         bundle: The bundle folder.
         config: YAML file or mapping with the ``data`` section.
         overrides: ``KEY=VALUE`` strings, or a mapping, that override the configuration.
         split: ``train``, ``validation`` or ``test``.
-        augment: Views of a chip or image to average, as in ``predict.augment``.
+        augment: Views to average, as in ``predict.augment``; none: those of the bundle's maps, and
+            of images none.
 
     Returns:
         Scores of the task, overall and per class, with the confusion matrix of classes.
@@ -69,10 +74,15 @@ def evaluate(
     bands = tuple(band.band for band in loaded.record.bands)
     data = task.data(settings, bands=bands, to_train=False)
     _check_same_classes(loaded.record, [spec.name for spec in data.classes])
-    loss = build_loss(settings.loss, task.loss_statistics(data), task.losses)
     metrics = task.metrics(data, loaded.record.training.get("class_counts"))
+    if isinstance(data, SceneDataModule):
+        data.ordered_dataloader(split)  # raises where there is no such part
+        record = _with_views(loaded.record, augment)
+        scores: Scores = score_as_mapped(loaded, record, data.parts[split], metrics)
+        return scores
+    loss = build_loss(settings.loss, task.loss_statistics(data), task.losses)
     module = TaskModule(loaded.network, loss, metrics, settings)
-    return scores_of(module, data, split=split, augment=augment)
+    return scores_of(module, data, split=split, augment=augment or "none")
 
 
 def check_scores_file(
@@ -110,22 +120,28 @@ def _texts(tree: Any) -> Iterator[str]:
 
 
 def scores_of(module: TaskModule, data: TrainingData, *, split: Part, augment: Views) -> Scores:
-    """Return the scores of a part, averaged over views of each chip or image.
+    """Return the scores of a part of images, averaged over views of each.
 
     Raises:
-        ConfigError: The views apply to whole images, but labels are per pixel.
         SplitError: The part does not exist.
     """
-    task, score = module.task, module.score
-    if not task.per_pixel:
-        module.score = augmented(score, augment, seed=module.settings.seed)
-    elif augment not in ("none", "flips", "all"):
-        raise ConfigError(f"augment={augment} applies to image labels only; use flips or all")
-    elif augment != "none":
-        turned = augmented(lambda *batch: task.activate(score(*batch)), augment)
-        module.score = lambda *batch: task.deactivate(turned(*batch))
+    module.score = augmented(module.score, augment, seed=module.settings.seed)
     result: Scores = evaluate_part(module, data, part=split)
     return result
+
+
+def _with_views(record: BundleRecord, augment: Views | None) -> BundleRecord:
+    """Return a record that maps with other views.
+
+    Raises:
+        ConfigError: They apply to whole images.
+    """
+    if augment is None:
+        return record
+    if augment not in ("none", "flips", "all"):
+        raise ConfigError(f"augment={augment} applies to image labels only; use flips or all")
+    views = record.predict.model_copy(update={"augment": augment})
+    return record.model_copy(update={"predict": views})
 
 
 def _check_same_task(record: BundleRecord, settings: Settings) -> None:

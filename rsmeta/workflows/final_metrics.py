@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rsmeta.data.datamodule import SceneDataModule
 from rsmeta.data.images.datamodule import ImageDataModule
 from rsmeta.errors import LabelsError, enumerate_names, optional
 from rsmeta.training.baseline import baseline_scores, compare_with_baselines
 from rsmeta.training.fit import evaluate_part
+from rsmeta.workflows.map_scores import score_as_mapped
 from rsmeta.workflows.training_run import versions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from rsmeta.bundle import ModelBundle
     from rsmeta.data.splits import Part
     from rsmeta.tasks.base import TrainingData
     from rsmeta.training.fit import FitResult
@@ -25,9 +28,17 @@ logger = logging.getLogger(__name__)
 
 
 def final_metrics(
-    module: TaskModule, data: TrainingData, result: FitResult, *, seconds: float
+    module: TaskModule,
+    bundle: ModelBundle,
+    data: TrainingData,
+    result: FitResult,
+    *,
+    seconds: float,
 ) -> dict[str, Any]:
-    """Evaluate the kept weights; return what metrics.json holds."""
+    """Evaluate the kept weights; return what metrics.json holds.
+
+    Labels of pixels are compared with what a map shows there.
+    """
     metrics: dict[str, Any] = {
         "epochs": result.epochs,
         "steps": result.steps,
@@ -44,7 +55,12 @@ def final_metrics(
     parts: tuple[Part, Part] = ("test", "validation")
     for part in parts:  # validation last: its confusion matrix is plotted
         if data.parts[part]:
-            scores[part] = evaluate_part(module, data, part=part)
+            if isinstance(data, SceneDataModule):
+                scores[part] = score_as_mapped(
+                    bundle, bundle.record, data.parts[part], module.metrics
+                )
+            else:
+                scores[part] = evaluate_part(module, data, part=part)
             metrics[part] = scores[part].as_dict()
     _warn_of_weak_points(metrics, result)
     if module.settings.trainer.baseline and module.task.name == "segmentation":

@@ -62,7 +62,7 @@ def _of_scene(scene: Scene) -> dict[str, Any]:
             "wavelength_nm": band.wavelength_nm,
             "scale": scale,
             "offset": offset,
-            "nodata": nodata,
+            "nodata": nodata[0] if nodata else None,
         }
         for band, scale, offset, nodata in zip(
             scene.bands, scene.scale, scene.offset, scene.nodata, strict=True
@@ -143,7 +143,7 @@ def _of_map(source: str, own: dict[str, str]) -> dict[str, Any]:
         "kind": "map",
         "path": source,
         "dtype": scene.dtype,
-        "nodata": scene.nodata[0],
+        "nodata": scene.nodata[0][0] if scene.nodata[0] else None,
         **_place(scene.grid),
         "source": own.get(tags.SOURCE),
         "acquired": own.get(tags.ACQUIRED),

@@ -102,7 +102,7 @@ def train(
     if isinstance(data, SceneDataModule):
         with optional("split.gpkg"):
             write_split(data.parts, data.classes, output / "split.gpkg")
-    numbers = final_metrics(module, data, result, seconds=run.seconds())
+    numbers = final_metrics(module, bundle, data, result, seconds=run.seconds())
     run.draw(lambda: _pictures(module, data, result))
     bundle = annotate_bundle(
         bundle, {"seed": settings.seed, **numbers}, quicklook=output / "plots" / "chips.png"

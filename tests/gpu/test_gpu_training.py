@@ -137,6 +137,18 @@ def test_a_run_of_images_learns_and_is_evaluated(
     assert metrics["train_loss"] < 1
 
 
+def test_deterministic_runs_are_the_same_to_the_bit(
+    data: Path, tmp_path: Path, device: torch.device
+) -> None:
+    try:
+        for name in ("one", "other"):
+            trained(data, tmp_path / name, device, "trainer.deterministic=true")
+    finally:
+        torch.use_deterministic_algorithms(False)  # Lightning leaves it on
+    losses = [losses_of(tmp_path / name / "history.csv") for name in ("one", "other")]
+    assert losses[0] == losses[1]
+
+
 def test_after_a_kill_a_run_is_resumed_on_the_device(
     data: Path, tmp_path: Path, device: torch.device
 ) -> None:

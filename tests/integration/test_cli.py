@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -421,3 +422,22 @@ def test_bundle_is_plain_yaml(tiny_run: TinyRun) -> None:
     assert tree["format"] == 3
     assert tree["gsd_m"] == [10.0, 10.0]
     assert tree["tile_px"] == 32
+
+
+def test_details_are_logged_on_request(
+    rsmeta: Rsmeta, tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoken(path: str) -> dict[str, str]:
+        logger = logging.getLogger("rsmeta.workflows.inspect")
+        logger.debug("a detail")
+        logger.info("a fact")
+        return {"kind": path}
+
+    monkeypatch.setattr("rsmeta.workflows.inspect.inspect", spoken)
+    for words, said in (
+        (("inspect", "x"), ["a fact"]), (("inspect", "x", "--verbose"), ["a detail", "a fact"]),
+        (("--quiet", "inspect", "x"), []),
+    ):  # fmt: skip
+        ended = rsmeta(*words)
+        assert (ended.status, ended.err.splitlines()) == (0, said)
+    assert rsmeta("--quiet", "--verbose", "inspect", "x").status == 2

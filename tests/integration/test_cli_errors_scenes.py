@@ -100,7 +100,7 @@ def test_scene_whose_bands_have_no_names(
     scene = make_scene(tmp_path / "nameless.tif", image(3))
     ended = rsmeta("predict", scene, "--model", tiny_run.bundle, "--output", tmp_path / "m.tif")
     assert ended.status == 1
-    assert "cannot tell the bands" in ended.complaint
+    assert "cannot recognise the bands" in ended.complaint
 
 
 @pytest.mark.parametrize(

@@ -229,3 +229,14 @@ def test_links_on_the_page_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         if not re.match(r"[a-z]+:", target):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_architecture_page_names_files_that_are_there() -> None:
+    """What lies where: relative to the library, or to the repository."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = page[page.index("## Where to find what") : page.index("## Size and shape")]
+    named = re.findall(r"`([\w/]+(?:\.py|/))`", table)
+    assert len(named) > 80
+    for name in named:
+        places = (ROOT / "rsmeta" / name, ROOT / name)
+        assert any(place.exists() for place in places), name

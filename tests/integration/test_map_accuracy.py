@@ -12,6 +12,9 @@ import pytest
 import rasterio
 import shapely
 
+from rsmeta.config.load import load_settings
+from rsmeta.data.datamodule import SceneDataModule
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -209,3 +212,31 @@ def test_a_name_that_is_no_class_can_be_ignored_as_the_message_says(
     assert advice == ["--ignore", "open sea"]
     ended = rsmeta(*words, *advice)
     assert ended.status == 0, ended.err
+
+
+def test_every_way_to_score_a_model_gives_the_same_figures(
+    rsmeta: Rsmeta, tiny_run: TinyRun, mapped: Path, tmp_path: Path, make_scene: MakeScene
+) -> None:
+    settings = load_settings(tiny_run.folder / "config.yaml")
+    parts = SceneDataModule(settings.scenes, seed=settings.seed).parts
+    stored = json.loads((tiny_run.folder / "metrics.json").read_text())["validation"]
+    scored = rsmeta("evaluate", "--model", tiny_run.bundle, tiny_run.folder / "config.yaml",
+                    "--split", "validation", "--json")  # fmt: skip
+    assert scored.status == 0, scored.err
+    labels = [one.labelled for one in parts["validation"]]
+    confusion = np.zeros((2, 2), int)
+    for i, one in enumerate(labels):
+        values = one.read_labels(one.scene.grid.full_window) + 1  # 0: no label of this part
+        reference = make_scene(
+            tmp_path / f"r{i}.tif", values.astype(np.uint8),
+            crs=one.scene.grid.crs.to_string(), transform=one.scene.grid.transform,
+        )  # fmt: skip
+        path = tmp_path / f"m{i}.tif"
+        ended = rsmeta("predict", one.scene.name, "--model", tiny_run.bundle, "--output", path)
+        assert ended.status == 0, ended.err
+        confusion += evaluated(rsmeta, path, reference, "--ignore", 0)["confusion"]
+    assert confusion.tolist() == stored["confusion"]
+    for key in ("accuracy", "miou", "macro_f1", "kappa", "confusion"):
+        assert json.loads(scored.out)[key] == stored[key], key
+    if len(labels) == 1:
+        assert evaluated(rsmeta, path, reference, "--ignore", 0)["miou"] == stored["miou"]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+import rsmeta
 from rsmeta.gis.postprocess.class_store import ClassStore
 from rsmeta.gis.postprocess.majority import majority
 from rsmeta.gis.postprocess.sieve import sieve
@@ -43,6 +44,12 @@ def some_map(seed: int, shape: tuple[int, int] = (61, 47)) -> np.ndarray:
     values[speckle] = rng.integers(0, 4, speckle.sum())
     values[ndimage.gaussian_filter(rng.normal(size=shape), 4) > 0.07] = -1
     return values
+
+
+def test_postprocess_is_found_under_its_old_name() -> None:
+    with pytest.warns(DeprecationWarning, match=r"use rsmeta\.Postprocess"):
+        old = rsmeta.Refinement
+    assert old is rsmeta.Postprocess
 
 
 def test_a_small_region_goes_to_its_largest_neighbour(tmp_path: Path) -> None:

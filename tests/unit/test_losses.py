@@ -174,6 +174,30 @@ def test_certain_scores_keep_a_finite_gradient(name: str, right: bool) -> None:
     assert torch.isfinite(gradient).all()
 
 
+@pytest.mark.parametrize("name", POINTWISE)
+def test_what_is_deterministic_on_a_gpu_suffices(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There torch refuses a cross-entropy of pixels side by side, and takes them in a list."""
+    loss = build_loss(spec_of({"name": name}), COUNTS)
+    expected = value_and_gradient(loss, *some_pixels())
+    original = functional.cross_entropy
+
+    def as_on_a_gpu(logits: Tensor, *rest: Any, **options: Any) -> Tensor:
+        if torch.are_deterministic_algorithms_enabled() and logits.ndim > 2:
+            raise RuntimeError("nll_loss2d has no deterministic implementation")
+        return original(logits, *rest, **options)
+
+    monkeypatch.setattr(functional, "cross_entropy", as_on_a_gpu)
+    torch.use_deterministic_algorithms(True)
+    try:
+        found = value_and_gradient(loss, *some_pixels())
+    finally:
+        torch.use_deterministic_algorithms(False)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 @pytest.mark.parametrize("name", LOSSES.names())
 def test_a_loss_moves_but_is_not_saved(name: str) -> None:
     loss = build_loss(LossSpec(name=name), COUNTS)

@@ -155,9 +155,8 @@ def _imagery(scene: Scene, full: Grid, grid: Grid) -> tuple[np.ndarray, np.ndarr
                 raw = there.read(indexes)
                 inside = there.read(there.count) > 0
     seen = inside & np.isfinite(raw).all(axis=0)
-    for band, nodata in zip(raw, picked.nodata, strict=True):
-        if nodata is not None:
-            seen &= band != nodata
+    for band, values in zip(raw, picked.nodata, strict=True):
+        seen &= ~np.isin(band, values)
     places = [picked.bands.index(band) for band in shown]
     picture = stretch_rgb(raw[places].astype(np.float32), seen, shown)
     return picture, seen

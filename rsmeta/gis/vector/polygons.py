@@ -155,7 +155,8 @@ def open_map(path: str | Path, confidence: str | Path | None = None) -> ClassMap
     grid = Grid(dataset.crs or None, dataset.transform, dataset.height, dataset.width)
     if confidence is not None:
         other = open_raster(str(confidence))
-        if (other.transform, other.shape) != (grid.transform, grid.shape):
+        own = Grid(other.crs or None, other.transform, other.height, other.width)
+        if own.shape != grid.shape or own.shift_px(grid) != (0, 0):
             raise GridMismatchError(
                 f"{confidence} does not lie on the grid of {path}; give the confidence that was "
                 f"written with this map"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,8 +10,10 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from rsmeta.errors import BandsUnrecognisedError, ConfigError, GridMismatchError, SceneError
 from rsmeta.files import partial_folder
 from rsmeta.geo.aoi import read_aoi
+from rsmeta.geo.handles import other_georeferencing
 from rsmeta.geo.patches import PatchPlan
 from rsmeta.geo.reprojection import window_of
+from rsmeta.geo.rules import ReadRules
 from rsmeta.geo.scene import open_scene
 from rsmeta.geo.tiling import TilePlan
 from rsmeta.workflows.mapping.fingerprint import begun_block_px
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from rasterio.windows import Window
 
     from rsmeta.bundle import BundleRecord, ModelBundle
-    from rsmeta.geo.aoi import Area
+    from rsmeta.geo.aoi import Aoi
     from rsmeta.geo.grid import Grid
     from rsmeta.geo.plan import MapPlan
     from rsmeta.geo.raster_source import AnySource
@@ -82,7 +83,7 @@ class AreaOfInterest:
             )
         return window
 
-    def polygons_on(self, grid: Grid, *, may_miss: bool) -> Area | None:
+    def polygons_on(self, grid: Grid, *, may_miss: bool) -> Aoi | None:
         """Return the polygons, if there are any, in the CRS of a grid."""
         if self.polygons is None:
             return None
@@ -105,7 +106,7 @@ class BlockRequest:
     record: BundleRecord
     model: Path | ModelBundle
     plan: MapPlan
-    aoi: Area | None = None
+    aoi: Aoi | None = None
 
     @property
     def grid(self) -> Grid:
@@ -221,30 +222,30 @@ def plan_for(record: BundleRecord, grid: Grid, extent: Window, block_px: int) ->
 def open_for(source: AnySource, record: BundleRecord) -> Scene:
     """Open a scene with the bands of a model, matched by name.
 
-    It is read as the training scenes were; where that does not fit (another sensor, bands in
-    another order), by what the scene says of itself.
+    What the scene says of itself counts; what held for the training scenes fills the gaps.
+
+    Args:
+        source: The scene.
+        record: The model; its ``predict.sensor`` is the scene's, where the user names it.
 
     Raises:
         SceneError: It cannot be read, or lacks a band.
     """
     wanted = [band.band for band in record.bands]
-    rules, sensor = record.read.rules, record.predict.sensor
+    sensor, fallback = record.predict.sensor, record.read.rules
     if sensor is not None:
-        rules = replace(rules, sensor=sensor, bands=None, scale=None, offset=None)
+        fallback = replace(fallback, sensor=None, bands=None, scale=None, offset=None)
     try:
-        return open_scene(source, rules, wanted=wanted).select(wanted)
+        rules = ReadRules(sensor=sensor)
+        scene = open_scene(source, rules, wanted=wanted, fallback=fallback)
     except BandsUnrecognisedError as error:
-        raise SceneError(
-            f"cannot tell the bands of {source}; give them descriptions in the file, so that "
-            f"{', '.join(band.name for band in wanted)} can be found among them"
-        ) from error
-    except (SceneError, ConfigError):
-        if rules.bands is None and rules.sensor is None:
-            raise
-        with contextlib.suppress(SceneError):
-            own = replace(rules, bands=None, sensor=None)
-            return open_scene(source, own, wanted=wanted).select(wanted)
-        raise
+        names = ", ".join(band.name for band in wanted)
+        raise BandsUnrecognisedError(
+            error.source, error.found, error.fits,
+            f"describe its bands in the file, so that {names} can be found among them, or name "
+            f"its sensor with --sensor",
+        ) from error  # fmt: skip
+    return scene.select(wanted)
 
 
 def check_scene(scene: Scene, record: BundleRecord) -> None:
@@ -253,8 +254,7 @@ def check_scene(scene: Scene, record: BundleRecord) -> None:
     Raises:
         SceneError: The pixels are more than four times finer or coarser.
     """
-    if scene.grid.crs is None:
-        logger.warning("%s has no CRS; its map will have none either", scene.name)
+    _check_place(scene)
     size = scene.grid.gsd_m
     if size is None or record.gsd_m is None:
         return
@@ -264,13 +264,27 @@ def check_scene(scene: Scene, record: BundleRecord) -> None:
         return
     trained = f"{low:.3g} m" if high / low < 1.05 else f"{low:.3g} to {high:.3g} m"
     kind = "finer" if size < low else "coarser"
-    told = (
+    message = (
         f"{scene.name} has pixels of {size:.3g} m, {ratio:.1f} times {kind} than the "
         f"trained {trained}"
     )
     if ratio > LARGEST_GSD_RATIO:
-        raise SceneError(f"{told}; resample it to within {LARGEST_GSD_RATIO:g} times first")
-    logger.warning("%s; expect worse results", told)
+        raise SceneError(f"{message}; resample it to within {LARGEST_GSD_RATIO:g} times first")
+    logger.warning("%s; expect worse results", message)
+
+
+def _check_place(scene: Scene) -> None:
+    """Warn of what a map does not take over of the place of its scene."""
+    also = other_georeferencing(scene.source)
+    lost = f"; its {also} are not carried into the map, so warp the scene first" if also else ""
+    if scene.grid.crs is None:
+        logger.warning("%s has no CRS; its map will have none either%s", scene.name, lost)
+    elif lost:
+        logger.warning("%s has a CRS%s if they are more exact", scene.name, lost)
+    elif scene.grid.bounds_lonlat() is None:
+        logger.warning(
+            "%s: its CRS is not tied to the Earth; its map has it too, and no footprint", scene.name
+        )
 
 
 def check_mappable(record: BundleRecord) -> None:
