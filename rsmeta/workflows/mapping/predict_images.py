@@ -1,4 +1,4 @@
-"""Label image files with a model of whole images: a table, and the footprints on the ground."""
+"""Label image files with a model of whole images: a table, and footprints."""
 
 from __future__ import annotations
 
