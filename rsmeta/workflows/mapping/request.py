@@ -264,13 +264,13 @@ def check_scene(scene: Scene, record: BundleRecord) -> None:
         return
     trained = f"{low:.3g} m" if high / low < 1.05 else f"{low:.3g} to {high:.3g} m"
     kind = "finer" if size < low else "coarser"
-    told = (
+    message = (
         f"{scene.name} has pixels of {size:.3g} m, {ratio:.1f} times {kind} than the "
         f"trained {trained}"
     )
     if ratio > LARGEST_GSD_RATIO:
-        raise SceneError(f"{told}; resample it to within {LARGEST_GSD_RATIO:g} times first")
-    logger.warning("%s; expect worse results", told)
+        raise SceneError(f"{message}; resample it to within {LARGEST_GSD_RATIO:g} times first")
+    logger.warning("%s; expect worse results", message)
 
 
 def _check_place(scene: Scene) -> None:
