@@ -156,11 +156,11 @@ def _show(results: Sequence[PredictResult]) -> None:
             click.echo(f"{result.outputs['map']}: was finished already")
             continue
         skipped = f", {result.skipped} empty tiles skipped" if result.skipped else ""
-        told = _told(result)
-        click.echo(f"{result.outputs['map']}: {told} ({result.seconds:.1f} s{skipped})")
+        summary = _summary(result)
+        click.echo(f"{result.outputs['map']}: {summary} ({result.seconds:.1f} s{skipped})")
 
 
-def _told(result: PredictResult) -> str:
+def _summary(result: PredictResult) -> str:
     numbers = result.statistics
     if numbers is None:
         total = max(sum(result.class_pixels.values()), 1)

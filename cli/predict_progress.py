@@ -25,14 +25,16 @@ def map_progress(*, quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
         from rich.progress import Progress as Bar
 
         columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()
-        with Bar(*columns, TextColumn("{task.fields[told]}"), console=Console(stderr=True)) as bar:
+        with Bar(
+            *columns, TextColumn("{task.fields[status]}"), console=Console(stderr=True)
+        ) as bar:
             tasks: dict[str, Any] = {}
 
             def advance(now: Progress) -> None:
                 name = now.scene if now.stage == "mapping" else f"{now.scene}: {now.stage}"
                 if name not in tasks:
-                    tasks[name] = bar.add_task(name, total=now.total_px, told="")
-                bar.update(tasks[name], completed=now.done_px, told=_told(now))
+                    tasks[name] = bar.add_task(name, total=now.total_px, status="")
+                bar.update(tasks[name], completed=now.done_px, status=_status(now))
 
             yield advance
     else:
@@ -70,10 +72,10 @@ class _Lines:
             self._said[key] = tenth
             stage = "" if now.stage == "mapping" else f"{now.stage} "
             share = now.done_px / now.total_px
-            click.echo(f"{now.scene}: {stage}{share:.0%}, {_told(now)}", err=True)
+            click.echo(f"{now.scene}: {stage}{share:.0%}, {_status(now)}", err=True)
 
 
-def _told(now: Progress) -> str:
+def _status(now: Progress) -> str:
     from rsmeta.workflows.mapping.summary import peak_memory_bytes
 
     tiles = f"{now.tiles:,} tiles ({now.skipped:,} empty), " if now.stage == "mapping" else ""

@@ -76,23 +76,29 @@ def model_item(record: BundleRecord, weights: Path, description: Path, item: Pat
         **({} if record.footprint is None else {"bbox": bbox_of(record.footprint)}),
         "properties": properties,
         "links": [],
-        "assets": {
-            "weights": {
-                **_file(weights, item),
-                "title": "Trained tensors: adapters, scales, head, stem",
-                "roles": ["mlm:model", "mlm:weights", "data"],
-                "mlm:artifact_type": "safetensors.torch.save_file",
-                # STAC 1.1 takes bands of an item only if one of its assets has them too.
-                "bands": [{"name": band.name} for band in record.bands],
-            },
-            "bundle": {
-                **_file(description, item),
-                "title": "Everything else that the model needs, for rsmeta predict",
-                "roles": ["metadata"],
-            },
-        },
+        "assets": _assets(record, weights, description, item),
     }
     return json.dumps(tree, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _assets(
+    record: BundleRecord, weights: Path, description: Path, item: Path
+) -> dict[str, dict[str, Any]]:
+    return {
+        "weights": {
+            **_file(weights, item),
+            "title": "Trained tensors: adapters, scales, head, stem",
+            "roles": ["mlm:model", "mlm:weights", "data"],
+            "mlm:artifact_type": "safetensors.torch.save_file",
+            # STAC 1.1 takes bands of an item only if one of its assets has them too.
+            "bands": [{"name": band.name} for band in record.bands],
+        },
+        "bundle": {
+            **_file(description, item),
+            "title": "Everything else that the model needs, for rsmeta predict",
+            "roles": ["metadata"],
+        },
+    }
 
 
 def _model_fields(record: BundleRecord) -> dict[str, Any]:

@@ -79,6 +79,3 @@ def read_aoi(place: str | Path, grid: Grid, *, may_miss: bool = False) -> Aoi:
     if not (may_miss or aoi.meets(grid)):
         raise AoiError(f"the polygons {place} do not meet the scene; check the file and its CRS")
     return aoi
-
-
-Area = Aoi  # the engine still says so

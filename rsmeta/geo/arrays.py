@@ -142,7 +142,7 @@ class ArrayRaster:
         return result
 
     def close(self) -> None:
-        """Let go of the arrays; their owner closes their files."""
+        """Do nothing: whoever opened the arrays closes their files."""
 
 
 class PixelWindow:
@@ -273,8 +273,11 @@ def _band_names(array: xr.DataArray) -> tuple[str | None, ...]:
 def _transform(array: xr.DataArray, name: str) -> Affine:
     for dim in array.dims[1:]:
         if dim in array.coords and array.sizes[dim] > 2:
-            steps = np.diff(np.asarray(array.coords[dim].values, dtype=np.float64))
-            if not np.allclose(steps, steps[0], rtol=1e-3, atol=0):
+            places = np.asarray(array.coords[dim].values)
+            steps = np.diff(places.astype(np.float64))
+            # Coordinates in float32 are rounded: degrees to some 1e-6, a tenth of a 1e-5 pixel.
+            rounding = 2 * np.spacing(np.abs(places).max()) if places.dtype.kind == "f" else 0.0
+            if not np.allclose(steps, steps.mean(), rtol=1e-3, atol=rounding):
                 raise SceneError(
                     f"the coordinates {dim} of {name} are not evenly spaced; a scene has a grid of "
                     f"equal pixels: resample it first"

@@ -41,7 +41,7 @@ COMMON_NAMES: dict[str, float] = {
     "lwir12": 12005.0,
 }
 
-#: Parts of the spectrum and where they end, in nm: sunlight thrown back, the ground's own heat,
+#: Parts of the spectrum and where they end, in nm: reflected sunlight, thermal emission,
 #: radar. What is seen in one says little about another.
 _PARTS: tuple[tuple[SpectrumPart, float], ...] = (
     ("reflected", 3_000.0),

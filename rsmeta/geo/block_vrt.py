@@ -24,12 +24,12 @@ class RasterSpec:
         grid: Place of the pixels.
         count: Number of bands.
         dtype: NumPy name of the type of the numbers.
-        nodata: Number without data, if there is one; pixels that no block holds have it.
+        nodata: Value without data, if there is one; pixels outside all blocks have it.
         colormap: Value -> red, green, blue (0..255), for a single uint8 band.
         descriptions: Name of each band.
         tags: Metadata of the dataset.
-        scale: What the numbers are times, in every band.
-        unit: Unit of the numbers, scaled.
+        scale: Factor of the numbers, in every band.
+        unit: Unit of the scaled numbers.
     """
 
     grid: Grid
@@ -44,34 +44,34 @@ class RasterSpec:
 
     @property
     def profile(self) -> dict[str, Any]:
-        """The type of the numbers as rasterio wants it."""
+        """Count, type and nodata, as ``rasterio.open`` takes them."""
         return {"count": self.count, "dtype": self.dtype, "nodata": self.nodata}
 
 
-def write_block_vrt(path: Path, look: RasterSpec, blocks: Iterable[tuple[Window, str]]) -> None:
+def write_block_vrt(path: Path, spec: RasterSpec, blocks: Iterable[tuple[Window, str]]) -> None:
     """Write a VRT that shows blocks at their places and nodata elsewhere.
 
     Args:
         path: The VRT to write.
-        look: What it is like.
+        spec: The raster apart from its pixels.
         blocks: Place of each block, and its file's name in the folder of ``path``.
 
     Raises:
         Exception: One of ``rsmeta.geo.handles.GDAL_ERRORS``: it cannot be written.
     """
     with open_quietly(
-        path, "w", driver="VRT", width=look.grid.width_px, height=look.grid.height_px,
-        crs=look.grid.crs, transform=look.grid.transform, **look.profile,
+        path, "w", driver="VRT", width=spec.grid.width_px, height=spec.grid.height_px,
+        crs=spec.grid.crs, transform=spec.grid.transform, **spec.profile,
     ) as dataset:  # fmt: skip
-        if look.colormap:
-            dataset.write_colormap(1, dict(look.colormap))
-        for index, text in enumerate(look.descriptions, 1):
+        if spec.colormap:
+            dataset.write_colormap(1, dict(spec.colormap))
+        for index, text in enumerate(spec.descriptions, 1):
             dataset.set_band_description(index, text)
-        dataset.update_tags(**(look.tags or {}))
-        if look.scale != 1:
-            dataset.scales = [look.scale] * look.count
-        if look.unit:
-            dataset.units = [look.unit] * look.count
+        dataset.update_tags(**(spec.tags or {}))
+        if spec.scale != 1:
+            dataset.scales = [spec.scale] * spec.count
+        if spec.unit:
+            dataset.units = [spec.unit] * spec.count
     tree = ElementTree.parse(path)  # GDAL has just written it
     placed = [(_rectangles(window), name) for window, name in blocks]
     for index, band in enumerate(tree.iter("VRTRasterBand"), 1):

@@ -1,4 +1,4 @@
-"""Pixels that never travel without their validity and their place on the ground."""
+"""Pixels that never travel without their validity and their grid."""
 
 from __future__ import annotations
 

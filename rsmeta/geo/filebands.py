@@ -35,9 +35,9 @@ def tell_bands(
     wanted: Sequence[Band] | None = None,
     fallback: ReadRules | None = None,
 ) -> FileBands:
-    """Tell which bands a file holds.
+    """Recognise the bands of a file.
 
-    GDAL calls the fourth band of any 8-bit file alpha unless told otherwise, so an alpha band
+    GDAL calls the fourth band of any 8-bit file alpha by default, so an alpha band
     counts as spectral where it has a description, or where the names or the sensor that the
     user gives have just one band more than the file would have without it.
 
@@ -49,7 +49,7 @@ def tell_bands(
         fallback: What held for other files: it counts where the file's descriptions say nothing.
 
     Raises:
-        BandsUnrecognisedError: The bands cannot be told apart.
+        BandsUnrecognisedError: The bands cannot be recognised.
         ConfigError: The names that the user gives do not fit the file.
     """
     described = any(dataset.descriptions)
@@ -89,7 +89,7 @@ def _by_wanted_names(dataset: Any, wanted: Sequence[Band]) -> FileBands | None:
 def _by_rules(
     dataset: Any, source: str, rules: ReadRules, wanted: Sequence[Band] | None
 ) -> FileBands:
-    """Tell bands by what the user says, or by their descriptions or else colours."""
+    """Recognise bands by what the user says, else by descriptions, else by colours."""
     colours = _colours(dataset)
     alpha = _alpha_index(dataset.descriptions, colours)
     every = tuple(range(1, dataset.count + 1))

@@ -1,4 +1,4 @@
-"""Open raster files: one handle per file, thread and process, with errors said in our words."""
+"""Open raster files: one handle per file, thread and process, and errors in plain words."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ _opening = threading.Lock()
 
 
 def _renew_lock() -> None:
-    """Make the lock anew in a forked process: another thread's hold on it was copied too."""
+    """Replace the lock in a forked process: another thread's hold on it was copied too."""
     global _opening
     _opening = threading.Lock()
 
@@ -188,8 +188,22 @@ def bounded_cache(size: int = CACHE_BYTES) -> Iterator[None]:
         yield
 
 
+def other_georeferencing(source: AnySource) -> str:
+    """Return what places a raster beside, or instead of, its grid; empty: nothing.
+
+    Raises:
+        SceneError: It cannot be opened.
+    """
+    dataset = open_raster(source)
+    points, _ = getattr(dataset, "gcps", ((), None))
+    found = [f"{len(points)} ground control points"] if points else []
+    if getattr(dataset, "rpcs", None) is not None:
+        found.append("rational polynomial coefficients (RPCs)")
+    return " and ".join(found)
+
+
 def file_states(source: AnySource) -> dict[str, Any]:
-    """Return, of each file that a raster is made of, what tells whether it is still the same.
+    """Return the state of each file that a raster is made of, to notice a change.
 
     Those of a VRT are among them; statistics and overviews beside a file are not.
 

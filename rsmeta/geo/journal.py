@@ -70,7 +70,7 @@ class Journal:
 
 
 def check_same(path: Path, resume_fingerprint: Mapping[str, Any], output: Path) -> None:
-    """Refuse to go on with what another model, scene or setting has begun.
+    """Refuse to resume a map that was begun with another model, scene or setting.
 
     Raises:
         OutputError: The journal's first line differs from ``resume_fingerprint``.
@@ -85,7 +85,7 @@ def check_same(path: Path, resume_fingerprint: Mapping[str, Any], output: Path) 
             other = _difference(name, before, after)
             raise OutputError(
                 f"cannot resume {output}: it was begun with another {other}; give the same, or "
-                f"leave --resume away to start anew"
+                f"omit --resume to start over"
             )
 
 

@@ -104,7 +104,7 @@ def sentinel2_scaling(
     """Return what Sentinel-2's metadata say of the numbers; none where they say nothing.
 
     The offset is the stated BOA_ADD_OFFSET or RADIO_ADD_OFFSET, else -1000 from processing
-    baseline 04.00 on, unless the metadata say that it has been applied. The date is not asked:
+    baseline 04.00 on, unless the metadata say that it has been applied. The date does not matter:
     old scenes are reprocessed with new baselines.
 
     Args:

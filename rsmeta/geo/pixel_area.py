@@ -1,4 +1,4 @@
-"""How much ground pixels cover."""
+"""The area of pixels on the Earth."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ROWS_PX = 2**19
 def row_areas_m2(grid: Grid) -> NDArray[np.float64] | None:
     """Return the area of one pixel in each row of a grid; none without a CRS.
 
-    In degrees, and in Web Mercator, whose metres are none on the ground, it is that of the
+    In degrees, and in Web Mercator, whose metres are not those on the ground, it is that of the
     pixel's outline on the ellipsoid, taken in the middle of the row; elsewhere that of the map
     projection.
 
@@ -58,10 +58,10 @@ def row_areas_m2(grid: Grid) -> NDArray[np.float64] | None:
 
 
 def pixel_areas_m2(grid: Grid) -> NDArray[np.float64] | None:
-    """Return the ground under each pixel of a grid, on the ellipsoid; none without a CRS.
+    """Return the area of each pixel of a grid, on the ellipsoid; none without a CRS.
 
     For a projected CRS the area in the projection is divided by its areal scale; where PROJ
-    knows none, and in a CRS that is local to a site, it is that of the projection.
+    has none, and in a CRS that is local to a site, it is that of the projection.
 
     Returns:
         In m², broadcastable to (height_px, width_px).
@@ -88,7 +88,7 @@ def pixel_areas_m2(grid: Grid) -> NDArray[np.float64] | None:
 def cover_of(
     classes: NDArray[Any], valid: NDArray[np.bool_], grid: Grid, count: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
-    """Return how many pixels, and how much ground, each class covers.
+    """Return how many pixels, and what area, each class covers.
 
     Args:
         classes: Class indices, (h, w); what they say of invalid pixels is ignored.
@@ -100,7 +100,7 @@ def cover_of(
         Pixels (K,), and m² (K,) on the ellipsoid; none without a CRS.
     """
     pixels = np.zeros(count, dtype=np.int64)
-    ground = None if grid.crs is None else np.zeros(count)
+    area_m2 = None if grid.crs is None else np.zeros(count)
     step = max(_ROWS_PX // grid.width_px, 1)
     for top in range(0, grid.height_px, step):  # areas take 8 bytes per pixel
         rows = slice(top, min(top + step, grid.height_px))
@@ -108,10 +108,10 @@ def cover_of(
         found = classes[rows][known]
         pixels += np.bincount(found, minlength=count)
         areas = pixel_areas_m2(grid.crop(Window(0, top, grid.width_px, rows.stop - top)))
-        if ground is not None and areas is not None:
+        if area_m2 is not None and areas is not None:
             weights = np.broadcast_to(areas, known.shape)[known]
-            ground += np.bincount(found, weights=weights, minlength=count)
-    return pixels, ground
+            area_m2 += np.bincount(found, weights=weights, minlength=count)
+    return pixels, area_m2
 
 
 def _knots(count: int, step: float) -> NDArray[np.float64]:

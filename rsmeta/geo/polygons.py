@@ -40,7 +40,7 @@ class VectorFile:
     Args:
         place: The file; ``FILE|layername=NAME``, as QGIS writes it, names a layer too.
         layer: The layer; none: the only one.
-        error: What is raised where the file cannot be used, in the words of who asks.
+        error: Class of the error where the file cannot be used.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Rasters behind a network: how GDAL is told to read them, and what its complaints mean."""
+"""Rasters behind a network: GDAL's options for them, and what its errors mean."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ _REMOTE = re.compile(
 # Names of files behind a network in the text of a VRT.
 _NAMES = re.compile(r"/vsi(?:curl|s3|gs|az|adls|oss|swift|webhdfs)[^<\"]*", re.I)
 
-#: What of a server's answer tells whether a file is still the same.
+#: The headers of an answer that change with a file.
 _IDENTITY = {"size": "content-length", "ETag": "etag", "Last-Modified": "last-modified"}
 
 #: How often more a file is read where its server has fallen silent: each time costs what
 #: GDAL_HTTP_LOW_SPEED_TIME says.
 _TRIES_AFTER_SILENCE = 2
 
-#: What GDAL is told for files behind a network, unless the user told it something else.
+#: GDAL's options for files behind a network; the user's own go first.
 DEFAULTS: dict[str, str] = {
-    # Nobody is asked which other files lie beside one.
+    # No listing of the files beside one.
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     # The first request brings the header of most files.
     "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
@@ -78,14 +78,18 @@ _REASONS = (
     (r"could not resolve (?:host|proxy)", "{said}; check the address and the network"),
     (
         r"timed? ?out|too slow",
-        "the server does not answer in time ({said}); try again later; a map that was begun goes "
-        "on with --resume",
+        "the server does not answer in time ({said}); try again later; --resume continues "
+        "an interrupted map",
     ),
     (
         r"failed to connect|could not connect|couldn't connect|connection refused|network is",
         "no connection to the server ({said}); check the address and the network",
     ),
     (r"response code: (?:429|5\d\d)", "the server refuses for now ({said}); try again later"),
+    (
+        r"range downloading not supported|does not support range|accept-ranges",
+        "the server does not send parts of files ({said}); download the file first",
+    ),
     (r"response code: \d+|CURL error|SSL|TLS", "{said}; check the address"),
 )
 _GONE = re.compile(r"response code: (?:404|410)|NoSuchKey|NoSuchBucket|does not exist", re.I)
@@ -149,7 +153,7 @@ def tries_after_silence() -> int:
 
 
 def remote_state(name: str) -> dict[str, str]:
-    """Return what tells whether a file behind a network is still the same.
+    """Return the state of a file behind a network, to notice a change.
 
     Args:
         name: Its address, or GDAL's name of it.
@@ -162,7 +166,7 @@ def remote_state(name: str) -> dict[str, str]:
     state = {key: told[header] for key, header in _IDENTITY.items() if header in told}
     if not state:
         logger.info(
-            "%s: the server does not say what would tell of a change; --resume will not see one",
+            "%s: the server sends neither size, ETag nor time; --resume cannot notice a change",
             without_query(name),
         )
     return state
@@ -181,8 +185,8 @@ def remote_error(source: str, said: str) -> SceneError:
         if re.search(pattern, said, re.I):
             return SceneUnreachableError(without_query(source), meaning.format(said=said))
     broken = (
-        f"reading failed ({said}); is it complete, and does the server send it to the end? A map "
-        f"that was begun goes on with --resume"
+        f"reading failed ({said}); is it complete, and does the server send it to the end? "
+        f"--resume continues an interrupted map"
     )
     return SceneUnreachableError(without_query(source), broken)
 
@@ -210,7 +214,7 @@ def _missing(options: dict[str, str]) -> dict[str, Any]:
 
 
 def _endpoint() -> dict[str, str]:
-    """Return GDAL's words for the endpoint that AWS's own tools are told of."""
+    """Return GDAL's options for the endpoint in the variables of AWS's own tools."""
     url = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     if not url or get_gdal_config("AWS_S3_ENDPOINT") is not None:
         return {}

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rsmeta.geo.sensors import Band
 
 
-#: Exponent that lightens dark ground: reflectances crowd near 0, and clouds set the upper end.
+#: Exponent that lightens dark pixels: reflectances crowd near 0, and clouds set the upper end.
 _GAMMA = 0.6
 
 
@@ -20,7 +20,7 @@ def rgb_bands(bands: Sequence[Band]) -> tuple[int, int, int]:
     """Return which bands to show as red, green and blue.
 
     True colour where red, green and blue are known by name or common name, else the first
-    three bands (or the first, thrice).
+    three bands (or the first for all three).
     """
     names = [(band.name.lower(), (band.common_name or "").lower()) for band in bands]
     found = [

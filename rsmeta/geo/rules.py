@@ -18,7 +18,7 @@ class ReadRules:
     As a fallback, what held for other files: it fills the gaps of what a file says.
 
     Args:
-        sensor: Registered name, YAML file or mapping; none: told from the bands.
+        sensor: Registered name, YAML file or mapping; none: recognised from the bands.
         bands: Names of a file's bands in file order; none: the file's descriptions.
         scale: ``physical = raw * scale + offset``; given alone, the offset is 0.
         offset: Given alone, the scale is the file's or the sensor's.

@@ -16,7 +16,7 @@ from rsmeta.geo.bands import Band, match_bands
 from rsmeta.geo.chip import Chip
 from rsmeta.geo.filebands import FileBands, tell_bands
 from rsmeta.geo.grid import Grid, whole_pixels
-from rsmeta.geo.handles import open_raster, read_from
+from rsmeta.geo.handles import open_raster, read_from, reading
 from rsmeta.geo.raster_source import AnySource, RasterSource
 from rsmeta.geo.rules import ReadRules, ValidIf
 from rsmeta.geo.safe import is_safe
@@ -245,7 +245,7 @@ def open_scene(
     Raises:
         SceneNotFoundError: Nothing is there.
         SceneUnreadableError: It is no raster, or a damaged one.
-        BandsUnrecognisedError: Its bands cannot be told apart.
+        BandsUnrecognisedError: Its bands cannot be recognised.
         BandsMissingError: It lacks a wanted band.
         ConfigError: ``rules`` do not fit the file.
         SceneError: Its numbers are complex.
@@ -257,7 +257,8 @@ def open_scene(
     source = RasterSource.of(source)
     dataset = open_raster(source)
     dtype = _raw_type(dataset, source.name)
-    told = tell_bands(dataset, source.name, rules, wanted=wanted, fallback=fallback)
+    with reading(source):
+        told = tell_bands(dataset, source.name, rules, wanted=wanted, fallback=fallback)
     tags = metadata.plain_tags(dataset)
     scaling = _scaling(dataset, told, dtype, rules, fallback)
     more = () if fallback.nodata is None else (fallback.nodata,)

@@ -44,8 +44,8 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-#: Folders and sensors that the log has told of.
-_told: set[tuple[str, str]] = set()
+#: Folders and sensors that the log has mentioned.
+_logged: set[tuple[str, str]] = set()
 
 
 @dataclass(frozen=True)
@@ -94,11 +94,11 @@ class Sensor:
 
 
 class Recognised(NamedTuple):
-    """Bands told from their descriptions.
+    """Bands recognised from their descriptions.
 
     Attributes:
         bands: The bands.
-        sensor: None where common names alone told them.
+        sensor: None where they were recognised by common names alone.
         places: Which descriptions are theirs, from 0; none: all, in order.
     """
 
@@ -213,7 +213,7 @@ def load_sensor(sensor: str | Path | Mapping[str, Any]) -> Sensor:
 
 
 def recognise_bands(descriptions: Sequence[str | None], source: object) -> tuple[Band, ...]:
-    """Tell bands from their descriptions; see ``recognise``."""
+    """Recognise bands by their descriptions; see ``recognise``."""
     return recognise(descriptions, source).bands
 
 
@@ -223,7 +223,7 @@ def recognise(
     among: Sequence[Sensor] | None = None,
     wanted: Sequence[Band] | None = None,
 ) -> Recognised:
-    """Tell bands from their descriptions.
+    """Recognise bands by their descriptions.
 
     One sensor must have all of them by name, exactly or, failing that, in another spelling
     (B1 = B01, B8a = B8A, SR_B4 = B4). Of several such sensors the one with the fewest further
@@ -340,7 +340,7 @@ def _simplest(
         also = f" (they fit {', '.join(others)} as well)" if others else ""
         # Once for the files of a folder: it may hold thousands of small ones.
         place = str(source).rpartition("/")[0]
-        if (place, best.sensor.name) not in _told:
-            _told.add((place, best.sensor.name))
+        if (place, best.sensor.name) not in _logged:
+            _logged.add((place, best.sensor.name))
             logger.info("%s: bands read as those of %s%s", source, best.sensor.name, also)
     return best

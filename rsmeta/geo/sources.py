@@ -36,7 +36,7 @@ def expand_sources(patterns: Sequence[str | Path], root: Path = Path()) -> list[
 
     Raises:
         SceneNotFoundError: A file is missing, or a folder or pattern holds no scene.
-        SceneError: A STAC document cannot be had or read.
+        SceneError: A STAC document is unavailable or read.
     """
     found: dict[str, str | Path] = {}
     for pattern in patterns:

@@ -1,4 +1,4 @@
-"""Where a sparse raster holds anything at all, told without reading pixels."""
+"""Where a sparse raster holds anything at all, without reading pixels."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def item_sources(source: str | Path) -> list[str]:
     """Return the source of each item in a document: its address with ``#`` and the item's id.
 
     Raises:
-        SceneError: It cannot be had, or is no STAC document with items.
+        SceneError: It is unavailable, or is no STAC document with items.
     """
     text = str(source)
     if "#" in text:
@@ -83,7 +83,7 @@ def read_item(source: str) -> tuple[str, dict[str, Any]]:
         source: The document, with ``#`` and the item's id where it holds several.
 
     Raises:
-        SceneError: It cannot be had, or does not hold that item.
+        SceneError: It is unavailable, or does not hold that item.
     """
     document, _, wanted = source.partition("#")
     found = [(place, item) for place, item in _items(document) if wanted in ("", item["id"])]
@@ -207,7 +207,7 @@ def _told_bands(asset: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _band(told: Mapping[str, Any], sensor: Sensor | None) -> Band | None:
-    """Return what band is told of; none if it is not said to see anything."""
+    """Return the band that an entry describes; none if it states nothing spectral."""
     name, common = told.get("name"), told.get("eo:common_name")
     centre = told.get("eo:center_wavelength")
     if sensor is not None:

@@ -36,7 +36,7 @@ class ItemRaster:
 
     Attributes:
         source: A VRT of its assets; or the item's only raster.
-        bands: Its bands, in order; none: the raster tells them itself.
+        bands: Its bands, in order; none: the raster states them itself.
         sensor: Name of the sensor, where all bands are of one that is known.
         has_scale: Whether the item states scale and offset of all of them.
         has_nodata: Whether it states the number without data.
@@ -79,7 +79,7 @@ def item_raster(source: str, wanted: Sequence[Band] | None) -> ItemRaster:
         wanted: Bands that are needed; other assets are not opened. None: all.
 
     Raises:
-        SceneError: The item or an asset cannot be had, or describes no bands.
+        SceneError: The item or an asset is unavailable, or describes no bands.
         BandsMissingError: A wanted band is not there.
         GridMismatchError: The assets lie on different grids.
     """

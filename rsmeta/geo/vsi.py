@@ -15,7 +15,7 @@ _Strings = ctypes.POINTER(ctypes.c_char_p)
 
 
 def headers(name: str) -> dict[str, str]:
-    """Return what a server says of a file, by names in lower case; it is asked anew.
+    """Ask a server for the headers of a file; their names are in lower case.
 
     Args:
         name: GDAL's name: /vsicurl/…, /vsis3/….
@@ -42,7 +42,7 @@ def headers(name: str) -> dict[str, str]:
 
 
 def forget(name: str) -> None:
-    """Make GDAL forget what it was told and sent of a file behind a network.
+    """Make GDAL forget what it knows of a file behind a network.
 
     It keeps that a file is not there, and the half of a range that came before a server fell
     silent, and would take either for the truth when it is asked again.

@@ -1,4 +1,4 @@
-"""Rasters that appear under their name only when they are complete, and can be gone on with."""
+"""Rasters that appear under their name only when they are complete, and can be resumed."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class RasterWriter:
 
     Args:
         path: Final name; missing folders are created.
-        look: What the raster is like.
+        spec: The raster apart from its pixels.
         publish: Makes the finished file from a raster of all blocks, both paths given.
         overwrite: Replace a file of that name.
         resume: Keep the blocks that an earlier writer has left.
@@ -100,7 +100,7 @@ class RasterWriter:
     def __init__(
         self,
         path: Path,
-        look: RasterSpec,
+        spec: RasterSpec,
         *,
         publish: Callable[[Path, Path], None],
         overwrite: bool = False,
@@ -108,7 +108,7 @@ class RasterWriter:
     ) -> None:
         check_output(path, overwrite=overwrite)
         self.path = path
-        self.look = look
+        self.spec = spec
         self.folder = partial_folder(path)
         self._publish = publish
         self._resume = resume
@@ -136,12 +136,12 @@ class RasterWriter:
             ValueError: Array and window do not fit each other or the file.
         """
         row, col, height, width = whole_pixels(window)
-        expected = (self.look.count, height, width)
-        if array.shape != expected or array.dtype != self.look.dtype:
+        expected = (self.spec.count, height, width)
+        if array.shape != expected or array.dtype != self.spec.dtype:
             raise ValueError(
-                f"{array.dtype} {array.shape} does not fit {self.look.dtype} {expected}"
+                f"{array.dtype} {array.shape} does not fit {self.spec.dtype} {expected}"
             )
-        grid = self.look.grid
+        grid = self.spec.grid
         inside = row + height <= grid.height_px and col + width <= grid.width_px
         if row < 0 or col < 0 or not inside:
             raise ValueError(f"{window} reaches out of {grid.shape}")
@@ -160,7 +160,7 @@ class RasterWriter:
         """
         with self._errors_said():
             mosaic = self.folder / "mosaic.vrt"
-            write_block_vrt(mosaic, self.look, self._blocks())
+            write_block_vrt(mosaic, self.spec, self._blocks())
             self._publish(mosaic, self._finished)
             self._read_back(self._finished)
             to_disk(self._finished)
@@ -224,7 +224,7 @@ class RasterWriter:
                 memory.name, "w", driver="GTiff", width=array.shape[2], height=array.shape[1],
                 tiled=True, blockxsize=FILE_TILE_PX, blockysize=FILE_TILE_PX, interleave="band",
                 compress="deflate", zlevel=1, num_threads="all_cpus", photometric="minisblack",
-                alpha="no", **self.look.profile,
+                alpha="no", **self.spec.profile,
             ) as dataset:  # fmt: skip
                 dataset.write(array)
             part = file.with_suffix(".part")
@@ -244,7 +244,7 @@ class RasterWriter:
 
     def _read_back(self, path: Path) -> None:
         """Read every pixel once: GDAL reports a disk that fills up on closing to nobody."""
-        grid = self.look.grid
+        grid = self.spec.grid
         with open_quietly(path) as dataset:
             for _, window in dataset.block_windows(1):
                 dataset.read(window=window)

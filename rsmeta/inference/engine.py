@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rasterio.windows import Window
 
     from rsmeta.bundle import BundleRecord, ModelBundle
-    from rsmeta.geo.aoi import Area
+    from rsmeta.geo.aoi import Aoi
     from rsmeta.geo.blending_weights import Blend
     from rsmeta.geo.plan import MapPlan
     from rsmeta.geo.scene import Scene
@@ -78,7 +78,7 @@ class Engine:
         blocks: Iterable[Window],
         scene: Scene,
         *,
-        aoi: Area | None = None,
+        aoi: Aoi | None = None,
         spill_folder: Path | None = None,
     ) -> Generator[Block, None, None]:
         """Yield blocks of a map, computed ahead of the caller; close it to end all threads.

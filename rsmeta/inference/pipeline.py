@@ -1,8 +1,8 @@
 """Threads joined by bounded queues: each works on what the one before it has made.
 
 A stage is an iterator that runs in a thread of its own, some items ahead of who takes them. An
-error in a stage comes out where its items are taken, and so travels to the end of the flow;
-leaving the flow, for whatever reason, ends all threads, each at the end of what it is at.
+error in a stage comes out where its items are taken, and so travels to the end of the pipeline;
+leaving it, for whatever reason, ends all threads, each at the end of what it is at.
 
 Items are large: whoever has used one, or handed it on, drops it (``del``, or ``map``, which keeps
 none) before it asks for the next, which may be long in coming.
@@ -38,7 +38,7 @@ class _Ended:
 
 
 class _StoppedError(Exception):
-    """Somebody has left the flow."""
+    """The pipeline has been left."""
 
 
 class Pipeline:

@@ -18,7 +18,7 @@ from rsmeta.inference.arrays import large_array
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
 
-    from rsmeta.geo.aoi import Area
+    from rsmeta.geo.aoi import Aoi
     from rsmeta.geo.scene import Scene
     from rsmeta.geo.tiling import Strip, TilePlan
 
@@ -45,7 +45,7 @@ class SceneReader:
     """
 
     scene: Scene
-    aoi: Area | None = None
+    aoi: Aoi | None = None
 
     def may_be_wanted(self, window: Window) -> bool:
         """Return false only where a window certainly holds no pixel to map."""

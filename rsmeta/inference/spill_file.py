@@ -100,7 +100,7 @@ class SpillFile:
 
     def _opened(self) -> FileIO:
         if self._file is None:
-            # Without a buffer a full disk is told at once, and nothing is left to write later.
+            # Without a buffer a full disk shows at once, and nothing is left to write later.
             self._file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115
         return self._file
 

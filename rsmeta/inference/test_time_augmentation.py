@@ -20,7 +20,7 @@ Views: TypeAlias = Literal["none", "flips", "all", "five_crop", "ten_crop", "ran
 
 @dataclass(frozen=True)
 class View:
-    """One way to look at a tile.
+    """One view of a tile.
 
     Attributes:
         turns: Quarter turns.

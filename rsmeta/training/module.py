@@ -110,6 +110,8 @@ class TaskModule(LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Start counting anew."""
+        if self.dtype == torch.bfloat16:  # too coarse for sums over many pixels
+            self.metrics.to(torch.float32)
         self.metrics.reset()  # type: ignore[operator]  # metrics have it
 
     def on_test_epoch_start(self) -> None:

@@ -27,6 +27,7 @@ HISTORY_FILE = "history.csv"
 #: What a run writes, besides its configuration and what only shows its progress.
 RUN_FILES = (
     "bundle", "backbone.safetensors", "checkpoints", "plots", METRICS_FILE, HISTORY_FILE,
+    "model.txt",
     "gamma_history.csv",
 )  # fmt: skip
 
@@ -75,7 +76,7 @@ def begun(output: Path, settings: Strict) -> Iterator[None]:
     """Make the run folder with its resolved configuration, as long as there is a run to hold.
 
     A run that fails before its first checkpoint leaves no configuration, so that it can be
-    mended and started again under the same name.
+    corrected and started again under the same name.
 
     Raises:
         OutputError: The folder cannot be written.

@@ -86,7 +86,9 @@ def test_every_strategy_in_two_processes_as_in_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["first_order", "unrolled"])
+@pytest.mark.parametrize(
+    "strategy", ["first_order, lr: 0.05", "unrolled, lr: 0.05", "first_order, gate: 0"]
+)
 def test_two_processes_learn_the_scales_of_one_with_the_same_batches(
     strategy: str, tiny_run: TinyRun, make_scene: MakeScene, tmp_path: Path
 ) -> None:
@@ -109,7 +111,8 @@ def test_two_processes_learn_the_scales_of_one_with_the_same_batches(
             "data.augment={flip: false, rotate: false, gain: 0, band_gain: 0}",
             "tuner={method: lora, rank: 2}", f"trainer.devices={devices}",
             f"trainer.strategy={'ddp' if devices == 2 else 'auto'}",
-            f"meta={{strategy: {strategy}, every_n_steps: 2, lr: 0.05}}", "--output", str(output),
+            f"meta={{strategy: {strategy}, every_n_steps: 2, until: 1, granularity: site}}",
+            "--output", str(output),
         ]  # fmt: skip
         done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stderr
@@ -117,6 +120,7 @@ def test_two_processes_learn_the_scales_of_one_with_the_same_batches(
     one, two = found
     assert one.keys() == two.keys()
     scales = torch.stack([tensor for name, tensor in one.items() if name.endswith("rho")])
-    assert len(scales.unique()) == len(scales) == 4
+    assert len(scales) == 4
+    assert (scales != 0).all(), "all moved from where they started"
     for name, tensor in one.items():
         torch.testing.assert_close(two[name], tensor, atol=2e-4, rtol=2e-3, msg=name)

@@ -37,25 +37,25 @@ predict(scene, bundle, output=products, execution="cpu")
 """
 
 
-def write_scene(path: Path, side_px: int) -> None:
-    """Write a scene without holes, the same noise in every tile."""
+def write_scene(path: Path, side_px: int, filled_px: int) -> None:
+    """Write a scene with the same noise in every tile above and left of ``filled_px``."""
     noise = np.random.default_rng(0).integers(1, 255, (2, 512, 512), dtype=np.uint8)
     with rasterio.open(
         path, "w", driver="GTiff", width=side_px, height=side_px, count=2, dtype="uint8",
         crs="EPSG:32633", transform=rasterio.transform.from_origin(5e5, 5e6, 10, 10), tiled=True,
-        blockxsize=512, blockysize=512,
+        blockxsize=512, blockysize=512, nodata=0, sparse_ok=True,
     ) as file:  # fmt: skip
         file.descriptions = ("red", "nir")
-        for row in range(0, side_px, 512):
-            for col in range(0, side_px, 512):
+        for row in range(0, filled_px, 512):
+            for col in range(0, filled_px, 512):
                 height, width = min(512, side_px - row), min(512, side_px - col)
                 file.write(noise[:, :height, :width], window=Window(col, row, width, height))
 
 
-def peak_bytes(folder: Path, side_px: int) -> int:
+def peak_bytes(folder: Path, side_px: int, filled_px: int) -> int:
     """Map a scene of that size; return the most memory that it took."""
     scene, output = folder / f"{side_px}.tif", folder / f"{side_px}_map.tif"
-    write_scene(scene, side_px)
+    write_scene(scene, side_px, filled_px)
     subprocess.run([sys.executable, "-c", _MAP, str(scene), str(output)], cwd=ROOT, check=True)
     told = json.loads(output.with_name(f"{output.name}.json").read_text())
     for path in (scene, output):
@@ -65,7 +65,11 @@ def peak_bytes(folder: Path, side_px: int) -> int:
 
 
 @pytest.mark.slow
-def test_peak_memory_does_not_grow_with_the_scene(tmp_path: Path) -> None:
-    small, large = (peak_bytes(tmp_path, side_px) for side_px in (4_000, 16_000))
+@pytest.mark.parametrize("mostly_empty", [False, True])
+def test_peak_memory_does_not_grow_with_the_scene(tmp_path: Path, *, mostly_empty: bool) -> None:
+    small, large = (
+        peak_bytes(tmp_path, side_px, 2_048 if mostly_empty else side_px)
+        for side_px in (4_000, 16_000)
+    )
     print(f"{small / 1e6:.0f} MB for 4 000², {large / 1e6:.0f} MB for 16 000²")  # noqa: T201
     assert large <= 1.05 * small

@@ -144,6 +144,13 @@ def test_bf16_true_trains_saves_and_predicts(tiny_run: TinyRun, tmp_path: Path) 
     assert scores.as_dict()["accuracy"] == pytest.approx(made.metrics["validation"]["accuracy"])
 
 
+def test_bf16_true_scores_images_too(image_run: Path, tmp_path: Path) -> None:
+    overrides = [f"data.root={image_run / 'data'}", "trainer.precision=bf16-true",
+                 "trainer.max_epochs=1"]  # fmt: skip
+    made = train(image_run / "config.yaml", overrides, output=tmp_path / "run")
+    assert 0 <= made.metrics["validation"]["calibration_error"] <= 1
+
+
 # -- folders that were moved, files that were damaged ----------------------------------------------
 
 
@@ -224,16 +231,19 @@ def test_more_steps_after_max_steps_equal_one_run(
 # -- interruption ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("at_step", [2, 6])
+@pytest.mark.parametrize(
+    ("at_step", "by", "status"),
+    [(2, signal.SIGINT, 130), (6, signal.SIGINT, 130), (6, signal.SIGTERM, 143)],
+)
 def test_ctrl_c_says_interrupted_and_the_run_resumes(
-    at_step: int, rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    at_step: int, by: signal.Signals, status: int, rsmeta: Rsmeta, tiny_run: TinyRun,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     step: Callable[..., torch.Tensor] = TaskModule.training_step
 
     def interrupted(module: TaskModule, *batch: Any) -> torch.Tensor:
         if module.global_step == at_step:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), by)
         return step(module, *batch)
 
     before = signal.getsignal(signal.SIGINT)
@@ -242,7 +252,7 @@ def test_ctrl_c_says_interrupted_and_the_run_resumes(
     with monkeypatch.context() as patched:
         patched.setattr(TaskModule, "training_step", interrupted)
         ended = rsmeta(*arguments)
-    assert ended.status == 130
+    assert ended.status == status
     assert "interrupted" in ended.err
     assert "--resume" in ended.err
     assert "Traceback" not in ended.err

@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import rasterio
+import rasterio.control
+import rasterio.rpc
+import rioxarray  # noqa: F401 - gives arrays their accessor ``rio``
 
-from rsmeta.errors import BandsMissingError, BandsUnrecognisedError
+from rsmeta.errors import BandsMissingError, BandsUnrecognisedError, SceneError
+from rsmeta.geo.arrays import ArrayRaster
 from rsmeta.geo.bands import COMMON_NAMES, generic_band
+from rsmeta.geo.handles import other_georeferencing
+from rsmeta.geo.remote import remote_error
 from rsmeta.geo.scene import ReadRules, open_scene
 from rsmeta.geo.sensors import load_sensor
 
@@ -222,3 +228,48 @@ def test_all_usual_names_stand_for_common_ones() -> None:
 
     for name in ("Coastal Aerosol", "green_i", "Red Edge 1", "near-infrared", "SWIR-2", "rededge"):
         assert common_key(name) in COMMON_NAMES
+
+
+def test_other_georeferencing_is_named(tmp_path: Path, make_scene: MakeScene) -> None:
+    plain = make_scene(tmp_path / "a.tif", _raw(4))
+    assert other_georeferencing(plain) == ""
+    path = tmp_path / "gcps.tif"
+    points = [rasterio.control.GroundControlPoint(r, c, 15 + c, 46 - r) for r, c in
+              ((0, 0), (0, 3), (2, 0), (2, 3))]  # fmt: skip
+    with rasterio.open(
+        path, "w", driver="GTiff", width=3, height=2, count=1, dtype="uint8", gcps=points,
+        crs="EPSG:4326",
+    ) as file:  # fmt: skip
+        file.write(np.ones((1, 2, 3), np.uint8))
+        file.rpcs = RPCS
+    assert other_georeferencing(path) == (
+        "4 ground control points and rational polynomial coefficients (RPCs)"
+    )
+
+
+RPCS = rasterio.rpc.RPC(
+    height_off=0, height_scale=1, lat_off=46, lat_scale=1, line_den_coeff=[1.0] + 19 * [0.0],
+    line_num_coeff=[0.0, 0.0, 1.0] + 17 * [0.0], line_off=1, line_scale=1, long_off=15,
+    long_scale=1, samp_den_coeff=[1.0] + 19 * [0.0], samp_num_coeff=[0.0, 1.0] + 18 * [0.0],
+    samp_off=1, samp_scale=1,
+)  # fmt: skip
+
+
+def test_degrees_in_float32_are_evenly_spaced() -> None:
+    import xarray as xr
+
+    lon = (15 + 1e-4 * np.arange(40)).astype(np.float32)
+    lat = (46 - 1e-4 * np.arange(30)).astype(np.float32)
+    array = xr.DataArray(
+        np.ones((30, 40), np.float32), dims=("y", "x"), coords={"y": lat, "x": lon}
+    ).rio.write_crs("EPSG:4326")
+    raster = ArrayRaster(array, "the array")
+    assert raster.transform.a == pytest.approx(1e-4, rel=1e-3)
+    array["x"] = lon + np.where(np.arange(40) > 20, np.float32(3e-5), np.float32(0))
+    with pytest.raises(SceneError, match="not evenly spaced"):
+        ArrayRaster(array, "the array")
+
+
+def test_a_server_without_ranges_is_named() -> None:
+    said = "Range downloading not supported by this server!"
+    assert "does not send parts of files" in str(remote_error("https://host/a.tif", said))

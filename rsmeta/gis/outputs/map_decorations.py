@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.patches import Patch, Rectangle
@@ -13,6 +14,7 @@ from pyproj import CRS, Geod, Transformer
 
 from rsmeta.geo.footprint import is_located
 from rsmeta.geo.grid import apply
+from rsmeta.geo.reprojection import places_onto_grid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -145,9 +147,8 @@ def north_deg(grid: Grid) -> float:
     """
     col, row = grid.width_px / 2, grid.height_px / 2
     lon, lat = _lonlat(grid, col, row)
-    from_degrees = Transformer.from_crs("EPSG:4326", grid.crs, always_xy=True)
     step = 1e-4 if lat < 89 else -1e-4
-    x, y = from_degrees.transform(lon, lat + step)
+    x, y = places_onto_grid(np.array([[lon, lat + step]]), "OGC:CRS84", grid)[0]
     to_col, to_row = apply(~grid.transform, x, y)
     turned = math.degrees(math.atan2(to_col - col, (row - to_row) * pixel_ratio(grid)))
     return turned if step > 0 else turned + 180

@@ -1,8 +1,7 @@
-"""Map scenes, and make one tidied map of them on the grid that is asked for.
+"""Map scenes, and make one postprocessed map of them on the grid that is asked for.
 
-The scenes are mapped as ever, into a hidden folder beside the map, where an interrupted run can be
-gone on with. What is made of them is then written like any map, so that styles, tables and items
-tell of what is in it.
+The scenes are mapped into a hidden folder beside the map, from which an interrupted run can be
+resumed. What is made of them is written like any map, so that styles, tables and items describe it.
 """
 
 from __future__ import annotations

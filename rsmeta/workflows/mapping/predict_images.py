@@ -1,4 +1,4 @@
-"""Label image files with a model of whole images: a table, and the footprints on the ground."""
+"""Label image files with a model of whole images: a table, and footprints."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from rasterio.warp import transform
 
 from rsmeta.bundle import ModelBundle, load_bundle
 from rsmeta.config.images import ImageSizing
@@ -21,9 +20,9 @@ from rsmeta.data.images.listing import images_below
 from rsmeta.data.images.pictures import upright
 from rsmeta.data.images.resize import to_chip
 from rsmeta.errors import BundleError, SceneNotFoundError
-from rsmeta.geo.grid import Grid, apply
 from rsmeta.geo.inputs import check_not_an_input
 from rsmeta.geo.sources import list_file, read_lists
+from rsmeta.geo.stac_parts import footprint_of
 from rsmeta.geo.writer import check_output
 from rsmeta.inference.device import choose_device
 from rsmeta.inference.engine import ready_engine
@@ -32,12 +31,13 @@ from rsmeta.workflows.mapping.request import open_for
 from rsmeta.workflows.run_folder import write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
     from rsmeta.bundle import BundleRecord
     from rsmeta.config.load import Overrides
+    from rsmeta.geo.grid import Grid
 
 logger = logging.getLogger(__name__)
 
@@ -153,7 +153,7 @@ def _read(path: Path, record: BundleRecord) -> tuple[tuple[Tensor, Tensor], Grid
         return to_chip(pixels, sized), None
     scene = open_for(path, record)
     chip = scene.read(scene.grid.full_window)
-    grid = scene.grid if scene.grid.crs is not None else None
+    grid = scene.grid if scene.grid.bounds_lonlat() is not None else None
     return to_chip(upright(Pixels(chip.data, chip.valid), str(path)), sized), grid
 
 
@@ -181,18 +181,7 @@ def _as_csv(rows: Sequence[dict[str, Any]]) -> str:
 def _as_geojson(known: Sequence[tuple[dict[str, Any], Grid]]) -> str:
     features = [
         {"type": "Feature", "properties": row,
-         "geometry": {"type": "Polygon", "coordinates": [list(_corners(grid))]}}
+         "geometry": footprint_of([grid])}
         for row, grid in known
     ]  # fmt: skip
     return json.dumps({"type": "FeatureCollection", "features": features}, indent=1) + "\n"
-
-
-def _corners(grid: Grid) -> Iterator[tuple[float, float]]:
-    """Yield the corners of a grid in degrees, anticlockwise, the first one again at the end.
-
-    Source: RFC 7946, sections 3.1.6 and 4.
-    """
-    places = [(0, 0), (0, grid.height_px), (grid.width_px, grid.height_px), (grid.width_px, 0)]
-    xs, ys = zip(*(apply(grid.transform, *place) for place in [*places, places[0]]), strict=True)
-    lon, lat = transform(grid.crs, _WGS84, xs, ys)
-    yield from ((round(x, 9), round(y, 9)) for x, y in zip(lon, lat, strict=True))

@@ -104,9 +104,7 @@ def predict(
                 check_located(files, request.grid)
             requests.append(request)
     groups = [requests] if joint else [[request] for request in requests]
-    documents = [str(source).partition("#")[0] for source in sources]
-    lists = [file for file in map(list_file, given) if file is not None]
-    inputs = {*documents, *lists, *_inputs(requests, area, wanted)}
+    inputs = _inputs(given, sources) | _inputs_of_maps(requests, area, wanted)
     _check_outputs([group[0].products for group in groups], if_exists, inputs)
     results = []
     with bounded_cache(), executor_for(loaded, record, where) as executor:
@@ -173,7 +171,13 @@ def _check_task(record: BundleRecord, names: Sequence[Products], wanted: Postpro
         check_possible(products, record.output)
 
 
-def _inputs(
+def _inputs(given: Sequence[str | Path], sources: Sequence[str | Path]) -> set[str | Path]:
+    """Return the lists of scenes, and the documents and files that name or hold them."""
+    lists = {file for file in map(list_file, given) if file is not None}
+    return lists | {str(source).partition("#")[0] for source in sources}
+
+
+def _inputs_of_maps(
     requests: Sequence[MapRequest], area: AreaOfInterest, wanted: Postprocess
 ) -> set[str | Path]:
     """Return the files that maps are made from: of scenes, polygons, a grid and the model."""

@@ -1,4 +1,4 @@
-"""Progress of a map, as callers are told of it."""
+"""Progress of a map, as it is reported to callers."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from rsmeta.errors import BandsUnrecognisedError, ConfigError, GridMismatchError, SceneError
 from rsmeta.files import partial_folder
 from rsmeta.geo.aoi import read_aoi
+from rsmeta.geo.handles import other_georeferencing
 from rsmeta.geo.patches import PatchPlan
 from rsmeta.geo.reprojection import window_of
 from rsmeta.geo.rules import ReadRules
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from rasterio.windows import Window
 
     from rsmeta.bundle import BundleRecord, ModelBundle
-    from rsmeta.geo.aoi import Area
+    from rsmeta.geo.aoi import Aoi
     from rsmeta.geo.grid import Grid
     from rsmeta.geo.plan import MapPlan
     from rsmeta.geo.raster_source import AnySource
@@ -82,7 +83,7 @@ class AreaOfInterest:
             )
         return window
 
-    def polygons_on(self, grid: Grid, *, may_miss: bool) -> Area | None:
+    def polygons_on(self, grid: Grid, *, may_miss: bool) -> Aoi | None:
         """Return the polygons, if there are any, in the CRS of a grid."""
         if self.polygons is None:
             return None
@@ -105,7 +106,7 @@ class BlockRequest:
     record: BundleRecord
     model: Path | ModelBundle
     plan: MapPlan
-    aoi: Area | None = None
+    aoi: Aoi | None = None
 
     @property
     def grid(self) -> Grid:
@@ -253,8 +254,7 @@ def check_scene(scene: Scene, record: BundleRecord) -> None:
     Raises:
         SceneError: The pixels are more than four times finer or coarser.
     """
-    if scene.grid.crs is None:
-        logger.warning("%s has no CRS; its map will have none either", scene.name)
+    _check_place(scene)
     size = scene.grid.gsd_m
     if size is None or record.gsd_m is None:
         return
@@ -264,13 +264,27 @@ def check_scene(scene: Scene, record: BundleRecord) -> None:
         return
     trained = f"{low:.3g} m" if high / low < 1.05 else f"{low:.3g} to {high:.3g} m"
     kind = "finer" if size < low else "coarser"
-    told = (
+    message = (
         f"{scene.name} has pixels of {size:.3g} m, {ratio:.1f} times {kind} than the "
         f"trained {trained}"
     )
     if ratio > LARGEST_GSD_RATIO:
-        raise SceneError(f"{told}; resample it to within {LARGEST_GSD_RATIO:g} times first")
-    logger.warning("%s; expect worse results", told)
+        raise SceneError(f"{message}; resample it to within {LARGEST_GSD_RATIO:g} times first")
+    logger.warning("%s; expect worse results", message)
+
+
+def _check_place(scene: Scene) -> None:
+    """Warn of what a map does not take over of the place of its scene."""
+    also = other_georeferencing(scene.source)
+    lost = f"; its {also} are not carried into the map, so warp the scene first" if also else ""
+    if scene.grid.crs is None:
+        logger.warning("%s has no CRS; its map will have none either%s", scene.name, lost)
+    elif lost:
+        logger.warning("%s has a CRS%s if they are more exact", scene.name, lost)
+    elif scene.grid.bounds_lonlat() is None:
+        logger.warning(
+            "%s: its CRS is not tied to the Earth; its map has it too, and no footprint", scene.name
+        )
 
 
 def check_mappable(record: BundleRecord) -> None:
