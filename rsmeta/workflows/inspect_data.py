@@ -185,9 +185,12 @@ def is_vector(path: str | Path) -> bool:
     try:
         tree = json.loads(file.path.read_bytes())
     except ValueError:
-        return True  # whose reader says what is wrong
+        tree = None
     parts = [tree, *tree.get("features", [])[:1]] if isinstance(tree, dict) else []
-    return not any({"assets", "stac_version"} & part.keys() for part in parts)
+    keys = {key for part in parts if isinstance(part, dict) for key in part}
+    if file.path.suffix.lower() == ".json":  # what is neither, the reader of STAC items refuses
+        return bool(keys & {"geometry", "geometries", "coordinates"}) and "assets" not in keys
+    return not keys & {"assets", "stac_version"}
 
 
 def inspect_vector(path: str | Path) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def test_trains_and_predicts(
         "trainer": {"max_epochs": 1, "accelerator": "cpu"},
     }  # fmt: skip
     (tmp_path / "config.yaml").write_text(json.dumps(config), encoding="utf-8")
-    trained = rsmeta("train", tmp_path / "config.yaml", "--output", tmp_path / "run")
+    trained = rsmeta("--verbose", "train", tmp_path / "config.yaml", "--output", tmp_path / "run")
     assert trained.status == 0, trained.err
     told = json.loads(rsmeta("inspect", tmp_path / "run", "--json").out)
     _check_told(told, SCENES[scene])
