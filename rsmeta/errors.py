@@ -122,7 +122,7 @@ class BandsUnrecognisedError(SceneError):
         unclear = f"; they mean different bands in {enumerate_names(fits)}" if fits else ""
         self.source, self.found, self.fits, self.advice = source, tuple(found), tuple(fits), advice
         super().__init__(
-            f"cannot tell the bands of {source} ({'; '.join(parts)}){unclear}; {advice}"
+            f"cannot recognise the bands of {source} ({'; '.join(parts)}){unclear}; {advice}"
         )
 
 

@@ -35,6 +35,7 @@ from rsmeta.geo.remote import (
     tries_after_silence,
     without_query,
 )
+from rsmeta.geo.vsi import reset_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -118,6 +119,7 @@ def reading(source: AnySource) -> Iterator[None]:
         with remote_options() if source.is_remote else nullcontext():
             yield
     except GDAL_ERRORS as error:
+        reset_error()
         raise _said(source, error) from error
 
 

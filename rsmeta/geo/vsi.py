@@ -52,6 +52,14 @@ def forget(name: str) -> None:
     _call("VSICurlPartialClearCache", None)(name.encode())
 
 
+def reset_error() -> None:
+    """Clear GDAL's last error of this thread, which rasterio would raise for another file.
+
+    Source: ``CPLErrorReset``.
+    """
+    _call("CPLErrorReset", None)()
+
+
 @cache
 def _call(name: str, result: Any) -> Any:
     # rasterio's own modules are linked to its GDAL, and a name is looked for there too.

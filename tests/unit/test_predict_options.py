@@ -119,7 +119,7 @@ def test_the_sensor_of_scenes_whose_names_fit_several(
     raw = np.full((2, 20, 20), 3000, np.uint16)
     raw[1] = 6000
     scene = make_scene(tmp_path / "s.tif", raw, descriptions=("B4", "B8"))
-    with pytest.raises(SceneError, match="cannot tell the bands"):
+    with pytest.raises(SceneError, match="cannot recognise the bands"):
         rsmeta.predict(scene, bundle, output=tmp_path / "m.tif")
     products = rsmeta.Products(tmp_path / "m.tif", probabilities=tmp_path / "p.tif")
     rsmeta.predict(scene, bundle, output=products, settings={"sensor": "sentinel2_l2a"})
