@@ -34,6 +34,8 @@ _NEEDS = {"zarr": ("zarr",), "h5netcdf": ("h5netcdf", "h5py")}
 #: Coordinates along the bands that may hold their names, best first.
 _NAMES = ("common_name", "name", "band_name", "title")
 _FILL = ("_FillValue", "missing_value", "nodata")
+#: A coordinate may lie so far from its place on an even grid, in pixels.
+_UNEVEN = 0.1
 
 _held: dict[str, Any] = {}
 _numbers = itertools.count(1)
@@ -274,10 +276,11 @@ def _transform(array: xr.DataArray, name: str) -> Affine:
     for dim in array.dims[1:]:
         if dim in array.coords and array.sizes[dim] > 2:
             places = np.asarray(array.coords[dim].values)
-            steps = np.diff(places.astype(np.float64))
+            even = np.linspace(float(places[0]), float(places[-1]), len(places))
+            step = abs(even[1] - even[0])
             # Coordinates in float32 are rounded: degrees to some 1e-6, a tenth of a 1e-5 pixel.
             rounding = 2 * np.spacing(np.abs(places).max()) if places.dtype.kind == "f" else 0.0
-            if not np.allclose(steps, steps.mean(), rtol=1e-3, atol=rounding):
+            if not np.abs(places - even).max() <= _UNEVEN * step + rounding:
                 raise SceneError(
                     f"the coordinates {dim} of {name} are not evenly spaced; a scene has a grid of "
                     f"equal pixels: resample it first"

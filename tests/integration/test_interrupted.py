@@ -9,6 +9,7 @@ import pytest
 
 from rsmeta.geo.writer import RasterWriter
 from rsmeta.gis.class_map import ClassMap
+from rsmeta.inference.engine import Engine
 from rsmeta.training.module import TaskModule
 from rsmeta.training.pretrain import PretrainModule
 
@@ -93,7 +94,7 @@ def test_mapping(
 def test_scoring_a_model(
     rsmeta: Rsmeta, tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pressed_in(monkeypatch, TaskModule, "test_step")
+    pressed_in(monkeypatch, Engine, "run")
     root = f"data.root={tiny_run.data}"
     check(rsmeta("evaluate", "--model", tiny_run.bundle, tiny_run.config, root), AGAIN)
 

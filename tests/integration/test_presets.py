@@ -53,7 +53,8 @@ def test_every_preset_of_data_trains(tmp_path: Path, name: str) -> None:
     assert result.metrics["steps"] == 2
     assert len(result.metrics["class_counts"]) == classes
     assert result.metrics["bands"] == ["red", "green", "blue"]
-    assert math.isfinite(result.metrics["train_loss"])
+    loss = result.metrics["train_loss"]
+    assert loss is None or math.isfinite(loss)  # none where two steps end no epoch
     assert 0 <= result.metrics["test"]["accuracy"] <= 1
     assert result.bundle is not None
 

@@ -152,7 +152,7 @@ def test_a_server_that_goes_away_leaves_what_is_finished(
     monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "0")
     words = ["predict", web / "scene.tif", "--model", tiny_run.bundle, "--set", "block_px=128"]
     words += ["--set", "batch_size=1", "--output", tmp_path / "m.tif"]
-    web.fail_after = 10
+    web.fail_after = 18
     assert "--resume" in rsmeta(*words).complaint
     finished = sorted((tmp_path / ".m.tif.partial").glob("block_*.tif"))
     assert finished
@@ -266,7 +266,7 @@ def test_a_remote_scene_that_has_changed_is_not_gone_on_with(
         web.says_etag = says_etag
         words = ["predict", web / "scene.tif?key=secret", "--model", tiny_run.bundle]
         words += ["--set", "block_px=128", "--set", "batch_size=1", "--output", tmp_path / "m.tif"]
-        web.fail_after = 10
+        web.fail_after = 18
         assert "--resume" in rsmeta(*words).complaint
         web.fail_after = None
         raw = bytearray(scene.read_bytes())

@@ -209,7 +209,7 @@ def test_extra_bands_may_form_a_new_group_or_be_refused() -> None:
     assert "no channel group for the bands B01 (coastal), B09 (nir09), B10 (cirrus)" in sentence
     assert "data.use_bands=[B02, B03, B04, B05, B06, B07, B08, B8A, B11, B12]" in sentence
     twice = (S2["B04"], generic_band("red"))
-    with pytest.raises(ConfigError, match="both stand for B04"):
+    with pytest.raises(ConfigError, match="both mean B04"):
         build("group", bands=twice)
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def test_an_official_checkpoint_loads(official: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.DEBUG):
         backbone = build("group", official)
     report = backbone.load_report
     state = pretrained("group")

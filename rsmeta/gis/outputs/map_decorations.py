@@ -148,7 +148,8 @@ def north_deg(grid: Grid) -> float:
     col, row = grid.width_px / 2, grid.height_px / 2
     lon, lat = _lonlat(grid, col, row)
     step = 1e-4 if lat < 89 else -1e-4
-    x, y = places_onto_grid(np.array([[lon, lat + step]]), "OGC:CRS84", grid)[0]
+    # As Python's own numbers: off the Earth they are not finite, of which numpy would warn.
+    x, y = map(float, places_onto_grid(np.array([[lon, lat + step]]), "OGC:CRS84", grid)[0])
     to_col, to_row = apply(~grid.transform, x, y)
     turned = math.degrees(math.atan2(to_col - col, (row - to_row) * pixel_ratio(grid)))
     return turned if step > 0 else turned + 180
