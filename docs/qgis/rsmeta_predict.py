@@ -244,7 +244,7 @@ def _follow(lines: queue.Queue[str | None], feedback: QgsProcessingFeedback) -> 
 
 
 def _stop(process: subprocess.Popen[str]) -> None:
-    """End the program as Ctrl-C would, where there is such a thing; it can be gone on with."""
+    """End the program as Ctrl-C would, where there is such a thing; the map can be resumed."""
     if os.name == "posix":
         process.send_signal(signal.SIGINT)
     else:

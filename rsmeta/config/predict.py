@@ -53,7 +53,8 @@ class PredictSettings(Strict):
         description="trade exactness for speed; 1: bfloat16 where the device supports it",
     )
     sensor: str | None = Field(
-        default=None, description="sensor of the scenes, by its name; none: told by their bands"
+        default=None,
+        description="sensor of the scenes, by its name; none: recognised by their bands",
     )
     check_range: bool = Field(
         default=True,

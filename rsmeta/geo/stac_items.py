@@ -146,11 +146,11 @@ def item_bands(document: str, item: Mapping[str, Any]) -> tuple[list[ItemBand], 
     assets = [(key, asset) for key, asset in item["assets"].items() if _is_raster(asset)]
     for key, asset in sorted(assets, key=lambda entry: _preference(entry[1])):
         source = resolved(asset["href"], document)
-        for index, told in enumerate(_told_bands(asset), 1):
-            band = _band(told, sensor)
+        for index, described in enumerate(_described_bands(asset), 1):
+            band = _band(described, sensor)
             if band is not None and loose_key(band.name) not in found:
                 number = {
-                    name: _number(told.get(f"raster:{name}", told.get(name)))
+                    name: _number(described.get(f"raster:{name}", described.get(name)))
                     for name in ("scale", "offset", "nodata")
                 }
                 if _is_offset_applied(item) and number["scale"] is not None:
@@ -179,10 +179,10 @@ def _is_raster(asset: Mapping[str, Any]) -> bool:
 
 def _preference(asset: Mapping[str, Any]) -> tuple[bool, bool, float]:
     is_tiff = "tif" in (asset.get("type") or asset["href"]).lower()
-    return not is_tiff, len(_told_bands(asset)) > 1, float(asset.get("gsd") or 0)
+    return not is_tiff, len(_described_bands(asset)) > 1, float(asset.get("gsd") or 0)
 
 
-def _told_bands(asset: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _described_bands(asset: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return what an asset says of each band: STAC 1.1's ``bands``, else those of extensions."""
     common = {
         key: value
@@ -206,10 +206,10 @@ def _told_bands(asset: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _band(told: Mapping[str, Any], sensor: Sensor | None) -> Band | None:
+def _band(described: Mapping[str, Any], sensor: Sensor | None) -> Band | None:
     """Return the band that an entry describes; none if it states nothing spectral."""
-    name, common = told.get("name"), told.get("eo:common_name")
-    centre = told.get("eo:center_wavelength")
+    name, common = described.get("name"), described.get("eo:common_name")
+    centre = described.get("eo:center_wavelength")
     if sensor is not None:
         keys = {loose_key(str(name))} if name else set()
         fits = [band for band in sensor.bands if loose_key(band.name) in keys]
@@ -231,8 +231,8 @@ def _band(told: Mapping[str, Any], sensor: Sensor | None) -> Band | None:
 
 def _sensor(item: Mapping[str, Any]) -> Sensor | None:
     properties = item.get("properties", {})
-    told = [properties.get(key) for key in ("constellation", "platform", "s2:product_type")]
-    text = " ".join(str(word) for word in [*told, item.get("collection", "")] if word).lower()
+    described = [properties.get(key) for key in ("constellation", "platform", "s2:product_type")]
+    text = " ".join(str(word) for word in [*described, item.get("collection", "")] if word).lower()
     if "sentinel-2" in text:
         is_l1c = "l1c" in text or "msi1c" in text
         return load_sensor("sentinel2_l1c" if is_l1c else "sentinel2_l2a")
