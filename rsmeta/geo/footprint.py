@@ -34,6 +34,8 @@ _MOST_HALVINGS = 40
 _INSET_PX = 1e-3
 #: Points this near to the line between others are left out: a tenth of a metre.
 _STRAIGHT_DEG = 1e-6
+#: Longitudes nearer than this are the same.
+_ROUNDING_DEG = 1e-9
 _LATTICE = 33
 
 
@@ -153,7 +155,8 @@ def bounds_lonlat(shapes: Sequence[shapely.Geometry]) -> Bounds:
     sides = -180.0, 180.0
     if gaps[widest] > _STRAIGHT_DEG:
         first, last = starts[(widest + 1) % len(starts)] - 180, reach[widest] - 180
-        sides = float(first), float(last - 360 if last > 180 else last)
+        # What ends at the antimeridian, but for rounding, does not cross it.
+        sides = float(first), float(last - 360 if last > 180 + _ROUNDING_DEG else min(last, 180.0))
     return sides[0], float(south.min()), sides[1], float(north.max())
 
 
