@@ -156,7 +156,9 @@ def bounds_lonlat(shapes: Sequence[shapely.Geometry]) -> Bounds:
     if gaps[widest] > _STRAIGHT_DEG:
         first, last = starts[(widest + 1) % len(starts)] - 180, reach[widest] - 180
         # What ends at the antimeridian, but for rounding, does not cross it.
-        sides = float(first), float(last - 360 if last > 180 + _ROUNDING_DEG else min(last, 180.0))
+        if abs(abs(last) - 180) < _ROUNDING_DEG:
+            last = 180.0
+        sides = float(first), float(last - 360 if last > 180 else last)
     return sides[0], float(south.min()), sides[1], float(north.max())
 
 
