@@ -76,6 +76,8 @@ class LogisticHead(SolvedHead):
             strength = _best_strength(scaled, labels, groups)
             logger.info("logistic regression: strength %g by cross-validation", strength)
         probe = _fitted(scaled, labels, strength)
+        if probe.n_iter_.max() >= _MOST_STEPS:
+            logger.warning("the regression had not converged after %d steps", _MOST_STEPS)
         self.mean.copy_(torch.from_numpy(mean))
         self.std.copy_(torch.from_numpy(std))
         weight, bias = last_layer(probe.coef_, probe.intercept_, probe.classes_, self.classes)

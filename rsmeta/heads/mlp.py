@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from typing import TYPE_CHECKING, ClassVar
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from rsmeta.config.base import Strict
+
+logger = logging.getLogger(__name__)
 
 _MOST_STEPS = 500
 
@@ -81,6 +84,8 @@ class MlpHead(SolvedHead):
                 (features - mean) / std, labels,
                 sample_weight=compute_sample_weight("balanced", labels),
             )  # fmt: skip
+        if units.n_iter_ >= _MOST_STEPS:
+            logger.warning("the perceptron had not converged after %d epochs", _MOST_STEPS)
         self.mean.copy_(torch.from_numpy(mean))
         self.std.copy_(torch.from_numpy(std))
         (hidden, out), (hidden_bias, out_bias) = units.coefs_, units.intercepts_

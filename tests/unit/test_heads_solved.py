@@ -7,6 +7,8 @@ import pytest
 import torch
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.neural_network import MLPClassifier
+from sklearn.utils.class_weight import compute_sample_weight
 
 from rsmeta.config.model import HeadSpec
 from rsmeta.errors import ConfigError
@@ -28,6 +30,12 @@ def problem(seed: int = 0, n: int = 400) -> tuple[np.ndarray, np.ndarray, np.nda
     features = (draw.normal(size=(n, 4)) * 900 + 5000).astype(np.float32)
     labels = np.digitize(features[:, 0], [4600, 5400])
     return features, labels, np.arange(n) // 20
+
+
+def standardised(features: np.ndarray) -> np.ndarray:
+    wide = features.astype(np.float64)
+    scaled: np.ndarray = (wide - wide.mean(0)) / wide.std(0)
+    return scaled
 
 
 def image(seed: int = 1) -> torch.Tensor:
@@ -83,10 +91,24 @@ def test_logistic_equals_scikit_learn(classes: int) -> None:
     labels = np.minimum(labels, classes - 1)
     head = made("logistic", classes=classes, strength=0.7)
     head.solve(features, labels, groups, seed=0)
-    scaled = (features - features.mean(0)) / features.std(0)
+    scaled = standardised(features)
     theirs = LogisticRegression(C=0.7, class_weight="balanced", max_iter=2000).fit(scaled, labels)
     said = head.probabilities(torch.from_numpy(features)).numpy()
-    np.testing.assert_allclose(said, theirs.predict_proba(scaled), atol=1e-4)
+    np.testing.assert_allclose(said, theirs.predict_proba(scaled), atol=2e-6)
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")  # of the one to compare with
+@pytest.mark.parametrize("classes", [2, 3])
+def test_mlp_equals_scikit_learn(classes: int) -> None:
+    features, labels, groups = problem()
+    labels = np.minimum(labels, classes - 1)
+    head = made("mlp", classes=classes, width=16)
+    head.solve(features, labels, groups, seed=5)
+    scaled = standardised(features)
+    theirs = MLPClassifier((16,), alpha=1e-2, max_iter=500, random_state=5)
+    theirs.fit(scaled, labels, sample_weight=compute_sample_weight("balanced", labels))
+    said = head.probabilities(torch.from_numpy(features)).numpy()
+    np.testing.assert_allclose(said, theirs.predict_proba(scaled), atol=2e-6)
 
 
 @pytest.mark.parametrize("name", NAMES)
