@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
 from rsmeta.config.base import Strict
+
+#: Validations without a better score that end training by default.
+_PATIENCE = 6
 
 
 class OptimizerSettings(Strict):
@@ -85,10 +88,10 @@ class TrainerSettings(Strict):
         description="compile the network (torch.compile): a slow start, then faster steps on GPUs",
     )
     deterministic: bool = Field(default=False, description="use deterministic operations only")
-    early_stopping: int | None = Field(
-        default=None,
-        ge=1,
-        description="stop after this many validations without a better score; none: never",
+    early_stopping: Annotated[int, Field(ge=1)] | Literal["auto"] | None = Field(
+        default="auto",
+        description="stop after this many validations without a better score; auto: 6, or never "
+        "where keep=last or there is no validation part; none: never",
     )
     keep: Literal["best", "last"] = Field(
         default="best",
@@ -100,6 +103,13 @@ class TrainerSettings(Strict):
         "comparison; takes seconds",
     )
     optimizer: OptimizerSettings = OptimizerSettings()
+
+    @property
+    def patience(self) -> int | None:
+        """Validations without a better score after which training stops; none: it does not."""
+        if self.early_stopping == "auto":
+            return _PATIENCE if self.keep == "best" else None
+        return self.early_stopping
 
     @field_validator("optimizer", mode="before", json_schema_input_type=OptimizerSettings | str)
     @classmethod

@@ -122,21 +122,37 @@ def _set_stem(backbone: Backbone, model: ModelSpec) -> None:
 
 
 def report_network(network: Network) -> None:
-    """Log what of a network is trained; warn if that can hardly work."""
+    """Log what of a network is trained."""
     backbone, tuned = network.backbone, network.tuned
     for line in model_notes(network):
         logger.debug("%s", line)
     weights = "random weights" if backbone.load_report is None else backbone.load_report.source
     logger.info("backbone %s (%s), tuner %s", backbone.record.name, weights, tuned.summary())
-    any_weights = any(True for _ in backbone.parameters())
-    if any_weights and not backbone.has_weights and not tuned.trained_parameters:
-        logger.warning(
-            "the backbone %s has random weights, which tuner.method=%s leaves frozen: it can "
-            "learn little; set tuner.method=full, or give weights with model.checkpoint= or "
-            "model.pretrained=true",
-            backbone.record.name,
-            tuned.method,
-        )
+
+
+def check_not_random_and_frozen(network: Network, model: ModelSpec) -> None:
+    """Refuse a backbone whose weights are random and mostly frozen, unless that is asked for.
+
+    Args:
+        network: The network to train.
+        model: Its settings; ``pretrained: false``, when given explicitly, asks for random weights.
+
+    Raises:
+        ConfigError: It is.
+    """
+    backbone, tuned = network.backbone, network.tuned
+    asked_for = "pretrained" in model.model_fields_set and not model.pretrained
+    trained = tuned.trained_parameters > tuned.backbone_parameters / 2
+    if backbone.has_weights or not tuned.backbone_parameters or trained or asked_for:
+        return
+    method = f"tuner={tuned.method}"
+    if isinstance(network.head, SolvedHead):
+        method = f"model.head={model.head.name}"
+    raise ConfigError(
+        f"the backbone {backbone.record.name} has random weights, and {method} leaves them "
+        f"frozen; set model.pretrained=true or model.checkpoint=..., or tuner=full (explicit "
+        f"model.pretrained=false keeps them random)"
+    )
 
 
 def model_notes(network: Network) -> list[str]:

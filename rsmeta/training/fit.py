@@ -242,8 +242,11 @@ def _stopping(
     """Return what ends training before its last epoch."""
     settings = module.settings.trainer
     found: list[Callback] = []
-    if settings.early_stopping is not None and data.validates:
-        found.append(EarlyStopping(**_monitored(module), patience=settings.early_stopping))
+    if settings.patience is not None and data.validates:
+        # A score that is undefined, because the part lacks a class, is no reason to stop.
+        found.append(
+            EarlyStopping(**_monitored(module), patience=settings.patience, check_finite=False)
+        )
     if settings.max_minutes is not None:
         found.append(Timer(timedelta(minutes=settings.max_minutes), interval="epoch"))
     return found

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rsmeta.config import Settings, load_settings
-from rsmeta.models.build import build_network, report_network
+from rsmeta.models.build import build_network, check_not_random_and_frozen, report_network
 from rsmeta.tasks import task_of
 from rsmeta.training.meta import check_strategy
 from rsmeta.training.optimizers import learning_table
@@ -56,6 +56,7 @@ def dry_run(config: str | Path | Mapping[str, Any] | Settings, overrides: Overri
         mean=[0.0] * count, std=[1.0] * count, meta=settings.meta, per_pixel=task.per_pixel,
     )  # fmt: skip
     report_network(network)
+    check_not_random_and_frozen(network, settings.model)
     trainer = settings.trainer
     chips = settings.data.batch_size * trainer.accumulate_grad_batches  # of one process
     return DryRun(

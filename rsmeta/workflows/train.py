@@ -16,7 +16,12 @@ from rsmeta.data.split_table import write_split
 from rsmeta.errors import ConfigError, TrainingError, enumerate_names, optional
 from rsmeta.heads import SolvedHead
 from rsmeta.losses import build_loss, check_loss
-from rsmeta.models.build import build_network, model_notes, report_network
+from rsmeta.models.build import (
+    build_network,
+    check_not_random_and_frozen,
+    model_notes,
+    report_network,
+)
 from rsmeta.peft import check_tuner, fixed_sites, scales_of, site_modulators
 from rsmeta.tasks import task_of
 from rsmeta.training.head_start import start_head
@@ -24,6 +29,7 @@ from rsmeta.training.meta import check_strategy, judge_scales
 from rsmeta.training.module import TaskModule
 from rsmeta.workflows.cross_validation import cross_validate
 from rsmeta.workflows.final_metrics import final_metrics
+from rsmeta.workflows.map_scores import map_validation
 from rsmeta.workflows.model_record import describe
 from rsmeta.workflows.run_folder import METRICS_FILE, check_run
 from rsmeta.workflows.training_run import TrainingRun
@@ -155,6 +161,7 @@ def _build(settings: Settings, data: TrainingData, scales: Mapping[str, float] |
         for site, scale in scales.items():
             site_modulators(network.backbone)[site].set(scale)
     report_network(network)
+    check_not_random_and_frozen(network, settings.model)
     _report_parameters(network)
     return network
 
@@ -166,12 +173,19 @@ def _fit(run: TrainingRun, module: TaskModule, data: TrainingData, *, progress: 
         return run.solve(network, data)
     if run.starts_anew:
         start_head(network, data, settings)
+    if isinstance(data, SceneDataModule) and data.validates and not _is_sharded(settings):
+        map_validation(module, data, settings)
     result = run.fit(module, data, progress=progress)
     if result.scales is not None:
         optimizer = settings.trainer.optimizer.name
         for warning in judge_scales(result.scales, settings.meta, optimizer):
             logger.warning(warning)
     return result
+
+
+def _is_sharded(settings: Settings) -> bool:
+    """Whether no process holds the whole network while it is trained."""
+    return settings.trainer.strategy.startswith(("fsdp", "deepspeed"))
 
 
 def _pictures(

@@ -43,6 +43,7 @@ CLASSES = ("water", "forest", "field")
 SMALL = (
     "data.chip_px=32", "data.chips_per_epoch=4", "data.batch_size=2", "trainer.max_epochs=1",
     "trainer.accelerator=cpu",
+    "model.pretrained=false",
     "model.options={img_size: 32, patch_size: 8, embed_dim: 16, depth: 2, num_heads: 2}",
 )  # fmt: skip
 

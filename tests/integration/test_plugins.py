@@ -72,7 +72,7 @@ def test_a_package_adds_by_entry_points_and_trains_and_maps(
         "data": {"scenes": [str(tmp_path / "scene.tif")], "labels": str(tmp_path / "labels.tif"),
                  "classes": ["low", "high"], "sensor": "example_camera", "chip_px": 16,
                  "batch_size": 2, "chips_per_epoch": 4},
-        "model": {"backbone": "mlp_tiny", "options": {"dim": 16}, "head": "linear"},
+        "model": {"backbone": "mlp_tiny", "pretrained": False, "options": {"dim": 16}, "head": "linear"},
         "tuner": {"method": "gain", "limit": 0.5, "sites": {"1.mlp2": {"limit": 0.25}}},
         "loss": {"name": "robust", "share": 0.25},
         "trainer": {"max_epochs": 1, "accelerator": "cpu"},
