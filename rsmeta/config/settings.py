@@ -26,6 +26,12 @@ OF_IMAGES: frozenset[TaskName] = frozenset({"classification", "multilabel"})
 #: What is minimised where nothing is said; segmentation: as ``LossSpec`` has it.
 _LOSSES = {"multilabel": "bce", "regression": "mse"}
 
+#: Backbones that have no weights, or never random ones, by how their names begin.
+_NEVER_RANDOM = ("pixels", "torchgeo:", "auto")
+
+#: Heads that are solved for: the backbone before them stays as it is.
+SOLVED_HEADS = frozenset({"forest", "extra_trees", "logistic", "mlp"})
+
 
 class Settings(Strict):
     """Everything that a run is determined by."""
@@ -40,7 +46,9 @@ class Settings(Strict):
     data: Data = Field(description="scenes or images, labels, classes, splits, chips")
     model: ModelSpec = Field(default=ModelSpec(), description="backbone, stem and head")
     tuner: Tuner = Field(
-        default=TunerSpec(), description="what is trained, and how; a list of methods combines them"
+        default=TunerSpec(),
+        description="what is trained, and how; a list of methods combines them; none: lora on "
+        "pretrained weights, full on random ones",
     )
     meta: MetaSettings = Field(default=MetaSettings(), description="how scales are learned")
     loss: LossSpec = Field(default=LossSpec(), description="what is minimised")
@@ -55,7 +63,7 @@ class Settings(Strict):
     @model_validator(mode="before")
     @classmethod
     def _defaults_of_task(cls, given: Any) -> Any:
-        """Name head and loss where nothing is said and the task has others than segmentation."""
+        """Fill in what depends on task and model: head, loss, and what is trained."""
         if not isinstance(given, dict):
             return given
         of_scenes = _of_scenes(given.get("data"))
@@ -68,6 +76,8 @@ class Settings(Strict):
             if isinstance(model, dict) or model is None:
                 filled["model"] = {**(model or {})}
                 filled["model"]["head"] = _named(filled["model"].get("head"), "linear")
+        if given.get("tuner") is None and _starts_from_chance(filled.get("model")):
+            filled["tuner"] = {"method": "full"}
         return filled
 
     @model_validator(mode="after")
@@ -140,6 +150,20 @@ class Settings(Strict):
                 f"learns; use bf16-mixed"
             )
         return self
+
+
+def _starts_from_chance(model: Any) -> bool:
+    """Whether a ``model`` section, not checked yet, names a network without weights to adapt."""
+    if isinstance(model, ModelSpec):
+        model = model.model_dump(exclude_unset=True)
+    if not isinstance(model, dict | None) or (model and "preset" in model):
+        return False
+    model = model or {}
+    backbone = str(model.get("backbone", ModelSpec.model_fields["backbone"].default))
+    head = model.get("head")
+    name = head.get("name") if isinstance(head, dict) else head
+    has_weights = "pretrained" in model or model.get("checkpoint") is not None
+    return not (has_weights or backbone.startswith(_NEVER_RANDOM) or name in SOLVED_HEADS)
 
 
 def _of_scenes(data: Any) -> bool:

@@ -210,7 +210,12 @@ def test_yaml_on_the_page_loads(page: Path) -> None:
         elif tree in pretrainings(page):
             assert read_settings(PretrainSettings, tree).data.scenes
         else:
-            assert load_settings(tree).data.kind
+            settings = load_settings(tree)
+            assert settings.data.kind
+            model, tuners = settings.model, settings.tuner
+            methods = [one.method for one in (tuners if isinstance(tuners, tuple) else (tuners,))]
+            random = not (model.pretrained or model.checkpoint or model.backbone == "pixels")
+            assert not random or methods == ["full"], "random weights stay frozen"
 
 
 def test_the_pages_are_there() -> None:
