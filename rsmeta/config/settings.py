@@ -11,7 +11,7 @@ from rsmeta.config.data import DataSettings
 from rsmeta.config.data_kinds import Data
 from rsmeta.config.loss import LossSpec
 from rsmeta.config.meta import MetaSettings
-from rsmeta.config.model import ModelSpec
+from rsmeta.config.model import AUTO, AVERAGE, ModelSpec
 from rsmeta.config.predict import PredictSettings
 from rsmeta.config.sweep import SweepSettings
 from rsmeta.config.trainer import TrainerSettings
@@ -27,7 +27,7 @@ OF_IMAGES: frozenset[TaskName] = frozenset({"classification", "multilabel"})
 _LOSSES = {"multilabel": "bce", "regression": "mse"}
 
 #: Backbones that have no weights, or never random ones, by how their names begin.
-_NEVER_RANDOM = ("pixels", "torchgeo:", "auto")
+_NEVER_RANDOM = ("pixels", "torchgeo:", AUTO, AVERAGE)
 
 #: Heads that are solved for: the backbone before them stays as it is.
 SOLVED_HEADS = frozenset({"forest", "extra_trees", "logistic", "mlp"})
@@ -156,10 +156,10 @@ def _starts_from_chance(model: Any) -> bool:
     """Whether a ``model`` section, not checked yet, names a network without weights to adapt."""
     if isinstance(model, ModelSpec):
         model = model.model_dump(exclude_unset=True)
-    if not isinstance(model, dict | None) or (model and "preset" in model):
+    if not isinstance(model, dict) or "preset" in model:
         return False
-    model = model or {}
-    backbone = str(model.get("backbone", ModelSpec.model_fields["backbone"].default))
+    made = model.get("options") or model.get("stem") or model.get("normalise")
+    backbone = str(model.get("backbone") or ("" if made else AUTO))
     head = model.get("head")
     name = head.get("name") if isinstance(head, dict) else head
     has_weights = "pretrained" in model or model.get("checkpoint") is not None

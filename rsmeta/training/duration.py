@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from rsmeta.heads import SolvedHead
 from rsmeta.training.fit import choose_precision
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ def estimate_duration(module: TaskModule, data: TrainingData) -> Duration:
         data: What it would be trained on.
     """
     settings = module.settings.trainer
-    if isinstance(module.network.head, SolvedHead):
+    if module.network.solvable:
         return Duration(0, None)
     loader = data.train_dataloader()
     epoch_steps = len(loader) // settings.accumulate_grad_batches or min(len(loader), 1)

@@ -13,6 +13,7 @@ from rsmeta.training.duration import estimate_duration
 from rsmeta.training.meta import check_strategy
 from rsmeta.training.module import TaskModule
 from rsmeta.training.optimizers import learning_table
+from rsmeta.workflows.auto import open_candidates, without_candidates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,13 +32,15 @@ class DryRun:
         total: Numbers of the whole network.
         steps: Optimizer steps at most; 0 where the head is solved for.
         seconds: What they take on this machine; none where that is not known.
+        candidates: Models that cross-validation would choose from; none where one is named.
     """
 
     rows: list[dict[str, Any]]
     trained: int
     total: int
-    steps: int
-    seconds: float | None
+    steps: int = 0
+    seconds: float | None = None
+    candidates: tuple[str, ...] = ()
 
 
 def dry_run(config: str | Path | Mapping[str, Any] | Settings, overrides: Overrides = ()) -> DryRun:
@@ -57,6 +60,9 @@ def dry_run(config: str | Path | Mapping[str, Any] | Settings, overrides: Overri
     task = task_of(settings)
     check_strategy(settings.meta)
     data = task.data(settings)
+    if candidates := open_candidates(settings, data):
+        return DryRun(rows=[], trained=0, total=0, candidates=candidates)
+    settings = without_candidates(settings)
     count = len(data.bands)
     network = build_network(
         settings.model, settings.tuner, bands=data.bands, classes=task.outputs(data),
