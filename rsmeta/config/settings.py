@@ -30,7 +30,7 @@ _LOSSES = {"multilabel": "bce", "regression": "mse"}
 _NEVER_RANDOM = ("pixels", "torchgeo:", AUTO, AVERAGE)
 
 #: Heads that are solved for: the backbone before them stays as it is.
-SOLVED_HEADS = frozenset({"forest", "extra_trees", "logistic", "mlp"})
+SOLVED_HEADS = frozenset({"forest", "extra_trees", "lda", "logistic", "mlp"})
 
 
 class Settings(Strict):
@@ -112,8 +112,8 @@ class Settings(Strict):
             raise ValueError(f"model.head.init={head.init} starts from classes; drop it")
         if head.init == "text" and head.pool != "token":
             raise ValueError("model.head.init=text needs CLIP's own vector: set pool=token")
-        if self.task == "multilabel" and head.init == "linear_probe":
-            raise ValueError("model.head.init=linear_probe takes one label each; use class_mean")
+        if self.task == "multilabel" and head.init == "solved":
+            raise ValueError("model.head.init=solved takes one label each; use class_mean")
         return self
 
     @property

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 from rsmeta.config.meta import MetaSettings
 from rsmeta.config.tuner import TunerSpec
 from rsmeta.errors import ConfigError
-from rsmeta.heads import CLASSIFIERS, HEADS, Classifier, Head, HeadInput, SolvedHead, build_head
+from rsmeta.heads import (
+    CLASSIFIERS,
+    HEADS,
+    Classifier,
+    Head,
+    HeadInput,
+    LinearPixelHead,
+    SolvedHead,
+    build_head,
+)
 from rsmeta.models.average import AverageBackbone, AverageNetwork, GivenScores
 from rsmeta.models.families import build_backbone
 from rsmeta.models.network import ImageNetwork, Network
@@ -72,6 +81,7 @@ def build_network(
         )
     registry: Registry[Any] = HEADS if per_pixel else CLASSIFIERS
     head: Head = build_head(model.head, head_input(backbone), classes=classes, registry=registry)
+    _check_start(head, model)
     if isinstance(head, SolvedHead):
         tuner = _frozen(tuner, model)
     tuned = apply_tuner(backbone, tuner, classes=classes)
@@ -118,6 +128,19 @@ def _average(
     return AverageNetwork(
         normalisation, backbone, GivenScores(head_input(backbone), classes), tuned=tuned
     )
+
+
+def _check_start(head: Head, model: ModelSpec) -> None:
+    """Check that a head of pixels can start from a solution, if it shall.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    if model.head.init == "solved" and not isinstance(head, Classifier | LinearPixelHead):
+        raise ConfigError(
+            f"model.head.init=solved needs a head that is one linear layer, and "
+            f"{model.head.name} is not; use model.head={{name: linear, init: solved}}"
+        )
 
 
 def _frozen(tuner: TunerSpec | Sequence[TunerSpec], model: ModelSpec) -> TunerSpec:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,8 +13,11 @@ import torch
 from rsmeta.bundle import ModelBundle
 from rsmeta.data.chips import no_label
 from rsmeta.data.label_index import CELL_PX
+from rsmeta.data.polygon_labels import PolygonLabels
 from rsmeta.inference.device import choose_device
 from rsmeta.inference.engine import ready_engine
+from rsmeta.metrics import SegmentationResult
+from rsmeta.metrics.certainty import PolygonCounts, certainty_of_raster
 from rsmeta.workflows.mapping.request import plan_for
 from rsmeta.workflows.model_record import describe
 
@@ -34,6 +38,15 @@ if TYPE_CHECKING:
 _BLOCK_PX = 256
 
 
+class _Found(NamedTuple):
+    """A block of a map: its scores (1, K, h, w), and its labels (1, h, w)."""
+
+    scene: IndexedScene
+    window: Window
+    scores: Tensor
+    labels: Tensor
+
+
 def score_as_mapped(
     bundle: ModelBundle, record: BundleRecord, scenes: Sequence[IndexedScene], metrics: Any
 ) -> Any:
@@ -48,10 +61,29 @@ def score_as_mapped(
     metrics.reset()
     tensors = chain(bundle.network.parameters(), bundle.network.buffers())
     before = next((tensor.device for tensor in tensors), torch.device("cpu"))
-    for scores, target in _mapped(bundle, record, scenes, choose_device("auto")):
-        record.made_task.count(metrics, scores, target)
+    polygons = PolygonCounts([spec.name for spec in record.classes])
+    for found in _mapped(bundle, record, scenes, choose_device("auto")):
+        record.made_task.count(metrics, found.scores, found.labels)
+        _count_by_polygon(polygons, found)
     bundle.network.to(before)
-    return metrics.compute()
+    result = metrics.compute()
+    if not isinstance(result, SegmentationResult):
+        return result
+    of_polygons = all(isinstance(one.labelled.labels, PolygonLabels) for one in scenes)
+    pixels = {one.name: one.pixels for one in result.classes}
+    certainty = polygons.certainty() if of_polygons else certainty_of_raster(pixels)
+    return replace(result, certainty=certainty)
+
+
+def _count_by_polygon(polygons: PolygonCounts, found: _Found) -> None:
+    labels = found.scene.labelled.labels
+    if not isinstance(labels, PolygonLabels):
+        return
+    known = found.labels[0].numpy() >= 0
+    owner = labels.read_owners(found.window)[known]
+    mapped = found.scores.argmax(dim=1)[0].numpy()[known]
+    names = [(str(labels.path), row) for row in labels.shapes.index]
+    polygons.update(names, owner, mapped, found.labels[0].numpy()[known])
 
 
 def map_validation(module: TaskModule, data: SceneDataModule, settings: Settings) -> None:
@@ -67,7 +99,8 @@ def map_validation(module: TaskModule, data: SceneDataModule, settings: Settings
         # A copy, because mapping merges adapters and leaves the network in evaluation mode.
         network = copy.deepcopy(module.network).float()
         bundle, share = ModelBundle(record, network), slice(rank, None, processes)
-        return _mapped(bundle, record, data.parts["validation"], module.device, share)
+        found = _mapped(bundle, record, data.parts["validation"], module.device, share)
+        return ((one.scores, one.labels) for one in found)
 
     record = describe(settings, data, module.network)
     data.one_validation_step = True
@@ -80,8 +113,8 @@ def _mapped(
     scenes: Sequence[IndexedScene],
     device: torch.device,
     share: slice = slice(None),
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield scores (1, K, h, w) and labels (1, h, w) of the blocks with labels, or a share."""
+) -> Iterator[_Found]:
+    """Yield what is mapped in the blocks with labels, or in a share of them."""
     with ready_engine(bundle, record, device) as engine:
         for one in scenes:
             scene = one.labelled.scene
@@ -92,7 +125,7 @@ def _mapped(
                     continue
                 labels = one.labelled.read_labels(block.window)
                 target = torch.from_numpy(np.where(block.valid, labels, no_label(labels)))
-                yield torch.from_numpy(block.scores)[None], target[None]
+                yield _Found(one, block.window, torch.from_numpy(block.scores)[None], target[None])
 
 
 def _blocks_with_labels(plan: MapPlan, cells: np.ndarray) -> list[Window]:
