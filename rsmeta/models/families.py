@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rsmeta.errors import UnknownNameError
+from rsmeta.config.model import AUTO, AVERAGE
+from rsmeta.errors import ConfigError, UnknownNameError
 from rsmeta.models.pixels import PREFIX as PIXELS_PREFIX
 from rsmeta.models.pixels import build_pixels, pixel_names, pixels_line
 from rsmeta.models.reduction import reduction_of
@@ -80,6 +81,8 @@ def build_backbone(spec: ModelSpec, bands: Sequence[Band] | None = None) -> Back
         ConfigError: An option that does not fit.
         CheckpointError: Weights that are unavailable or do not fit.
     """
+    if spec.backbone in (AUTO, AVERAGE):
+        raise ConfigError(f"model.backbone={spec.backbone} is no backbone; name one: pixels, …")
     family = _family(spec.backbone)
     if not family.prefix and spec.backbone.partition(".")[0] not in family.names():
         raise UnknownNameError("backbone", spec.backbone, [name for name, _ in list_backbones()])

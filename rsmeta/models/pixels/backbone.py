@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,7 +13,12 @@ from rsmeta.config.base import Strict
 from rsmeta.config.load import validate
 from rsmeta.errors import ConfigError
 from rsmeta.models.backbone import Backbone, Features
-from rsmeta.models.pixels.features import index_pairs, local_statistics, normalised_difference
+from rsmeta.models.pixels.features import (
+    index_pairs,
+    local_statistics,
+    normalised_difference,
+    ratios,
+)
 from rsmeta.models.records import BackboneRecord
 from rsmeta.models.stem import StemFilter, StemReport
 
@@ -26,6 +32,9 @@ if TYPE_CHECKING:
 #: Name of the only backbone of this family.
 PREFIX = "pixels"
 
+#: Most bands whose pairs are features.
+MOST_BANDS_OF_RATIOS = 32
+
 
 class PixelOptions(Strict):
     """Options of the backbone ``pixels``."""
@@ -37,6 +46,12 @@ class PixelOptions(Strict):
     )
     indices: bool = Field(
         default=False, description="add the spectral indices that the bands allow: NDVI, NDWI, …"
+    )
+
+    ratios: bool = Field(
+        default=False,
+        description="add the logarithm of each band and the normalised difference of each pair of "
+        "bands, whatever their names: less depends on brightness; up to 32 bands",
     )
 
     @field_validator("context")
@@ -55,7 +70,7 @@ class PixelBackbone(Backbone):
 
     Args:
         bands: Bands of the input, in its order, C.
-        options: Context and indices.
+        options: Context, indices and ratios.
     """
 
     def __init__(self, bands: Sequence[Band], options: PixelOptions) -> None:
@@ -74,6 +89,12 @@ class PixelBackbone(Backbone):
                 f"model.options.indices: the bands {[band.name for band in bands]} allow no "
                 f"spectral index; name red, nir, … in data.sensor, or omit indices"
             )
+        if options.ratios and not 1 < len(bands) <= MOST_BANDS_OF_RATIOS:
+            raise ConfigError(
+                f"model.options.ratios: {len(bands)} band(s); pairs are made of 2 to "
+                f"{MOST_BANDS_OF_RATIOS} bands: choose some with data.use_bands, or omit ratios"
+            )
+        self._ratios = options.ratios
         self._stem = nn.Identity()
 
     @property
@@ -84,7 +105,9 @@ class PixelBackbone(Backbone):
     @property
     def dim(self) -> int:
         """Number of features of a pixel, D."""
-        return len(self.bands) * (1 + 2 * len(self._context)) + len(self._indices)
+        bands = len(self.bands)
+        ratios = bands * (bands + 1) // 2 if self._ratios else 0
+        return bands * (1 + 2 * len(self._context)) + len(self._indices) + ratios
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -93,7 +116,12 @@ class PixelBackbone(Backbone):
         for side in self._context:
             names += [f"{band.name} mean {side}" for band in self.bands]
             names += [f"{band.name} std {side}" for band in self.bands]
-        return (*names, *self._indices)
+        names += self._indices
+        if self._ratios:
+            own = [band.name for band in self.bands]
+            names += [f"log {name}" for name in own]
+            names += [f"({a} - {b}) / ({a} + {b})" for a, b in itertools.combinations(own, 2)]
+        return tuple(names)
 
     @property
     def patch_px(self) -> int:
@@ -135,6 +163,8 @@ class PixelBackbone(Backbone):
             found += local_statistics(image, valid, side)
         for a, b in self._indices.values():
             found.append(normalised_difference(image[:, a : a + 1], image[:, b : b + 1]))
+        if self._ratios:
+            found.append(ratios(image))
         return torch.cat(found, dim=1)
 
 

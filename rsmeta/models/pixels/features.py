@@ -34,6 +34,9 @@ _NEAR_NM = 15.0
 #: Sums of two bands smaller than this count as 0, and so does their index.
 _NOTHING = 1e-6
 
+#: Values well below this are not put on a logarithmic scale.
+_DARK = 0.01
+
 
 def index_pairs(bands: Sequence[Band]) -> dict[str, tuple[int, int]]:
     """Return the indices that these bands allow, each with the places of its two bands.
@@ -60,6 +63,23 @@ def normalised_difference(first: Tensor, second: Tensor) -> Tensor:
     total = first + second
     ratio = (first - second) / torch.where(total.abs() > _NOTHING, total, 1.0)
     return torch.where(total.abs() > _NOTHING, ratio.clamp(-1, 1), 0.0)
+
+
+def ratios(image: Tensor) -> Tensor:
+    """Return logarithms of all bands, and the normalised difference of each pair of bands.
+
+    Both take differences of brightness out, whatever unit bands are in. The logarithm is linear
+    around 0, so that dark or negative values are no outliers.
+
+    Args:
+        image: (B, C, H, W), finite.
+
+    Returns:
+        (B, C + C (C - 1) / 2, H, W).
+    """
+    first, second = torch.triu_indices(image.shape[1], image.shape[1], offset=1)
+    pairs = normalised_difference(image[:, first], image[:, second])
+    return torch.cat([torch.asinh(image / _DARK), pairs], dim=1)
 
 
 def local_statistics(image: Tensor, valid: Tensor, side_px: int) -> tuple[Tensor, Tensor]:
