@@ -38,10 +38,10 @@ class Rule:
 
     folds: int = 5
     repeats: int = 2
-    pixels: int = 3000
+    pixels: int = 2000
     chips: int = 200
-    standard_errors: float = 1.0
-    gain: float = 0.005
+    standard_errors: float = 2.0
+    gain: float = 0.01
     averages: tuple[int, ...] = (2, 3)
     bootstrap: int = 300
 
