@@ -164,10 +164,16 @@ def report_network(network: Network) -> None:
     backbone, tuned = network.backbone, network.tuned
     for line in model_notes(network):
         logger.debug("%s", line)
+    if isinstance(network, AverageNetwork):
+        for member in network.members:
+            report_network(member)
+        return
+    if not any(True for _ in backbone.parameters()):
+        logger.info("features: %s", backbone.record.name)
+        return
     weights = "random weights" if backbone.load_report is None else backbone.load_report.source
     logger.info("backbone %s (%s), tuner %s", backbone.record.name, weights, tuned.summary())
-    any_weights = any(True for _ in backbone.parameters())
-    if any_weights and not backbone.has_weights and not tuned.trained_parameters:
+    if not backbone.has_weights and not tuned.trained_parameters:
         logger.warning(
             "the backbone %s has random weights, which tuner.method=%s leaves frozen: it can "
             "learn little; set tuner.method=full, or give weights with model.checkpoint= or "
