@@ -231,6 +231,24 @@ class AugmentSettings(Strict):
     )
 
 
+def _one_range(given: Any) -> Any:
+    """Read one range, ``[1340, 1460]``, as a list of it."""
+    is_one = isinstance(given, list | tuple) and len(given) == 2
+    return [given] if is_one and not any(isinstance(end, list | tuple) for end in given) else given
+
+
+def _rising(ranges: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+    for low, high in ranges:
+        if not 0 <= low < high:
+            raise ValueError(
+                f"[{low:g}, {high:g}] is no range of wavelengths; write [low, high] in nanometres"
+            )
+    return ranges
+
+
+SpectralRanges = Annotated[tuple[tuple[float, float], ...], AfterValidator(_rising)]
+
+
 class ReadSettings(Strict):
     """What files lie where, how their numbers are read, and how batches are made of them."""
 
@@ -238,8 +256,15 @@ class ReadSettings(Strict):
     sensor: str | dict[str, Any] | None = Field(
         default=None, description="sensor name, YAML file or mapping; none: from the bands"
     )
-    bands: tuple[str, ...] | None = Field(
-        default=None, description="names of the files' bands in file order, where they lack them"
+    bands: tuple[str, ...] | Literal["wavelengths"] | None = Field(
+        default=None,
+        description="names of the files' bands in file order, where they lack them; or "
+        "wavelengths: bands that state one are named by it (w0483), others ignored",
+    )
+    skip_nm: Annotated[SpectralRanges, BeforeValidator(_one_range)] = Field(
+        default=(),
+        description="ranges of wavelengths whose bands are ignored, such as those that water "
+        "vapour absorbs: [[1340, 1460], [1790, 1960]]",
     )
     use_bands: tuple[str, ...] | None = Field(
         default=None, description="bands to train on; none: all bands of the first file"

@@ -27,7 +27,7 @@ HISTORY_FILE = "history.csv"
 #: What a run writes, besides its configuration and what only shows its progress.
 RUN_FILES = (
     "bundle", "backbone.safetensors", "checkpoints", "plots", METRICS_FILE, HISTORY_FILE,
-    "model.txt",
+    "model.txt", "selection.json",
     "gamma_history.csv",
 )  # fmt: skip
 
