@@ -135,7 +135,7 @@ def _list_trainable(settings: Settings) -> None:
         click.echo("would be compared by cross-validation, and the best one trained:")
         for name in result.candidates:
             click.echo(f"  {name}")
-        click.echo("and averages of two; nothing was trained or written")
+        click.echo("and averages of several; nothing was trained or written")
         return
     show.trainable(result.rows)
     click.echo(

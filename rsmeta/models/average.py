@@ -49,6 +49,12 @@ class AverageBackbone(Backbone):
         self._stem = nn.Identity()
 
     @property
+    def has_weights(self) -> bool:
+        """Whether no weights of a member came from chance."""
+        bare = [cast("Network", one).backbone for one in self.members]
+        return all(one.has_weights or not any(True for _ in one.parameters()) for one in bare)
+
+    @property
     def depth(self) -> int:
         """One block, so to speak."""
         return 1

@@ -172,6 +172,8 @@ def head_input(backbone: Backbone) -> HeadInput:
 
 def _set_stem(backbone: Backbone, model: ModelSpec) -> None:
     """Let the stem learn as the settings say; by default where a band had no filter."""
+    if backbone.projection is not None and backbone.reduces_by is not None:
+        backbone.projection.requires_grad_(backbone.reduces_by == "learned")
     wanted = model.stem.trainable
     if wanted == "auto":
         if backbone.stem_report.all_matched:
@@ -185,6 +187,13 @@ def report_network(network: Network) -> None:
     backbone, tuned = network.backbone, network.tuned
     for line in model_notes(network):
         logger.debug("%s", line)
+    if isinstance(network, AverageNetwork):
+        for member in network.members:
+            report_network(member)
+        return
+    if not any(True for _ in backbone.parameters()):
+        logger.info("features: %s", backbone.record.name)
+        return
     weights = "random weights" if backbone.load_report is None else backbone.load_report.source
     logger.info("backbone %s (%s), tuner %s", backbone.record.name, weights, tuned.summary())
 

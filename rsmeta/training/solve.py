@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Labelled pixels of one class that count; of more, so many are drawn.
-MOST_PER_CLASS = 20_000
+#: Labelled pixels of one class, and of all, that count; of more, so many are drawn.
+MOST_PER_CLASS = 10_000
+MOST = 40_000
 
 
 class LabelledPixels(NamedTuple):
@@ -99,7 +100,9 @@ def labelled_pixels(
     scenes = [one.labelled for one in data.parts[part]]
     shares = None
     if part == "train":
-        shares = MOST_PER_CLASS / np.maximum(np.asarray(data.class_counts), 1)
+        counts = np.asarray(data.class_counts)
+        most = min(MOST_PER_CLASS, MOST // max(int((counts > 0).sum()), 1))
+        shares = most / np.maximum(counts, 1)
     places = labelled_places(
         scenes, data.settings, shares=shares, rng=random_stream("labelled_pixels", seed)
     )

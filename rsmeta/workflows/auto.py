@@ -111,7 +111,7 @@ def _log(found: Selection) -> None:
     """Log the table of candidates, and the choice."""
     if found.rows:
         width = max(len(row.name) for row in found.rows)
-        logger.info("%s  macro F1  to the best", "model".ljust(width))
+        logger.info("%s  macro F1  beside %s", "model".ljust(width), found.reference)
         for row in found.rows:
             logger.info("%s  %.3f     %+.3f ± %.3f", row.name.ljust(width), row.macro_f1,
                         row.difference, row.standard_error)  # fmt: skip

@@ -26,6 +26,7 @@ from rsmeta.tasks import task_of
 from rsmeta.training.head_start import start_head
 from rsmeta.training.meta import check_strategy, judge_scales
 from rsmeta.training.module import TaskModule
+from rsmeta.training.reduction_start import start_reduction
 from rsmeta.workflows.cross_validation import cross_validate
 from rsmeta.workflows.final_metrics import final_metrics
 from rsmeta.workflows.map_scores import map_validation
@@ -154,6 +155,7 @@ def _build(settings: Settings, data: TrainingData, scales: Mapping[str, float] |
         settings.model, settings.tuner, bands=data.bands, classes=task.outputs(data),
         mean=mean, std=std, meta=settings.meta, per_pixel=task.per_pixel,
     )  # fmt: skip
+    start_reduction(network, data)
     if (target := task.target_scale(data)) is not None:
         network.set_target(*target)
     if scales is not None:

@@ -40,7 +40,9 @@ TINY = {"img_size": 16, "patch_size": 8, "embed_dim": 12, "depth": 2, "num_heads
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compare two candidates only, which takes no time."""
-    monkeypatch.setattr(candidates, "TRIED", candidates.TRIED[1:3])
+    two = (candidates.TRIED[1], candidates.TRIED[3])
+    monkeypatch.setattr(candidates, "TRIED", two)
+    monkeypatch.setattr(candidates, "USUAL", two)
 
 
 def configuration(
@@ -108,7 +110,7 @@ def test_without_a_model_the_best_of_several_is_chosen_trained_and_mapped(
     assert len(names) == 3  # both, and their average
     assert any(names[-1] in row.message for row in caplog.records)  # the table is logged
     bundle = rsmeta.load_bundle(tmp_path / "run" / "bundle")
-    assert bundle.record.model.backbone == "pixels"
+    assert bundle.record.model.backbone in ("pixels", "average")
     assert result.metrics["validation"]["macro_f1"] > 0.95
     np.testing.assert_allclose(
         mapped(bundle, tmp_path), whole(bundle, tmp_path / "scene.tif"), atol=1e-5
@@ -174,7 +176,7 @@ def test_labels_in_rasters_are_held_out_by_blocks(make_scene: MakeScene, tmp_pat
     config["data"] |= {"labels": "labels.tif", "classes": {1: "left", 2: "right"}}
     selection = rsmeta.train(config, output=tmp_path / "run").metrics["selection"]
     assert selection["groups"] > 4
-    assert 500 < selection["pixels"] <= 3000
+    assert 500 < selection["pixels"] <= 2000
 
 
 @pytest.mark.usefixtures("few")
@@ -220,7 +222,7 @@ def test_a_dry_run_lists_the_candidates_and_writes_nothing(
     before = sorted(tmp_path.iterdir())
     ended = rsmeta("train", file, "--dry-run")
     assert ended.status == 0, ended.err
-    assert "logistic regression on bands and ratios" in ended.out
+    assert "logistic regression on bands + ratios" in ended.out
     assert "nothing was trained or written" in ended.out
     assert sorted(tmp_path.iterdir()) == before
 

@@ -44,6 +44,9 @@ class PixelOptions(Strict):
         description="sides, in pixels and odd, of the squares whose mean and deviation of each "
         "band stand beside the band itself",
     )
+    deviations: bool = Field(
+        default=True, description="whether context has the deviation of each band, or means alone"
+    )
     indices: bool = Field(
         default=False, description="add the spectral indices that the bands allow: NDVI, NDWI, …"
     )
@@ -83,6 +86,7 @@ class PixelBackbone(Backbone):
             bands, record=record, stem_report=StemReport(filters), load_report=None
         )  # fmt: skip
         self._context = options.context
+        self._deviations = options.deviations
         self._indices = index_pairs(bands) if options.indices else {}
         if options.indices and not self._indices:
             raise ConfigError(
@@ -107,7 +111,8 @@ class PixelBackbone(Backbone):
         """Number of features of a pixel, D."""
         bands = len(self.bands)
         ratios = bands * (bands + 1) // 2 if self._ratios else 0
-        return bands * (1 + 2 * len(self._context)) + len(self._indices) + ratios
+        each = 2 if self._deviations else 1
+        return bands * (1 + each * len(self._context)) + len(self._indices) + ratios
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -115,7 +120,8 @@ class PixelBackbone(Backbone):
         names = [band.name for band in self.bands]
         for side in self._context:
             names += [f"{band.name} mean {side}" for band in self.bands]
-            names += [f"{band.name} std {side}" for band in self.bands]
+            if self._deviations:
+                names += [f"{band.name} std {side}" for band in self.bands]
         names += self._indices
         if self._ratios:
             own = [band.name for band in self.bands]
@@ -160,7 +166,8 @@ class PixelBackbone(Backbone):
         image = torch.where(valid, x, 0.0)
         found = [image]
         for side in self._context:
-            found += local_statistics(image, valid, side)
+            mean, deviation = local_statistics(image, valid, side)
+            found += [mean, deviation] if self._deviations else [mean]
         for a, b in self._indices.values():
             found.append(normalised_difference(image[:, a : a + 1], image[:, b : b + 1]))
         if self._ratios:
@@ -179,6 +186,8 @@ def build_pixels(spec: ModelSpec, bands: Sequence[Band] | None) -> PixelBackbone
         raise ConfigError("model.backbone=pixels has no weights; omit checkpoint and pretrained")
     if spec.zoom != 1:
         raise ConfigError("model.backbone=pixels sees single pixels; omit model.zoom")
+    if spec.stem.reduce is not None:
+        raise ConfigError("model.backbone=pixels takes bands as they are; omit model.stem.reduce")
     if bands is None:
         raise ConfigError("model.backbone=pixels has no bands of its own; omit model.stem.strategy")
     return PixelBackbone(bands, options)

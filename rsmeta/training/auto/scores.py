@@ -78,20 +78,37 @@ def resampled_f1(confusions: np.ndarray, rule: Rule, rng: np.random.Generator) -
 
 
 def choose(
-    scores: np.ndarray, drawn: np.ndarray, complexity: Sequence[float], rule: Rule
-) -> tuple[int, np.ndarray]:
-    """Return the simplest candidate that is not clearly worse than the best.
+    scores: np.ndarray,
+    drawn: np.ndarray,
+    complexity: Sequence[float],
+    prior: int | None,
+    rule: Rule,
+) -> tuple[int, str]:
+    """Choose a candidate.
 
     Args:
         scores: Macro F1 of each candidate, (M,).
         drawn: The same with groups drawn anew, (D, M).
         complexity: The simpler one has less.
-        rule: How many standard errors of the difference count as clear.
+        prior: The usual choice, which keeps its place unless another is clearly better; none: the
+            simplest wins that is not clearly worse than the best.
+        rule: What is clear.
 
     Returns:
-        Its index, and the standard error of each candidate's difference to the best, (M,).
+        Its index, and why.
     """
     best = int(scores.argmax())
+    if prior is not None:
+        better = scores - scores[prior]
+        errors = (drawn - drawn[:, [prior]]).std(axis=0, ddof=1)
+        clear = (better > rule.standard_errors * errors) & (better > rule.gain)
+        if not clear.any():
+            return prior, "it is the usual choice, and none is clearly better"
+        best = max(np.flatnonzero(clear).tolist(), key=lambda i: float(scores[i]))
+        return best, "it is clearly better than the usual choice"
     errors = (drawn - drawn[:, [best]]).std(axis=0, ddof=1)
     near = np.flatnonzero(scores >= scores[best] - rule.standard_errors * errors)
-    return min(near.tolist(), key=lambda i: (complexity[i], -scores[i])), errors
+    chosen = min(near.tolist(), key=lambda i: (complexity[i], -float(scores[i])))
+    if chosen == best:
+        return best, "it is best"
+    return chosen, "it is the simplest that is within one standard error of the best"

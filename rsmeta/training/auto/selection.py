@@ -2,45 +2,25 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
-import time
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from rsmeta.config.model import ModelSpec
-from rsmeta.config.tuner import TunerSpec
 from rsmeta.data.streams import random_stream
-from rsmeta.heads import HEADS, build_head
-from rsmeta.heads.logistic import strength_path
-from rsmeta.heads.solved import SolvedHead, standardisation
-from rsmeta.models.build import build_network, head_input
-from rsmeta.training.auto.candidates import (
-    RULE,
-    USUAL,
-    Candidate,
-    candidates_of,
-)
+from rsmeta.training.auto.candidates import RULE, candidates_of, usual_names
+from rsmeta.training.auto.held_out import Tried, try_all, with_options
 from rsmeta.training.auto.sample import divide_groups, draw_sample
-from rsmeta.training.auto.scores import (
-    balanced_loss,
-    choose,
-    group_confusions,
-    macro_f1,
-    resampled_f1,
-)
-from rsmeta.training.pixel_features import features_at
+from rsmeta.training.auto.scores import choose, group_confusions, macro_f1, resampled_f1
 from rsmeta.training.solve import check_classes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from rsmeta.data.datamodule import SceneDataModule
-    from rsmeta.models.network import Network
-    from rsmeta.training.auto.candidates import Rule
+    from rsmeta.training.auto.candidates import Candidate, Rule
     from rsmeta.training.auto.sample import Sample
 
 logger = logging.getLogger(__name__)
@@ -53,7 +33,7 @@ class Row:
     Attributes:
         name: What it is.
         macro_f1: On pixels of held-out groups.
-        difference: To the best candidate's.
+        difference: To the usual choice's, or the best's.
         standard_error: Of that difference.
         seconds: For features and all fits.
     """
@@ -74,6 +54,7 @@ class Selection:
         model: Its settings.
         reason: Why, a sentence.
         rows: All candidates, best first; none where nothing could be held out.
+        reference: What they are compared with: the usual choice, or the best.
         pixels: Labelled pixels that were compared.
         groups: Polygons or blocks that were held out.
         folds: Folds of each repeat.
@@ -84,6 +65,7 @@ class Selection:
     model: ModelSpec
     reason: str
     rows: tuple[Row, ...] = ()
+    reference: str = ""
     pixels: int = 0
     groups: int = 0
     folds: int = 0
@@ -94,24 +76,13 @@ class Selection:
         return {
             "chosen": self.name,
             "reason": self.reason,
+            "compared_with": self.reference,
             "pixels": self.pixels,
             "groups": self.groups,
             "folds": self.folds,
             "repeats": self.repeats,
             "candidates": [vars(row) for row in self.rows],
         }
-
-
-@dataclass
-class _Tried:
-    """A candidate with what it said of held-out pixels, (R, N, K)."""
-
-    name: str
-    model: ModelSpec
-    complexity: float
-    shares: np.ndarray
-    seconds: float
-    confusions: np.ndarray = field(default_factory=lambda: np.empty(0))
 
 
 def select_model(
@@ -129,7 +100,7 @@ def select_model(
         LabelsError: The labels hold fewer than two classes.
         RsmetaError: A candidate of the user's cannot be built.
     """
-    return _selection(candidates_of(model, data.bands), data, seed=seed, rule=rule)
+    return _selection(model, data, seed=seed, rule=rule)
 
 
 def select_zoom(
@@ -143,15 +114,13 @@ def select_zoom(
         seed: Decides what is random.
         rule: How much is compared, and what wins.
     """
-    candidates = candidates_of(model, data.bands)
-    found = _selection(candidates, data, seed=seed, rule=replace(rule, members=0))
+    found = _selection(model, data, seed=seed, rule=replace(rule, averages=()))
     zoom = found.model.zoom
     return replace(found, model=model.model_copy(update={"zoom": zoom}))
 
 
-def _selection(
-    candidates: Sequence[Candidate], data: SceneDataModule, *, seed: int, rule: Rule
-) -> Selection:
+def _selection(model: ModelSpec, data: SceneDataModule, *, seed: int, rule: Rule) -> Selection:
+    candidates, usual = candidates_of(model, data.bands), usual_names(model, data.bands)
     sample = draw_sample(data, rule, seed=seed)
     check_classes(sample.places.label, data)
     divisions = [
@@ -159,40 +128,50 @@ def _selection(
         for repeat in range(rule.repeats)
     ]
     if not any((one >= 0).any() for one in divisions):
-        return _fallback(candidates)
+        return _fallback(candidates, usual)
     logger.info("comparing %d models on %s pixels of %d polygons or blocks", len(candidates),
                 f"{len(sample.places.row):,}", len(sample.group_counts))  # fmt: skip
-    tried = list(_tried(candidates, data, sample, divisions, seed=seed))
-    tried += _averages(tried, sample, rule)
+    tried = list(try_all(candidates, data, sample, divisions, seed=seed))
+    tried += _averages(tried, usual, sample, rule)
     confusions = np.stack([group_confusions(one.shares, sample) for one in tried])
     scores = macro_f1(confusions.sum(axis=1))
     drawn = resampled_f1(confusions, rule, random_stream("auto_errors", seed))
-    chosen, errors = choose(scores, drawn, [one.complexity for one in tried], rule)
-    best = int(scores.argmax())
+    names = [one.name for one in tried]
+    prior = names.index(average_name(usual)) if usual else None
+    chosen, reason = choose(scores, drawn, [one.complexity for one in tried], prior, rule)
+    reference = int(scores.argmax()) if prior is None else prior
+    errors = (drawn - drawn[:, [reference]]).std(axis=0, ddof=1)
     rows = tuple(
-        Row(tried[i].name, float(scores[i]), float(scores[i] - scores[best]), float(errors[i]),
+        Row(names[i], float(scores[i]), float(scores[i] - scores[reference]), float(errors[i]),
             round(tried[i].seconds, 2))
         for i in np.argsort(-scores, kind="stable")
     )  # fmt: skip
-    reason = "it is best"
-    if chosen != best:
-        reason = f"it is the simplest within one standard error of the best, {tried[best].name}"
     judged = np.unique(sample.places.group[np.any([one >= 0 for one in divisions], axis=0)])
     return Selection(
-        tried[chosen].name, tried[chosen].model, reason, rows, pixels=len(sample.places.row),
-        groups=len(judged), folds=rule.folds, repeats=rule.repeats,
+        names[chosen], tried[chosen].model, reason, rows, reference=names[reference],
+        pixels=len(sample.places.row), groups=len(judged), folds=rule.folds, repeats=rule.repeats,
     )  # fmt: skip
 
 
-def _fallback(candidates: Sequence[Candidate]) -> Selection:
+def _fallback(candidates: Sequence[Candidate], usual: Sequence[str]) -> Selection:
     """Return what is taken where no group can be held out."""
     named = {one.name: one for one in candidates}
-    one = next((named[name] for name in USUAL if name in named), candidates[0])
-    model = _with_options(one.model, {"strength": 1.0} if len(one.variants) > 1 else {})
+    members = [named[name] for name in usual] or [candidates[0]]
+    models = [
+        with_options(one.model, {"strength": 1.0} if len(one.variants) > 1 else {})
+        for one in members
+    ]
+    model = models[0] if len(models) == 1 else ModelSpec(average=tuple(models))
     return Selection(
-        one.name, model, "no class has labels in two polygons or blocks, so that none can be held "
-        "out to compare models, and this is the usual choice",
+        average_name([one.name for one in members]), model,
+        "no class has labels in two polygons or blocks, so that none can be held out to compare "
+        "models, and this is the usual choice",
     )  # fmt: skip
+
+
+def average_name(names: Sequence[str]) -> str:
+    """Return what an average of candidates is called, or one alone."""
+    return names[0] if len(names) == 1 else f"average: {'; '.join(names)}"
 
 
 def _fold_of_pixels(sample: Sample, rule: Rule, rng: np.random.Generator) -> np.ndarray:
@@ -201,135 +180,24 @@ def _fold_of_pixels(sample: Sample, rule: Rule, rng: np.random.Generator) -> np.
     return folds
 
 
-def _tried(
-    candidates: Sequence[Candidate],
-    data: SceneDataModule,
-    sample: Sample,
-    divisions: Sequence[np.ndarray],
-    *,
-    seed: int,
-) -> Iterator[_Tried]:
-    """Yield each candidate with its held-out probabilities; features are computed once."""
-    known: dict[str, np.ndarray] = {}
-    mean, std = data.statistics
-    for one in candidates:
-        started = time.monotonic()
-        network = build_network(
-            one.model, TunerSpec(), bands=data.bands, classes=sample.classes, mean=mean, std=std
-        )
-        head = cast("SolvedHead", network.head)
-        key = one.model.model_dump_json(exclude={"head"}) + str((head.depths, head.dim))
-        if key not in known:
-            known[key] = features_at(
-                network, sample.scenes, sample.places, chip_px=data.settings.chip_px
-            )
-        options, shares = _best_variant(one, network, known[key], sample, divisions, seed)
-        yield _Tried(
-            one.name, _with_options(one.model, options), one.complexity, shares,
-            time.monotonic() - started,
+def _averages(
+    tried: Sequence[Tried], usual: Sequence[str], sample: Sample, rule: Rule
+) -> Iterator[Tried]:
+    """Yield the usual average, the usual one with each other backbone, and those of the best."""
+    named = {one.name: one for one in tried}
+    scores = {
+        one.name: float(macro_f1(group_confusions(one.shares, sample).sum(axis=0))) for one in tried
+    }
+    best = sorted(named, key=lambda name: -scores[name])
+    groups = [tuple(usual)] if usual else []
+    others = [name for name in best if named[name].model.backbone != "pixels"]
+    groups += [(*usual, name) for name in others[:1] if usual]
+    order = list(named)
+    groups += [tuple(sorted(best[:count], key=order.index)) for count in rule.averages]
+    for names in dict.fromkeys(names for names in groups if 1 < len(names) <= len(named)):
+        members = [named[name] for name in names]
+        yield Tried(
+            average_name(names), ModelSpec(average=tuple(one.model for one in members)),
+            100 + sum(one.complexity for one in members),
+            np.mean([one.shares for one in members], axis=0), 0.0,
         )  # fmt: skip
-
-
-def _best_variant(
-    one: Candidate,
-    network: Network,
-    features: np.ndarray,
-    sample: Sample,
-    divisions: Sequence[np.ndarray],
-    seed: int,
-) -> tuple[dict[str, Any], np.ndarray]:
-    """Return the options with the least loss on held-out pixels, and their probabilities."""
-    if one.model.head.name == "logistic" and len(one.variants) > 1:
-        found = _strengths(one, features, sample, divisions)
-    else:
-        found = [
-            _held_out(one, dict(options), network, features, sample, divisions, seed)
-            for options in one.variants
-        ]
-    losses = [balanced_loss(shares, sample) if len(found) > 1 else 0.0 for shares in found]
-    best = int(np.argmin(losses))
-    return dict(one.variants[best]), found[best]
-
-
-def _strengths(
-    one: Candidate, features: np.ndarray, sample: Sample, divisions: Sequence[np.ndarray]
-) -> list[np.ndarray]:
-    mean, std = standardisation(features)
-    scaled = _rotated((features - mean) / std)
-    strengths = [options["strength"] for options in one.variants]
-    shape = (len(divisions), len(features), sample.classes)
-    found = [np.full(shape, np.nan) for _ in strengths]
-    label = sample.places.label
-    for repeat, fit, judge in _splits(divisions, label):
-        path = strength_path(scaled, label, fit, judge, strengths=strengths, classes=sample.classes)
-        for shares, said in zip(found, path, strict=True):
-            shares[repeat, judge] = said
-    return found
-
-
-def _rotated(scaled: np.ndarray) -> np.ndarray:
-    """Return features (N, F) in their principal axes, which a penalised regression does not mind.
-
-    Axes that hold next to nothing are dropped, so that wide features take no longer.
-    """
-    if scaled.shape[1] <= 64:
-        return scaled
-    axes = torch.linalg.svd(torch.from_numpy(scaled).float(), full_matrices=False)
-    variance = axes.S.square()
-    kept = int((variance.cumsum(0) < 0.999 * variance.sum()).sum()) + 1
-    rotated: np.ndarray = (axes.U[:, :kept] * axes.S[:kept]).double().numpy()
-    return rotated
-
-
-def _held_out(
-    one: Candidate,
-    options: dict[str, Any],
-    network: Network,
-    features: np.ndarray,
-    sample: Sample,
-    divisions: Sequence[np.ndarray],
-    seed: int,
-) -> np.ndarray:
-    """Return the probabilities of held-out pixels, (R, N, K)."""
-    spec = _with_options(one.model, options).head
-    head = cast("SolvedHead", build_head(
-        spec, head_input(network.backbone), classes=sample.classes, registry=HEADS
-    ))  # fmt: skip
-    shares = np.full((len(divisions), len(features), sample.classes), np.nan)
-    label, group = sample.places.label, sample.places.group
-    for repeat, fit, judge in _splits(divisions, label):
-        head.solve(features[fit], label[fit], group[fit], seed=seed)
-        with torch.inference_mode():
-            shares[repeat, judge] = head.probabilities(torch.from_numpy(features[judge])).numpy()
-    return shares
-
-
-def _splits(
-    divisions: Sequence[np.ndarray], label: np.ndarray
-) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Yield the repeat, the pixels to fit and those to judge; of two classes to fit at least."""
-    for repeat, fold in enumerate(divisions):
-        for number in np.unique(fold[fold >= 0]):
-            fit, judge = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
-            if len(np.unique(label[fit])) > 1:
-                yield repeat, fit, judge
-
-
-def _averages(tried: Sequence[_Tried], sample: Sample, rule: Rule) -> Iterator[_Tried]:
-    """Yield averages of two of the best candidates."""
-    scores = [float(macro_f1(group_confusions(t.shares, sample).sum(axis=0))) for t in tried]
-    best = sorted(range(len(tried)), key=lambda i: -scores[i])[: rule.members]
-    for i, j in itertools.combinations(sorted(best), 2):
-        a, b = tried[i], tried[j]
-        yield _Tried(
-            f"{a.name} + {b.name}", ModelSpec(average=(a.model, b.model)),
-            100 + a.complexity + b.complexity, (a.shares + b.shares) / 2, 0.0,
-        )  # fmt: skip
-
-
-def _with_options(model: ModelSpec, options: dict[str, Any]) -> ModelSpec:
-    """Return a model whose head has other options."""
-    if not options:
-        return model
-    head = model.head.model_validate(model.head.model_dump() | options)
-    return model.model_copy(update={"head": head})
