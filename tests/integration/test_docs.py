@@ -44,13 +44,13 @@ SMALL = (
     "data.chip_px=32", "data.chips_per_epoch=4", "data.batch_size=2", "trainer.max_epochs=1",
     "trainer.accelerator=cpu",
     "model.pretrained=false",
-    "model.options={img_size: 32, patch_size: 8, embed_dim: 16, depth: 2, num_heads: 2}",
+    "model.options={img_size: 32, patch_size: 8, embed_dim: 48, depth: 2, num_heads: 2}",
 )  # fmt: skip
 
 #: The same for pretraining; where a page trains with what it left, both have one size.
 SMALL_PRETRAINING = (
-    *SMALL[:-1],
-    "model.options={img_size: 32, patch_size: 8, embed_dim: 16, channel_embed: 8, depth: 2, "
+    *SMALL[:-2],
+    "model.options={img_size: 32, patch_size: 8, embed_dim: 48, channel_embed: 32, depth: 2, "
     "num_heads: 2}",
 )
 
@@ -214,7 +214,9 @@ def test_yaml_on_the_page_loads(page: Path) -> None:
             assert settings.data.kind
             model, tuners = settings.model, settings.tuner
             methods = [one.method for one in (tuners if isinstance(tuners, tuple) else (tuners,))]
-            random = not (model.pretrained or model.checkpoint or model.backbone == "pixels")
+            random = not (
+                model.pretrained or model.checkpoint or model.backbone in ("pixels", "auto")
+            )
             assert not random or methods == ["full"], "random weights stay frozen"
 
 
