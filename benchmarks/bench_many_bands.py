@@ -65,12 +65,11 @@ def models(shared: str) -> dict[str, dict[str, Any]]:
         "ViT-S, project": vit(shared, alone, strategy="project"),
         "ViT-S, groups": vit(shared, alone, reduce="groups"),
         "ViT-S, pca": vit(shared, alone, reduce="pca"),
-        "ViT-S, pca, 3": vit(shared, alone, reduce="pca", reduce_to=3),
-        "ViT-S, match, bands beside": vit(shared, beside),
         "small ViT, all bands": small(),
         "small ViT, groups": small(reduce="groups"),
         "small ViT, pca": small(reduce="pca"),
         "small ViT, learned": small(reduce="learned"),
+        "ViT-S, match, bands beside": vit(shared, beside),
     }
 
 
@@ -225,10 +224,14 @@ def main() -> None:
     lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     done = {(one["model"], one["fold"]) for one in lines}
     _, _, labels, fields = data(shared)
-    for fold, test in enumerate(folds(labels, fields)):
-        for name, spec in models(shared).items():
-            if (name, fold) not in done:
-                lines.append({"model": name, "fold": fold, **run(spec, shared, test)})
+    parts = folds(labels, fields)
+    wanted = models(shared)
+    for kind in ("pixels", "ViT-S, ", "small", "beside"):
+        names = [name for name in wanted if kind in name]
+        for fold, name in [(fold, name) for fold in range(FOLDS) for name in names]:
+            if (name, fold) not in done and ("beside" in name) == (kind == "beside"):
+                found = run(wanted[name], shared, parts[fold])
+                lines.append({"model": name, "fold": fold, **found})
                 with path.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(lines[-1]) + "\n")
     table(lines, shared)
