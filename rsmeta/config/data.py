@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import unicodedata
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from rsmeta.config.base import AnyNumber, Strict
-from rsmeta.config.colours import class_colours
+from rsmeta.config.colours import colours_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 #: Map value that marks pixels without data in a uint8 class map.
 CLASS_NODATA = 255
@@ -89,7 +93,7 @@ def class_specs(given: Any) -> Any:
     else:
         return given
     specs = []
-    colours = class_colours(len(entries))
+    colours = _colours(entries)
     for i, entry in enumerate(entries):
         if isinstance(entry, ClassSpec):
             specs.append(entry)
@@ -107,6 +111,20 @@ def class_specs(given: Any) -> Any:
         spec.setdefault("colour", spec.pop("color", None) or colours[i])
         specs.append(ClassSpec.model_validate(spec))
     return tuple(specs)
+
+
+def _colours(entries: Sequence[Any]) -> tuple[str, ...]:
+    """Return a colour for each entry of a class list; those that are no colours are said later."""
+    names: list[str] = []
+    given: dict[int, str] = {}
+    for i, entry in enumerate(entries):
+        spec = entry.model_dump() if isinstance(entry, ClassSpec) else entry
+        tree = spec if isinstance(spec, dict) else {"name": spec}
+        names.append(str(tree.get("name", "")))
+        with contextlib.suppress(ValueError):
+            own = tree.get("colour") or tree.get("color")
+            given |= {i: _hex_colour(str(own))} if own else {}
+    return colours_of(names, given)
 
 
 class TargetSpec(Strict):

@@ -41,11 +41,25 @@ class StemSpec(Strict):
         default="auto",
         description="train the stem; auto: if a band has no filter of its own in the weights",
     )
+    reduce: Literal["pca", "groups", "learned"] | None = Field(
+        default=None,
+        description="make many bands fewer before the stem: pca (principal components of training "
+        "pixels), groups (means of neighbouring wavelengths), or learned (begins as groups)",
+    )
+    reduce_to: int = Field(default=16, ge=1, description="how many bands reduce leaves")
     bands: tuple[str, ...] | None = Field(
         default=None,
         description="bands or common names of the weights, in order; none: as recorded (red, "
         "green, blue for timm)",
     )
+
+    @model_validator(mode="after")
+    def _one_projection(self) -> StemSpec:
+        if self.reduce is not None and self.strategy == "project":
+            raise ValueError(
+                f"reduce={self.reduce} and strategy=project both make other bands; drop one"
+            )
+        return self
 
 
 class HeadSpec(WithOptions):

@@ -149,6 +149,8 @@ def head_input(backbone: Backbone) -> HeadInput:
 
 def _set_stem(backbone: Backbone, model: ModelSpec) -> None:
     """Let the stem learn as the settings say; by default where a band had no filter."""
+    if backbone.projection is not None and backbone.reduces_by is not None:
+        backbone.projection.requires_grad_(backbone.reduces_by == "learned")
     wanted = model.stem.trainable
     if wanted == "auto":
         if backbone.stem_report.all_matched:

@@ -254,7 +254,7 @@ class Network(nn.Module):
         if not self.backbone.has_weights:
             return names
         learned = {name for name, p in self.named_parameters() if p.requires_grad}
-        kept = ["prepare.", "head.", "target."]
+        kept = ["prepare.", "head.", "target.", "backbone.projection."]
         for path, module in self.named_modules():
             if isinstance(module, AdaptedModule):
                 kept += [f"{path}.adapters.", f"{path}.modulators."]

@@ -22,6 +22,7 @@ from rsmeta.tasks import task_of
 from rsmeta.training.head_start import start_head
 from rsmeta.training.meta import check_strategy, judge_scales
 from rsmeta.training.module import TaskModule
+from rsmeta.training.reduction_start import start_reduction
 from rsmeta.workflows.auto import duel, network_to_try
 from rsmeta.workflows.cross_validation import cross_validate
 from rsmeta.workflows.final_metrics import final_metrics
@@ -175,6 +176,7 @@ def _build(settings: Settings, data: TrainingData, scales: Mapping[str, float] |
         settings.model, settings.tuner, bands=data.bands, classes=task.outputs(data),
         mean=mean, std=std, meta=settings.meta, per_pixel=task.per_pixel,
     )  # fmt: skip
+    start_reduction(network, data)
     if (target := task.target_scale(data)) is not None:
         network.set_target(*target)
     if scales is not None:

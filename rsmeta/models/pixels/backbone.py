@@ -186,6 +186,8 @@ def build_pixels(spec: ModelSpec, bands: Sequence[Band] | None) -> PixelBackbone
         raise ConfigError("model.backbone=pixels has no weights; omit checkpoint and pretrained")
     if spec.zoom != 1:
         raise ConfigError("model.backbone=pixels sees single pixels; omit model.zoom")
+    if spec.stem.reduce is not None:
+        raise ConfigError("model.backbone=pixels takes bands as they are; omit model.stem.reduce")
     if bands is None:
         raise ConfigError("model.backbone=pixels has no bands of its own; omit model.stem.strategy")
     return PixelBackbone(bands, options)
