@@ -139,12 +139,13 @@ def _legend(figure: Figure, entries: Sequence[tuple[str, str]]) -> None:
 
 def _cells_of(parts: Parts, index: int) -> list[tuple[IndexedScene, int, int]]:
     """Return a few places with a class, spread over those that have most of it in their cell."""
-    found = [
-        (int(count[index]), one, *(int(c) * _CELL_PX + _CELL_PX // 2 for c in cell))
-        for indexed in parts.values() for one in indexed
-        for cell, count in zip(one.index.cells, one.index.counts, strict=True) if count[index]
-    ]  # fmt: skip
-    best = sorted(found, key=lambda one: -one[0])[: max(_CHIPS, len(found) // 2)]
+    found: list[tuple[int, IndexedScene, int, int]] = []
+    for one in (one for indexed in parts.values() for one in indexed):
+        middles = one.index.cells * _CELL_PX + _CELL_PX // 2
+        for (row, col), count in zip(middles.tolist(), one.index.counts[:, index], strict=True):
+            if count:
+                found.append((int(count), one, row, col))
+    best = sorted(found, key=lambda place: -place[0])[: max(_CHIPS, len(found) // 2)]
     picked = sorted({*np.linspace(0, len(best) - 1, min(_CHIPS, len(best))).astype(int).tolist()})
     return [best[i][1:] for i in picked]
 
