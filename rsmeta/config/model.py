@@ -88,7 +88,8 @@ class ModelSpec(Strict):
     checkpoint: str | None = Field(
         default=None,
         description="weights of the backbone: a file (.safetensors, .pth, .pt, .bin), an "
-        "https:// address, or a hub name (hf:owner/name[@revision][/file])",
+        "https:// address, a hub name (hf:owner/name[@revision][/file]), or a trained run or "
+        "its bundle, which brings backbone, options, bands and normalisation",
     )
     checkpoint_sha256: str | None = Field(
         default=None,

@@ -68,7 +68,7 @@ def describe(settings: Settings, data: TrainingData, network: Network) -> Bundle
         gsd_m=data.gsd_range_m,
         footprint=_footprint(data),
         backbone=_identity(network),
-        model=settings.model,
+        model=network.rebuilt_by or settings.model,
         tuner=settings.tuner,
         meta=settings.meta,
         scales=scales_of(network.backbone),
