@@ -24,6 +24,8 @@ def command(path: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))
         return
+    if found.get("spectrum"):
+        found["bands"] = f"{len(found['bands'])} (--json lists them)"
     scales, trainable = found.pop("scales", None), found.pop("learns", None)
     _echo(found, indent=0)
     if scales:

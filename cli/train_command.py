@@ -130,6 +130,12 @@ def _list_trainable(settings: Settings) -> None:
     from rsmeta.workflows.dry_run import dry_run
 
     result = dry_run(settings)
+    if result.candidates:
+        click.echo("would be compared by cross-validation, and the best one trained:")
+        for name in result.candidates:
+            click.echo(f"  {name}")
+        click.echo("and averages of several; nothing was trained or written")
+        return
     show.trainable(result.rows)
     click.echo(
         f"{result.trained:,} of {result.total:,} parameters would be trained "

@@ -137,6 +137,11 @@ def _check(model: ModelSpec, record: BundleRecord, folder: Path) -> None:
             f"{folder} is a model of single pixels (model.backbone={record.model.backbone}), which "
             f"has no backbone to start from; omit model.checkpoint, or name the run of a network"
         )
+    if record.model.average:
+        raise CheckpointError(
+            f"{folder} averages several models, which have no backbone in common; name the run of "
+            f"one of them"
+        )
     named, own = plain_backbone(model)[0], plain_backbone(record.model)[0]
     if model.backbone != ModelSpec().backbone and named != own:
         raise ConfigError(

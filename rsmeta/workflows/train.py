@@ -15,7 +15,6 @@ from rsmeta.config.meta import MetaSettings
 from rsmeta.data.datamodule import SceneDataModule
 from rsmeta.data.split_table import write_split
 from rsmeta.errors import ConfigError, TrainingError, enumerate_names, optional
-from rsmeta.heads import SolvedHead
 from rsmeta.losses import build_loss, check_loss
 from rsmeta.models.build import model_notes, report_network
 from rsmeta.peft import check_tuner, fixed_sites, scales_of, site_modulators
@@ -23,6 +22,7 @@ from rsmeta.tasks import task_of
 from rsmeta.training.head_start import start_head
 from rsmeta.training.meta import check_strategy, judge_scales
 from rsmeta.training.module import TaskModule
+from rsmeta.training.reduction_start import start_reduction
 from rsmeta.workflows.cross_validation import cross_validate
 from rsmeta.workflows.final_metrics import final_metrics
 from rsmeta.workflows.model_record import describe
@@ -96,6 +96,7 @@ def train(
         settings = with_fixed_scales(settings)
     cross_validation = _cross_validation(settings, output, resume=resume, progress=progress)
     data = task.data(settings, meta=settings.meta)
+    settings, selection = run.settle(settings, data)
     network = _build(settings, data, scales)
     loss = build_loss(settings.loss, task.loss_statistics(data), task.losses)
     module = TaskModule(network, loss, task.metrics(data), settings)
@@ -108,7 +109,7 @@ def train(
         with optional("split.gpkg"):
             write_split(data.parts, data.classes, output / "split.gpkg")
     numbers = final_metrics(module, bundle, data, result, seconds=run.seconds())
-    numbers |= cross_validation
+    numbers |= cross_validation | selection
     run.draw(lambda: _pictures(module, data, result))
     bundle = annotate_bundle(
         bundle, {"seed": settings.seed, **numbers}, quicklook=output / "plots" / "chips.png"
@@ -149,6 +150,7 @@ def _build(settings: Settings, data: TrainingData, scales: Mapping[str, float] |
         settings.model, settings.tuner, bands=data.bands, classes=task.outputs(data),
         mean=mean, std=std, meta=settings.meta, per_pixel=task.per_pixel,
     )  # fmt: skip
+    start_reduction(network, data)
     if (target := task.target_scale(data)) is not None:
         network.set_target(*target)
     if scales is not None:
@@ -163,7 +165,7 @@ def _build(settings: Settings, data: TrainingData, scales: Mapping[str, float] |
 def _fit(run: TrainingRun, module: TaskModule, data: TrainingData, *, progress: bool) -> FitResult:
     """Train, or solve for the head where that needs no steps."""
     network, settings = module.network, module.settings
-    if isinstance(network.head, SolvedHead):
+    if network.solvable:
         return run.solve(network, data)
     if run.starts_anew:
         start_head(network, data, settings)
@@ -234,7 +236,7 @@ def _prune(network: Network, threshold: float) -> None:
 def _report_parameters(network: Network) -> None:
     total = sum(p.numel() for p in network.parameters())
     trained = sum(p.numel() for p in network.trainable_parameters())
-    if isinstance(network.head, SolvedHead):
+    if network.solvable:
         return
     if not trained:
         raise TrainingError("nothing to train: head, stem and tuner are all frozen")

@@ -168,6 +168,24 @@ def test_names_beside_a_label_raster(
     assert f"names from {name}" in draft.text
 
 
+def test_codes_of_a_published_legend_have_names(
+    scene: Path, make_scene: MakeScene, tmp_path: Path
+) -> None:
+    codes = [0, 11, 41, 82]
+    stripes = np.resize(np.repeat(np.array(codes, np.uint8), 4), (SIDE, SIDE))
+    drafts = [
+        library.init(scene, labels=make_scene(tmp_path / "l.tif", stripes)),
+        library.init(scene, labels=boxes(tmp_path, [{"lc": codes[1 + i % 3]} for i in range(48)])),
+    ]
+    for draft in drafts:
+        found = data_of(draft)["classes"]
+        assert [(one["value"], one["name"], one["colour"]) for one in found] == [
+            (11, "Open Water", "#466b9f"), (41, "Deciduous Forest", "#68ab5f"),
+            (82, "Cultivated Crops", "#ab6c28"),
+        ]  # fmt: skip
+        assert "codes of NLCD" in draft.text
+
+
 def test_a_label_raster_for_each_scene(make_scene: MakeScene, tmp_path: Path) -> None:
     stripes = np.resize(np.repeat(np.array([0, 1, 2], np.uint8), 4), (SIDE, SIDE))
     for stem in ("west", "east"):

@@ -105,7 +105,7 @@ def test_mlp_equals_scikit_learn(classes: int) -> None:
     head = made("mlp", classes=classes, width=16)
     head.solve(features, labels, groups, seed=5)
     scaled = standardised(features)
-    theirs = MLPClassifier((16,), alpha=1e-2, max_iter=500, random_state=5)
+    theirs = MLPClassifier((16,), alpha=1e-2, max_iter=500, learning_rate_init=5e-3, random_state=5)
     theirs.fit(scaled, labels, sample_weight=compute_sample_weight("balanced", labels))
     said = head.probabilities(torch.from_numpy(features)).numpy()
     np.testing.assert_allclose(said, theirs.predict_proba(scaled), atol=2e-6)

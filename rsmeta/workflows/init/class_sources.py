@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 import rasterio
 
+from rsmeta.config.legends import LEGENDS, legend_of_codes
 from rsmeta.config.yaml_files import parse_yaml
 from rsmeta.errors import RsmetaError
 from rsmeta.files import read_text
@@ -45,7 +46,17 @@ def known_classes(path: Path, values: Sequence[int]) -> tuple[Known, str]:
             continue  # a file that happens to be called so
         if len(found) > 1:
             return found, f"names from {source}"
-    return {}, ""
+    return of_codes(values)
+
+
+def of_codes(values: Sequence[int]) -> tuple[Known, str]:
+    """Return names of values that are codes of a published legend, and which one; 0 may be more."""
+    codes = sorted({*values} - {0})
+    legend = legend_of_codes(codes)
+    if legend is None:
+        return {}, ""
+    names = {code: LEGENDS[legend][code]._asdict() for code in codes}
+    return names, f"CHECK: the values are codes of {legend}"
 
 
 def _sources(path: Path) -> Iterator[tuple[str, Callable[[], Known]]]:

@@ -15,6 +15,7 @@ from rsmeta.config.data import CLASS_NODATA
 from rsmeta.errors import LabelsError, enumerate_names
 from rsmeta.geo.footprint import outline
 from rsmeta.geo.polygons import VectorFile
+from rsmeta.workflows.init.class_sources import of_codes
 from rsmeta.workflows.init.guess import Guess
 
 if TYPE_CHECKING:
@@ -159,16 +160,17 @@ def _classes(
                 f"the column {column.name} holds negative numbers; a class is named by text or by "
                 f"numbers from 0"
             )
-        origin = "CHECK: numbers found in the column; give them names"
-        return tuple({"value": v, "name": f"class_{v}"} for v in values), origin
+        names_of, origin = of_codes(values)
+        entries = tuple({"value": v, "name": f"class_{v}", **names_of.get(v, {})} for v in values)
+        return entries, origin or "CHECK: numbers found in the column; give them names"
     names = sorted({str(cell).strip() for cell in cells}, key=str.casefold)
     for other in frame.columns:
         if other not in (column.name, frame.geometry.name):
             codes = _codes(frame[other], column)
             if codes is not None:
-                entries = sorted(({"value": codes[name], "name": name} for name in names),
-                                 key=lambda one: int(str(one["value"])))  # fmt: skip
-                return tuple(entries), f"names from {column.name}, values from {other}"
+                ordered = sorted(names, key=lambda name: codes[name])
+                named = [{"value": codes[name], "name": name} for name in ordered]
+                return tuple(named), f"names from {column.name}, values from {other}"
     return tuple({"value": i, "name": name} for i, name in enumerate(names)), (
         f"names from {column.name}"
     )
@@ -192,9 +194,7 @@ def _values(cells: pandas.Series[Any], classes: Sequence[Mapping[str, Any]]) -> 
     by_name = {one["name"]: one["value"] for one in classes}
     filled = [cell for cell in cells.tolist() if not _is_empty(cell)]
     texts = [str(cell).strip() for cell in filled]
-    return [
-        by_name[text] if text in by_name else by_name[f"class_{int(float(text))}"] for text in texts
-    ]
+    return [by_name[text] if text in by_name else int(float(text)) for text in texts]
 
 
 def _why(column: pandas.Series[Any], rest: Sequence[str]) -> str:

@@ -1,0 +1,8 @@
+"""Choose a model by cross-validation over whole polygons, or blocks, of the training labels."""
+
+from __future__ import annotations
+
+from rsmeta.training.auto.candidates import candidates_of
+from rsmeta.training.auto.selection import Selection, select_model, select_zoom
+
+__all__ = ["Selection", "candidates_of", "select_model", "select_zoom"]
