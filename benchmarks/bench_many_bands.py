@@ -24,7 +24,9 @@ from torch.nn import functional
 
 from rsmeta.config.model import ModelSpec
 from rsmeta.config.tuner import TunerSpec
+from rsmeta.geo.bands import Band
 from rsmeta.geo.scene import ReadRules, open_scene
+from rsmeta.geo.sensors import load_sensor
 from rsmeta.heads import SolvedHead
 from rsmeta.models import build_network
 from rsmeta.models.reduction import principal_components
@@ -60,25 +62,39 @@ def models(shared: str) -> dict[str, dict[str, Any]]:
     beside = {**logistic, "depths": [5]}
     return {
         "pixels, forest": {"backbone": "pixels", "head": "forest"},
+        "pixels, forest, Sentinel-2": {"backbone": "pixels", "head": "forest"},
+        "pixels, forest, drone": {"backbone": "pixels", "head": "forest"},
         "pixels, logistic": {"backbone": "pixels", "head": logistic},
         "ViT-S, match": vit(shared, alone),
         "ViT-S, project": vit(shared, alone, strategy="project"),
         "ViT-S, groups": vit(shared, alone, reduce="groups"),
         "ViT-S, pca": vit(shared, alone, reduce="pca"),
-        "ViT-S, pca, 3": vit(shared, alone, reduce="pca", reduce_to=3),
-        "ViT-S, match, bands beside": vit(shared, beside),
         "small ViT, all bands": small(),
         "small ViT, groups": small(reduce="groups"),
         "small ViT, pca": small(reduce="pca"),
         "small ViT, learned": small(reduce="learned"),
+        "ViT-S, match, bands beside": vit(shared, beside),
     }
 
 
+#: Bands of a usual camera of drones: centre and width in nm.
+DRONE = ((560, 40), (650, 40), (730, 40), (840, 40))
+
+
+def few(name: str) -> list[Band] | None:
+    """Return the few bands that a model is for, made of the many; none: it takes all."""
+    if name.endswith("drone"):
+        return [Band(f"d{nm}", None, float(nm), width_nm=float(width)) for nm, width in DRONE]
+    return list(load_sensor("sentinel2_l2a").bands) if name.endswith("Sentinel-2") else None
+
+
 @cache
-def data(shared: str) -> tuple[Any, torch.Tensor, np.ndarray, np.ndarray]:
+def data(shared: str, name: str = "") -> tuple[Any, torch.Tensor, np.ndarray, np.ndarray]:
     """Return bands, image (1, C, H, W), class of each pixel (-1: none), field of each pixel."""
     folder = Path(shared) / "data" / "indian_pines"
     scene = open_scene(folder / "scene.tif", ReadRules(skip_nm=SKIP_NM))
+    if (bands := few(name)) is not None:
+        scene = scene.select(bands)
     with rasterio.open(folder / "labels.tif") as file:
         labels = file.read(1).astype(np.int64) - 1
     fields = np.zeros(labels.shape, np.int64)
@@ -103,9 +119,9 @@ def folds(labels: np.ndarray, fields: np.ndarray) -> list[np.ndarray]:
     return found
 
 
-def build(spec: dict[str, Any], shared: str, train: np.ndarray) -> Any:
+def build(spec: dict[str, Any], shared: str, train: np.ndarray, name: str = "") -> Any:
     """Return a network whose statistics and components come from training pixels alone."""
-    bands, image, _, _ = data(shared)
+    bands, image, _, _ = data(shared, name)
     pixels = image[0][:, torch.from_numpy(train)]
     model = ModelSpec.model_validate(spec)
     torch.manual_seed(SEED)
@@ -123,9 +139,9 @@ def build(spec: dict[str, Any], shared: str, train: np.ndarray) -> Any:
     return network
 
 
-def fit(network: Any, shared: str, train: np.ndarray) -> None:
+def fit(network: Any, shared: str, train: np.ndarray, name: str) -> None:
     """Solve for the head, or train the whole network on random chips."""
-    _, image, labels, fields = data(shared)
+    _, image, labels, fields = data(shared, name)
     valid = torch.ones(1, *labels.shape, dtype=torch.bool)
     if isinstance(network.head, SolvedHead):
         with torch.inference_mode():
@@ -154,13 +170,14 @@ def fit(network: Any, shared: str, train: np.ndarray) -> None:
         schedule.step()
 
 
-def run(spec: dict[str, Any], shared: str, test: np.ndarray) -> dict[str, Any]:
+def run(name: str, shared: str, test: np.ndarray) -> dict[str, Any]:
     """Return the confusion matrix of one fold."""
-    _, image, labels, _ = data(shared)
+    spec = models(shared)[name]
+    _, image, labels, _ = data(shared, name)
     train = (labels >= 0) & ~test
     started = time.process_time()
-    network = build(spec, shared, train)
-    fit(network, shared, train)
+    network = build(spec, shared, train, name)
+    fit(network, shared, train, name)
     with torch.inference_mode():
         scores = network.eval()(image, torch.ones(1, *labels.shape, dtype=torch.bool))
     found = scores[0].argmax(0).numpy()
@@ -225,10 +242,14 @@ def main() -> None:
     lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     done = {(one["model"], one["fold"]) for one in lines}
     _, _, labels, fields = data(shared)
-    for fold, test in enumerate(folds(labels, fields)):
-        for name, spec in models(shared).items():
-            if (name, fold) not in done:
-                lines.append({"model": name, "fold": fold, **run(spec, shared, test)})
+    parts = folds(labels, fields)
+    wanted = models(shared)
+    for kind in ("pixels", "ViT-S, ", "small", "beside"):
+        names = [name for name in wanted if kind in name]
+        for fold, name in [(fold, name) for fold in range(FOLDS) for name in names]:
+            if (name, fold) not in done and ("beside" in name) == (kind == "beside"):
+                found = run(name, shared, parts[fold])
+                lines.append({"model": name, "fold": fold, **found})
                 with path.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(lines[-1]) + "\n")
     table(lines, shared)
