@@ -12,7 +12,7 @@ import safetensors.torch
 from safetensors import SafetensorError, safe_open
 
 from rsmeta.bundle.bundle import RECORD_FILE, WEIGHTS_FILE, load_bundle, read_record
-from rsmeta.config.model import ModelSpec
+from rsmeta.config.model import FORMER_DEFAULT
 from rsmeta.errors import CheckpointError, ConfigError, enumerate_names
 from rsmeta.models.build import build_network
 from rsmeta.models.describe import BUNDLE_TENSOR
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from rsmeta.bundle.bundle import ModelBundle
     from rsmeta.bundle.record import BundleRecord
+    from rsmeta.config.model import ModelSpec
     from rsmeta.config.tuner import TunerSpec
     from rsmeta.models.backbone import Backbone
     from rsmeta.models.network import Network
@@ -143,7 +144,7 @@ def _check(model: ModelSpec, record: BundleRecord, folder: Path) -> None:
             f"one of them"
         )
     named, own = plain_backbone(model)[0], plain_backbone(record.model)[0]
-    if model.backbone != ModelSpec().backbone and named != own:
+    if model.backbone != FORMER_DEFAULT and named != own:
         raise ConfigError(
             f"model.backbone={model.backbone}, but {folder} was trained with "
             f"{record.model.backbone}; omit model.backbone, or name another checkpoint"

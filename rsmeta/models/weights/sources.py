@@ -59,8 +59,8 @@ def locate_weights(
         path = Path(source)
         if path.is_dir():
             raise CheckpointError(
-                f"model.checkpoint={path} is a folder; a trained run is taken by rsmeta train for a "
-                f"single model, elsewhere name a weights file"
+                f"model.checkpoint={path} is a folder; only rsmeta train takes a run, for a single "
+                f"model: name a weights file here"
             )
         if not path.is_file():
             raise CheckpointError(f"no checkpoint at {path}; check model.checkpoint")
