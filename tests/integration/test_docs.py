@@ -183,7 +183,7 @@ def test_commands_on_the_page_work(rsmeta: Rsmeta, page: Path, here: Path) -> No
     for words in commands(page):
         small = {"train": SMALL, "pretrain": SMALL_PRETRAINING}.get(words[0], ())
         if words[0] == "train" and (here / "config.yaml").read_text().startswith("# Guessed"):
-            small = SMALL[:-1]  # which is of networks
+            small = (*SMALL[:-1], "model=pixels")
         ended = rsmeta(*words, *small)
         assert ended.status == 0, f"rsmeta {shlex.join(words)}: {ended.err}"
         for path in named_outputs(words):
