@@ -11,7 +11,15 @@ from rasterio.enums import ColorInterp
 from rsmeta.errors import BandsUnrecognisedError, ConfigError, enumerate_names
 from rsmeta.geo.bands import COMMON_NAMES, Band, generic_band, loose_key, plain_key
 from rsmeta.geo.metadata import is_sentinel2, plain_tags
-from rsmeta.geo.sensors import Recognised, Sensor, load_sensor, recognise, sensor_names
+from rsmeta.geo.radar import polarisation_name
+from rsmeta.geo.sensors import (
+    Recognised,
+    Sensor,
+    known_band,
+    load_sensor,
+    recognise,
+    sensor_names,
+)
 from rsmeta.geo.wavelengths import SpectralNote, spectral_notes, wavelength_names
 
 if TYPE_CHECKING:
@@ -161,9 +169,26 @@ def _of_file(
     try:
         return recognise(descriptions, source, _sensors_in_question(dataset), wanted)
     except BandsUnrecognisedError as error:
-        if error.fits or not any(note.centre_nm for note in notes):
+        if error.fits:
+            raise
+        radar = _of_radar(descriptions, partly=wanted is not None)
+        if radar is not None:
+            return radar
+        if not any(note.centre_nm for note in notes):
             raise
         return _by_wavelength(descriptions, notes, source, partly=wanted is not None)
+
+
+def _of_radar(descriptions: Sequence[str | None], *, partly: bool) -> Recognised | None:
+    """Return bands whose descriptions name a polarisation ("Sigma0_VV_db"), or a ratio of two."""
+    names = [polarisation_name(text or "") for text in descriptions]
+    places = tuple(i for i, name in enumerate(names) if name is not None)
+    found = [name for name in names if name is not None]
+    if not found or len(set(found)) < len(found) or (len(found) < len(names) and not partly):
+        return None
+    bands = tuple(known_band(name) for name in found)
+    sensor = load_sensor("sentinel1_grd") if {*found} <= {"VV", "VH"} else None
+    return Recognised(bands, sensor, places)
 
 
 def _by_wavelength(

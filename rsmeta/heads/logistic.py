@@ -139,11 +139,16 @@ class LdaHead(LogisticHead):
         from sklearn.discriminant_analysis import LinearDiscriminantAnalysis  # takes its time
 
         mean, std = standardisation(features)
-        count = len(np.unique(labels))
+        scaled, count = (features - mean) / std, len(np.unique(labels))
+        if len(features) <= count:  # single pixels have no covariance: each feature varies alone
+            spread = np.eye(scaled.shape[1]) / 2
+            scaled = np.concatenate([scaled[:, None] + spread, scaled[:, None] - spread], axis=1)
+            labels = np.repeat(labels, scaled.shape[1])
+            scaled = scaled.reshape(-1, scaled.shape[2])
         analysis = LinearDiscriminantAnalysis(
             solver="lsqr", shrinkage="auto", priors=np.full(count, 1 / count)
         )
-        return self._take(analysis.fit((features - mean) / std, labels), mean, std)
+        return self._take(analysis.fit(scaled, labels), mean, std)
 
 
 def _best_strength(scaled: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> float:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
 from rasterio.windows import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+    from torch import Tensor
 
     from rsmeta.data.chips import LabelledScene
     from rsmeta.data.labelled_places import Places
@@ -38,6 +40,37 @@ def features_at(
         chip_px: Side of a chip.
     """
     network.eval()
+    return _at(network, network.pixel_features, scenes, places, chip_px)
+
+
+@torch.inference_mode()
+def probabilities_at(
+    network: Network, scenes: Sequence[LabelledScene], places: Places, *, chip_px: int
+) -> np.ndarray:
+    """Return the probabilities of the classes of pixels, (N, K) float32, of any network.
+
+    Args:
+        network: Any that scores classes of pixels; in evaluation mode afterwards.
+        scenes: The scenes that ``places`` counts through.
+        places: The pixels.
+        chip_px: Side of a chip.
+    """
+    network.eval()
+
+    def shares(image: Tensor, valid: Tensor) -> Tensor:
+        return cast("Tensor", network(image, valid)).float().softmax(dim=1)
+
+    return _at(network, shares, scenes, places, chip_px)
+
+
+def _at(
+    network: Network,
+    compute: Callable[[Tensor, Tensor], Tensor],
+    scenes: Sequence[LabelledScene],
+    places: Places,
+    chip_px: int,
+) -> np.ndarray:
+    """Return what is computed of images (B, C, H, W) and validity, at the pixels."""
     found: np.ndarray | None = None
     for windows in _batches(network, scenes, places, chip_px):
         images, valids = [], []
@@ -47,9 +80,7 @@ def features_at(
             images.append(torch.where(valid, torch.from_numpy(chip.data), 0.0))
             valids.append(valid)
         device = network.device
-        maps = network.pixel_features(
-            torch.stack(images).to(device), torch.stack(valids).to(device)
-        )
+        maps = compute(torch.stack(images).to(device), torch.stack(valids).to(device))
         for one, (_, window, which) in zip(maps, windows, strict=True):
             rows = torch.from_numpy(places.row[which] - int(window.row_off))
             cols = torch.from_numpy(places.col[which] - int(window.col_off))

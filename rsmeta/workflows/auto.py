@@ -10,20 +10,25 @@ from rsmeta.config.meta import MetaSettings
 from rsmeta.config.model import AUTO, HeadSpec, ModelSpec
 from rsmeta.config.settings import SOLVED_HEADS
 from rsmeta.config.tuner import TunerSpec
-from rsmeta.training.auto import Selection, candidates_of, select_model, select_zoom
-from rsmeta.workflows.run_folder import write_text
+from rsmeta.training.auto import (
+    Selection,
+    candidates_of,
+    compare_network,
+    select_model,
+    select_zoom,
+)
+from rsmeta.workflows.run_folder import SELECTION_FILE, write_text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from rsmeta.config import Settings
     from rsmeta.data.datamodule import SceneDataModule
+    from rsmeta.models.network import Network
     from rsmeta.tasks.base import TrainingData
 
 logger = logging.getLogger(__name__)
-
-#: What the choice is kept in, so that a resumed run does not make it again.
-SELECTION_FILE = "selection.json"
 
 #: The network that is adapted where there is nothing to choose from.
 NETWORK: dict[str, Any] = {"backbone": "satmae_vit_nano_group", "pretrained": True}
@@ -71,6 +76,49 @@ def settle_model(
     return _with_model(settings, model), _said(kept)
 
 
+def network_to_try(
+    settings: Settings, data: TrainingData, selection: Mapping[str, Any]
+) -> Settings | None:
+    """Return the settings of the network that is tried beside the chosen model; none: no.
+
+    It is the best of the user's candidates that have weights, else the shipped one.
+
+    Args:
+        settings: The configuration, with ``backbone=auto``.
+        data: Labelled scenes.
+        selection: The choice, as metrics.json has it.
+    """
+    if settings.model.backbone != AUTO or not selection.get("selection", {}).get("candidates"):
+        return None
+    if settings.trainer.max_minutes is None:
+        logger.info("no network was adapted, which takes minutes: trainer.time=10min tries one")
+        return None
+    if not data.parts["validation"]:
+        logger.info("no network is adapted: without a validation part (data.split.validation) it "
+                    "cannot be compared")  # fmt: skip
+        return None
+    models = [one for one in settings.model.candidates if one.backbone != "pixels"]
+    model = ModelSpec.model_validate({**NETWORK, "head": HeadSpec()})
+    if models:
+        zoom = 1 if models[0].zoom == AUTO else models[0].zoom
+        model = models[0].model_copy(update={"head": HeadSpec(), "zoom": zoom})
+    return settings.model_copy(update={"model": model})
+
+
+def duel(
+    settings: Settings, chosen: ModelSpec, network: Network, data: TrainingData
+) -> dict[str, Any]:
+    """Compare an adapted network with the chosen model; return what metrics.json says of it."""
+    found = compare_network(network, chosen, cast("SceneDataModule", data), seed=settings.seed)
+    logger.info(
+        "adapted network %s: macro F1 %.3f on the validation part, the chosen model %.3f "
+        "(difference ± %.3f, %s pixels): %s", network.backbone.record.name, found.network,
+        found.chosen, found.standard_error, f"{found.pixels:,}",
+        "the network takes its place" if found.adopted else "not clearly better",
+    )  # fmt: skip
+    return {"name": network.backbone.record.name, **found.as_dict()}
+
+
 def open_candidates(settings: Settings, data: TrainingData) -> tuple[str, ...]:
     """Return the names of the models that would be compared; none where nothing is open."""
     if not (settings.model.is_open and _compares(settings)):
@@ -98,6 +146,10 @@ def _with_model(settings: Settings, model: ModelSpec) -> Settings:
     """Return settings with a model; adapters and their scales go where a head is solved for."""
     solved = model.average or model.head.name in SOLVED_HEADS
     update: dict[str, Any] = {"model": model}
+    if solved and (settings.tuner != TunerSpec() or settings.meta.learned):
+        logger.info(
+            "tuner and meta do not apply to the chosen model, which has no backbone to adapt"
+        )
     if solved:
         update |= {"tuner": TunerSpec(), "meta": MetaSettings()}
     return settings.model_copy(update=update)

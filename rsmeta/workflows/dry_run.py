@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rsmeta.bundle.as_backbone import build_from
 from rsmeta.config import Settings, load_settings
 from rsmeta.losses import build_loss
-from rsmeta.models.build import build_network, check_not_random_and_frozen, report_network
+from rsmeta.models.build import check_not_random_and_frozen, report_network
 from rsmeta.tasks import task_of
 from rsmeta.training.duration import estimate_duration
 from rsmeta.training.meta import check_strategy
@@ -64,7 +65,7 @@ def dry_run(config: str | Path | Mapping[str, Any] | Settings, overrides: Overri
         return DryRun(rows=[], trained=0, total=0, candidates=candidates)
     settings = without_candidates(settings)
     count = len(data.bands)
-    network = build_network(
+    network = build_from(
         settings.model, settings.tuner, bands=data.bands, classes=task.outputs(data),
         mean=[0.0] * count, std=[1.0] * count, meta=settings.meta, per_pixel=task.per_pixel,
     )  # fmt: skip

@@ -13,6 +13,7 @@ from rsmeta.geo.arrays import is_array_file
 from rsmeta.geo.handles import open_raster
 from rsmeta.geo.metadata import plain_tags
 from rsmeta.geo.polygons import VectorFile
+from rsmeta.geo.radar import is_radar, radar_units
 from rsmeta.geo.scene import ReadRules, open_scene
 from rsmeta.gis import tags
 from rsmeta.gis.class_map import open_class_map
@@ -84,6 +85,7 @@ def _of_scene(scene: Scene) -> dict[str, Any]:
         "sensor": scene.sensor,
         "bands": bands,
         **_spectrum(scene.bands),
+        **_radar(scene),
         "dtype": scene.dtype,
         **_place(scene.grid),
         "acquired": scene.acquired.isoformat() if scene.acquired else None,
@@ -113,6 +115,17 @@ def _spectrum(bands: Sequence[Band]) -> dict[str, Any]:
             "out_of_order": sum(b < a for a, b in pairwise(centres)) or None,
         })  # fmt: skip
     return {"spectrum": rows}
+
+
+def _radar(scene: Scene) -> dict[str, Any]:
+    """Return what bands of radar are in, by the mean of some pixels."""
+    radar = [band for band in scene.bands if is_radar(band)]
+    if not radar:
+        return {}
+    values = _sample(scene.select(radar))
+    if not values.size:
+        return {}
+    return {"radar": radar_units(radar, values.mean(axis=1, dtype=np.float64).tolist())}
 
 
 def _plain_raster(source: str, advice: str) -> dict[str, Any]:

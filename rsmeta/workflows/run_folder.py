@@ -24,10 +24,12 @@ logger = logging.getLogger(__name__)
 CONFIG_FILE = "config.yaml"
 METRICS_FILE = "metrics.json"
 HISTORY_FILE = "history.csv"
+#: The choice of ``model: auto``, so that a resumed run does not make it again.
+SELECTION_FILE = "selection.json"
 #: What a run writes, besides its configuration and what only shows its progress.
 RUN_FILES = (
     "bundle", "backbone.safetensors", "checkpoints", "plots", METRICS_FILE, HISTORY_FILE,
-    "model.txt", "selection.json",
+    "model.txt", SELECTION_FILE,
     "gamma_history.csv",
 )  # fmt: skip
 
@@ -90,7 +92,7 @@ def begun(output: Path, settings: Strict) -> Iterator[None]:
         yield
     except RsmetaError:
         if not (output / "checkpoints").exists():
-            for name in (CONFIG_FILE, HISTORY_FILE):
+            for name in (CONFIG_FILE, HISTORY_FILE, SELECTION_FILE):
                 (output / name).unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # something else lies in it: it stays
                 output.rmdir()

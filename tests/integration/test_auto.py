@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import geopandas
@@ -23,7 +24,7 @@ from rsmeta.data.labelled_places import labelled_places
 from rsmeta.errors import ConfigError
 from rsmeta.geo.bands import Band
 from rsmeta.models.timm.build import build_timm
-from rsmeta.training.auto import candidates
+from rsmeta.training.auto import candidates, duel
 from rsmeta.workflows.auto import without_candidates
 
 if TYPE_CHECKING:
@@ -218,6 +219,33 @@ def test_a_users_candidate_is_compared_at_each_zoom(make_scene: MakeScene, tmp_p
     ]
     wanted = "logistic regression on vit_tiny_patch16_224"
     assert {wanted, f"{wanted}, zoom 2", f"{wanted}, zoom 4"} <= set(names)
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("forced", [False, True])
+def test_with_time_a_network_is_adapted_and_compared(
+    make_scene: MakeScene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, forced: bool
+) -> None:
+    if forced:
+        monkeypatch.setattr(duel, "RULE", replace(duel.RULE, standard_errors=-1e9, gain=-2.0))
+    candidate = {
+        "backbone": "vit_tiny_patch16_224",
+        "options": TINY,
+        "zoom": 1,
+        "pretrained": False,
+    }
+    config = configuration(tmp_path, make_scene, model={"candidates": candidate}, tuner="full")
+    config["data"] |= {"chips_per_epoch": 4, "batch_size": 2}
+    config["trainer"] |= {"time": "30s", "max_epochs": 1}
+    result = rsmeta.train(config, output=tmp_path / "run")
+    found = result.metrics["selection"]["network"]
+    assert found["adopted"] is forced  # two steps cannot beat the chosen model
+    assert found["pixels"] == 128
+    kept = rsmeta.load_bundle(tmp_path / "run" / "bundle")
+    is_network = kept.record.model.backbone == "vit_tiny_patch16_224"
+    assert is_network is forced
+    assert kept.record.training["selection"]["network"]["adopted"] is forced
+    assert mapped(kept, tmp_path).shape == (2, SIDE, SIDE)
 
 
 def test_a_dry_run_lists_the_candidates_and_writes_nothing(

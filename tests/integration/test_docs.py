@@ -184,7 +184,7 @@ def test_commands_on_the_page_work(rsmeta: Rsmeta, page: Path, here: Path) -> No
     for words in commands(page):
         small = {"train": SMALL, "pretrain": SMALL_PRETRAINING}.get(words[0], ())
         if words[0] == "train" and (here / "config.yaml").read_text().startswith("# Guessed"):
-            small = SMALL[:-1]  # which is of networks
+            small = (*SMALL[:-1], "model=pixels")
         ended = rsmeta(*words, *small)
         assert ended.status == 0, f"rsmeta {shlex.join(words)}: {ended.err}"
         for path in named_outputs(words):
@@ -204,10 +204,14 @@ def test_python_on_the_page_works(page: Path) -> None:
     "page", [page for page in PAGES if blocks(page, "yaml")], ids=lambda page: page.stem
 )
 def test_yaml_on_the_page_loads(page: Path) -> None:
-    for tree in map(yaml.safe_load, blocks(page, "yaml")):
-        if "data" not in tree:
+    for given in map(yaml.safe_load, blocks(page, "yaml")):
+        tree = given
+        if "bands" in tree:
             assert load_sensor(tree).bands
-        elif tree in pretrainings(page):
+            continue
+        if "data" not in tree:  # a section of a configuration
+            tree = {"data": {"scenes": "s.tif", "labels": "l.tif", "classes": ["a", "b"]}} | tree
+        if tree in pretrainings(page):
             assert read_settings(PretrainSettings, tree).data.scenes
         else:
             settings = load_settings(tree)

@@ -79,7 +79,7 @@ def test_polygons_to_configuration_to_bundle(rsmeta: Rsmeta, scene: Path, tmp_pa
     assert "by the names in the file" in text
     assert "polygons, " in text
     assert "hold 0 in every band" in text
-    trained = rsmeta("train", config, "--output", run)
+    trained = rsmeta("train", config, "model=pixels", "--output", run)  # auto takes longer
     assert trained.status == 0, trained.err
     assert (run / "bundle" / "bundle.yaml").exists()
 
@@ -87,7 +87,7 @@ def test_polygons_to_configuration_to_bundle(rsmeta: Rsmeta, scene: Path, tmp_pa
 def test_train_needs_no_file(rsmeta: Rsmeta, scene: Path, tmp_path: Path) -> None:
     labels = boxes(tmp_path, [{"class": "ab"[i % 2]} for i in range(8, 48)])
     given = (f"scenes={scene}", f"labels={labels}")
-    ended = rsmeta("train", *given, "data.chip_px=32", "--dry-run")
+    ended = rsmeta("train", *given, "model=pixels", "data.chip_px=32", "--dry-run")
     assert ended.status == 0, ended.err
     assert "class_column: class" in ended.out
     assert "nothing was trained" in ended.out

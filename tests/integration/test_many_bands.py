@@ -10,6 +10,7 @@ import pytest
 import rasterio
 import yaml
 
+from rsmeta.bundle import load_bundle
 from rsmeta.geo.scene import open_scene
 from rsmeta.geo.sensors import load_sensor
 
@@ -49,15 +50,18 @@ def folder(make_scene: MakeScene, tmp_path_factory: pytest.TempPathFactory) -> P
     return place
 
 
-def trained(folder: Path, rsmeta: Rsmeta, scene: str, name: str, **data: Any) -> Path:
+def trained(
+    folder: Path, rsmeta: Rsmeta, scene: str, name: str, *, model: Any = None, **data: Any
+) -> Path:
     config = {
         "task": "segmentation",
         "data": {
             "root": str(folder), "scenes": [scene], "labels": "labels.tif", "classes": CLASSES,
             "chip_px": 16, **data,
         },
-        "model": {"backbone": "pixels", "head": {"name": "logistic"}},
-        "trainer": {"baseline": False},
+        "model": model or {"backbone": "pixels", "head": {"name": "logistic"}},
+        "tuner": "full" if model else "head",
+        "trainer": {"baseline": False, "max_epochs": 1, "accelerator": "cpu"},
     }  # fmt: skip
     (folder / f"{name}.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     ended = rsmeta("train", folder / f"{name}.yaml", "--output", folder / name)
@@ -116,3 +120,19 @@ def test_inspect_is_short(folder: Path, rsmeta: Rsmeta) -> None:
         "part": "visible", "bands": 15, "from_nm": 400.0, "to_nm": 680.0, "step_nm": 20.0,
         "largest_gap_nm": 20.0, "width_nm": 20.0, "out_of_order": None,
     }  # fmt: skip
+
+
+def test_principal_components_of_the_training_travel_in_the_bundle(
+    folder: Path, rsmeta: Rsmeta
+) -> None:
+    options = {"img_size": 16, "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 2}
+    network = {"options": options, "head": "linear", "stem": {"reduce": "pca", "reduce_to": 4}}
+    model = trained(folder, rsmeta, "narrow.tif", "reduced", model=network, chips_per_epoch=16)
+    weight = load_bundle(model).network.backbone.projection.weight[..., 0, 0].detach()
+    scene = open_scene(folder / "narrow.tif")
+    pixels = scene.read(scene.grid.full_window).data.reshape(105, -1)
+    normal = (pixels - pixels.mean(1, keepdims=True)) / pixels.std(1, keepdims=True)
+    components = weight.numpy() @ normal
+    # Three classes of straight spectra: two components hold nearly all there is.
+    assert components[:2].std(axis=1) == pytest.approx([1, 1], rel=0.2)
+    assert mapped(folder, rsmeta, model, "narrow.tif").shape == (SIDE, SIDE)

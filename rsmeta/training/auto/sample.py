@@ -12,8 +12,11 @@ from rsmeta.data.streams import random_stream
 from rsmeta.training.solve import MOST_PER_CLASS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rsmeta.data.chips import LabelledScene
     from rsmeta.data.datamodule import SceneDataModule
+    from rsmeta.data.splits import Part
     from rsmeta.training.auto.candidates import Rule
 
 
@@ -43,16 +46,23 @@ class Sample:
         return flat.reshape(groups, self.classes)
 
 
-def draw_sample(data: SceneDataModule, rule: Rule, *, seed: int) -> Sample:
-    """Draw pixels of the training and validation labels, evenly over groups and their classes.
+def draw_sample(
+    data: SceneDataModule,
+    rule: Rule,
+    *,
+    seed: int,
+    parts: Sequence[Part] = ("train", "validation"),
+) -> Sample:
+    """Draw labelled pixels, evenly over groups and their classes.
 
     Args:
-        data: Labelled scenes; the test part is not looked at.
+        data: Labelled scenes.
         rule: How many.
         seed: Decides which.
+        parts: Of which parts; the test part is not looked at.
     """
     rng = random_stream("labelled_pixels", seed)
-    indexed = [*data.parts["train"], *data.parts["validation"]]
+    indexed = [one for part in parts for one in data.parts[part]]
     scenes, classes = [one.labelled for one in indexed], len(data.classes)
     counts = np.sum([one.index.class_counts for one in indexed], axis=0)
     shares = np.minimum(MOST_PER_CLASS / np.maximum(counts, 1), 1.0)

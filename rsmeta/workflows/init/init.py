@@ -29,12 +29,8 @@ if TYPE_CHECKING:
 
 #: What is written after the ``data`` section.
 _MODEL = (
-    "model: pixels                                # a random forest on single pixels: seconds, and"
-    " hard to beat with few labels",
-    "# model: vit_nano                            # a small network that sees shapes, too; see"
-    " rsmeta list backbones",
-    "# tuner: full                                # trains all of it; 'lora' and others suit"
-    " pretrained backbones",
+    "# model: auto    # the default: several classifiers are compared on held-out polygons or",
+    "#                # blocks, and the best is trained; see docs/train.md. At once: model: pixels",
 )
 
 
