@@ -154,7 +154,7 @@ def trained(
         scored = {**data, "labels": str(test), "ignore": [0], "split": {"validation": 0}}
         del scored["class_column"]
         found = rsmeta.evaluate(Path(name) / "run" / "bundle", {"data": scored}, split="train")
-    if chosen := run.metrics.get("auto"):
+    if chosen := run.metrics.get("selection"):
         spent["chosen"] = chosen["chosen"]
     return np.array(found.as_dict()["confusion"]), spent
 
