@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rsmeta.geo.bands import Band
     from rsmeta.models.checkpoint import LoadReport
     from rsmeta.models.records import BackboneRecord
+    from rsmeta.models.reduction import Kind, Reduction
 
 
 class Features(NamedTuple):
@@ -61,6 +62,8 @@ class Backbone(Sited):
         #: From the bands of the input to those of the patch embedding, (1 x 1); none: the same.
         self.projection: nn.Conv2d | None = None
         self._projected: tuple[str, ...] = ()
+        #: How the projection makes many bands fewer; none: it does something else.
+        self.reduces_by: Kind | None = None
 
     @property
     def has_weights(self) -> bool:
@@ -84,8 +87,10 @@ class Backbone(Sited):
 
     @property
     def stem(self) -> nn.Module:
-        """The layer that meets the bands: the projection if any, else the patch embedding."""
-        return self.patch_embed if self.projection is None else self.projection
+        """The layer that meets the bands, reduced ones too: a projection or the patch embedding."""
+        if self.projection is None or self.reduces_by is not None:
+            return self.patch_embed
+        return self.projection
 
     @property
     def dims(self) -> tuple[int, ...]:
@@ -160,18 +165,35 @@ class Backbone(Sited):
         Raises:
             ValueError: The backbone projects already.
         """
-        if self.projection is not None:
-            raise ValueError("the backbone projects its bands already")
-        projection = nn.Conv2d(len(bands), len(self.bands), kernel_size=1, bias=False)
         weight = torch.zeros(len(self.bands), len(bands))
         for row, wanted in enumerate(self.bands):
             for column, share in mixture(wanted, bands).shares.items():
                 weight[row, column] = share
+        report = _projected(weight, bands, self.bands)
+        self._project(bands, weight, report)
+
+    def reduce(self, bands: Sequence[Band], reduction: Reduction) -> None:
+        """Take many bands, of which a reduction makes those that the backbone is built for.
+
+        Args:
+            bands: Bands of the input from now on, in its order, C.
+            reduction: What is left of them: the backbone's own bands.
+
+        Raises:
+            ValueError: The backbone projects already.
+        """
+        report = reduction.report(bands, self.stem_report)
+        self._project(bands, reduction.weight, report)
+        self.reduces_by = reduction.kind
+
+    def _project(self, bands: Sequence[Band], weight: Tensor, report: StemReport) -> None:
+        if self.projection is not None:
+            raise ValueError("the backbone projects its bands already")
+        self.projection = nn.Conv2d(len(bands), len(self.bands), kernel_size=1, bias=False)
         with torch.no_grad():
-            projection.weight.copy_(weight[..., None, None])
-        self.projection = projection
+            self.projection.weight.copy_(weight[..., None, None])
         self._projected = tuple(band.name for band in self.bands)
-        self.stem_report = _projected(weight, bands, self.bands)
+        self.stem_report = report
         self.bands = tuple(bands)
 
     def enter(self, x: Tensor) -> Tensor:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rsmeta.errors import UnknownNameError
+from rsmeta.config.model import AUTO, AVERAGE
+from rsmeta.errors import ConfigError, UnknownNameError
 from rsmeta.models.pixels import PREFIX as PIXELS_PREFIX
 from rsmeta.models.pixels import build_pixels, pixel_names, pixels_line
+from rsmeta.models.reduction import reduction_of
 from rsmeta.models.satmae.build import PREFIX, build_satmae, satmae_names
 from rsmeta.models.satmae.describe import describe_satmae, satmae_line
 from rsmeta.models.timm.build import backbone_names, build_timm, timm_line
@@ -79,14 +81,30 @@ def build_backbone(spec: ModelSpec, bands: Sequence[Band] | None = None) -> Back
         ConfigError: An option that does not fit.
         CheckpointError: Weights that are unavailable or do not fit.
     """
+    if spec.backbone in (AUTO, AVERAGE):
+        raise ConfigError(f"model.backbone={spec.backbone} is no backbone; name one: pixels, …")
     family = _family(spec.backbone)
     if not family.prefix and spec.backbone.partition(".")[0] not in family.names():
         raise UnknownNameError("backbone", spec.backbone, [name for name, _ in list_backbones()])
+    if spec.stem.reduce is not None and bands is not None:
+        return _reduced(family, spec, bands)
     if spec.stem.strategy != "project" or bands is None:
         return family.build(spec, bands)
     as_published = spec.stem.model_copy(update={"strategy": "match"})
     backbone = family.build(spec.model_copy(update={"stem": as_published}), None)
     backbone.project(bands)
+    return backbone
+
+
+def _reduced(family: BackboneFamily, spec: ModelSpec, bands: Sequence[Band]) -> Backbone:
+    """Build a backbone for fewer bands, and what makes them of the many."""
+    reduction = reduction_of(spec.stem, bands)
+    if spec.stem.strategy == "match" and reduction.kind == "pca":
+        # Components have no wavelengths to be matched by.
+        by_position = spec.stem.model_copy(update={"strategy": "repeat"})
+        spec = spec.model_copy(update={"stem": by_position})
+    backbone = family.build(spec, reduction.bands)
+    backbone.reduce(bands, reduction)
     return backbone
 
 

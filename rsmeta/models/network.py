@@ -104,6 +104,11 @@ class Network(nn.Module):
         return found[..., : image.shape[-2], : image.shape[-1]]
 
     @property
+    def solvable(self) -> bool:
+        """Whether its head is solved for, without gradient steps."""
+        return isinstance(self.head, SolvedHead)
+
+    @property
     def device(self) -> torch.device:
         """Where the network is."""
         return self.prepare.mean.device
@@ -202,11 +207,7 @@ class Network(nn.Module):
         """
         if is_merged(self):
             raise BundleError("the network's adapters are merged; unmerge it before loading")
-        if isinstance(self.head, SolvedHead):
-            prefix = "head."
-            self.head.fit_shapes(
-                {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
-            )
+        self.fit_shapes(state)
         own = self.state_dict()
         missing = sorted(self._trained - state.keys())
         extra = sorted(state.keys() - self._trained)
@@ -226,6 +227,22 @@ class Network(nn.Module):
             for name, tensor in state.items():
                 own[name].copy_(tensor)
 
+    def fit_shapes(self, state: Mapping[str, Tensor]) -> None:
+        """Make room for saved tensors whose shapes depend on what was solved.
+
+        Args:
+            state: Tensors by their names in this network.
+        """
+        if isinstance(self.head, SolvedHead):
+            prefix = "head."
+            self.head.fit_shapes(
+                {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
+            )
+
+    def names_to_save(self) -> frozenset[str]:
+        """Return the names of the tensors in ``trained_state``."""
+        return self._trained
+
     def _names_once(self) -> frozenset[str]:
         """Return the names of the state without the second names of shared parameters."""
         every = {name for name, _ in self.named_parameters(remove_duplicate=False)}
@@ -237,7 +254,7 @@ class Network(nn.Module):
         if not self.backbone.has_weights:
             return names
         learned = {name for name, p in self.named_parameters() if p.requires_grad}
-        kept = ["prepare.", "head.", "target."]
+        kept = ["prepare.", "head.", "target.", "backbone.projection."]
         for path, module in self.named_modules():
             if isinstance(module, AdaptedModule):
                 kept += [f"{path}.adapters.", f"{path}.modulators."]

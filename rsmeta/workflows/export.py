@@ -65,8 +65,8 @@ def export(
     if folder.is_dir() and any(folder.iterdir()) and not _is_export(folder):
         raise OutputError(f"{folder} holds other files than an export; choose another folder")
     loaded = bundle if isinstance(bundle, ModelBundle) else load_bundle(bundle)
-    used = (loaded.path, loaded.record.model.checkpoint)
-    check_not_an_input([folder], [place for place in used if place is not None])
+    used = [loaded.path] if loaded.path is not None else []
+    check_not_an_input([folder], [*used, *loaded.record.model.checkpoints])
     FORMS[form](loaded, folder)
     return folder
 

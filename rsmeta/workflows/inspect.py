@@ -96,9 +96,12 @@ def _trainable(settings: Settings) -> list[dict[str, Any]] | str:
     from rsmeta.workflows.dry_run import dry_run
 
     try:
-        return dry_run(settings).rows
+        found = dry_run(settings)
     except RsmetaError as error:
         return f"unknown: {error}"
+    if found.candidates:
+        return f"the best of {len(found.candidates)} models by cross-validation"
+    return found.rows
 
 
 def _checkpoint(path: Path) -> dict[str, Any]:
