@@ -7,6 +7,7 @@ test label.
 
 from __future__ import annotations
 
+import warnings
 import zlib
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -83,7 +84,9 @@ class Task:
         labelled = self.labels > 0
         pairs = np.unique(np.stack([self.groups[labelled], self.labels[labelled]], 1), axis=0)
         splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=repeat)
-        split = list(splitter.split(pairs, pairs[:, 1], pairs[:, 0]))[group]
+        with warnings.catch_warnings():  # of classes with fewer polygons than folds
+            warnings.simplefilter("ignore", UserWarning)
+            split = list(splitter.split(pairs, pairs[:, 1], pairs[:, 0]))[group]
         held_out = np.isin(self.groups, pairs[split[1], 0]) & labelled
         for one in range(1, len(self.classes) + 1):
             mine = pairs[pairs[:, 1] == one, 0]
