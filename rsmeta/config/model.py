@@ -19,7 +19,7 @@ AVERAGE = "average"
 
 #: What a section without a backbone meant before there was ``auto``, and still means where it
 #: says how that backbone is made.
-_FORMER_DEFAULT = "vit_tiny_patch16_224"
+FORMER_DEFAULT = "vit_tiny_patch16_224"
 
 #: Backbones that are not enlarged.
 _WITHOUT_ZOOM = ("pixels", AUTO, AVERAGE)
@@ -131,7 +131,8 @@ class ModelSpec(Strict):
     checkpoint: str | None = Field(
         default=None,
         description="weights of the backbone: a file (.safetensors, .pth, .pt, .bin), an "
-        "https:// address, or a hub name (hf:owner/name[@revision][/file])",
+        "https:// address, a hub name (hf:owner/name[@revision][/file]), or a trained run or "
+        "its bundle, which brings backbone, options, bands and normalisation",
     )
     checkpoint_sha256: str | None = Field(
         default=None,
@@ -166,7 +167,7 @@ class ModelSpec(Strict):
             return given
         if given.get("backbone") is None:
             made = any(given.get(key) for key in _OF_BACKBONE)
-            default = AVERAGE if given.get("average") else _FORMER_DEFAULT if made else AUTO
+            default = AVERAGE if given.get("average") else FORMER_DEFAULT if made else AUTO
             given = {**given, "backbone": default}
         if given.get("head") is None and given["backbone"] in (AUTO, AVERAGE):
             given = {**given, "head": {"name": AUTO}}

@@ -15,7 +15,7 @@ from rsmeta.models.satmae.describe import describe_satmae, satmae_line
 from rsmeta.models.timm.build import backbone_names, build_timm, timm_line
 from rsmeta.models.timm.describe import describe_timm
 from rsmeta.models.torchgeo import PREFIX as TORCHGEO_PREFIX
-from rsmeta.models.torchgeo import build_torchgeo, torchgeo_line, torchgeo_names
+from rsmeta.models.torchgeo import build_torchgeo, torchgeo_line, torchgeo_names, torchgeo_plain
 from rsmeta.registry import Registry
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class BackboneFamily:
         names: Returns the names of its backbones.
         line: Says in one line what a name means.
         describe: Says what a checkpoint of the family is; none: it is of another family.
+        plain: Returns the backbone and options that build the same network whatever its weights.
     """
 
     prefix: str
@@ -46,18 +47,28 @@ class BackboneFamily:
     names: Callable[[], tuple[str, ...]]
     line: Callable[[str], str]
     describe: Callable[[Checkpoint], Mapping[str, Any] | None] = lambda _: None
+    plain: Callable[[ModelSpec], tuple[str, dict[str, Any]]] = lambda spec: (
+        spec.backbone,
+        dict(spec.options),
+    )
 
 
 #: Families by name. Other packages add theirs through the entry-point group ``rsmeta.backbones``.
 BACKBONES: Registry[BackboneFamily] = Registry("backbone", BackboneFamily)
 
+
+def untagged(spec: ModelSpec) -> tuple[str, dict[str, Any]]:
+    """Return the backbone without the tag of its weights, and its options."""
+    return spec.backbone.partition(".")[0], dict(spec.options)
+
+
 BACKBONES.add(
     "timm",
-    BackboneFamily("", build_timm, backbone_names, timm_line, describe_timm),
+    BackboneFamily("", build_timm, backbone_names, timm_line, describe_timm, untagged),
 )
 BACKBONES.add(
     "satmae",
-    BackboneFamily(PREFIX, build_satmae, satmae_names, satmae_line, describe_satmae),
+    BackboneFamily(PREFIX, build_satmae, satmae_names, satmae_line, describe_satmae, untagged),
 )
 BACKBONES.add(
     "pixels",
@@ -65,7 +76,9 @@ BACKBONES.add(
 )
 BACKBONES.add(
     "torchgeo",
-    BackboneFamily(TORCHGEO_PREFIX, build_torchgeo, torchgeo_names, torchgeo_line),
+    BackboneFamily(
+        TORCHGEO_PREFIX, build_torchgeo, torchgeo_names, torchgeo_line, plain=torchgeo_plain
+    ),
 )
 
 
@@ -94,6 +107,11 @@ def build_backbone(spec: ModelSpec, bands: Sequence[Band] | None = None) -> Back
     backbone = family.build(spec.model_copy(update={"stem": as_published}), None)
     backbone.project(bands)
     return backbone
+
+
+def plain_backbone(spec: ModelSpec) -> tuple[str, dict[str, Any]]:
+    """Return the backbone and options that build a network like this for any weights."""
+    return _family(spec.backbone).plain(spec)
 
 
 def _reduced(family: BackboneFamily, spec: ModelSpec, bands: Sequence[Band]) -> Backbone:

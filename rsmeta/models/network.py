@@ -19,7 +19,7 @@ from rsmeta.peft import AdaptedModule, TunedSites, is_merged, keep_sites, scale_
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from rsmeta.config.model import Pool
+    from rsmeta.config.model import ModelSpec, Pool
     from rsmeta.heads import Classifier, Head, PixelHead
     from rsmeta.models.normalise import Normalisation
 
@@ -72,6 +72,8 @@ class Network(nn.Module):
         self.backbone = backbone
         self.head = head
         self.target: TargetScale | None = None
+        #: Settings that rebuild the network, where they are not those that it was built by.
+        self.rebuilt_by: ModelSpec | None = None
         self.tuned = tuned
         self._trained = self._names_to_save()
 
@@ -171,6 +173,16 @@ class Network(nn.Module):
         self.target = TargetScale(mean, std)
         self._trained = self._names_to_save()
 
+    def keep_in_bundle(self, spec: ModelSpec) -> None:
+        """Save the whole backbone with what is trained: its weights are in no other file.
+
+        Args:
+            spec: Settings that build the network without a checkpoint.
+        """
+        self.backbone.in_bundle = True
+        self.rebuilt_by = spec
+        self._trained = self._names_to_save()
+
     def add_biases(self, modules: Collection[str]) -> None:
         """Give modules a bias of 0 where they have none, as merged adapters may need one.
 
@@ -251,7 +263,7 @@ class Network(nn.Module):
 
     def _names_to_save(self) -> frozenset[str]:
         names = self._names_once()
-        if not self.backbone.has_weights:
+        if self.backbone.in_bundle or not self.backbone.has_weights:
             return names
         learned = {name for name, p in self.named_parameters() if p.requires_grad}
         kept = ["prepare.", "head.", "target.", "backbone.projection."]

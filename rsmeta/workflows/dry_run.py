@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rsmeta.bundle.as_backbone import build_from
 from rsmeta.config import Settings, load_settings
-from rsmeta.models.build import build_network, report_network
+from rsmeta.models.build import report_network
 from rsmeta.tasks import task_of
 from rsmeta.training.meta import check_strategy
 from rsmeta.training.optimizers import learning_table
@@ -57,7 +58,7 @@ def dry_run(config: str | Path | Mapping[str, Any] | Settings, overrides: Overri
         return DryRun(rows=[], trained=0, total=0, candidates=candidates)
     settings = without_candidates(settings)
     count = len(data.bands)
-    network = build_network(
+    network = build_from(
         settings.model, settings.tuner, bands=data.bands, classes=task.outputs(data),
         mean=[0.0] * count, std=[1.0] * count, meta=settings.meta, per_pixel=task.per_pixel,
     )  # fmt: skip

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from lightning import seed_everything
 
 from rsmeta.bundle import ModelBundle, annotate_bundle, load_bundle, save_bundle
+from rsmeta.bundle.as_backbone import build_from
 from rsmeta.config import Settings, load_settings
 from rsmeta.config.meta import MetaSettings
 from rsmeta.data.datamodule import SceneDataModule
 from rsmeta.data.split_table import write_split
 from rsmeta.errors import ConfigError, TrainingError, enumerate_names, optional
 from rsmeta.losses import build_loss, check_loss
-from rsmeta.models.build import build_network, model_notes, report_network
+from rsmeta.models.build import model_notes, report_network
 from rsmeta.peft import check_tuner, fixed_sites, scales_of, site_modulators
 from rsmeta.tasks import task_of
 from rsmeta.training.head_start import start_head
@@ -172,7 +173,7 @@ def _build(settings: Settings, data: TrainingData, scales: Mapping[str, float] |
     """
     task = task_of(settings)
     mean, std = data.statistics
-    network = build_network(
+    network = build_from(
         settings.model, settings.tuner, bands=data.bands, classes=task.outputs(data),
         mean=mean, std=std, meta=settings.meta, per_pixel=task.per_pixel,
     )  # fmt: skip
