@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,14 +17,27 @@ _MOST_ROWS = 24
 @click.command()
 @click.argument("path")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(path: str, as_json: bool) -> None:
+@click.option("--page", is_flag=True, help="Write an HTML page of a configuration's data: labels "
+              "over imagery, split, counts, band values.")  # fmt: skip
+@click.option("--output", type=click.Path(path_type=Path), help="HTML file of --page.")
+@click.option("--overwrite", is_flag=True, help="Replace --output if it exists.")
+def command(path: str, *, as_json: bool, page: bool, output: Path | None, overwrite: bool) -> None:
     """Describe PATH: a scene, map, label file, bundle, run, checkpoint or configuration."""
+    if page:
+        from rsmeta.workflows.data_page import data_page
+
+        click.echo(f"page: {data_page(path, output=output, overwrite=overwrite)}")
+        return
+    if output is not None or overwrite:
+        raise click.UsageError("--output and --overwrite go with --page; add it")
     from rsmeta.workflows.inspect import inspect
 
     found = inspect(path)
     if as_json:
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))
         return
+    if found.get("spectrum"):
+        found["bands"] = f"{len(found['bands'])} (--json lists them)"
     scales, trainable = found.pop("scales", None), found.pop("learns", None)
     _echo(found, indent=0)
     if scales:

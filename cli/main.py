@@ -13,10 +13,11 @@ from typing import Any
 import click
 
 from rsmeta import __version__
-from rsmeta.errors import RsmetaError, one_line
+from rsmeta.errors import RsmetaError, did_you_mean, one_line
 
 #: Each command with its line in ``rsmeta --help``; its module is imported on use.
 COMMANDS = {
+    "init": "Write a configuration for scenes and labels, guessed from the files.",
     "train": "Train a model from a configuration.",
     "pretrain": "Pretrain a backbone on scenes without labels.",
     "predict": "Map scenes with a trained model.",
@@ -25,6 +26,7 @@ COMMANDS = {
     "inspect": "Describe a scene, map, label file, bundle, run, checkpoint or configuration.",
     "export": "Export a trained model to another format.",
     "list": "List the names that a configuration can use.",
+    "doctor": "Check the installation: versions, GPU, GDAL, extras, caches, disk, network.",
     "demo": "Adapt a pretrained backbone to sample data and map a scene.",
 }
 
@@ -44,6 +46,15 @@ class LazyGroup(click.Group):
         command: click.Command = module.command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command of the first word, or suggest the nearest one."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = did_you_mean(args[0], COMMANDS)
+            raise click.UsageError(f"No such command {args[0]!r}{near or '.'}", ctx=ctx)
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands without importing them."""
         with formatter.section("Commands"):
@@ -59,10 +70,11 @@ class LazyGroup(click.Group):
 def cli(ctx: click.Context, debug: bool, verbose: bool, quiet: bool) -> None:
     """Adapt vision transformers to satellite imagery and map whole scenes.
 
-    The first map takes two commands:
+    The first map takes three commands:
 
     \b
-        rsmeta train CONFIG.yaml --output RUN
+        rsmeta init SCENE.tif LABELS.gpkg
+        rsmeta train config.yaml --output RUN
         rsmeta predict SCENE.tif --model RUN/bundle --output MAP.tif
     """  # noqa: D301 - click takes the character, not its name
     if verbose and quiet:

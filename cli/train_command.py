@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rsmeta_cli import show
+from rsmeta_cli.init_command import guessing
 from rsmeta_cli.keys import CommandWithKeys
 from rsmeta_cli.scores import scores
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rsmeta.config import Settings
     from rsmeta.workflows.sweep.sweep import SweepResult
 
 
 @click.command(cls=CommandWithKeys)
-@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("config", metavar="[CONFIG]")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--output", type=click.Path(path_type=Path), help="Run folder.")
 @click.option("--resume", is_flag=True, help="Resume the run in the output folder.")
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 @click.pass_obj
 def command(
     options: dict[str, Any],
-    config: Path,
+    config: str,
     overrides: tuple[str, ...],
     *,
     output: Path | None,
@@ -34,6 +37,8 @@ def command(
     dry_run: bool,
 ) -> None:
     """Train a model from CONFIG; KEY=VALUE overrides a key by its dotted path.
+
+    Without CONFIG, scenes=SCENE labels=LABELS guesses one as rsmeta init does, and shows it.
 
     The run folder gets bundle/ (for predict), checkpoints/, metrics.json, history.csv, config.yaml
     (fully resolved), plots/ and tensorboard/.
@@ -45,7 +50,10 @@ def command(
 
     if output is None and not dry_run:
         raise click.UsageError("Missing option '--output': the run folder (or use --dry-run).")
-    settings = load_settings(config, overrides)  # typos are reported before torch is imported
+    if "=" in config and not Path(config).exists():
+        settings = _guessed([config, *overrides])
+    else:
+        settings = load_settings(config, overrides)  # typos are reported before torch is imported
     if output is None or dry_run:
         if settings.sweep is not None:
             _list_runs(config, overrides)
@@ -77,7 +85,17 @@ def command(
         )
 
 
-def _sweep(config: Path, overrides: tuple[str, ...], output: Path, *, resume: bool) -> None:
+def _guessed(overrides: Sequence[str]) -> Settings:
+    """Return the settings guessed for ``scenes=`` and ``labels=``, under the other overrides."""
+    from rsmeta.workflows.init.init import init_overrides, with_overrides
+
+    with guessing():
+        draft, rest = init_overrides(overrides)
+    click.echo(draft.text)
+    return with_overrides(draft, rest)
+
+
+def _sweep(config: str | Path, overrides: tuple[str, ...], output: Path, *, resume: bool) -> None:
     from rsmeta.errors import RunsFailedError
     from rsmeta.workflows.sweep.sweep import sweep
 
@@ -100,7 +118,7 @@ def _show_table(result: SweepResult) -> None:
     click.echo(f"\ntables: {result.output / 'table.md'}, table.csv, runs.csv; models in runs/")
 
 
-def _list_runs(config: Path, overrides: tuple[str, ...]) -> None:
+def _list_runs(config: str | Path, overrides: tuple[str, ...]) -> None:
     from rsmeta.config.sweep_runs import read_sweep
 
     _, runs = read_sweep(config, overrides)
@@ -114,8 +132,14 @@ def _list_trainable(settings: Settings) -> None:
     from rsmeta.workflows.dry_run import dry_run
 
     result = dry_run(settings)
+    if result.candidates:
+        click.echo("would be compared by cross-validation, and the best one trained:")
+        for name in result.candidates:
+            click.echo(f"  {name}")
+        click.echo("and averages of several; nothing was trained or written")
+        return
     show.trainable(result.rows)
     click.echo(
         f"{result.trained:,} of {result.total:,} parameters would be trained "
-        f"({result.trained / result.total:.2%}); nothing was trained or written"
+        f"({result.trained / max(result.total, 1):.2%}); nothing was trained or written"
     )

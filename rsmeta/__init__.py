@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from rsmeta.workflows.evaluate import evaluate
     from rsmeta.workflows.evaluate_map import draw_sample, evaluate_map
     from rsmeta.workflows.export import export
+    from rsmeta.workflows.init.init import Draft, init
     from rsmeta.workflows.inspect import inspect
     from rsmeta.workflows.mapping.executors import Execution
     from rsmeta.workflows.mapping.one_scene import PredictResult
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AreaOfInterest",
     "ClassificationResult",
+    "Draft",
     "DryRun",
     "Execution",
     "MapAccuracy",
@@ -66,6 +68,7 @@ __all__ = [
     "evaluate",
     "evaluate_map",
     "export",
+    "init",
     "inspect",
     "load_bundle",
     "predict",
@@ -82,6 +85,7 @@ __all__ = [
 _HOME = {
     "AreaOfInterest": "rsmeta.workflows.mapping.request",
     "ClassificationResult": "rsmeta.metrics",
+    "Draft": "rsmeta.workflows.init.init",
     "DryRun": "rsmeta.workflows.dry_run",
     "Execution": "rsmeta.workflows.mapping.executors",
     "MapAccuracy": "rsmeta.metrics",
@@ -101,6 +105,7 @@ _HOME = {
     "evaluate": "rsmeta.workflows.evaluate",
     "evaluate_map": "rsmeta.workflows.evaluate_map",
     "export": "rsmeta.workflows.export",
+    "init": "rsmeta.workflows.init.init",
     "inspect": "rsmeta.workflows.inspect",
     "load_bundle": "rsmeta.bundle",
     "predict": "rsmeta.workflows.mapping.predict",

@@ -126,13 +126,21 @@ class BandsUnrecognisedError(SceneError):
         )
 
 
+#: So many bands are named in a message.
+_MOST_BANDS = 16
+
+
 class BandsMissingError(SceneError):
     """A scene that lacks bands which are needed."""
 
-    def __init__(self, source: object, missing: Sequence[str], found: Sequence[str]) -> None:
+    def __init__(
+        self, source: object, missing: Sequence[str], found: Sequence[str], reason: str = ""
+    ) -> None:
+        several = f"s ({len(missing)})" if len(missing) > _MOST_BANDS else "s"
         super().__init__(
-            f"{source} lacks the band{'s' if len(missing) > 1 else ''} {', '.join(missing)}; "
-            f"it has {', '.join(found)}"
+            f"{source} lacks the band{several if len(missing) > 1 else ''} "
+            f"{enumerate_names(missing, _MOST_BANDS)}{f' ({reason})' if reason else ''}; "
+            f"it has {enumerate_names(found, _MOST_BANDS)}"
         )
 
 

@@ -201,24 +201,32 @@ def find_backbone(record: BundleRecord, folder: Path) -> BundleRecord:
     Raises:
         BundleError: The file is missing, or differs from that of training.
     """
-    checkpoint = record.model.checkpoint
+    model = _found(record.model, record.backbone.sha256, folder)
+    if model.average:
+        members = (_found(one, one.checkpoint_sha256, folder) for one in model.average)
+        model = model.model_copy(update={"average": tuple(members)})
+    return record.model_copy(update={"model": model})
+
+
+def _found(model: ModelSpec, sha256: str | None, folder: Path) -> ModelSpec:
+    """Return a model's settings with the path of the file that holds its backbone's weights."""
+    checkpoint = model.checkpoint
     if checkpoint is None or not is_local(checkpoint):
-        return record
+        return model
     given = Path(checkpoint)
     beside = [place / name for place in (folder, folder.parent) for name in (given, given.name)]
     files = [path for path in (given, *beside) if path.is_file()]
     if not files:
         raise BundleError(
-            f"{folder} needs the backbone weights {given} (SHA-256 {record.backbone.sha256}); "
+            f"{folder} needs the backbone weights {given} (SHA-256 {sha256}); "
             f"put the file there or into {folder}"
         )
     for file in files:
-        if file_sha256(file) == record.backbone.sha256:
-            model = record.model.model_copy(update={"checkpoint": str(file)})
-            return record.model_copy(update={"model": model})
+        if file_sha256(file) == sha256:
+            return model.model_copy(update={"checkpoint": str(file)})
     raise BundleError(
         f"{files[0]} is not the file that {folder} was trained on (SHA-256 "
-        f"{file_sha256(files[0])}, expected {record.backbone.sha256}); put the right file there"
+        f"{file_sha256(files[0])}, expected {sha256}); put the right file there"
     )
 
 

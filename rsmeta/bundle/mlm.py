@@ -179,7 +179,8 @@ def _band(band: BandRecord) -> dict[str, Any]:
     known: dict[str, Any] = {"name": band.name}
     details = [band.common_name] if band.common_name else []
     if band.wavelength_nm is not None:
-        details.append(f"{band.wavelength_nm:g} nm")
+        width = f", {band.width_nm:g} nm wide" if band.width_nm is not None else ""
+        details.append(f"{band.wavelength_nm:g} nm{width}")
     if details:
         known["description"] = ", ".join(details)
     if band.gsd_m is not None:

@@ -33,6 +33,7 @@ class BandRecord(Strict):
     common_name: str | None = None
     wavelength_nm: float | None = None
     gsd_m: float | None = None
+    width_nm: float | None = None
     mean: float = Field(description="that it is normalised with, in physical units")
     std: float = Field(gt=0, description="that it is normalised with, in physical units")
     statistics_of: Literal["weights", "data"] = Field(
@@ -49,7 +50,7 @@ class BandRecord(Strict):
     @property
     def band(self) -> Band:
         """The band alone."""
-        return Band(self.name, self.common_name, self.wavelength_nm, self.gsd_m)
+        return Band(self.name, self.common_name, self.wavelength_nm, self.gsd_m, self.width_nm)
 
     @property
     def training_range(self) -> tuple[float, float] | None:
@@ -94,7 +95,8 @@ class ReadRecord(Strict):
     """How the training scenes were read; prediction reads the same way."""
 
     sensor: str | dict[str, Any] | None = None
-    bands: tuple[str, ...] | None = None
+    bands: tuple[str, ...] | Literal["wavelengths"] | None = None
+    skip_nm: tuple[tuple[float, float], ...] = ()
     scale: float | None = None
     offset: float | None = None
     nodata: AnyNumber | None = None
@@ -105,7 +107,7 @@ class ReadRecord(Strict):
         """The rules that the scene reader takes."""
         return ReadRules(
             sensor=self.sensor, bands=self.bands, scale=self.scale, offset=self.offset,
-            nodata=self.nodata, valid_if=self.valid_if,
+            nodata=self.nodata, valid_if=self.valid_if, skip_nm=self.skip_nm,
         )  # fmt: skip
 
 

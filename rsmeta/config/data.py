@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import unicodedata
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from rsmeta.config.base import AnyNumber, Strict
-from rsmeta.config.colours import class_colours
+from rsmeta.config.colours import colours_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 #: Map value that marks pixels without data in a uint8 class map.
 CLASS_NODATA = 255
@@ -89,7 +93,7 @@ def class_specs(given: Any) -> Any:
     else:
         return given
     specs = []
-    colours = class_colours(len(entries))
+    colours = _colours(entries)
     for i, entry in enumerate(entries):
         if isinstance(entry, ClassSpec):
             specs.append(entry)
@@ -107,6 +111,20 @@ def class_specs(given: Any) -> Any:
         spec.setdefault("colour", spec.pop("color", None) or colours[i])
         specs.append(ClassSpec.model_validate(spec))
     return tuple(specs)
+
+
+def _colours(entries: Sequence[Any]) -> tuple[str, ...]:
+    """Return a colour for each entry of a class list; those that are no colours are said later."""
+    names: list[str] = []
+    given: dict[int, str] = {}
+    for i, entry in enumerate(entries):
+        spec = entry.model_dump() if isinstance(entry, ClassSpec) else entry
+        tree = spec if isinstance(spec, dict) else {"name": spec}
+        names.append(str(tree.get("name", "")))
+        with contextlib.suppress(ValueError):
+            own = tree.get("colour") or tree.get("color")
+            given |= {i: _hex_colour(str(own))} if own else {}
+    return colours_of(names, given)
 
 
 class TargetSpec(Strict):
@@ -213,6 +231,24 @@ class AugmentSettings(Strict):
     )
 
 
+def _one_range(given: Any) -> Any:
+    """Read one range, ``[1340, 1460]``, as a list of it."""
+    is_one = isinstance(given, list | tuple) and len(given) == 2
+    return [given] if is_one and not any(isinstance(end, list | tuple) for end in given) else given
+
+
+def _rising(ranges: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+    for low, high in ranges:
+        if not 0 <= low < high:
+            raise ValueError(
+                f"[{low:g}, {high:g}] is no range of wavelengths; write [low, high] in nanometres"
+            )
+    return ranges
+
+
+SpectralRanges = Annotated[tuple[tuple[float, float], ...], AfterValidator(_rising)]
+
+
 class ReadSettings(Strict):
     """What files lie where, how their numbers are read, and how batches are made of them."""
 
@@ -220,8 +256,15 @@ class ReadSettings(Strict):
     sensor: str | dict[str, Any] | None = Field(
         default=None, description="sensor name, YAML file or mapping; none: from the bands"
     )
-    bands: tuple[str, ...] | None = Field(
-        default=None, description="names of the files' bands in file order, where they lack them"
+    bands: tuple[str, ...] | Literal["wavelengths"] | None = Field(
+        default=None,
+        description="names of the files' bands in file order, where they lack them; or "
+        "wavelengths: bands that state one are named by it (w0483), others ignored",
+    )
+    skip_nm: Annotated[SpectralRanges, BeforeValidator(_one_range)] = Field(
+        default=(),
+        description="ranges of wavelengths whose bands are ignored, such as those that water "
+        "vapour absorbs: [[1340, 1460], [1790, 1960]]",
     )
     use_bands: tuple[str, ...] | None = Field(
         default=None, description="bands to train on; none: all bands of the first file"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -13,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from rsmeta.config.base import Strict
+from rsmeta.config.composing import as_section, expanded, extended, merged, read_extended
 from rsmeta.config.data_kinds import KIND_MARK, data_kinds
 from rsmeta.config.resources import config_dir
 from rsmeta.config.settings import Settings
@@ -28,9 +27,6 @@ Overrides: TypeAlias = Sequence[str] | Mapping[str, Any]
 
 #: What stands for the seed in a text, so that runs of several seeds have files of their own.
 SEED = "{seed}"
-
-#: A variable of the environment in a text.
-_VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 # Beginnings of file names in an override that YAML would take for an alias or a mapping.
 _PLAIN = ("*", "{stem}", SEED)
@@ -73,14 +69,19 @@ def read_settings(
 
 
 def read_tree(config: str | Path | Mapping[str, Any], overrides: Overrides = ()) -> dict[str, Any]:
-    """Return what a configuration holds under its overrides, presets by name, nothing checked.
+    """Return what a configuration, over those it extends, holds under its overrides, unchecked.
+
+    Presets stand by name.
 
     Raises:
         ConfigError: The file is missing or no mapping, or an override cannot be read.
     """
-    tree = plain(config) if isinstance(config, Mapping) else read_yaml(Path(config))
+    if isinstance(config, Mapping):
+        tree = extended(plain(config), Path())
+    else:
+        tree = read_extended(Path(config))
     _apply(tree, overrides)
-    return {key: _expanded(value) for key, value in tree.items()}
+    return {key: expanded(value) for key, value in tree.items()}
 
 
 def expand_presets(tree: Mapping[str, Any], *, report: bool = False) -> dict[str, Any]:
@@ -153,25 +154,6 @@ def overruled(settings: M, overrides: Overrides) -> M:
     return validate(type(settings), tree, source)
 
 
-def _expanded(value: Any) -> Any:
-    """Return a value with ``~/`` and ``${NAME}`` replaced in every text.
-
-    Raises:
-        ConfigError: There is no such variable in the environment.
-    """
-    if isinstance(value, Mapping):
-        return {key: _expanded(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_expanded(one) for one in value]
-    if not isinstance(value, str):
-        return value
-    for name in _VARIABLE.findall(value):
-        if name not in os.environ:
-            raise ConfigError(f"{value!r}: the environment has no variable {name}; set it")
-    text = _VARIABLE.sub(lambda match: os.environ[match[1]], value)
-    return str(Path(text).expanduser()) if text.startswith("~/") else text
-
-
 def _apply(tree: dict[str, Any], overrides: Overrides) -> None:
     """Lay overrides over a tree of settings."""
     if isinstance(overrides, Mapping):
@@ -210,16 +192,9 @@ def set_key(tree: dict[str, Any], key: str, value: Any, *, merge: bool = False) 
                 f"{key} reaches into the list {name}; give the whole list, as "
                 f"{name}='[lora, {{preset: ln, lr_scale: 2}}]'"
             )
-        node[name] = node = _section(below)
+        node[name] = node = as_section(below)
     merges = merge and isinstance(value, Mapping)
-    node[leaf] = _merged(_section(node.get(leaf)), value) if merges else value
-
-
-def _section(given: Any) -> dict[str, Any]:
-    """Return a section to override keys of: a preset's name is kept, anything else replaced."""
-    if isinstance(given, str):
-        return {"preset": given}
-    return dict(given) if isinstance(given, Mapping) else {}
+    node[leaf] = merged(as_section(node.get(leaf)), value) if merges else value
 
 
 def _expand_preset(section: str, given: Any) -> Any:
@@ -229,7 +204,7 @@ def _expand_preset(section: str, given: Any) -> Any:
         return given
     keys = dict(given)
     name = str(keys.pop("preset"))
-    return _merged(_preset(section, name)[0], keys)
+    return merged(_preset(section, name)[0], keys)
 
 
 def _preset(section: str, name: str) -> tuple[dict[str, Any], str | None]:
@@ -271,17 +246,6 @@ def _with_companion(companions: Mapping[str, str], meta: Any) -> dict[str, Any]:
             f"tuner presets bring different meta presets ({pairs}); choose with meta=..."
         )
     return {"preset": next(iter(companions.values())), **(meta or {})}
-
-
-def _merged(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        below = merged.get(key)
-        if isinstance(value, Mapping) and isinstance(below, dict):
-            merged[key] = _merged(below, value)
-        else:
-            merged[key] = value
-    return merged
 
 
 def _sentence(model: type[BaseModel], error: ValidationError) -> str:

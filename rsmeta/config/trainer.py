@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AliasChoices, BeforeValidator, Field, field_validator
 
 from rsmeta.config.base import Strict
+
+#: Minutes in a unit of time.
+_UNITS = {"s": 1 / 60, "min": 1.0, "h": 60.0}
 
 
 class OptimizerSettings(Strict):
@@ -49,6 +53,14 @@ class OptimizerSettings(Strict):
         return self.model_copy(update={"lr": rate, "lr_batch": None})
 
 
+def _minutes(given: Any) -> Any:
+    """Read a time with its unit, in minutes; a bare number is minutes already."""
+    found = re.fullmatch(r"\s*([\d.]+)\s*([a-z]+)\s*", given) if isinstance(given, str) else None
+    if found is None or found[2] not in _UNITS:
+        return given
+    return float(found[1]) * _UNITS[found[2]]
+
+
 class TrainerSettings(Strict):
     """Lightning's Trainer, plus optimizer and stopping."""
 
@@ -60,8 +72,11 @@ class TrainerSettings(Strict):
         ge=-1,
         description="largest number of optimizer steps; -1: as many as max_epochs gives",
     )
-    max_minutes: float | None = Field(
-        default=None, gt=0, description="stop at the end of the epoch in which this time is over"
+    max_minutes: Annotated[float, Field(gt=0), BeforeValidator(_minutes)] | None = Field(
+        default=None,
+        validation_alias=AliasChoices("max_minutes", "time"),
+        description="stop at the end of the epoch in which this time is over: minutes, or 90s, "
+        "10min, 2h; also written trainer.time. With model.backbone=auto, a network is adapted too",
     )
     precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed", "bf16-true"] = Field(
         default="auto", description="number format; auto: 32-true on a CPU, bf16-mixed on a GPU"

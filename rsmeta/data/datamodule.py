@@ -18,7 +18,7 @@ from rsmeta.data.quantities import target_statistics
 from rsmeta.data.sampler import CellSampling, GridChipSampler, RandomChipSampler
 from rsmeta.data.statistics import band_statistics
 from rsmeta.data.torchgeo_compat import stack_samples
-from rsmeta.data.unscaled import warn_if_unscaled
+from rsmeta.data.unscaled import say_radar_units, warn_if_unscaled
 from rsmeta.errors import SplitError
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ class SceneDataModule(LightningDataModule):
         scenes = [p.labelled for p in self.parts["train"]]
         mean, std = band_statistics(scenes, seed=self.seed)
         warn_if_unscaled(scenes[0].scene.sensor or self.settings.sensor, self.bands, mean)
+        say_radar_units(self.bands, mean)
         return mean, std
 
     @cached_property

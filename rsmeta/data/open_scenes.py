@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rsmeta.errors import ConfigError
-from rsmeta.geo.bands import COMMON_NAMES, Band
+from rsmeta.geo.bands import COMMON_NAMES, Band, generic_band
 from rsmeta.geo.scene import ReadRules, expand_sources, open_scene
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def read_rules(settings: ReadSettings) -> ReadRules:
         offset=settings.offset,
         nodata=settings.nodata,
         valid_if=settings.valid_if,
+        skip_nm=settings.skip_nm,
     )
 
 
@@ -59,7 +60,7 @@ def wanted_bands(settings: ReadSettings, first: Scene) -> tuple[Band, ...]:
     if settings.use_bands is None:
         return first.bands
     wanted = [
-        Band(name, name if name in COMMON_NAMES else None)  # a sensor's own name has none
+        generic_band(name) if name in COMMON_NAMES else Band(name)  # a sensor's own name
         for name in settings.use_bands
     ]
     return first.select(wanted).bands

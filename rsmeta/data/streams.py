@@ -23,6 +23,9 @@ StreamName = Literal[
     "statistics",
     "pixel_sizes",
     "folds",
+    "labelled_pixels",
+    "auto_folds",
+    "auto_errors",
 ]
 
 _NUMBERS: dict[StreamName, int] = {name: i for i, name in enumerate(get_args(StreamName))}

@@ -1,4 +1,4 @@
-"""A warning for numbers that a product has, where a network expects reflectance."""
+"""What the numbers of bands are in: raw numbers instead of reflectance, kinds of backscatter."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from rsmeta.errors import RsmetaError
+from rsmeta.geo.radar import radar_units
 from rsmeta.geo.sensors import load_sensor
 
 if TYPE_CHECKING:
@@ -19,6 +20,25 @@ logger = logging.getLogger(__name__)
 
 #: A mean reflectance beyond this is none.
 _LARGEST = 5.0
+
+
+def say_radar_units(bands: Sequence[Band], mean: np.ndarray) -> None:
+    """Log whether bands of radar hold decibels, linear backscatter or digital numbers.
+
+    Args:
+        bands: The bands.
+        mean: Mean of each over the training pixels, (C,), as they are read.
+    """
+    units = radar_units(bands, mean.tolist())
+    kinds = sorted(set(units.values()))
+    text = "; ".join(
+        f"{', '.join(name for name, unit in units.items() if unit == kind)}: {kind}"
+        for kind in kinds
+    )
+    if len(kinds) > 1:
+        logger.warning("bands of radar in different units (%s); convert them to one", text)
+    elif kinds:
+        logger.info("radar, by its mean: %s; scenes to map must be the same", text)
 
 
 def warn_if_unscaled(sensor: Any, bands: Sequence[Band], mean: np.ndarray) -> None:

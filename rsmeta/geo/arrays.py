@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -36,6 +37,11 @@ _NAMES = ("common_name", "name", "band_name", "title")
 _FILL = ("_FillValue", "missing_value", "nodata")
 #: A coordinate may lie so far from its place on an even grid, in pixels.
 _UNEVEN = 0.1
+
+#: Where NetCDF files of EMIT and OCI hold wavelengths, widths and good bands.
+_SPECTRAL_GROUP = "sensor_band_parameters"
+#: Rows and columns of images that are not on a map yet.
+_SWATH = {"downtrack": "y", "crosstrack": "x"}
 
 _held: dict[str, Any] = {}
 _numbers = itertools.count(1)
@@ -111,6 +117,7 @@ class ArrayRaster:
         self.mask_flag_enums = tuple([flags[v is not None]] for v in self.nodatavals)
         self.files = [name] if Path(name).exists() else []
         self._tags = _tags(given, first)
+        self._band_tags = [_spectrum(self.parts[i].array, j) for i, j in places]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -127,8 +134,10 @@ class ArrayRaster:
         return pieces
 
     def tags(self, bidx: int = 0, ns: str | None = None) -> dict[str, str]:
-        """Return the attributes, and the time, as text."""
-        return dict(self._tags) if not bidx and ns is None else {}
+        """Return the attributes, and the time, as text; of a band (from 1) its spectrum."""
+        if ns is not None:
+            return {}
+        return dict(self._band_tags[bidx - 1] if bidx else self._tags)
 
     def read(self, indexes: Sequence[int], window: Window, out_dtype: str) -> NDArray[Any]:
         """Return raw numbers of bands (from 1), (C, h, w)."""
@@ -204,9 +213,30 @@ def open_array_file(source: str) -> ArrayRaster:
         dataset = xr.open_dataset(
             source, engine=engine, mask_and_scale=False, decode_coords="all", chunks=None
         )
+        dataset = _with_groups(dataset, source, engine)
     except Exception as error:  # each engine raises its own
         raise SceneUnreadableError(source, one_line(error)) from error
     return ArrayRaster(dataset, source)
+
+
+def _with_groups(dataset: Any, source: str, engine: Literal["zarr", "h5netcdf"]) -> Any:
+    """Return a dataset with the spectrum that EMIT's files keep in a group of their own."""
+    import xarray as xr
+
+    bare = [d for d in dataset.dims if d not in dataset.coords]
+    if not bare:
+        return dataset
+    try:
+        group = xr.open_dataset(source, group=_SPECTRAL_GROUP, engine=engine, mask_and_scale=False)
+    except (OSError, KeyError, ValueError):  # there is no such group
+        return dataset
+    sizes = {dataset.sizes[dim]: dim for dim in bare}
+    along = {
+        name: (sizes[v.shape[0]], v.values, v.attrs)
+        for name, v in group.variables.items()
+        if v.ndim == 1 and v.shape[0] in sizes
+    }
+    return dataset.assign_coords(along)
 
 
 def _parts(given: Any, name: str) -> tuple[Part, ...]:
@@ -232,6 +262,7 @@ def _three_dims(array: Any, name: str) -> xr.DataArray:
     """Return an array as (band, row, column)."""
     from rioxarray.exceptions import MissingSpatialDimensionError
 
+    array = array.rename({old: new for old, new in _SWATH.items() if old in array.dims})
     try:
         x, y = array.rio.x_dim, array.rio.y_dim
     except MissingSpatialDimensionError:
@@ -270,6 +301,33 @@ def _band_names(array: xr.DataArray) -> tuple[str | None, ...]:
     if scalar is not None and scalar.dtype.kind in "UOT":
         return (str(scalar.values.item()),)
     return (str(told or array.name) if told or array.name else None,)
+
+
+def _spectrum(array: xr.DataArray, band: int) -> dict[str, str]:
+    """Return what coordinates along the bands say of one of them, by names as tags have."""
+    dim, found = array.dims[0], {}
+    for name, along in array.coords.items():
+        if along.dims not in ((dim,), ()) or along.dtype.kind not in "iufb":
+            continue
+        described = (name, along.attrs.get("standard_name"), along.attrs.get("long_name"))
+        key = next((k for k in (str(d or "").lower() for d in described) if _is_spectral(k)), None)
+        if key is None:
+            continue
+        key = "wavelength" if "wavelength" in key and not key.startswith("good") else key
+        value = along.values[band] if along.dims else along.values
+        found[key] = f"{float(value):.7g}"  # float32 is exact to no more digits
+        if "units" in along.attrs:
+            found[f"{key}_units"] = str(along.attrs["units"])
+    own = {
+        k: str(v)
+        for k, v in array.attrs.items()
+        if _is_spectral(str(k).lower()) and np.ndim(v) == 0
+    }
+    return found if array.shape[0] > 1 else {**own, **found}
+
+
+def _is_spectral(name: str) -> bool:
+    return re.search(r"wavelength|fwhm|bandwidth|full[_ ]width|\bbbl\b", name) is not None
 
 
 def _transform(array: xr.DataArray, name: str) -> Affine:

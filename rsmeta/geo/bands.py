@@ -64,6 +64,9 @@ _USUAL_NAMES = {
     "thermal": "lwir", "tir": "lwir",
 }  # fmt: skip
 
+#: Bands of one name whose wavelengths differ by a larger share are not the same band.
+_OTHER = 0.1
+
 # "B1", "B01", "b8a", and the prefixes of Landsat Collection 2 (SR_B4, ST_B10).
 _NUMBERED = re.compile(r"(?:s[rt]_)?b(?:and)?[ _]?0*(\d+)(a?)")
 
@@ -78,12 +81,14 @@ class Band:
             no such name fits.
         wavelength_nm: Centre wavelength in nanometres.
         gsd_m: Ground sample distance of the detector in metres; a file may be resampled.
+        width_nm: Full width at half maximum in nanometres.
     """
 
     name: str
     common_name: str | None = None
     wavelength_nm: float | None = None
     gsd_m: float | None = None
+    width_nm: float | None = None
 
     @property
     def spectrum_part(self) -> SpectrumPart | None:
@@ -165,12 +170,22 @@ def find_band(wanted: Band, available: Sequence[Band]) -> int | None:
     return _stand_in(wanted, available, taken=()) if index is None else index
 
 
+def band_at(centre_nm: float, available: Sequence[Band], within_nm: float) -> int | None:
+    """Return the index of the band nearest to a wavelength; none: none lies that near."""
+    far = [
+        (abs(band.wavelength_nm - centre_nm), i)
+        for i, band in enumerate(available)
+        if band.wavelength_nm is not None
+    ]
+    return min(far)[1] if far and min(far)[0] <= within_nm else None
+
+
 def match_bands(wanted: Sequence[Band], available: Sequence[Band], source: object) -> list[int]:
     """Find bands in a scene: by name, else by a common name that only one band has.
 
-    Equal names of bands with different common names are not the same band: B4 of Landsat 5
-    is near infrared, B4 of Landsat 8 is red. A sensor's only near infrared band is taken for
-    ``nir`` and ``nir08`` alike, with a warning.
+    Equal names of bands with different common names, or with wavelengths that lie far apart, are
+    not the same band: B4 of Landsat 5 is near infrared, B4 of Landsat 8 is red. A sensor's only
+    near infrared band is taken for ``nir`` and ``nir08`` alike, with a warning.
 
     Args:
         wanted: Bands that are needed, in the order in which they are needed.
@@ -183,6 +198,17 @@ def match_bands(wanted: Sequence[Band], available: Sequence[Band], source: objec
     Raises:
         BandsMissingError: A wanted band is not there.
     """
+    found = find_named(wanted, available, source)
+    missing = [str(band) for band, index in zip(wanted, found, strict=True) if index is None]
+    if missing:
+        raise BandsMissingError(source, missing, [str(band) for band in available])
+    return [index for index in found if index is not None]
+
+
+def find_named(
+    wanted: Sequence[Band], available: Sequence[Band], source: object
+) -> list[int | None]:
+    """Return the index of each band in others, as of ``match_bands``; none: not there."""
     found = [_index_of(band, available) for band in wanted]
     for i, band in enumerate(wanted):
         if found[i] is None:
@@ -190,10 +216,7 @@ def match_bands(wanted: Sequence[Band], available: Sequence[Band], source: objec
             if found[i] is not None:
                 stand_in = available[found[i] or 0]
                 logger.warning("%s: taking %s for the band %s", source, stand_in, band)
-    missing = [str(band) for band, index in zip(wanted, found, strict=True) if index is None]
-    if missing:
-        raise BandsMissingError(source, missing, [str(band) for band in available])
-    return [index for index in found if index is not None]
+    return found
 
 
 def _index_of(wanted: Band, available: Sequence[Band]) -> int | None:
@@ -209,7 +232,11 @@ def _index_of(wanted: Band, available: Sequence[Band]) -> int | None:
 
 
 def _may_be_same(a: Band, b: Band) -> bool:
-    return a.common_name is None or b.common_name is None or a.common_name == b.common_name
+    if a.common_name is not None and b.common_name is not None:
+        return a.common_name == b.common_name
+    if a.wavelength_nm is None or b.wavelength_nm is None:
+        return True
+    return abs(a.wavelength_nm - b.wavelength_nm) <= _OTHER * max(a.wavelength_nm, b.wavelength_nm)
 
 
 def _index_of_common(common_name: str | None, available: Sequence[Band]) -> int | None:

@@ -1,7 +1,8 @@
-"""Which bands a raster file holds, from its descriptions, its tags and the user's rules."""
+"""Which bands a raster file holds, from its descriptions, wavelengths, and the user's rules."""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,12 +11,24 @@ from rasterio.enums import ColorInterp
 from rsmeta.errors import BandsUnrecognisedError, ConfigError, enumerate_names
 from rsmeta.geo.bands import COMMON_NAMES, Band, generic_band, loose_key, plain_key
 from rsmeta.geo.metadata import is_sentinel2, plain_tags
-from rsmeta.geo.sensors import Recognised, Sensor, load_sensor, recognise, sensor_names
+from rsmeta.geo.radar import polarisation_name
+from rsmeta.geo.sensors import (
+    Recognised,
+    Sensor,
+    known_band,
+    load_sensor,
+    recognise,
+    sensor_names,
+)
+from rsmeta.geo.wavelengths import SpectralNote, spectral_notes, wavelength_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rsmeta.geo.rules import ReadRules
+
+
+logger = logging.getLogger(__name__)
 
 
 class FileBands(NamedTuple):
@@ -52,15 +65,31 @@ def tell_bands(
         BandsUnrecognisedError: The bands cannot be recognised.
         ConfigError: The names that the user gives do not fit the file.
     """
-    described = any(dataset.descriptions)
+    notes = spectral_notes(dataset)
     is_told = rules.bands is not None or rules.sensor is not None
+    if fallback is not None and fallback.bands == "wavelengths":
+        if not is_told and any(note.centre_nm for note in notes):
+            return _by_rules(dataset, source, replace(rules, bands="wavelengths"), wanted, notes)
+        fallback = replace(fallback, bands=None)
     if is_told or fallback is None or (fallback.bands is None and fallback.sensor is None):
-        return _by_rules(dataset, source, rules, wanted)
+        return _by_rules(dataset, source, rules, wanted, notes)
+    return _with_fallback(dataset, source, rules, wanted, notes, fallback)
+
+
+def _with_fallback(
+    dataset: Any,
+    source: str,
+    rules: ReadRules,
+    wanted: Sequence[Band] | None,
+    notes: Sequence[SpectralNote],
+    fallback: ReadRules,
+) -> FileBands:
+    """Recognise bands by what the file says, else by what held for other files."""
     unknown: BandsUnrecognisedError | None = None
-    if described:
+    if any(dataset.descriptions) or any(note.centre_nm for note in notes):
         for own in (rules, replace(fallback, bands=None)):
             try:
-                return _by_rules(dataset, source, own, wanted)
+                return _by_rules(dataset, source, own, wanted, notes)
             except BandsUnrecognisedError as error:
                 unknown = unknown or error
         found = _by_wanted_names(dataset, wanted or ())
@@ -69,11 +98,11 @@ def tell_bands(
     if unknown is not None and unknown.fits:
         raise unknown
     try:
-        return _by_rules(dataset, source, fallback, wanted)
+        return _by_rules(dataset, source, fallback, wanted, notes)
     except (BandsUnrecognisedError, ConfigError) as error:
         if unknown is not None:
             raise unknown from error
-        return _by_rules(dataset, source, rules, wanted)
+        return _by_rules(dataset, source, rules, wanted, notes)
 
 
 def _by_wanted_names(dataset: Any, wanted: Sequence[Band]) -> FileBands | None:
@@ -87,11 +116,17 @@ def _by_wanted_names(dataset: Any, wanted: Sequence[Band]) -> FileBands | None:
 
 
 def _by_rules(
-    dataset: Any, source: str, rules: ReadRules, wanted: Sequence[Band] | None
+    dataset: Any,
+    source: str,
+    rules: ReadRules,
+    wanted: Sequence[Band] | None,
+    notes: Sequence[SpectralNote],
 ) -> FileBands:
-    """Recognise bands by what the user says, else by descriptions, else by colours."""
+    """Recognise bands by what the user says, else by descriptions, colours or wavelengths."""
     colours = _colours(dataset)
     alpha = _alpha_index(dataset.descriptions, colours)
+    if alpha is not None and notes[alpha - 1].centre_nm is not None:
+        alpha = None
     every = tuple(range(1, dataset.count + 1))
     spectral = tuple(index for index in every if index != alpha)
     sensor = None if rules.sensor is None else load_sensor(rules.sensor)
@@ -99,8 +134,11 @@ def _by_rules(
     count = _count_given(rules, sensor, bare=not any(descriptions))
     if alpha is not None and count == dataset.count:
         spectral, alpha = every, None
+    noted = [notes[index - 1] for index in spectral]
     try:
-        if rules.bands is not None:
+        if rules.bands == "wavelengths":
+            told = _by_wavelength(descriptions, noted, source, partly=True)
+        elif rules.bands is not None:
             told = _from_names(rules.bands, len(spectral), sensor, source)
         elif sensor is not None:
             told = _of_sensor(sensor, descriptions, len(spectral), source, wanted)
@@ -108,16 +146,132 @@ def _by_rules(
             if not any(descriptions):
                 descriptions = [_colour_name(colours[index - 1]) for index in spectral]
                 descriptions = descriptions if all(descriptions) else [None] * len(spectral)
-            told = recognise(descriptions, source, _sensors_in_question(dataset), wanted)
+            told = _of_file(dataset, descriptions, noted, source, wanted)
     except BandsUnrecognisedError as error:
-        advice = _advice(rules, sensor, len(spectral), error.fits)
+        advice = _advice(rules, sensor, noted, error.fits)
         raise BandsUnrecognisedError(source, error.found, error.fits, advice) from None
     places = range(len(spectral)) if told.places is None else told.places
-    return FileBands(told.bands, tuple(spectral[i] for i in places), told.sensor, alpha)
+    bands = [_with_note(b, noted[i], told.sensor) for b, i in zip(told.bands, places, strict=True)]
+    kept = _kept(bands, [noted[i] for i in places], rules, source)
+    return FileBands(
+        tuple(bands[k] for k in kept), tuple(spectral[places[k]] for k in kept), told.sensor, alpha
+    )
 
 
-def _advice(rules: ReadRules, sensor: Sensor | None, count: int, fits: Sequence[str]) -> str:
+def _of_file(
+    dataset: Any,
+    descriptions: Sequence[str | None],
+    notes: Sequence[SpectralNote],
+    source: str,
+    wanted: Sequence[Band] | None,
+) -> Recognised:
+    """Recognise bands by their names; those that no name explains, by their wavelengths."""
+    try:
+        return recognise(descriptions, source, _sensors_in_question(dataset), wanted)
+    except BandsUnrecognisedError as error:
+        if error.fits:
+            raise
+        radar = _of_radar(descriptions, partly=wanted is not None)
+        if radar is not None:
+            return radar
+        if not any(note.centre_nm for note in notes):
+            raise
+        return _by_wavelength(descriptions, notes, source, partly=wanted is not None)
+
+
+def _of_radar(descriptions: Sequence[str | None], *, partly: bool) -> Recognised | None:
+    """Return bands whose descriptions name a polarisation ("Sigma0_VV_db"), or a ratio of two."""
+    names = [polarisation_name(text or "") for text in descriptions]
+    places = tuple(i for i, name in enumerate(names) if name is not None)
+    found = [name for name in names if name is not None]
+    if not found or len(set(found)) < len(found) or (len(found) < len(names) and not partly):
+        return None
+    bands = tuple(known_band(name) for name in found)
+    sensor = load_sensor("sentinel1_grd") if {*found} <= {"VV", "VH"} else None
+    return Recognised(bands, sensor, places)
+
+
+def _by_wavelength(
+    descriptions: Sequence[str | None],
+    notes: Sequence[SpectralNote],
+    source: str,
+    *,
+    partly: bool,
+) -> Recognised:
+    """Return bands under their own names, else under names that their wavelengths make.
+
+    Args:
+        descriptions: What the file says of each band.
+        notes: Wavelength of each band.
+        source: The file; for messages.
+        partly: Whether to ignore bands without a wavelength.
+
+    Raises:
+        BandsUnrecognisedError: A band has no wavelength, or, ``partly``, none has.
+    """
+    places = tuple(i for i, note in enumerate(notes) if note.centre_nm is not None)
+    if not places or not (partly or len(places) == len(notes)):
+        raise BandsUnrecognisedError(source, descriptions)
+    if len(places) < len(notes):
+        left = [descriptions[i] or f"band {i + 1}" for i in range(len(notes)) if i not in places]
+        logger.info("%s: ignoring %s, without wavelength", source, enumerate_names(left))
+    names = wavelength_names([notes[i].centre_nm or 0.0 for i in places])
+    own = [notes[i].name for i in places]
+    keys = [loose_key(name) for name in own]
+    chosen = [
+        mine if mine and keys.count(key) == 1 else made
+        for mine, key, made in zip(own, keys, names, strict=True)
+    ]
+    return Recognised(tuple(_own_band(name) for name in chosen), None, places)
+
+
+def _with_note(band: Band, note: SpectralNote, sensor: Sensor | None) -> Band:
+    """Return a band with the wavelength and width that its file states of it.
+
+    What a sensor says of its own bands stays as it is.
+    """
+    if note.centre_nm is None or (sensor is not None and band.wavelength_nm is not None):
+        return band
+    return replace(band, wavelength_nm=note.centre_nm, width_nm=note.width_nm or band.width_nm)
+
+
+def _kept(
+    bands: Sequence[Band], notes: Sequence[SpectralNote], rules: ReadRules, source: str
+) -> list[int]:
+    """Return which bands neither the file's list of bad bands nor the user's ranges rule out."""
+    is_named = rules.bands is not None and rules.bands != "wavelengths"
+    bad = [i for i, note in enumerate(notes) if not note.is_good and not is_named]
+    skipped = [
+        i
+        for i, band in enumerate(bands)
+        if band.wavelength_nm is not None
+        and any(low <= band.wavelength_nm <= high for low, high in rules.skip_nm)
+    ]
+    for what, places in (("its bad-band list", bad), ("data.skip_nm", skipped)):
+        if places:
+            names = enumerate_names([bands[i].name for i in places], most=6)
+            logger.info("%s: %s leaves out %d band(s): %s", source, what, len(places), names)
+    kept = [i for i in range(len(bands)) if i not in {*bad, *skipped}]
+    if not kept:
+        raise ConfigError(
+            f"data.skip_nm and the bad-band list of {source} leave none of its {len(bands)} bands; "
+            f"name fewer ranges, or name its bands with data.bands=[...]"
+        )
+    return kept
+
+
+def _advice(
+    rules: ReadRules, sensor: Sensor | None, notes: Sequence[SpectralNote], fits: Sequence[str]
+) -> str:
     """Return what to set so that the bands are known, given what is set already."""
+    count = len(notes)
+    if rules.bands == "wavelengths":
+        return (
+            "data.bands=wavelengths, but none of its bands states one; name them in file order "
+            "with data.bands=[...]"
+        )
+    if sensor is None and not fits and any(note.centre_nm for note in notes):
+        return "take those that state a wavelength, with data.bands=wavelengths, or name each band"
     if sensor is not None:
         names = [band.name for band in sensor.bands]
         if len(names) == count:
@@ -141,7 +295,7 @@ def _advice(rules: ReadRules, sensor: Sensor | None, count: int, fits: Sequence[
 
 
 def _count_given(rules: ReadRules, sensor: Sensor | None, *, bare: bool) -> int | None:
-    if rules.bands is not None:
+    if rules.bands is not None and rules.bands != "wavelengths":
         return len(rules.bands)
     return len(sensor.bands) if sensor is not None and bare else None
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rsmeta.geo.bands import COMMON_NAMES, band_at
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -14,18 +16,24 @@ if TYPE_CHECKING:
 
 #: Exponent that lightens dark pixels: reflectances crowd near 0, and clouds set the upper end.
 _GAMMA = 0.6
+#: A band so near to the centre of a colour shows it.
+_SAME_COLOUR_NM = 30.0
 
 
 def rgb_bands(bands: Sequence[Band]) -> tuple[int, int, int]:
     """Return which bands to show as red, green and blue.
 
-    True colour where red, green and blue are known by name or common name, else the first
-    three bands (or the first for all three).
+    True colour where red, green and blue are known by name, common name or wavelength, else the
+    first three bands (or the first for all three).
     """
     names = [(band.name.lower(), (band.common_name or "").lower()) for band in bands]
     found = [
         next((i for i, both in enumerate(names) if colour in both), None)
         for colour in ("red", "green", "blue")
+    ]
+    found = [
+        band_at(COMMON_NAMES[colour], bands, _SAME_COLOUR_NM) if i is None else i
+        for i, colour in zip(found, ("red", "green", "blue"), strict=True)
     ]
     if all(i is not None for i in found):
         red, green, blue = (int(i) for i in found if i is not None)

@@ -19,16 +19,19 @@ class ReadRules:
 
     Args:
         sensor: Registered name, YAML file or mapping; none: recognised from the bands.
-        bands: Names of a file's bands in file order; none: the file's descriptions.
+        bands: Names of a file's bands in file order; ``"wavelengths"``: those that state one are
+            named by it, others are ignored; none: the file's descriptions, else wavelengths.
         scale: ``physical = raw * scale + offset``; given alone, the offset is 0.
         offset: Given alone, the scale is the file's or the sensor's.
         nodata: Raw value without data.
+        skip_nm: Ranges of wavelengths, both ends included, whose bands are ignored.
         valid_if: A pixel is valid if all, or any, of the bands in use have data there.
     """
 
     sensor: str | Mapping[str, Any] | None = None
-    bands: tuple[str, ...] | None = None
+    bands: tuple[str, ...] | Literal["wavelengths"] | None = None
     scale: float | None = None
     offset: float | None = None
     nodata: float | None = None
     valid_if: ValidIf = "all"
+    skip_nm: tuple[tuple[float, float], ...] = ()

@@ -12,25 +12,26 @@ from rasterio.windows import Window
 
 from rsmeta.errors import SceneError, SceneUnreadableError
 from rsmeta.geo import metadata
-from rsmeta.geo.bands import Band, match_bands
 from rsmeta.geo.chip import Chip
-from rsmeta.geo.filebands import FileBands, tell_bands
+from rsmeta.geo.filebands import tell_bands
 from rsmeta.geo.grid import Grid, whole_pixels
 from rsmeta.geo.handles import open_raster, read_from, reading
 from rsmeta.geo.raster_source import AnySource, RasterSource
 from rsmeta.geo.rules import ReadRules, ValidIf
 from rsmeta.geo.safe import is_safe
-from rsmeta.geo.sensors import load_sensor
+from rsmeta.geo.scaling import band_scaling
 from rsmeta.geo.sources import expand_sources
+from rsmeta.geo.spectral_match import mix_bands
 from rsmeta.geo.stac_items import is_stac
 from rsmeta.geo.stac_scene import item_raster, safe_raster
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
     from numpy.typing import NDArray
 
+    from rsmeta.geo.bands import Band
     from rsmeta.geo.sensors import Sensor
 
 __all__ = ["ReadRules", "Scene", "ValidIf", "expand_sources", "open_scene"]
@@ -49,7 +50,8 @@ class Scene:
         source: Where it is read from.
         bands: Bands in use.
         grid: Place of the pixels.
-        band_indexes: Place of the bands in the file, from 1.
+        band_indexes: Place of the bands in the file, from 1; those that bands are made of, where
+            there are ``mixes``, and so are scale, offset and nodata.
         scale: ``physical = raw * scale + offset``.
         offset: See ``scale``.
         nodata: Raw values without data, per band.
@@ -58,6 +60,8 @@ class Scene:
         alpha_index: Place of an alpha band in the file, from 1; 0 there is no data.
         acquired: When it was taken, UTC.
         sensor: Name of the sensor, where it is known.
+        mixes: Of each band, the places in ``band_indexes`` of what it is made of, with their
+            shares; none: each band is one of the file's.
     """
 
     source: RasterSource
@@ -72,6 +76,7 @@ class Scene:
     alpha_index: int | None = None
     acquired: datetime | None = None
     sensor: str | None = None
+    mixes: tuple[tuple[tuple[int, float], ...], ...] | None = None
 
     @property
     def name(self) -> str:
@@ -79,19 +84,34 @@ class Scene:
         return self.source.name
 
     def select(self, bands: Sequence[Band]) -> Scene:
-        """Return the scene with only these bands, in this order; matched by name.
+        """Return the scene with only these bands, in this order.
+
+        They are found by name, else made of bands that see the same; see ``mix_bands``.
 
         Raises:
             BandsMissingError: The scene lacks one of them.
         """
-        picked = match_bands(bands, self.bands, self.name)
+        found = mix_bands(bands, self.bands, self.name)
+        own = self.mixes or tuple(((i, 1.0),) for i in range(len(self.bands)))
+        parts = [
+            tuple((i, share * part) for k, part in mix.shares.items() for i, share in own[k])
+            for mix in found
+        ]
+        picked = list(dict.fromkeys(i for part in parts for i, _ in part))
+        places = {i: place for place, i in enumerate(picked)}
+        mixes = tuple(tuple((places[i], share) for i, share in part) for part in parts)
+        plain = mixes == tuple(((i, 1.0),) for i in range(len(bands)))
         return replace(
             self,
-            bands=tuple(self.bands[i] for i in picked),
+            bands=tuple(
+                wanted if mix.how else self.bands[next(iter(mix.shares))]
+                for wanted, mix in zip(bands, found, strict=True)
+            ),
             band_indexes=tuple(self.band_indexes[i] for i in picked),
             scale=tuple(self.scale[i] for i in picked),
             offset=tuple(self.offset[i] for i in picked),
             nodata=tuple(self.nodata[i] for i in picked),
+            mixes=None if plain else mixes,
         )
 
     @property
@@ -177,6 +197,9 @@ class Scene:
         valid: NDArray[np.bool_],
     ) -> None:
         """Fill in physical values, (C, h, w), 0 without data, and valid pixels, (h, w)."""
+        if self.mixes is not None:
+            self._mix(raw, has_data, data, valid)
+            return
         valid[...] = self.valid_if == "all"
         for i, values in enumerate(data):
             known = self._band_to_physical(i, raw[i], values)
@@ -188,6 +211,32 @@ class Scene:
                 valid &= known
             else:
                 valid |= known
+
+    def _mix(
+        self,
+        raw: NDArray[Any],
+        has_data: NDArray[np.bool_] | None,
+        data: NDArray[np.float32],
+        valid: NDArray[np.bool_],
+    ) -> None:
+        """Fill in bands made of the file's, one of the latter at a time; else ``_to_physical``."""
+        used: list[list[tuple[int, float]]] = [[] for _ in raw]
+        for band, parts in enumerate(self.mixes or ()):
+            for i, share in parts:
+                used[i].append((band, share))
+        data[...] = 0
+        known = np.ones(data.shape, np.bool_)
+        one = np.empty(raw.shape[1:], np.float32)
+        for i, bands in enumerate(used):
+            here = self._band_to_physical(i, raw[i], one)
+            if has_data is not None:
+                here &= has_data[min(i, len(has_data) - 1)]
+            np.copyto(one, 0, where=~here)
+            for band, share in bands:
+                data[band] += np.float32(share) * one
+                known[band] &= here
+        data[~known] = 0
+        valid[...] = known.all(axis=0) if self.valid_if == "all" else known.any(axis=0)
 
     def _band_to_physical(
         self, i: int, raw: NDArray[Any], values: NDArray[np.float32]
@@ -251,6 +300,7 @@ def open_scene(
         SceneError: Its numbers are complex.
     """
     rules, fallback = rules or ReadRules(), fallback or ReadRules()
+    rules = replace(rules, skip_nm=rules.skip_nm or fallback.skip_nm)
     if not isinstance(source, RasterSource) and (is_stac(source) or is_safe(source)):
         item = (item_raster if is_stac(source) else safe_raster)(str(source), wanted)
         source, rules, fallback = item.source, item.rules(rules), item.fallback(fallback)
@@ -260,7 +310,7 @@ def open_scene(
     with reading(source):
         told = tell_bands(dataset, source.name, rules, wanted=wanted, fallback=fallback)
     tags = metadata.plain_tags(dataset)
-    scaling = _scaling(dataset, told, dtype, rules, fallback)
+    scaling = band_scaling(dataset, told, dtype, rules, fallback)
     more = () if fallback.nodata is None else (fallback.nodata,)
     nodata = [(*_nodata(dataset, i, told.sensor, dtype, rules), *more) for i in told.indexes]
     return Scene(
@@ -290,60 +340,6 @@ def _raw_type(dataset: Any, source: str) -> str:
             f"{source} holds complex numbers ({dataset.dtypes[0]}); convert them to intensity first"
         )
     return np.result_type(*dataset.dtypes).name
-
-
-def _scaling(
-    dataset: Any, told: FileBands, dtype: str, rules: ReadRules, fallback: ReadRules
-) -> list[metadata.Scaling]:
-    """Return scale and offset of each band."""
-    if rules.scale is not None:
-        return [metadata.Scaling(rules.scale, rules.offset or 0.0)] * len(told.bands)
-    stated = [metadata.file_scaling(dataset, index) for index in told.indexes]
-    usual = [metadata.sensor_scaling(told.sensor, band, dtype) for band in told.bands]
-    in_metadata = _sentinel2_scaling(dataset, told, dtype)
-    product = [own or other for own, other in zip(in_metadata, usual, strict=True)]
-    found = []
-    for band, in_file, implied in zip(told.bands, stated, product, strict=True):
-        if in_file and implied and not np.allclose(in_file, implied):
-            logger.warning(
-                "%s: band %s is scaled by %g and %g as the file says, though its metadata and "
-                "sensor imply %g and %g; data.scale and data.offset can overrule both",
-                *(dataset.name, band.name, *in_file, *implied),
-            )
-        found.append(in_file or implied or metadata.Scaling(1.0, 0.0))
-    if not (any(stated) or all(in_metadata)) and not _is_another(told.sensor, fallback):
-        found = [_filled(scaling, fallback) for scaling in found]
-    return found if rules.offset is None else [one._replace(offset=rules.offset) for one in found]
-
-
-def _sentinel2_scaling(dataset: Any, told: FileBands, dtype: str) -> list[metadata.Scaling | None]:
-    """Return what Sentinel-2's metadata say of each band; none where they say nothing."""
-    tags = metadata.plain_tags(dataset)
-    if not (_is_sentinel2(told.sensor, tags) and np.issubdtype(np.dtype(dtype), np.integer)):
-        return [None] * len(told.indexes)
-    return [
-        metadata.sentinel2_scaling(tags, metadata.plain_tags(dataset, index), dataset.name)
-        for index in told.indexes
-    ]
-
-
-def _filled(scaling: metadata.Scaling, fallback: ReadRules) -> metadata.Scaling:
-    """Return what held for other files, where anything was said of them."""
-    if fallback.scale is not None:
-        return metadata.Scaling(fallback.scale, fallback.offset or 0.0)
-    return scaling if fallback.offset is None else scaling._replace(offset=fallback.offset)
-
-
-def _is_another(sensor: Sensor | None, fallback: ReadRules) -> bool:
-    """Return whether a file is known to be of another sensor than those the rules held for."""
-    if sensor is None or fallback.sensor is None:
-        return False
-    return load_sensor(fallback.sensor).name != sensor.name
-
-
-def _is_sentinel2(sensor: Sensor | None, tags: Mapping[str, str]) -> bool:
-    named = sensor is not None and sensor.name.startswith("sentinel2")
-    return named or metadata.is_sentinel2(tags)
 
 
 def _nodata(

@@ -114,6 +114,7 @@ class BandEntry(Strict):
     common_name: str | None = None
     wavelength_nm: float | None = Field(default=None, gt=0)
     gsd_m: float | None = Field(default=None, gt=0)
+    width_nm: float | None = Field(default=None, gt=0)
     scale: float | None = None
     offset: float | None = None
 
@@ -158,7 +159,10 @@ class SensorFile(Strict):
         return Sensor(
             name=name,
             title=self.title or name,
-            bands=tuple(Band(b.name, b.common_name, b.wavelength_nm, b.gsd_m) for b in self.bands),
+            bands=tuple(
+                Band(b.name, b.common_name, b.wavelength_nm, b.gsd_m, b.width_nm)
+                for b in self.bands
+            ),
             scale=self.scale,
             offset=self.offset,
             nodata=self.nodata,

@@ -14,6 +14,7 @@ from rsmeta.files import read_text
 from rsmeta.geo.bands import COMMON_NAMES, Band, loose_key
 from rsmeta.geo.remote import without_query
 from rsmeta.geo.sensors import load_sensor
+from rsmeta.geo.wavelengths import wavelength_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -209,7 +210,8 @@ def _described_bands(asset: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _band(described: Mapping[str, Any], sensor: Sensor | None) -> Band | None:
     """Return the band that an entry describes; none if it states nothing spectral."""
     name, common = described.get("name"), described.get("eo:common_name")
-    centre = described.get("eo:center_wavelength")
+    centre = _number(described.get("eo:center_wavelength"))
+    width = _number(described.get("eo:full_width_half_max"))
     if sensor is not None:
         keys = {loose_key(str(name))} if name else set()
         fits = [band for band in sensor.bands if loose_key(band.name) in keys]
@@ -226,7 +228,10 @@ def _band(described: Mapping[str, Any], sensor: Sensor | None) -> Band | None:
     if common is None and centre is None and loose_key(str(name or "")) not in COMMON_NAMES:
         return None
     known = common if common in COMMON_NAMES else None
-    return Band(str(name or common), known, None if centre is None else 1000.0 * centre)
+    if not (name or common) and centre is not None:
+        name = wavelength_names([1000.0 * centre])[0]
+    centre_nm, width_nm = (None if um is None else 1000.0 * um for um in (centre, width))
+    return Band(str(name or common), known, centre_nm, width_nm=width_nm)
 
 
 def _sensor(item: Mapping[str, Any]) -> Sensor | None:

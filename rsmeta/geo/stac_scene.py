@@ -12,12 +12,12 @@ from rasterio.dtypes import dtype_rev, typename_fwd
 from rasterio.enums import MaskFlags
 
 from rsmeta.errors import GridMismatchError, SceneError
-from rsmeta.geo.bands import match_bands
 from rsmeta.geo.grid import Grid, apply
 from rsmeta.geo.handles import open_raster
 from rsmeta.geo.raster_source import RasterSource
 from rsmeta.geo.remote import gdal_name, without_query
 from rsmeta.geo.safe import SafeProduct
+from rsmeta.geo.spectral_match import mix_bands
 from rsmeta.geo.stac_items import ItemBand, item_bands, read_item, single_asset
 
 if TYPE_CHECKING:
@@ -112,8 +112,8 @@ def _shown(
 ) -> ItemRaster:  # fmt: skip
     """Return the bands that are needed as one VRT, on the finest of their grids."""
     if wanted is not None:
-        picked = match_bands(wanted, [band.band for band in bands], what)
-        bands = [bands[i] for i in sorted(set(picked))]
+        found = mix_bands(wanted, [band.band for band in bands], what)
+        bands = [bands[i] for i in sorted({i for mix in found for i in mix.shares})]
     assets = {band.source: _opened(band) for band in bands}
     finest = min((asset.grid for asset in assets.values()), key=lambda g: abs(_area(g)))
     for asset in assets.values():
@@ -202,6 +202,11 @@ def _vrt_band(number: int, band: ItemBand, asset: _Asset, grid: Grid) -> Xml.Ele
     for key, value in texts.items():
         if value is not None:
             Xml.SubElement(element, key).text = value if isinstance(value, str) else repr(value)
+    spectrum = {"CENTRAL_WAVELENGTH_UM": band.band.wavelength_nm, "FWHM_UM": band.band.width_nm}
+    imagery = Xml.SubElement(element, "Metadata", {"domain": "IMAGERY"})
+    for key, length_nm in spectrum.items():
+        if length_nm is not None:
+            Xml.SubElement(imagery, "MDI", {"key": key}).text = repr(length_nm / 1000)
     source = Xml.SubElement(element, "SimpleSource")
     name = Xml.SubElement(source, "SourceFilename", {"relativeToVRT": "0"})
     name.text = gdal_name(band.source)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 #: Pixels that go through a tree at once: their places in it stay in the processor's cache.
 _AT_ONCE = 32768
 
+#: Features with more numbers than this are worth the threads that share the trees.
+_MANY = 200_000
+
 
 class ForestOptions(SolvedOptions):
     """Options of forests."""
@@ -107,14 +110,15 @@ class ForestHead(SolvedHead):
 
     def solve(
         self, features: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, seed: int
-    ) -> None:
+    ) -> str | None:
         """Grow the trees; groups do not matter to them."""
         from sklearn import ensemble  # takes its time
 
         chosen = self._options
         forest = getattr(ensemble, self.estimator)(
             n_estimators=chosen.trees, min_samples_leaf=chosen.least_leaf,
-            max_depth=chosen.max_depth, n_jobs=-1, class_weight="balanced", random_state=seed,
+            max_depth=chosen.max_depth, class_weight="balanced", random_state=seed,
+            n_jobs=-1 if features.size > _MANY else None,
         )  # fmt: skip
         forest.fit(features, labels)
         present = forest.classes_
@@ -138,6 +142,7 @@ class ForestHead(SolvedHead):
             np.concatenate(children).astype(np.int64), np.concatenate(shares),
             np.array(roots, np.int64),
         )  # fmt: skip
+        return None
 
     def fit_shapes(self, state: Mapping[str, Tensor]) -> None:
         """Make room for as many nodes and trees as were saved."""

@@ -1,4 +1,4 @@
-"""Logistic regression on the features of a pixel."""
+"""Linear classifiers of the features of a pixel: logistic regression, discriminant analysis."""
 
 from __future__ import annotations
 
@@ -15,14 +15,20 @@ from rsmeta.heads.base import HEADS, HeadInput
 from rsmeta.heads.solved import SolvedHead, SolvedOptions, last_layer, standardisation
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rsmeta.config.base import Strict
 
 logger = logging.getLogger(__name__)
 
 #: Strengths that ``auto`` chooses from: inverse of the penalty, as scikit-learn's ``C``.
 _STRENGTHS = tuple(10.0**power for power in range(-4, 3))
+_USUAL_STRENGTH = 1.0
 _FOLDS = 4
 _MOST_STEPS = 2000
+
+#: Steps of a fit that only helps to choose the strength.
+_PATH_STEPS = 200
 
 
 class LogisticOptions(SolvedOptions):
@@ -67,7 +73,7 @@ class LogisticHead(SolvedHead):
 
     def solve(
         self, features: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, seed: int
-    ) -> None:
+    ) -> str | None:
         """Fit the weights; the strength by cross-validation that keeps groups together."""
         mean, std = standardisation(features)
         scaled = (features - mean) / std
@@ -75,14 +81,54 @@ class LogisticHead(SolvedHead):
         if strength == "auto":
             strength = _best_strength(scaled, labels, groups)
             logger.info("logistic regression: strength %g by cross-validation", strength)
-        probe = _fitted(scaled, labels, strength)
-        if probe.n_iter_.max() >= _MOST_STEPS:
-            logger.warning("the regression had not converged after %d steps", _MOST_STEPS)
+        return self._take(_fitted(scaled, labels, strength), mean, std)
+
+    def _take(self, probe: Any, mean: np.ndarray, std: np.ndarray) -> str | None:
+        """Keep the weights of a linear classifier; return what to warn of."""
         self.mean.copy_(torch.from_numpy(mean))
         self.std.copy_(torch.from_numpy(std))
         weight, bias = last_layer(probe.coef_, probe.intercept_, probe.classes_, self.classes)
         self.weight.copy_(weight)
         self.bias.copy_(bias)
+        slow = np.max(getattr(probe, "n_iter_", 0)) >= _MOST_STEPS
+        return f"the regression had not converged after {_MOST_STEPS} steps" if slow else None
+
+
+@HEADS.register("lda")
+class LdaHead(LogisticHead):
+    """Linear discriminant analysis with a shrunk covariance, classes balanced.
+
+    Args:
+        shape: What stands before the head.
+        classes: Number of classes K.
+        options: Depths and bands.
+
+    Source: Ledoit and Wolf 2004, A well-conditioned estimator for large covariance matrices.
+    """
+
+    Options: ClassVar[type[Strict]] = SolvedOptions
+
+    def __init__(self, shape: HeadInput, classes: int, options: SolvedOptions) -> None:
+        given = options.model_dump()
+        super().__init__(shape, classes, LogisticOptions(strength=_USUAL_STRENGTH, **given))
+
+    def solve(
+        self, features: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, seed: int
+    ) -> str | None:
+        """Estimate means and covariance; groups do not matter to them."""
+        from sklearn.discriminant_analysis import LinearDiscriminantAnalysis  # takes its time
+
+        mean, std = standardisation(features)
+        scaled, count = (features - mean) / std, len(np.unique(labels))
+        if len(features) <= count:  # single pixels have no covariance: each feature varies alone
+            spread = np.eye(scaled.shape[1]) / 2
+            scaled = np.concatenate([scaled[:, None] + spread, scaled[:, None] - spread], axis=1)
+            labels = np.repeat(labels, scaled.shape[1])
+            scaled = scaled.reshape(-1, scaled.shape[2])
+        analysis = LinearDiscriminantAnalysis(
+            solver="lsqr", shrinkage="auto", priors=np.full(count, 1 / count)
+        )
+        return self._take(analysis.fit(scaled, labels), mean, std)
 
 
 def _best_strength(scaled: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> float:
@@ -92,30 +138,63 @@ def _best_strength(scaled: np.ndarray, labels: np.ndarray, groups: np.ndarray) -
     from sklearn.utils.class_weight import compute_sample_weight
 
     folds = min(_FOLDS, len(np.unique(groups)))
-    if folds < 2:
-        return 1.0
+    if folds < 2 or len(np.unique(labels)) < 2:
+        return _USUAL_STRENGTH
     classes = np.unique(labels)
+    index = np.searchsorted(classes, labels)
     losses = np.zeros(len(_STRENGTHS))
     for fit, judge in GroupKFold(folds).split(scaled, labels, groups):
         if len(np.unique(labels[fit])) < 2:
             continue
         weights = compute_sample_weight("balanced", labels[judge])
-        for i, strength in enumerate(_STRENGTHS):
-            probe = _fitted(scaled[fit], labels[fit], strength)
-            shares = np.full((len(judge), len(classes)), 1e-6)
-            shares[:, np.searchsorted(classes, probe.classes_)] += probe.predict_proba(
-                scaled[judge]
-            )
-            shares /= shares.sum(axis=1, keepdims=True)
+        paths = strength_path(scaled, index, fit, judge, strengths=_STRENGTHS, classes=len(classes))
+        for i, shares in enumerate(paths):
             losses[i] += log_loss(labels[judge], shares, sample_weight=weights, labels=classes)
-    return _STRENGTHS[int(losses.argmin())]
+    return _STRENGTHS[int(losses.argmin())] if losses.any() else _USUAL_STRENGTH
+
+
+def strength_path(
+    scaled: np.ndarray,
+    labels: np.ndarray,
+    fit: np.ndarray,
+    judge: np.ndarray,
+    *,
+    strengths: Sequence[float],
+    classes: int,
+) -> list[np.ndarray]:
+    """Return the probabilities of held-out pixels at each strength, each (J, K).
+
+    Args:
+        scaled: Standardised features (N, F).
+        labels: Class indices (N,).
+        fit: Indices of the pixels to fit; of two classes at least.
+        judge: Indices of those held out, (J,).
+        strengths: From weak to strong: each fit starts from the one before.
+        classes: Number of classes K; those that are not fitted get next to nothing.
+    """
+    probe, found = _regression(strengths[0], steps=_PATH_STEPS, warm_start=True), []
+    for strength in strengths:
+        probe.set_params(C=strength)
+        _fit(probe, scaled[fit], labels[fit])
+        shares = np.full((len(judge), classes), 1e-6)
+        shares[:, probe.classes_] += probe.predict_proba(scaled[judge])
+        found.append(shares / shares.sum(axis=1, keepdims=True))
+    return found
 
 
 def _fitted(scaled: np.ndarray, labels: np.ndarray, strength: float) -> Any:
-    from sklearn.exceptions import ConvergenceWarning
+    return _fit(_regression(strength, steps=_MOST_STEPS), scaled, labels)
+
+
+def _regression(strength: float, *, steps: int, **options: Any) -> Any:
     from sklearn.linear_model import LogisticRegression  # takes its time
 
-    probe = LogisticRegression(C=strength, max_iter=_MOST_STEPS, class_weight="balanced")
+    return LogisticRegression(C=strength, max_iter=steps, class_weight="balanced", **options)
+
+
+def _fit(probe: Any, scaled: np.ndarray, labels: np.ndarray) -> Any:
+    from sklearn.exceptions import ConvergenceWarning
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return probe.fit(scaled, labels)

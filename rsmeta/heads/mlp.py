@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -14,13 +14,13 @@ from rsmeta.heads.base import HEADS, HeadInput
 from rsmeta.heads.solved import SolvedHead, SolvedOptions, last_layer, standardisation
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from rsmeta.config.base import Strict
 
-logger = logging.getLogger(__name__)
+_MOST_EPOCHS = 500
+_RATE = 5e-3
 
-_MOST_STEPS = 500
+#: Pixels seen in all epochs together, so that many labels take no longer than few.
+_MOST_SEEN = 2_000_000
 
 
 class MlpOptions(SolvedOptions):
@@ -67,16 +67,17 @@ class MlpHead(SolvedHead):
 
     def solve(
         self, features: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, seed: int
-    ) -> None:
+    ) -> str | None:
         """Train the units; every class counts alike, groups do not matter."""
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.neural_network import MLPClassifier
         from sklearn.utils.class_weight import compute_sample_weight
 
         mean, std = standardisation(features)
+        epochs = int(np.clip(_MOST_SEEN / len(features), 10, _MOST_EPOCHS))
         units = MLPClassifier(
-            (self._options.width,), alpha=self._options.penalty, max_iter=_MOST_STEPS,
-            random_state=seed,
+            (self._options.width,), alpha=self._options.penalty, max_iter=epochs,
+            learning_rate_init=_RATE, random_state=seed,
         )  # fmt: skip
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
@@ -84,8 +85,9 @@ class MlpHead(SolvedHead):
                 (features - mean) / std, labels,
                 sample_weight=compute_sample_weight("balanced", labels),
             )  # fmt: skip
-        if units.n_iter_ >= _MOST_STEPS:
-            logger.warning("the perceptron had not converged after %d epochs", _MOST_STEPS)
+        note = None
+        if units.n_iter_ >= epochs:
+            note = f"the perceptron had not converged after {epochs} epochs"
         self.mean.copy_(torch.from_numpy(mean))
         self.std.copy_(torch.from_numpy(std))
         (hidden, out), (hidden_bias, out_bias) = units.coefs_, units.intercepts_
@@ -94,3 +96,4 @@ class MlpHead(SolvedHead):
         weight, bias = last_layer(out.T, out_bias, units.classes_, self.classes)
         self.weight.copy_(weight)
         self.bias.copy_(bias)
+        return note

@@ -104,7 +104,7 @@ class SolvedHead(PixelHead):
     @abstractmethod
     def solve(
         self, features: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, seed: int
-    ) -> None:
+    ) -> str | None:
         """Take the weights that fit labelled pixels best.
 
         Args:
@@ -113,6 +113,9 @@ class SolvedHead(PixelHead):
             groups: Where each pixel comes from (N,): what is near is alike, so that pixels of one
                 group are never judged by others of it.
             seed: Decides what is random.
+
+        Returns:
+            What to warn of; none: nothing.
         """
 
     def fit_shapes(self, state: Mapping[str, Tensor]) -> None:

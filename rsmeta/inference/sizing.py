@@ -61,7 +61,7 @@ def choose_cache_bytes(scene: Scene, plan: MapPlan) -> int:
     """
     height, width = scene.file_tile_px
     rows = (plan.block_px + plan.tile_px) // height + 2
-    column = rows * height * width * len(scene.bands) * np.dtype(scene.dtype).itemsize
+    column = rows * height * width * len(scene.band_indexes) * np.dtype(scene.dtype).itemsize
     return min(max(2 * column, _LEAST_CACHE_BYTES), CACHE_BYTES)
 
 

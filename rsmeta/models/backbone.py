@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from rsmeta.errors import ConfigError
+from rsmeta.models.patch_stem import STEM_WEIGHT
 from rsmeta.models.stem import StemFilter, StemReport, mixture
 from rsmeta.peft.sites import Sited
 
@@ -19,8 +21,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rsmeta.geo.bands import Band
-    from rsmeta.models.checkpoint import LoadReport
+    from rsmeta.models.checkpoint import LoadReport, StateDict
     from rsmeta.models.records import BackboneRecord
+    from rsmeta.models.reduction import Kind, Reduction
 
 
 class Features(NamedTuple):
@@ -33,6 +36,20 @@ class Features(NamedTuple):
 
     map: Tensor
     cls: Tensor
+
+
+class OwnWeights(NamedTuple):
+    """A backbone's weights under the names that a file of them has.
+
+    Args:
+        tensors: By name.
+        order: For each band of the file its index in the input.
+        groups: Names of the bands of each channel group; none: there are no groups.
+    """
+
+    tensors: StateDict
+    order: tuple[int, ...]
+    groups: tuple[tuple[str, ...], ...] | None = None
 
 
 class Backbone(Sited):
@@ -61,6 +78,10 @@ class Backbone(Sited):
         #: From the bands of the input to those of the patch embedding, (1 x 1); none: the same.
         self.projection: nn.Conv2d | None = None
         self._projected: tuple[str, ...] = ()
+        #: Its weights are in no file that a bundle could name: the bundle holds them all.
+        self.in_bundle = False
+        #: How the projection makes many bands fewer; none: it does something else.
+        self.reduces_by: Kind | None = None
 
     @property
     def has_weights(self) -> bool:
@@ -84,8 +105,10 @@ class Backbone(Sited):
 
     @property
     def stem(self) -> nn.Module:
-        """The layer that meets the bands: the projection if any, else the patch embedding."""
-        return self.patch_embed if self.projection is None else self.projection
+        """The layer that meets the bands, reduced ones too: a projection or the patch embedding."""
+        if self.projection is None or self.reduces_by is not None:
+            return self.patch_embed
+        return self.projection
 
     @property
     def dims(self) -> tuple[int, ...]:
@@ -127,6 +150,24 @@ class Backbone(Sited):
         """Names of the bands of the patch embedding, where a projection leads to them."""
         return None if self.projection is None else self._projected
 
+    def own_weights(self) -> OwnWeights:
+        """Return the weights as a file of them has them, for the bands of the input.
+
+        A projection of the bands becomes part of the patch embedding.
+
+        Raises:
+            ConfigError: There is no network, or it cannot be one of a file.
+        """
+        nets = [net for name, net in self.named_children() if name != "projection"]
+        if len(nets) != 1:
+            raise ConfigError(f"{self.record.name} has no weights that another training could use")
+        state = {k: v.detach().cpu().contiguous() for k, v in nets[0].state_dict().items()}
+        if self.projection is not None:
+            state[STEM_WEIGHT] = torch.einsum(
+                "dkhw,kc->dchw", state[STEM_WEIGHT], self.projection.weight.detach()[..., 0, 0]
+            ).contiguous()
+        return OwnWeights(state, tuple(range(len(self.bands))))
+
     @abstractmethod
     def forward(self, x: Tensor) -> Features:
         """Return the features of the last block, normalised.
@@ -160,18 +201,35 @@ class Backbone(Sited):
         Raises:
             ValueError: The backbone projects already.
         """
-        if self.projection is not None:
-            raise ValueError("the backbone projects its bands already")
-        projection = nn.Conv2d(len(bands), len(self.bands), kernel_size=1, bias=False)
         weight = torch.zeros(len(self.bands), len(bands))
         for row, wanted in enumerate(self.bands):
             for column, share in mixture(wanted, bands).shares.items():
                 weight[row, column] = share
+        report = _projected(weight, bands, self.bands)
+        self._project(bands, weight, report)
+
+    def reduce(self, bands: Sequence[Band], reduction: Reduction) -> None:
+        """Take many bands, of which a reduction makes those that the backbone is built for.
+
+        Args:
+            bands: Bands of the input from now on, in its order, C.
+            reduction: What is left of them: the backbone's own bands.
+
+        Raises:
+            ValueError: The backbone projects already.
+        """
+        report = reduction.report(bands, self.stem_report)
+        self._project(bands, reduction.weight, report)
+        self.reduces_by = reduction.kind
+
+    def _project(self, bands: Sequence[Band], weight: Tensor, report: StemReport) -> None:
+        if self.projection is not None:
+            raise ValueError("the backbone projects its bands already")
+        self.projection = nn.Conv2d(len(bands), len(self.bands), kernel_size=1, bias=False)
         with torch.no_grad():
-            projection.weight.copy_(weight[..., None, None])
-        self.projection = projection
+            self.projection.weight.copy_(weight[..., None, None])
         self._projected = tuple(band.name for band in self.bands)
-        self.stem_report = _projected(weight, bands, self.bands)
+        self.stem_report = report
         self.bands = tuple(bands)
 
     def enter(self, x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from rsmeta.config.meta import MetaSettings
 from rsmeta.config.tuner import TunerSpec
 from rsmeta.errors import ConfigError
 from rsmeta.heads import CLASSIFIERS, HEADS, Classifier, Head, HeadInput, SolvedHead, build_head
+from rsmeta.models.average import AverageBackbone, AverageNetwork, GivenScores
 from rsmeta.models.families import build_backbone
 from rsmeta.models.network import ImageNetwork, Network
 from rsmeta.models.normalise import choose_normalisation, settled_normalisation
@@ -60,6 +61,8 @@ def build_network(
         CheckpointError: Weights that are unavailable or do not fit.
         TunerError: The backbone cannot take the tuner.
     """
+    if model.average:
+        return _average(model, tuner, bands=bands, classes=classes, mean=mean, std=std)
     backbone = build_backbone(model, bands)
     if backbone.dates != 1:
         raise ConfigError(
@@ -68,7 +71,7 @@ def build_network(
             f"satmae_vit_..._group, or build it from Python for its features"
         )
     registry: Registry[Any] = HEADS if per_pixel else CLASSIFIERS
-    head: Head = build_head(model.head, _head_input(backbone), classes=classes, registry=registry)
+    head: Head = build_head(model.head, head_input(backbone), classes=classes, registry=registry)
     if isinstance(head, SolvedHead):
         tuner = _frozen(tuner, model)
     tuned = apply_tuner(backbone, tuner, classes=classes)
@@ -79,10 +82,42 @@ def build_network(
         if form is None
         else settled_normalisation(mean, std, form)
     )
-    parts: dict[str, Any] = {"tuned": tuned, "zoom": model.zoom}
+    parts: dict[str, Any] = {"tuned": tuned, "zoom": model.fixed_zoom}
     if isinstance(head, Classifier):
         return ImageNetwork(normalisation, backbone, head, pool=model.head.pool, **parts)
     return Network(normalisation, backbone, head, **parts)
+
+
+def _average(
+    model: ModelSpec,
+    tuner: TunerSpec | Sequence[TunerSpec],
+    *,
+    bands: Sequence[Band],
+    classes: int,
+    mean: BandValues,
+    std: BandValues,
+) -> AverageNetwork:
+    """Build the average of several networks, each with its own head.
+
+    Raises:
+        ConfigError: The head of a member takes gradient steps.
+    """
+    members = [
+        build_network(one, tuner, bands=bands, classes=classes, mean=mean, std=std)
+        for one in model.average
+    ]
+    for number, member in enumerate(members):
+        if not member.solvable:
+            raise ConfigError(
+                f"model.average: the head {model.average[number].head.name} takes gradient steps; "
+                f"take one that is solved for: forest, extra_trees, logistic or mlp"
+            )
+    backbone = AverageBackbone(bands, members, classes)
+    tuned = apply_tuner(backbone, _frozen(TunerSpec(), model), classes=classes)
+    normalisation = settled_normalisation(mean, std, "physical")
+    return AverageNetwork(
+        normalisation, backbone, GivenScores(head_input(backbone), classes), tuned=tuned
+    )
 
 
 def _frozen(tuner: TunerSpec | Sequence[TunerSpec], model: ModelSpec) -> TunerSpec:
@@ -102,7 +137,8 @@ def _frozen(tuner: TunerSpec | Sequence[TunerSpec], model: ModelSpec) -> TunerSp
     return frozen
 
 
-def _head_input(backbone: Backbone) -> HeadInput:
+def head_input(backbone: Backbone) -> HeadInput:
+    """Return what a head needs to know of a backbone."""
     return HeadInput(
         dims=backbone.dims,
         strides_px=backbone.strides_px,
@@ -113,6 +149,8 @@ def _head_input(backbone: Backbone) -> HeadInput:
 
 def _set_stem(backbone: Backbone, model: ModelSpec) -> None:
     """Let the stem learn as the settings say; by default where a band had no filter."""
+    if backbone.projection is not None and backbone.reduces_by is not None:
+        backbone.projection.requires_grad_(backbone.reduces_by == "learned")
     wanted = model.stem.trainable
     if wanted == "auto":
         if backbone.stem_report.all_matched:
@@ -126,10 +164,16 @@ def report_network(network: Network) -> None:
     backbone, tuned = network.backbone, network.tuned
     for line in model_notes(network):
         logger.debug("%s", line)
+    if isinstance(network, AverageNetwork):
+        for member in network.members:
+            report_network(member)
+        return
+    if not any(True for _ in backbone.parameters()):
+        logger.info("features: %s", backbone.record.name)
+        return
     weights = "random weights" if backbone.load_report is None else backbone.load_report.source
     logger.info("backbone %s (%s), tuner %s", backbone.record.name, weights, tuned.summary())
-    any_weights = any(True for _ in backbone.parameters())
-    if any_weights and not backbone.has_weights and not tuned.trained_parameters:
+    if not backbone.has_weights and not tuned.trained_parameters:
         logger.warning(
             "the backbone %s has random weights, which tuner.method=%s leaves frozen: it can "
             "learn little; set tuner.method=full, or give weights with model.checkpoint= or "

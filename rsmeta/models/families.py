@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rsmeta.errors import UnknownNameError
+from rsmeta.config.model import AUTO, AVERAGE
+from rsmeta.errors import ConfigError, UnknownNameError
 from rsmeta.models.pixels import PREFIX as PIXELS_PREFIX
 from rsmeta.models.pixels import build_pixels, pixel_names, pixels_line
+from rsmeta.models.reduction import reduction_of
 from rsmeta.models.satmae.build import PREFIX, build_satmae, satmae_names
 from rsmeta.models.satmae.describe import describe_satmae, satmae_line
 from rsmeta.models.timm.build import backbone_names, build_timm, timm_line
 from rsmeta.models.timm.describe import describe_timm
 from rsmeta.models.torchgeo import PREFIX as TORCHGEO_PREFIX
-from rsmeta.models.torchgeo import build_torchgeo, torchgeo_line, torchgeo_names
+from rsmeta.models.torchgeo import build_torchgeo, torchgeo_line, torchgeo_names, torchgeo_plain
 from rsmeta.registry import Registry
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ class BackboneFamily:
         names: Returns the names of its backbones.
         line: Says in one line what a name means.
         describe: Says what a checkpoint of the family is; none: it is of another family.
+        plain: Returns the backbone and options that build the same network whatever its weights.
     """
 
     prefix: str
@@ -44,18 +47,28 @@ class BackboneFamily:
     names: Callable[[], tuple[str, ...]]
     line: Callable[[str], str]
     describe: Callable[[Checkpoint], Mapping[str, Any] | None] = lambda _: None
+    plain: Callable[[ModelSpec], tuple[str, dict[str, Any]]] = lambda spec: (
+        spec.backbone,
+        dict(spec.options),
+    )
 
 
 #: Families by name. Other packages add theirs through the entry-point group ``rsmeta.backbones``.
 BACKBONES: Registry[BackboneFamily] = Registry("backbone", BackboneFamily)
 
+
+def untagged(spec: ModelSpec) -> tuple[str, dict[str, Any]]:
+    """Return the backbone without the tag of its weights, and its options."""
+    return spec.backbone.partition(".")[0], dict(spec.options)
+
+
 BACKBONES.add(
     "timm",
-    BackboneFamily("", build_timm, backbone_names, timm_line, describe_timm),
+    BackboneFamily("", build_timm, backbone_names, timm_line, describe_timm, untagged),
 )
 BACKBONES.add(
     "satmae",
-    BackboneFamily(PREFIX, build_satmae, satmae_names, satmae_line, describe_satmae),
+    BackboneFamily(PREFIX, build_satmae, satmae_names, satmae_line, describe_satmae, untagged),
 )
 BACKBONES.add(
     "pixels",
@@ -63,7 +76,9 @@ BACKBONES.add(
 )
 BACKBONES.add(
     "torchgeo",
-    BackboneFamily(TORCHGEO_PREFIX, build_torchgeo, torchgeo_names, torchgeo_line),
+    BackboneFamily(
+        TORCHGEO_PREFIX, build_torchgeo, torchgeo_names, torchgeo_line, plain=torchgeo_plain
+    ),
 )
 
 
@@ -79,14 +94,35 @@ def build_backbone(spec: ModelSpec, bands: Sequence[Band] | None = None) -> Back
         ConfigError: An option that does not fit.
         CheckpointError: Weights that are unavailable or do not fit.
     """
+    if spec.backbone in (AUTO, AVERAGE):
+        raise ConfigError(f"model.backbone={spec.backbone} is no backbone; name one: pixels, …")
     family = _family(spec.backbone)
     if not family.prefix and spec.backbone.partition(".")[0] not in family.names():
         raise UnknownNameError("backbone", spec.backbone, [name for name, _ in list_backbones()])
+    if spec.stem.reduce is not None and bands is not None:
+        return _reduced(family, spec, bands)
     if spec.stem.strategy != "project" or bands is None:
         return family.build(spec, bands)
     as_published = spec.stem.model_copy(update={"strategy": "match"})
     backbone = family.build(spec.model_copy(update={"stem": as_published}), None)
     backbone.project(bands)
+    return backbone
+
+
+def plain_backbone(spec: ModelSpec) -> tuple[str, dict[str, Any]]:
+    """Return the backbone and options that build a network like this for any weights."""
+    return _family(spec.backbone).plain(spec)
+
+
+def _reduced(family: BackboneFamily, spec: ModelSpec, bands: Sequence[Band]) -> Backbone:
+    """Build a backbone for fewer bands, and what makes them of the many."""
+    reduction = reduction_of(spec.stem, bands)
+    if spec.stem.strategy == "match" and reduction.kind == "pca":
+        # Components have no wavelengths to be matched by.
+        by_position = spec.stem.model_copy(update={"strategy": "repeat"})
+        spec = spec.model_copy(update={"stem": by_position})
+    backbone = family.build(spec, reduction.bands)
+    backbone.reduce(bands, reduction)
     return backbone
 
 

@@ -19,7 +19,7 @@ from rsmeta.peft import AdaptedModule, TunedSites, is_merged, keep_sites, scale_
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from rsmeta.config.model import Pool
+    from rsmeta.config.model import ModelSpec, Pool
     from rsmeta.heads import Classifier, Head, PixelHead
     from rsmeta.models.normalise import Normalisation
 
@@ -72,6 +72,8 @@ class Network(nn.Module):
         self.backbone = backbone
         self.head = head
         self.target: TargetScale | None = None
+        #: Settings that rebuild the network, where they are not those that it was built by.
+        self.rebuilt_by: ModelSpec | None = None
         self.tuned = tuned
         self._trained = self._names_to_save()
 
@@ -102,6 +104,11 @@ class Network(nn.Module):
         head = cast("SolvedHead", self.head)
         found = head.features(self.backbone.dense(self.enlarge(x), head.depths), x)
         return found[..., : image.shape[-2], : image.shape[-1]]
+
+    @property
+    def solvable(self) -> bool:
+        """Whether its head is solved for, without gradient steps."""
+        return isinstance(self.head, SolvedHead)
 
     @property
     def device(self) -> torch.device:
@@ -166,6 +173,16 @@ class Network(nn.Module):
         self.target = TargetScale(mean, std)
         self._trained = self._names_to_save()
 
+    def keep_in_bundle(self, spec: ModelSpec) -> None:
+        """Save the whole backbone with what is trained: its weights are in no other file.
+
+        Args:
+            spec: Settings that build the network without a checkpoint.
+        """
+        self.backbone.in_bundle = True
+        self.rebuilt_by = spec
+        self._trained = self._names_to_save()
+
     def add_biases(self, modules: Collection[str]) -> None:
         """Give modules a bias of 0 where they have none, as merged adapters may need one.
 
@@ -202,11 +219,7 @@ class Network(nn.Module):
         """
         if is_merged(self):
             raise BundleError("the network's adapters are merged; unmerge it before loading")
-        if isinstance(self.head, SolvedHead):
-            prefix = "head."
-            self.head.fit_shapes(
-                {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
-            )
+        self.fit_shapes(state)
         own = self.state_dict()
         missing = sorted(self._trained - state.keys())
         extra = sorted(state.keys() - self._trained)
@@ -226,6 +239,22 @@ class Network(nn.Module):
             for name, tensor in state.items():
                 own[name].copy_(tensor)
 
+    def fit_shapes(self, state: Mapping[str, Tensor]) -> None:
+        """Make room for saved tensors whose shapes depend on what was solved.
+
+        Args:
+            state: Tensors by their names in this network.
+        """
+        if isinstance(self.head, SolvedHead):
+            prefix = "head."
+            self.head.fit_shapes(
+                {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
+            )
+
+    def names_to_save(self) -> frozenset[str]:
+        """Return the names of the tensors in ``trained_state``."""
+        return self._trained
+
     def _names_once(self) -> frozenset[str]:
         """Return the names of the state without the second names of shared parameters."""
         every = {name for name, _ in self.named_parameters(remove_duplicate=False)}
@@ -234,10 +263,10 @@ class Network(nn.Module):
 
     def _names_to_save(self) -> frozenset[str]:
         names = self._names_once()
-        if not self.backbone.has_weights:
+        if self.backbone.in_bundle or not self.backbone.has_weights:
             return names
         learned = {name for name, p in self.named_parameters() if p.requires_grad}
-        kept = ["prepare.", "head.", "target."]
+        kept = ["prepare.", "head.", "target.", "backbone.projection."]
         for path, module in self.named_modules():
             if isinstance(module, AdaptedModule):
                 kept += [f"{path}.adapters.", f"{path}.modulators."]

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rsmeta.bundle.as_backbone import build_from
 from rsmeta.config import Settings, load_settings
-from rsmeta.models.build import build_network, report_network
+from rsmeta.models.build import report_network
 from rsmeta.tasks import task_of
 from rsmeta.training.meta import check_strategy
 from rsmeta.training.optimizers import learning_table
+from rsmeta.workflows.auto import open_candidates, without_candidates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,11 +28,13 @@ class DryRun:
         rows: One per place: ``site``, ``method``, ``rank``, ``parameters``, ``rate``.
         trained: Numbers that would learn.
         total: Numbers of the whole network.
+        candidates: Models that cross-validation would choose from; none where one is named.
     """
 
     rows: list[dict[str, Any]]
     trained: int
     total: int
+    candidates: tuple[str, ...] = ()
 
 
 def dry_run(config: str | Path | Mapping[str, Any] | Settings, overrides: Overrides = ()) -> DryRun:
@@ -50,8 +54,11 @@ def dry_run(config: str | Path | Mapping[str, Any] | Settings, overrides: Overri
     task = task_of(settings)
     check_strategy(settings.meta)
     data = task.data(settings)
+    if candidates := open_candidates(settings, data):
+        return DryRun(rows=[], trained=0, total=0, candidates=candidates)
+    settings = without_candidates(settings)
     count = len(data.bands)
-    network = build_network(
+    network = build_from(
         settings.model, settings.tuner, bands=data.bands, classes=task.outputs(data),
         mean=[0.0] * count, std=[1.0] * count, meta=settings.meta, per_pixel=task.per_pixel,
     )  # fmt: skip

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import safetensors.torch
 
 from rsmeta.bundle import BundleRecord, ModelBundle, load_bundle, rebuild, save_bundle
+from rsmeta.bundle.as_backbone import standalone
 from rsmeta.bundle.bundle import RECORD_FILE
 from rsmeta.config.meta import MetaSettings
 from rsmeta.config.tuner import TunerSpec, tuner_specs
@@ -65,8 +66,8 @@ def export(
     if folder.is_dir() and any(folder.iterdir()) and not _is_export(folder):
         raise OutputError(f"{folder} holds other files than an export; choose another folder")
     loaded = bundle if isinstance(bundle, ModelBundle) else load_bundle(bundle)
-    used = (loaded.path, loaded.record.model.checkpoint)
-    check_not_an_input([folder], [place for place in used if place is not None])
+    used = [loaded.path] if loaded.path is not None else []
+    check_not_an_input([folder], [*used, *loaded.record.model.checkpoints])
     FORMS[form](loaded, folder)
     return folder
 
@@ -101,23 +102,13 @@ def _standalone(bundle: ModelBundle, whole: Network) -> BundleRecord:
         whole: Its network after merging.
     """
     record, backbone = bundle.record, bundle.network.backbone
-    named = backbone.weights_bands
-    model = record.model.model_copy(
-        update={
-            "checkpoint": None,
-            "pretrained": False,
-            "options": backbone.standalone_options | record.model.options,
-            "stem": record.model.stem.model_copy(update={"bands": named}) if named else
-                    record.model.stem,
-        }
-    )  # fmt: skip
     left = [module for module in whole.modules() if isinstance(module, AdaptedModule)]
     stay = tuple(s for s in tuner_specs(record.tuner) if s.method in {m.name for m in left})
     for module in left:
         module.among_others = len(stay) > 1
     return record.model_copy(
         update={
-            "model": model,
+            "model": standalone(record.model, backbone),
             "tuner": stay if len(stay) > 1 else stay[0] if stay else TunerSpec(method="head"),
             "meta": record.meta if stay else MetaSettings(),
             "scales": scales_of(whole.backbone),

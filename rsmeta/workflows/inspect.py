@@ -24,7 +24,8 @@ def inspect(path: str | Path) -> dict[str, Any]:
 
     Returns:
         A JSON-safe mapping; ``kind`` is scene, map, labels, raster, vector, bundle, run, sweep,
-        checkpoint or configuration.
+        checkpoint,
+        weights of a bundle or configuration.
 
     Raises:
         RsmetaError: The path does not exist or cannot be read.
@@ -96,12 +97,19 @@ def _trainable(settings: Settings) -> list[dict[str, Any]] | str:
     from rsmeta.workflows.dry_run import dry_run
 
     try:
-        return dry_run(settings).rows
+        found = dry_run(settings)
     except RsmetaError as error:
         return f"unknown: {error}"
+    if found.candidates:
+        return f"the best of {len(found.candidates)} models by cross-validation"
+    return found.rows
 
 
 def _checkpoint(path: Path) -> dict[str, Any]:
+    from rsmeta.bundle.as_backbone import bundle_of_weights
     from rsmeta.models.describe import describe_checkpoint
 
+    if (folder := bundle_of_weights(path)) is not None:
+        use = f"model.checkpoint={folder}"
+        return {**_bundle(folder), "kind": "weights of a bundle", "path": str(path), "use": use}
     return {"kind": "checkpoint", "path": str(path), **describe_checkpoint(path)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,16 +13,25 @@ from rsmeta.geo.arrays import is_array_file
 from rsmeta.geo.handles import open_raster
 from rsmeta.geo.metadata import plain_tags
 from rsmeta.geo.polygons import VectorFile
+from rsmeta.geo.radar import is_radar, radar_units
 from rsmeta.geo.scene import ReadRules, open_scene
 from rsmeta.gis import tags
 from rsmeta.gis.class_map import open_class_map
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from rsmeta.geo.bands import Band
     from rsmeta.geo.grid import Grid
     from rsmeta.geo.scene import Scene
 
+#: A scene with more bands than this is described by the parts of the spectrum that they cover.
+_MANY_BANDS = 24
+_REGIONS = (
+    ("ultraviolet", 0.0, 400.0), ("visible", 400.0, 700.0), ("near infrared", 700.0, 1000.0),
+    ("shortwave infrared", 1000.0, 3000.0), ("thermal", 3000.0, 1e6),
+)  # fmt: skip
 #: Windows, and pixels per side of each, that are read to find the range of values.
 _WINDOWS, _WINDOW_PX = 16, 256
 #: A raster, or a column, with more distinct values than this does not hold classes.
@@ -60,6 +70,7 @@ def _of_scene(scene: Scene) -> dict[str, Any]:
             "name": band.name,
             "common_name": band.common_name,
             "wavelength_nm": band.wavelength_nm,
+            "width_nm": band.width_nm,
             "scale": scale,
             "offset": offset,
             "nodata": nodata[0] if nodata else None,
@@ -73,10 +84,48 @@ def _of_scene(scene: Scene) -> dict[str, Any]:
         "path": scene.name,
         "sensor": scene.sensor,
         "bands": bands,
+        **_spectrum(scene.bands),
+        **_radar(scene),
         "dtype": scene.dtype,
         **_place(scene.grid),
         "acquired": scene.acquired.isoformat() if scene.acquired else None,
     }
+
+
+def _spectrum(bands: Sequence[Band]) -> dict[str, Any]:
+    """Return a row for each part of the spectrum, of scenes with many bands."""
+    if len(bands) <= _MANY_BANDS:
+        return {}
+    rows = []
+    for part, low, high in _REGIONS:
+        inside = [b for b in bands if b.wavelength_nm is not None and low <= b.wavelength_nm < high]
+        centres = [b.wavelength_nm for b in inside if b.wavelength_nm is not None]
+        if not inside:
+            continue
+        steps = np.diff(np.unique(centres))
+        widths = [b.width_nm for b in inside if b.width_nm is not None]
+        rows.append({
+            "part": part,
+            "bands": len(inside),
+            "from_nm": min(centres),
+            "to_nm": max(centres),
+            "step_nm": round(float(np.median(steps)), 2) if steps.size else None,
+            "largest_gap_nm": round(float(steps.max()), 2) if steps.size else None,
+            "width_nm": round(float(np.median(widths)), 2) if widths else None,
+            "out_of_order": sum(b < a for a, b in pairwise(centres)) or None,
+        })  # fmt: skip
+    return {"spectrum": rows}
+
+
+def _radar(scene: Scene) -> dict[str, Any]:
+    """Return what bands of radar are in, by the mean of some pixels."""
+    radar = [band for band in scene.bands if is_radar(band)]
+    if not radar:
+        return {}
+    values = _sample(scene.select(radar))
+    if not values.size:
+        return {}
+    return {"radar": radar_units(radar, values.mean(axis=1, dtype=np.float64).tolist())}
 
 
 def _plain_raster(source: str, advice: str) -> dict[str, Any]:

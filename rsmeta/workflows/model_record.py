@@ -18,12 +18,14 @@ from rsmeta.bundle.record import (
 from rsmeta.data.images.datamodule import ImageDataModule
 from rsmeta.errors import optional
 from rsmeta.geo.stac_parts import footprint_of
+from rsmeta.models.average import AverageNetwork
 from rsmeta.models.weights import is_local
 from rsmeta.peft import scales_of, site_modulators
 from rsmeta.workflows.image_record import image_record
 
 if TYPE_CHECKING:
     from rsmeta.config import Settings
+    from rsmeta.config.model import ModelSpec
     from rsmeta.config.predict import PredictSettings
     from rsmeta.models.network import Network
     from rsmeta.tasks.base import TrainingData
@@ -39,8 +41,8 @@ def describe(settings: Settings, data: TrainingData, network: Network) -> Bundle
     bands = tuple(
         BandRecord(
             name=band.name, common_name=band.common_name, wavelength_nm=band.wavelength_nm,
-            gsd_m=band.gsd_m, mean=own.mean, std=own.std, statistics_of=own.whose,
-            filter_from=origin, data_mean=float(mean), data_std=float(std),
+            gsd_m=band.gsd_m, width_nm=band.width_nm, mean=own.mean, std=own.std,
+            statistics_of=own.whose, filter_from=origin, data_mean=float(mean), data_std=float(std),
         )
         for band, own, origin, mean, std in zip(
             data.bands, normalisation.bands, stem.origins, *data.statistics, strict=True
@@ -68,7 +70,7 @@ def describe(settings: Settings, data: TrainingData, network: Network) -> Bundle
         gsd_m=data.gsd_range_m,
         footprint=_footprint(data),
         backbone=_identity(network),
-        model=settings.model,
+        model=_pinned(network.rebuilt_by or settings.model, network),
         tuner=settings.tuner,
         meta=settings.meta,
         scales=scales_of(network.backbone),
@@ -105,6 +107,18 @@ def _tile_px(settings: Settings, network: Network) -> int:
     if asked is None and halo_px is not None:  # any size gives the same pixels
         return max(_LOCAL_TILE_PX, settings.data.chip_px, 8 * halo_px)
     return asked or settings.data.chip_px
+
+
+def _pinned(model: ModelSpec, network: Network) -> ModelSpec:
+    """Return a model's settings whose members take no other weights than those of training."""
+    if not isinstance(network, AverageNetwork):
+        return model
+    pinned = []
+    for one, member in zip(model.average, network.members, strict=True):
+        report = member.backbone.load_report
+        sha256 = None if report is None else report.sha256
+        pinned.append(one.model_copy(update={"checkpoint_sha256": sha256}))
+    return model.model_copy(update={"average": tuple(pinned)})
 
 
 def _target(settings: Settings, network: Network) -> TargetRecord | None:

@@ -24,10 +24,12 @@ logger = logging.getLogger(__name__)
 CONFIG_FILE = "config.yaml"
 METRICS_FILE = "metrics.json"
 HISTORY_FILE = "history.csv"
+#: The choice of ``model: auto``, so that a resumed run does not make it again.
+SELECTION_FILE = "selection.json"
 #: What a run writes, besides its configuration and what only shows its progress.
 RUN_FILES = (
     "bundle", "backbone.safetensors", "checkpoints", "plots", METRICS_FILE, HISTORY_FILE,
-    "model.txt",
+    "model.txt", SELECTION_FILE,
     "gamma_history.csv",
 )  # fmt: skip
 
@@ -52,7 +54,7 @@ def check_run(output: Path, settings: Strict, *, resume: bool) -> None:
         raise OutputError(f"{output} holds a run already; resume it with --resume, or name another")
     if file.exists():
         before = validate(type(settings), read_yaml(file), str(file))
-        changed = _changed(before.model_dump(mode="json"), settings.model_dump(mode="json"))
+        changed = _changed(_uncoloured(before), _uncoloured(settings))
         if changed:
             raise OutputError(
                 f"{output} holds a run with another {changed[0]}; resume it with its own "
@@ -90,11 +92,19 @@ def begun(output: Path, settings: Strict) -> Iterator[None]:
         yield
     except RsmetaError:
         if not (output / "checkpoints").exists():
-            for name in (CONFIG_FILE, HISTORY_FILE):
+            for name in (CONFIG_FILE, HISTORY_FILE, SELECTION_FILE):
                 (output / name).unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # something else lies in it: it stays
                 output.rmdir()
         raise
+
+
+def _uncoloured(settings: Strict) -> dict[str, Any]:
+    """Return settings as a tree without colours of classes, which change no weight."""
+    tree = settings.model_dump(mode="json")
+    for spec in tree.get("data", {}).get("classes") or ():
+        spec.pop("colour", None)
+    return tree
 
 
 def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -217,8 +217,8 @@ def _pictures(*candidates: Path) -> list[dict[str, str]]:
     for path in candidates:
         if path.exists():
             data = base64.b64encode(_bytes(path)).decode()
-            title = "Chips with image, label and prediction"
-            return [{"title": title, "data": f"data:image/png;base64,{data}"}]
+            note = "image, label, prediction"
+            return [{"title": "Chips", "note": note, "data": f"data:image/png;base64,{data}"}]
     return []
 
 

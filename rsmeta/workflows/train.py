@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lightning import seed_everything
 
 from rsmeta.bundle import ModelBundle, annotate_bundle, load_bundle, save_bundle
+from rsmeta.bundle.as_backbone import build_from
 from rsmeta.config import Settings, load_settings
 from rsmeta.config.meta import MetaSettings
 from rsmeta.data.datamodule import SceneDataModule
 from rsmeta.data.split_table import write_split
 from rsmeta.errors import ConfigError, TrainingError, enumerate_names, optional
-from rsmeta.heads import SolvedHead
 from rsmeta.losses import build_loss, check_loss
-from rsmeta.models.build import build_network, model_notes, report_network
+from rsmeta.models.build import model_notes, report_network
 from rsmeta.peft import check_tuner, fixed_sites, scales_of, site_modulators
 from rsmeta.tasks import task_of
 from rsmeta.training.head_start import start_head
 from rsmeta.training.meta import check_strategy, judge_scales
 from rsmeta.training.module import TaskModule
+from rsmeta.training.reduction_start import start_reduction
+from rsmeta.workflows.auto import duel, network_to_try
 from rsmeta.workflows.cross_validation import cross_validate
 from rsmeta.workflows.final_metrics import final_metrics
 from rsmeta.workflows.model_record import describe
@@ -90,11 +93,23 @@ def train(
     output = run.output
     check_strategy(settings.meta)
     scales = None
+    if settings.meta.retrain and settings.model.is_open:
+        raise ConfigError("meta.retrain needs a network; name model.backbone and model.zoom")
     if settings.meta.retrain:
         scales = learn_scales(settings, output / "scales", resume=resume, progress=progress)
         settings = with_fixed_scales(settings)
     cross_validation = _cross_validation(settings, output, resume=resume, progress=progress)
     data = task.data(settings, meta=settings.meta)
+    asked = settings
+    settings, selection = run.settle(settings, data)
+    rival = network_to_try(asked, data, selection)
+    if rival is not None:
+        begun = resume and (output / "network").exists()
+        tried = train(rival, output=output / "network", resume=begun, progress=progress)
+        found = duel(asked, settings.model, tried.bundle.network, data)
+        selection["selection"]["network"] = found
+        if found["adopted"]:
+            return _adopted(run, tried, selection | cross_validation)
     network = _build(settings, data, scales)
     loss = build_loss(settings.loss, task.loss_statistics(data), task.losses)
     module = TaskModule(network, loss, task.metrics(data), settings)
@@ -107,13 +122,27 @@ def train(
         with optional("split.gpkg"):
             write_split(data.parts, data.classes, output / "split.gpkg")
     numbers = final_metrics(module, bundle, data, result, seconds=run.seconds())
-    numbers |= cross_validation
+    numbers |= cross_validation | selection
     run.draw(lambda: _pictures(module, data, result))
     bundle = annotate_bundle(
         bundle, {"seed": settings.seed, **numbers}, quicklook=output / "plots" / "chips.png"
     )
     run.finish(numbers)
     return TrainResult(output, bundle, numbers)
+
+
+def _adopted(run: TrainingRun, tried: TrainResult, numbers: dict[str, Any]) -> TrainResult:
+    """Make the network that was tried the result of the run."""
+    folder, output = tried.output, run.output
+    for name in ("bundle", "plots", "history.csv", "model.txt", "split.gpkg"):
+        if (folder / name).is_dir():
+            shutil.copytree(folder / name, output / name, dirs_exist_ok=True)
+        elif (folder / name).exists():
+            shutil.copyfile(folder / name, output / name)
+    metrics = tried.metrics | numbers | {"seconds": run.seconds()}
+    bundle = annotate_bundle(load_bundle(output / "bundle"), tried.bundle.record.training | metrics)
+    run.finish(metrics)
+    return TrainResult(output, bundle, metrics)
 
 
 def _cross_validation(
@@ -144,10 +173,11 @@ def _build(settings: Settings, data: TrainingData, scales: Mapping[str, float] |
     """
     task = task_of(settings)
     mean, std = data.statistics
-    network = build_network(
+    network = build_from(
         settings.model, settings.tuner, bands=data.bands, classes=task.outputs(data),
         mean=mean, std=std, meta=settings.meta, per_pixel=task.per_pixel,
     )  # fmt: skip
+    start_reduction(network, data)
     if (target := task.target_scale(data)) is not None:
         network.set_target(*target)
     if scales is not None:
@@ -162,7 +192,7 @@ def _build(settings: Settings, data: TrainingData, scales: Mapping[str, float] |
 def _fit(run: TrainingRun, module: TaskModule, data: TrainingData, *, progress: bool) -> FitResult:
     """Train, or solve for the head where that needs no steps."""
     network, settings = module.network, module.settings
-    if isinstance(network.head, SolvedHead):
+    if network.solvable:
         return run.solve(network, data)
     if run.starts_anew:
         start_head(network, data, settings)
@@ -233,7 +263,7 @@ def _prune(network: Network, threshold: float) -> None:
 def _report_parameters(network: Network) -> None:
     total = sum(p.numel() for p in network.parameters())
     trained = sum(p.numel() for p in network.trainable_parameters())
-    if isinstance(network.head, SolvedHead):
+    if network.solvable:
         return
     if not trained:
         raise TrainingError("nothing to train: head, stem and tuner are all frozen")

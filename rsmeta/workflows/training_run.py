@@ -19,6 +19,7 @@ from rsmeta.errors import optional
 from rsmeta.training.checkpoints import LAST
 from rsmeta.training.fit import FitResult, fit
 from rsmeta.training.solve import solve_head
+from rsmeta.workflows.auto import settle_model
 from rsmeta.workflows.run_folder import METRICS_FILE, begun, check_run, write_text
 
 if TYPE_CHECKING:
@@ -118,6 +119,15 @@ class TrainingRun:
             for name, picture in pictures().items():
                 with optional(f"the picture {name}"):
                     picture().savefig(folder / name, dpi=120)
+
+    def settle(self, settings: Settings, data: TrainingData) -> tuple[Settings, dict[str, Any]]:
+        """Choose what the model's settings leave open; see ``settle_model``."""
+        if not settings.model.is_open:
+            return settings, {}
+        folder = begun(self.output, self._settings) if self._leads else contextlib.nullcontext()
+        with folder:
+            known = self._resume or not self._leads
+            return settle_model(settings, data, self.output, known=known)
 
     def solve(self, network: Network, data: TrainingData) -> FitResult:
         """Solve for the weights of a head that needs no gradient steps.

@@ -143,3 +143,6 @@ def test_folder_that_holds_a_run(rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Pa
         assert "holds a run with another " in ended.complaint
         assert override.split(".")[0].split("=")[0] in ended.complaint
     assert (run / "config.yaml").read_text() == before
+    other = ("data.classes={1: {name: bare, colour: '#123456'}, 2: meadow}", "data.chip_px=48")
+    ended = rsmeta(*words, *other, "--resume")
+    assert "with another data.chip_px" in ended.complaint, "colours may change"

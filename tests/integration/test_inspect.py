@@ -117,3 +117,22 @@ def test_an_unfinished_run(rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path) ->
     run = shutil.copytree(tiny_run.folder, tmp_path / "run")
     shutil.rmtree(run / "bundle")
     assert "--resume" in inspected(rsmeta, run)["status"]
+
+
+def test_a_page_of_the_training_data(rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    text = tiny_run.config.read_text(encoding="utf-8")
+    config.write_text(text.replace("data:\n", f"data:\n  root: {tiny_run.data}\n", 1))
+    page = tmp_path / "config.html"
+    ended = rsmeta("inspect", config, "--page")
+    assert (ended.status, ended.out) == (0, f"page: {page}\n")
+    html = page.read_text(encoding="utf-8")
+    assert html.count("data:image/png;base64,") == 4
+    for said in ("Labels over imagery", "Split", "Labelled pixels", "Band values", "Training data"):
+        assert said in html
+    assert "classes</li>" in html
+    again = rsmeta("inspect", config, "--page")
+    assert (again.status, "exists" in again.err) == (1, True)
+    assert rsmeta("inspect", config, "--page", "--overwrite").status == 0
+    alone = rsmeta("inspect", config, "--output", page)
+    assert (alone.status, "--page" in alone.err) == (2, True)

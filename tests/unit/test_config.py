@@ -46,7 +46,7 @@ def test_smallest_configuration_has_every_default() -> None:
     assert loaded.data.scenes == ("a.tif",)
     assert loaded.data.split.by is None
     assert loaded.tuner.method == "lora"
-    assert loaded.model.head.name == "fpn"
+    assert loaded.model.backbone == loaded.model.head.name == "auto"
     assert [spec.value for spec in loaded.data.classes] == [0, 1]
     assert [spec.colour for spec in loaded.data.classes] == list(FIRST_COLOURS[:2])
 

@@ -48,7 +48,11 @@ def bundle_with(network: nn.Module, classes: Sequence[Any] | dict[int, Any]) -> 
     return dataclasses.replace(bundle, record=bundle.record.model_copy(update={"classes": specs}))
 
 
-THREE = {3: {"name": "water & ice", "colour": "#0000ff"}, 7: "land <dry>", 9: "Wälder"}
+THREE = {
+    3: {"name": "water & ice", "colour": "#0000ff"},
+    7: {"name": "land <dry>", "colour": "#e69f00"},
+    9: {"name": "Wälder", "colour": "#009e73"},
+}
 
 
 @pytest.fixture

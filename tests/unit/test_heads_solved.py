@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
@@ -15,7 +16,7 @@ from rsmeta.errors import ConfigError
 from rsmeta.heads import HEADS, HeadInput, SolvedHead, build_head
 
 SHAPE = HeadInput(dims=(4,), strides_px=(1,), levels=(0, 0, 0, 0), channels=4)
-NAMES = ("forest", "extra_trees", "logistic", "mlp")
+NAMES = ("forest", "extra_trees", "logistic", "lda", "mlp")
 
 
 def made(name: str, *, classes: int = 3, **options: object) -> SolvedHead:
@@ -105,7 +106,7 @@ def test_mlp_equals_scikit_learn(classes: int) -> None:
     head = made("mlp", classes=classes, width=16)
     head.solve(features, labels, groups, seed=5)
     scaled = standardised(features)
-    theirs = MLPClassifier((16,), alpha=1e-2, max_iter=500, random_state=5)
+    theirs = MLPClassifier((16,), alpha=1e-2, max_iter=500, learning_rate_init=5e-3, random_state=5)
     theirs.fit(scaled, labels, sample_weight=compute_sample_weight("balanced", labels))
     said = head.probabilities(torch.from_numpy(features)).numpy()
     np.testing.assert_allclose(said, theirs.predict_proba(scaled), atol=2e-6)
@@ -164,3 +165,26 @@ def test_coarse_features_are_laid_on_the_pixels_beside_the_bands() -> None:
 def test_a_depth_beyond_the_backbone_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"depths.*5.*1 block"):
         made("logistic", depths=(5,))
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_lda_equals_scikit_learn(classes: int) -> None:
+    features, labels, groups = problem()
+    labels = np.minimum(labels, classes - 1)
+    head = made("lda", classes=classes)
+    head.solve(features, labels, groups, seed=0)
+    theirs = LinearDiscriminantAnalysis(
+        solver="lsqr", shrinkage="auto", priors=np.full(classes, 1 / classes)
+    ).fit(standardised(features), labels)
+    said = head.probabilities(torch.from_numpy(features)).numpy()
+    np.testing.assert_allclose(said, theirs.predict_proba(standardised(features)), atol=2e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_label_of_each_class_is_enough(name: str) -> None:
+    features = np.array([[1, 2, 3, 4], [5, 2, 3, 9]], np.float32)
+    head = made(name, classes=2)
+    head.solve(features, np.array([0, 1]), np.array([0, 1]), seed=0)
+    said = head.probabilities(torch.from_numpy(features)).numpy()
+    assert np.isfinite(said).all()
+    assert said.argmax(1).tolist() == [0, 1]

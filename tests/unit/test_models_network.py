@@ -242,6 +242,7 @@ def _pairs_of_presets() -> list[Any]:
             model, tuner, marks=[] if model in quick or tuner == "lora" else pytest.mark.slow
         )
         for model in preset_names("model")
+        if model != "auto"  # chosen with labels at hand
         for tuner in preset_names("tuner")
     ]
 

@@ -65,6 +65,54 @@ def test_indices_are_those_that_the_bands_allow() -> None:
     np.testing.assert_allclose(features(image, indices=True)[2], [[0.5, 0.0]], atol=1e-6)
 
 
+def test_ratios_do_not_depend_on_brightness_and_logarithms_turn_it_into_a_shift() -> None:
+    image = np.random.default_rng(0).uniform(0.1, 0.9, (3, 4, 5))
+    one, twice = (features(image * factor, ratios=True) for factor in (1.0, 2.0))
+    assert len(one) == 3 + 3 + 3
+    np.testing.assert_allclose(twice[6:], one[6:], atol=1e-6)
+    np.testing.assert_allclose(twice[3:6] - one[3:6], np.log(2), atol=5e-3)
+    red, nir = image[:2]
+    np.testing.assert_allclose(one[6], (red - nir) / (red + nir), atol=1e-6)
+
+
+def test_ratios_of_local_means_stand_beside_those_of_the_pixel() -> None:
+    image = np.random.default_rng(0).uniform(0.1, 0.9, (2, 9, 8))
+    found = features(image, context=[3], deviations=False, ratios="local")
+    assert len(found) == 2 + 2 + 3 + 3
+    mean = found[2:4]
+    np.testing.assert_allclose(found[9], (mean[0] - mean[1]) / mean.sum(0), atol=1e-6)
+    with pytest.raises(ConfigError, match="takes means of context"):
+        features(image, ratios="local")
+
+
+def test_means_can_stand_without_deviations() -> None:
+    image = np.random.default_rng(0).random((2, 9, 8))
+    both, alone = features(image, context=[3]), features(image, context=[3], deviations=False)
+    np.testing.assert_array_equal(alone, both[:4])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"context": [3, 5], "ratios": True, "indices": True},
+        {"context": [3], "deviations": False, "ratios": "local"},
+    ],
+)
+def test_every_feature_has_a_name(options: dict[str, object]) -> None:
+    backbone = build_backbone(ModelSpec(backbone="pixels", options=options), (RED, NIR, SWIR))
+    names = backbone.feature_names
+    assert len(set(names)) == len(names) == backbone.dim
+    assert len(features(np.ones((3, 4, 4)), **options)) == backbone.dim
+
+
+@pytest.mark.parametrize("count", [1, 33])
+def test_ratios_of_one_or_very_many_bands_are_refused(count: int) -> None:
+    bands = [Band(f"b{i}") for i in range(count)]
+    with pytest.raises(ConfigError, match="2 to 32 bands"):
+        build_backbone(ModelSpec(backbone="pixels", options={"ratios": True}), bands)
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -99,10 +99,10 @@ def read_layers(
         GridMismatchError: Confidence lies on another grid, or imagery has no place on the map's.
     """
     step = max(1, -(-max(shown.grid.shape) // LONGEST_PX))
-    grid = _thinned(shown.grid, step)
+    grid = thinned(shown.grid, step)
     numbers = isinstance(shown, QuantityMap)
     cells = _steps(shown, grid, span) if isinstance(shown, QuantityMap) else _classes(shown, grid)
-    imagery, seen = (None, None) if scene is None else _imagery(scene, shown.grid, grid)
+    imagery, seen = (None, None) if scene is None else read_imagery(scene, shown.grid, grid)
     sure = None if confidence is None else _confidence(confidence, shown.grid, grid)
     return Layers(grid, step, cells, numbers, sure, imagery, seen)
 
@@ -124,7 +124,7 @@ def _steps(quantity: QuantityMap, grid: Grid, span: tuple[float, float] | None) 
     return np.where(known, steps, NONE_16).astype(np.uint16)
 
 
-def _thinned(grid: Grid, step: int) -> Grid:
+def thinned(grid: Grid, step: int) -> Grid:
     """Return the grid of a raster's rows and columns in whole steps, over the same extent."""
     height, width = (-(-side // step) for side in grid.shape)
     t = grid.transform
@@ -135,7 +135,7 @@ def _thinned(grid: Grid, step: int) -> Grid:
     )  # fmt: skip
 
 
-def _imagery(scene: Scene, full: Grid, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+def read_imagery(scene: Scene, full: Grid, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     """Return the scene in colour on a thinned grid, and where it has data."""
     shown = [scene.bands[i] for i in rgb_bands(scene.bands)]
     picked = scene.select(list(dict.fromkeys(shown)))

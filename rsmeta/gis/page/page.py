@@ -40,7 +40,7 @@ class Page:
         parts: The model on parts of its configuration: ``title``, ``name`` and ``scores``.
         charts: Curves of the training: ``title``, ``svg`` and ``legend``.
         scales: Learned scales: ``positions``, ``rows`` and ``chart``.
-        pictures: ``title`` and ``data`` (an address that holds the picture).
+        pictures: ``title``, ``note`` and ``data`` (an address that holds the picture).
         provenance: Name and value.
         settings: ``name`` and ``text``.
     """

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import itertools
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from pydantic import Field, field_validator
@@ -12,7 +13,12 @@ from rsmeta.config.base import Strict
 from rsmeta.config.load import validate
 from rsmeta.errors import ConfigError
 from rsmeta.models.backbone import Backbone, Features
-from rsmeta.models.pixels.features import index_pairs, local_statistics, normalised_difference
+from rsmeta.models.pixels.features import (
+    index_pairs,
+    local_statistics,
+    normalised_difference,
+    ratios,
+)
 from rsmeta.models.records import BackboneRecord
 from rsmeta.models.stem import StemFilter, StemReport
 
@@ -26,6 +32,9 @@ if TYPE_CHECKING:
 #: Name of the only backbone of this family.
 PREFIX = "pixels"
 
+#: Most bands whose pairs are features.
+MOST_BANDS_OF_RATIOS = 32
+
 
 class PixelOptions(Strict):
     """Options of the backbone ``pixels``."""
@@ -35,8 +44,18 @@ class PixelOptions(Strict):
         description="sides, in pixels and odd, of the squares whose mean and deviation of each "
         "band stand beside the band itself",
     )
+    deviations: bool = Field(
+        default=True, description="whether context has the deviation of each band, or means alone"
+    )
     indices: bool = Field(
         default=False, description="add the spectral indices that the bands allow: NDVI, NDWI, …"
+    )
+
+    ratios: bool | Literal["local"] = Field(
+        default=False,
+        description="add the logarithm of each band and the normalised difference of each pair of "
+        "bands, whatever their names: less depends on brightness; up to 32 bands; local: of the "
+        "means of context too",
     )
 
     @field_validator("context")
@@ -55,7 +74,7 @@ class PixelBackbone(Backbone):
 
     Args:
         bands: Bands of the input, in its order, C.
-        options: Context and indices.
+        options: Context, indices and ratios.
     """
 
     def __init__(self, bands: Sequence[Band], options: PixelOptions) -> None:
@@ -68,12 +87,21 @@ class PixelBackbone(Backbone):
             bands, record=record, stem_report=StemReport(filters), load_report=None
         )  # fmt: skip
         self._context = options.context
+        self._deviations = options.deviations
         self._indices = index_pairs(bands) if options.indices else {}
         if options.indices and not self._indices:
             raise ConfigError(
                 f"model.options.indices: the bands {[band.name for band in bands]} allow no "
                 f"spectral index; name red, nir, … in data.sensor, or omit indices"
             )
+        if options.ratios and not 1 < len(bands) <= MOST_BANDS_OF_RATIOS:
+            raise ConfigError(
+                f"model.options.ratios: {len(bands)} band(s); pairs are made of 2 to "
+                f"{MOST_BANDS_OF_RATIOS} bands: choose some with data.use_bands, or omit ratios"
+            )
+        self._ratios = options.ratios
+        if self._ratios == "local" and not options.context:
+            raise ConfigError("model.options.ratios=local takes means of context; name its sides")
         self._stem = nn.Identity()
 
     @property
@@ -84,7 +112,17 @@ class PixelBackbone(Backbone):
     @property
     def dim(self) -> int:
         """Number of features of a pixel, D."""
-        return len(self.bands) * (1 + 2 * len(self._context)) + len(self._indices)
+        bands = len(self.bands)
+        ratios = len(self._ratios_of) * bands * (bands + 1) // 2
+        each = 2 if self._deviations else 1
+        return bands * (1 + each * len(self._context)) + len(self._indices) + ratios
+
+    @property
+    def _ratios_of(self) -> tuple[int, ...]:
+        """Sides of the squares whose means have ratios; 1 is the pixel itself."""
+        if not self._ratios:
+            return ()
+        return (1, *self._context) if self._ratios == "local" else (1,)
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -92,8 +130,14 @@ class PixelBackbone(Backbone):
         names = [band.name for band in self.bands]
         for side in self._context:
             names += [f"{band.name} mean {side}" for band in self.bands]
-            names += [f"{band.name} std {side}" for band in self.bands]
-        return (*names, *self._indices)
+            if self._deviations:
+                names += [f"{band.name} std {side}" for band in self.bands]
+        names += self._indices
+        for side in self._ratios_of:
+            own = [f"{band.name}{f' mean {side}' if side > 1 else ''}" for band in self.bands]
+            names += [f"log {name}" for name in own]
+            names += [f"({a} - {b}) / ({a} + {b})" for a, b in itertools.combinations(own, 2)]
+        return tuple(names)
 
     @property
     def patch_px(self) -> int:
@@ -130,11 +174,13 @@ class PixelBackbone(Backbone):
         x = self.enter(x)
         valid = x.isfinite().all(dim=1, keepdim=True)
         image = torch.where(valid, x, 0.0)
-        found = [image]
+        found, means = [image], {1: image}
         for side in self._context:
-            found += local_statistics(image, valid, side)
+            means[side], deviation = local_statistics(image, valid, side)
+            found += [means[side], deviation] if self._deviations else [means[side]]
         for a, b in self._indices.values():
             found.append(normalised_difference(image[:, a : a + 1], image[:, b : b + 1]))
+        found += [ratios(means[side]) for side in self._ratios_of]
         return torch.cat(found, dim=1)
 
 
@@ -149,6 +195,8 @@ def build_pixels(spec: ModelSpec, bands: Sequence[Band] | None) -> PixelBackbone
         raise ConfigError("model.backbone=pixels has no weights; omit checkpoint and pretrained")
     if spec.zoom != 1:
         raise ConfigError("model.backbone=pixels sees single pixels; omit model.zoom")
+    if spec.stem.reduce is not None:
+        raise ConfigError("model.backbone=pixels takes bands as they are; omit model.stem.reduce")
     if bands is None:
         raise ConfigError("model.backbone=pixels has no bands of its own; omit model.stem.strategy")
     return PixelBackbone(bands, options)

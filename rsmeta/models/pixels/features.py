@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from rsmeta.geo.bands import COMMON_NAMES, band_at
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -26,16 +28,29 @@ INDICES: dict[str, tuple[str, str]] = {
     "ndre": ("nir", "rededge"),
 }
 
+#: A band without common name stands for one whose centre is as near as this.
+_NEAR_NM = 15.0
+
 #: Sums of two bands smaller than this count as 0, and so does their index.
 _NOTHING = 1e-6
 
+#: Values well below this are not put on a logarithmic scale.
+_DARK = 0.01
+
 
 def index_pairs(bands: Sequence[Band]) -> dict[str, tuple[int, int]]:
-    """Return the indices that these bands allow, each with the places of its two bands."""
+    """Return the indices that these bands allow, each with the places of its two bands.
+
+    Bands are found by common name, else by a wavelength near to its centre.
+    """
     places: dict[str, int] = {}
     for place, band in enumerate(bands):
         if band.common_name is not None:
             places.setdefault(band.common_name, place)
+    for name in {name for pair in INDICES.values() for name in pair} - places.keys():
+        near = band_at(COMMON_NAMES[name], bands, _NEAR_NM)
+        if near is not None and bands[near].common_name is None:
+            places[name] = near
     return {
         name: (places[a], places[b])
         for name, (a, b) in INDICES.items()
@@ -48,6 +63,23 @@ def normalised_difference(first: Tensor, second: Tensor) -> Tensor:
     total = first + second
     ratio = (first - second) / torch.where(total.abs() > _NOTHING, total, 1.0)
     return torch.where(total.abs() > _NOTHING, ratio.clamp(-1, 1), 0.0)
+
+
+def ratios(image: Tensor) -> Tensor:
+    """Return logarithms of all bands, and the normalised difference of each pair of bands.
+
+    Both take differences of brightness out, whatever unit bands are in. The logarithm is linear
+    around 0, so that dark or negative values are no outliers.
+
+    Args:
+        image: (B, C, H, W), finite.
+
+    Returns:
+        (B, C + C (C - 1) / 2, H, W).
+    """
+    first, second = torch.triu_indices(image.shape[1], image.shape[1], offset=1)
+    pairs = normalised_difference(image[:, first], image[:, second])
+    return torch.cat([torch.asinh(image / _DARK), pairs], dim=1)
 
 
 def local_statistics(image: Tensor, valid: Tensor, side_px: int) -> tuple[Tensor, Tensor]:

@@ -189,8 +189,7 @@ def _inputs_of_maps(
     if wanted.like is not None:
         found |= raster_files(wanted.like)
     models = {request.model for request in requests if isinstance(request.model, Path)}
-    weights = {request.record.model.checkpoint for request in requests}
-    return found | models | {file for file in weights if file is not None}
+    return found | models | {file for one in requests for file in one.record.model.checkpoints}
 
 
 def _check_outputs(

@@ -1,0 +1,1 @@
+"""Write a commented configuration from scenes and labels alone."""

@@ -1,0 +1,217 @@
+"""Which column of polygons holds the classes, and which classes lie on the scenes."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas
+import shapely
+
+from rsmeta.config.data import CLASS_NODATA
+from rsmeta.errors import LabelsError, enumerate_names
+from rsmeta.geo.footprint import outline
+from rsmeta.geo.polygons import VectorFile
+from rsmeta.workflows.init.class_sources import of_codes
+from rsmeta.workflows.init.guess import Guess
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import geopandas
+
+    from rsmeta.geo.grid import Grid
+
+#: A column with more distinct values than this holds no classes.
+MOST_CLASSES = 64
+
+#: What columns of classes are called, and what others are, in common languages.
+_CLASS_WORDS = re.compile(
+    r"cl(ass|ase|assi)|klass|kategor|categor|label|legend|lulc|land.?(use|cover)|cover|typ|tipo|"
+    r"crop|kultur|cultur|nutz|usage|^uso|ocupa|occup|species|art$|habitat|^lc|corine|clc|^name$|nom"
+)
+_OTHER_WORDS = re.compile(
+    r"date|datum|fecha|time|^id$|^fid|_id$|uuid|user|author|comment|remark|note|area|flaeche|"
+    r"shape|perim|length|source|index"
+)
+
+
+@dataclass(frozen=True)
+class PolygonGuesses:
+    """What polygons hold; see ``LabelGuesses``."""
+
+    about: str
+    guesses: tuple[Guess, ...]
+    classes: tuple[dict[str, Any], ...]
+    origin: str
+    polygons: Mapping[int, int]
+    side_px: float
+
+
+def guess_polygons(path: Path, grids: Sequence[Grid]) -> PolygonGuesses:
+    """Guess the class column of polygons, and list the classes that lie on the scenes.
+
+    Args:
+        path: Vector file.
+        grids: Grids of the scenes.
+
+    Raises:
+        LabelsError: The file cannot be read, holds no polygons on the scenes, or no column with
+            two or more classes.
+    """
+    layer, others = _layer(path)
+    file = VectorFile(path, layer, error=LabelsError)
+    on_scenes, sides = _on_grids(file, grids)
+    column, rest = _column(path, on_scenes)
+    cells = on_scenes[column.name]
+    classes, origin = _classes(on_scenes, column)
+    counts = Counter(int(value) for value in _values(cells, classes))
+    guesses = [Guess("class_column", str(column.name), _why(column, rest))]
+    if others:
+        also = enumerate_names(others)
+        guesses.insert(0, Guess("layer", layer, f"other layers with polygons: {also}"))
+    crs = "no CRS" if on_scenes.crs is None else on_scenes.crs.to_string()
+    about = f"{len(on_scenes)} polygons on the scenes, {crs if len(crs) < 24 else 'own CRS'}"
+    empty = int(cells.map(_is_empty).sum())
+    about += f"; {empty} without class" if empty else ""
+    side_px = float(np.median(sides))
+    return PolygonGuesses(about, tuple(guesses), classes, origin, counts, side_px)
+
+
+def _layer(path: Path) -> tuple[str | None, list[str]]:
+    """Return the layer with most polygons, where there are several, and the others."""
+    import pyogrio
+
+    file = VectorFile(path, error=LabelsError)
+    if str(path) != str(file.path) or file.path.suffix.lower() == ".parquet":
+        return None, []  # the user names one, or there are no layers
+    try:
+        names = [(str(name), str(kind)) for name, kind in pyogrio.list_layers(file.path)]
+        flat = [name for name, kind in names if "Polygon" in kind or kind == "Unknown"]
+        if len([name for name, kind in names if kind != "None"]) < 2 or not flat:
+            return None, []
+        sizes = {name: pyogrio.read_info(file.path, layer=name)["features"] for name in flat}
+    except (OSError, RuntimeError, ValueError):
+        return None, []  # reading it says what is wrong
+    best = max(flat, key=lambda name: sizes[name])
+    return best, [name for name in flat if name != best]
+
+
+def _on_grids(file: VectorFile, grids: Sequence[Grid]) -> tuple[geopandas.GeoDataFrame, np.ndarray]:
+    """Return the polygons that lie on any of the scenes, and their sides in pixels."""
+    found: dict[Any, float] = {}
+    frame = None
+    for grid in dict.fromkeys(grids):
+        frame = file.read_onto(grid)
+        here = frame[frame.intersects(outline(grid))]
+        areas = shapely.area(here.geometry.to_numpy())
+        sides = np.sqrt(areas / abs(grid.transform.determinant))
+        found |= dict(zip(here.index, sides, strict=True))
+    whole = file.read_polygons()
+    if not found:
+        raise LabelsError(f"the polygons {file.path} do not overlap the scenes; check both")
+    return whole.loc[list(found)], np.array(list(found.values()))
+
+
+def _column(path: Path, frame: geopandas.GeoDataFrame) -> tuple[pandas.Series[Any], list[str]]:
+    """Return the column that looks most like classes, and others that might be it."""
+    scored = {}
+    for name in frame.columns:
+        if name != frame.geometry.name:
+            score = _score(str(name), frame[name])
+            if score is not None:
+                scored[name] = score
+    if not scored:
+        columns = [str(name) for name in frame.columns if name != frame.geometry.name]
+        raise LabelsError(
+            f"{path} has no column with 2 to {MOST_CLASSES} classes (columns: "
+            f"{enumerate_names(columns) or 'none'}); add one with the class of each polygon"
+        )
+    best = max(scored, key=lambda name: scored[name])
+    near = [str(name) for name in scored if name != best and scored[name] >= scored[best] - 3]
+    return frame[best], near
+
+
+def _score(name: str, column: pandas.Series[Any]) -> int | None:
+    """Return how much a column looks like classes; none: not at all."""
+    cells = [cell for cell in column.tolist() if not _is_empty(cell)]
+    kinds = len({str(cell) for cell in cells})
+    is_text = all(isinstance(cell, str) for cell in cells)
+    if not 2 <= kinds <= MOST_CLASSES or not (is_text or all(_whole(cell) for cell in cells)):
+        return None
+    repeats = 2 * kinds <= len(cells)
+    score = 2 * is_text + 2 * repeats + 2 * bool(_CLASS_WORDS.search(name.lower()))
+    return score - 3 * bool(_OTHER_WORDS.search(name.lower())) - (kinds == len(cells))
+
+
+def _classes(
+    frame: geopandas.GeoDataFrame, column: pandas.Series[Any]
+) -> tuple[tuple[dict[str, Any], ...], str]:
+    """Return the entries of the classes of a column, and where their values come from."""
+    cells = [cell for cell in column.tolist() if not _is_empty(cell)]
+    if all(_whole(cell) for cell in cells):
+        values = sorted({int(float(cell)) for cell in cells})
+        if any(value < 0 for value in values):
+            raise LabelsError(
+                f"the column {column.name} holds negative numbers; a class is named by text or by "
+                f"numbers from 0"
+            )
+        names_of, origin = of_codes(values)
+        entries = tuple({"value": v, "name": f"class_{v}", **names_of.get(v, {})} for v in values)
+        return entries, origin or "CHECK: numbers found in the column; give them names"
+    names = sorted({str(cell).strip() for cell in cells}, key=str.casefold)
+    for other in frame.columns:
+        if other not in (column.name, frame.geometry.name):
+            codes = _codes(frame[other], column)
+            if codes is not None:
+                ordered = sorted(names, key=lambda name: codes[name])
+                named = [{"value": codes[name], "name": name} for name in ordered]
+                return tuple(named), f"names from {column.name}, values from {other}"
+    return tuple({"value": i, "name": name} for i, name in enumerate(names)), (
+        f"names from {column.name}"
+    )
+
+
+def _codes(column: pandas.Series[Any], names: pandas.Series[Any]) -> dict[str, int] | None:
+    """Return the number that a column has for each name, if it has just one, for a byte map."""
+    pairs = {
+        (str(name).strip(), str(cell))
+        for name, cell in zip(names.tolist(), column.tolist(), strict=True)
+        if not _is_empty(name)
+    }
+    if not all(_whole(cell) and 0 <= float(cell) < CLASS_NODATA for _, cell in pairs):
+        return None
+    found = {name: int(float(cell)) for name, cell in pairs}
+    one_to_one = len(pairs) == len(found) == len(set(found.values()))
+    return found if one_to_one else None
+
+
+def _values(cells: pandas.Series[Any], classes: Sequence[Mapping[str, Any]]) -> list[int]:
+    by_name = {one["name"]: one["value"] for one in classes}
+    filled = [cell for cell in cells.tolist() if not _is_empty(cell)]
+    texts = [str(cell).strip() for cell in filled]
+    return [by_name[text] if text in by_name else int(float(text)) for text in texts]
+
+
+def _why(column: pandas.Series[Any], rest: Sequence[str]) -> str:
+    kinds = column.nunique()
+    kind = "text" if column.map(lambda cell: isinstance(cell, str)).any() else "numbers"
+    also = f"; could also be: {enumerate_names(rest)}" if rest else ""
+    return f"{kind}, {kinds} distinct values{also}"
+
+
+def _is_empty(cell: Any) -> bool:
+    if isinstance(cell, str):
+        return not cell.strip()
+    return bool(pandas.api.types.is_scalar(cell) and pandas.isna(cell))
+
+
+def _whole(cell: Any) -> bool:
+    try:
+        return not isinstance(cell, bool) and float(cell) % 1 == 0
+    except (TypeError, ValueError):
+        return False
