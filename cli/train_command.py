@@ -43,7 +43,7 @@ def command(
     The run folder gets bundle/ (for predict), checkpoints/, metrics.json, history.csv, config.yaml
     (fully resolved), plots/ and tensorboard/.
 
-    A sweep section trains every point of its grid with every seed, and writes table.md, table.csv,
+    A sweep section trains every point with every seed, and writes table.md, table.csv,
     runs.csv and the run folders in runs/.
     """
     from rsmeta.config import load_settings
@@ -108,11 +108,13 @@ def _sweep(config: str | Path, overrides: tuple[str, ...], output: Path, *, resu
 
 
 def _show_table(result: SweepResult) -> None:
-    from rsmeta.workflows.sweep.table import shown
+    from rsmeta.workflows.sweep.table import IN_PARENTHESES, shown
 
     header, rows = shown(result.rows)
     click.echo()
     show.table(rows, header)
+    if any(row.differences for row in result.rows):
+        click.echo(f"\n{IN_PARENTHESES}")
     click.echo(f"\ntables: {result.output / 'table.md'}, table.csv, runs.csv; models in runs/")
 
 

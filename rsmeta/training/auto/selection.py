@@ -138,7 +138,11 @@ def _selection(model: ModelSpec, data: SceneDataModule, *, seed: int, rule: Rule
     drawn = resampled_f1(confusions, rule, random_stream("auto_errors", seed))
     names = [one.name for one in tried]
     prior = names.index(average_name(usual)) if usual else None
-    chosen, reason = choose(scores, drawn, [one.complexity for one in tried], prior, rule)
+    judged = np.unique(sample.places.group[np.any([one >= 0 for one in divisions], axis=0)])
+    each = float((sample.group_counts[judged] > 0).sum() / np.unique(sample.places.label).size)
+    chosen, reason = choose(
+        scores, drawn, [one.complexity for one in tried], prior, rule, groups=each
+    )
     reference = int(scores.argmax()) if prior is None else prior
     errors = (drawn - drawn[:, [reference]]).std(axis=0, ddof=1)
     rows = tuple(
@@ -146,7 +150,6 @@ def _selection(model: ModelSpec, data: SceneDataModule, *, seed: int, rule: Rule
             round(tried[i].seconds, 2))
         for i in np.argsort(-scores, kind="stable")
     )  # fmt: skip
-    judged = np.unique(sample.places.group[np.any([one >= 0 for one in divisions], axis=0)])
     return Selection(
         names[chosen], tried[chosen].model, reason, rows, reference=names[reference],
         pixels=len(sample.places.row), groups=len(judged), folds=rule.folds, repeats=rule.repeats,
