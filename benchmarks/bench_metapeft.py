@@ -3,13 +3,14 @@
 Every finished run is a line of a file, which a later call continues; differences are of runs with
 the same seed, task, tuner and optimizer:
 
-    python benchmarks/bench_metapeft.py RESULTS.jsonl [grid=core] [seeds=8] [steps=150] [clouds=DIR]
+    python benchmarks/bench_metapeft.py RESULTS.jsonl [seeds=8] [steps=150] [clouds=DIR] [vits=FILE]
     python benchmarks/bench_metapeft.py --table RESULTS.jsonl ...
+    python benchmarks/bench_metapeft.py --write RESULTS.jsonl ...     # into metapeft.md
 
-``grid=core`` is LoRA on ``landsat`` at two rates of AdamW. ``grid=full`` adds tasks, tuners, SGD,
-starting scales, strategies, objectives and shuffled labels: thousands of runs of seconds each,
-which several processes can share (``task=``, ``tuner=`` or ``optimizer=`` choose among them), with
-a file for each.
+The most telling runs come first: LoRA on ``landsat``, every rate and starting scale; shuffled
+labels, objectives and ranks; then real clouds, other tuners, and a ViT of 22 M parameters.
+``task=``, ``tuner=`` or ``optimizer=`` choose among them, so that several processes can share the
+work, with a file for each.
 """
 
 from __future__ import annotations
@@ -31,14 +32,13 @@ from quick_run import quick_run
 from transfer import Task, clouds, landsat, machine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
 Run = dict[str, Any]
 
 #: The head sees the backbone's last map alone, and the stem stays: what adapts are adapters.
 COMMON = (
-    "model.head=linear", "model.stem.trainable=false", "data.chip_px=32", "data.batch_size=8",
-    "loss=ce",
+    "model.head=linear", "model.stem.trainable=false", "data.batch_size=8", "loss=ce",
 )  # fmt: skip
 
 TUNERS = {
@@ -47,13 +47,22 @@ TUNERS = {
     "ssf": "{preset: ssf, scale: SCALE}",
 }
 
+#: For the relation of scale and rank: plain, with a normalised change, and rank-stabilised.
+RANKS = {
+    f"rank {rank}{form and ', ' + form.split(':')[0]}": TUNERS["lora"].replace(
+        "}", f", rank: {rank}{form and ', ' + form}}}"
+    )
+    for rank in (2, 8, 32, 64)
+    for form in ("", "norm: 0.1", "rank_stabilised: true")
+}
+
 #: Ways to set scales, by name.
 VARIANTS = {
     "fixed": "fixed",
     "first_order": "first_order",
     "published": "published",
+    "shuffled": "first_order",
     "gate 0": "{preset: first_order, gate: 0}",
-    "no training gradients": "{preset: first_order, training_gradients: false, batches: 4}",
     "site": "{preset: first_order, granularity: site}",
     "joint": "joint",
     "unrolled": "unrolled",
@@ -63,33 +72,54 @@ VARIANTS = {
     "held_out": "{preset: first_order, source: held_out, batches: 4}",
 }
 
-#: (optimizer, rate), starting scales, ways.
-CORE = ((("adamw", 0.001), ("adamw", 0.01)), (1.0,), ("first_order",))
-FIXED = {"core": (1.0, 10.0, 3.0), "full": (0.1, 0.3, 1.0, 3.0, 10.0)}
-FULL = (
-    (("adamw", 0.001), ("adamw", 0.003), ("adamw", 0.01), ("sgd", 0.1), ("sgd", 1.0)),
-    (1.0, 0.1, 0.3, 3.0, 10.0),
-    tuple(name for name in VARIANTS if name != "fixed"),
-)
+#: Rates of AdamW and SGD, and starting scales.
+RATES = (("adamw", 0.001), ("adamw", 0.01), ("sgd", 0.03), ("sgd", 0.3))
+STARTS = (1.0, 10.0, 3.0, 0.1, 0.3)
 
 KEY = ("task", "tuner", "optimizer", "lr", "variant", "start", "seed")
 
 
-def jobs(grid: str, tasks: list[str], seeds: int) -> Iterator[Run]:
-    """Yield every run of a grid, those that are compared with each other close together."""
-    rates, starts, ways = CORE if grid == "core" else FULL
-    tuners = ["lora"] if grid == "core" else list(TUNERS)
-    chosen = [("fixed", scale) for scale in FIXED[grid]]
-    chosen[2:2] = list(product(ways, starts))  # the pair of fixed ones that matters most is first
-    for seed, task, tuner, (optimizer, lr) in product(range(seeds), tasks, tuners, rates):
-        for variant, start in chosen:
-            yield dict(zip(KEY, (task, tuner, optimizer, lr, variant, start, seed), strict=True))
+def stages(tasks: Collection[str]) -> Iterator[tuple[Any, ...]]:
+    """Yield groups of runs, most telling first: task, tuners, rates, ways with starts, seeds."""
+    grid = [(way, start) for start in STARTS for way in ("fixed", "first_order")]
+    few = [(way, start) for start in (1.0, 10.0, 0.1) for way in ("fixed", "first_order")]
+    yield "landsat", ["lora"], RATES, grid, 8
+    yield "landsat", ["lora"], RATES, [("shuffled", 1.0), ("published", 1.0)], 4
+    asked = [(way, 1.0) for way in ("balanced", "tail", "worst")]
+    yield "landsat", ["lora"], RATES[:1] + RATES[2:3], asked, 8
+    yield (
+        "landsat",
+        [name for name in TUNERS if "rank" in name],
+        RATES[:1],
+        [("first_order", 1.0)],
+        3,
+    )
+    if "clouds" in tasks:
+        yield "clouds", ["lora"], RATES, few, 8
+    for task in tasks:
+        if not task.startswith("vits"):
+            yield task, ["adaptformer", "ssf"], RATES[:3:2], few, 8
+    ways = [("fixed", 1.0), ("first_order", 1.0), ("fixed", 10.0)]
+    for task in tasks:
+        if task.startswith("vits"):
+            yield task, ["lora"], RATES[:1], ways, 8
+    others = [(way, 1.0) for way in ("gate 0", "site", "held_out", "joint", "unrolled")]
+    yield "landsat", ["lora"], RATES, others, 8
+
+
+def jobs(tasks: Collection[str], seeds: int) -> Iterator[Run]:
+    """Yield every run, those that are compared with each other close together."""
+    for task, tuners, rates, ways, most in stages(tasks):
+        for seed, tuner, (optimizer, lr) in product(range(min(seeds, most)), tuners, rates):
+            for variant, start in ways:
+                values = (task, tuner, optimizer, lr, variant, start, seed)
+                yield dict(zip(KEY, values, strict=True))
 
 
 def overrides(run: Run) -> tuple[str, ...]:
     """Return the settings of a run."""
     optimizer = f"trainer.optimizer={{name: {run['optimizer']}, lr: {run['lr']}}}"
-    tuner = TUNERS[run["tuner"]].replace("SCALE", str(run["start"]))
+    tuner = (TUNERS | RANKS)[run["tuner"]].replace("SCALE", str(run["start"]))
     return (*COMMON, optimizer, f"tuner={tuner}", f"meta={VARIANTS[run['variant']]}")
 
 
@@ -103,15 +133,29 @@ def run_all(results: Path, options: dict[str, str]) -> None:
         tasks: dict[str, Task] = {"landsat": landsat(Path(folder))}
         if "clouds" in options:
             tasks["clouds"] = clouds(Path(options["clouds"]))
-        for run in jobs(options.get("grid", "core"), list(tasks), seeds):
+        for depth in (9, 12) if "vits" in options else ():
+            tasks[f"vits{depth}"] = vits(tasks["landsat"], Path(options["vits"]), depth)
+        for run in jobs(tasks, seeds):
             asked = all(options.get(k, run[k]) == run[k] for k in ("task", "tuner", "optimizer"))
             if key_of(run) in done or not asked:
                 continue
-            found = quick_run(tasks[run["task"]], run["seed"], steps, *overrides(run))
+            found = quick_run(
+                tasks[run["task"]], run["seed"], steps, *overrides(run),
+                shuffled=run["variant"] == "shuffled",
+            )  # fmt: skip
             line = json.dumps({**run, "steps": steps, "machine": machine(), **found})
             file.write(line + "\n")
             file.flush()
             print(*key_of(run), f"{100 * average({**run, **found}):.1f}", flush=True)
+
+
+def vits(task: Task, weights: Path, depth: int) -> Task:
+    """Return a task with a natural-image ViT-S of some depth as its backbone."""
+    model = (
+        f"model={{backbone: vit_small_patch14_dinov2, checkpoint: {weights}, head: linear, "
+        f"options: {{img_size: 56, depth: {depth}}}}}"
+    )
+    return Task(task.config, (*task.overrides, model, "data.chip_px=56"))
 
 
 def read(results: Path) -> list[Run]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rsmeta.config.meta import MetaSettings
 from rsmeta.config.model import AUTO, HeadSpec, ModelSpec
+from rsmeta.config.settings import SOLVED_HEADS
 from rsmeta.config.tuner import TunerSpec
 from rsmeta.training.auto import (
     Selection,
@@ -143,7 +144,7 @@ def _compares(settings: Settings) -> bool:
 
 def _with_model(settings: Settings, model: ModelSpec) -> Settings:
     """Return settings with a model; adapters and their scales go where a head is solved for."""
-    solved = model.average or model.head.name in ("forest", "extra_trees", "logistic", "mlp")
+    solved = model.average or model.head.name in SOLVED_HEADS
     update: dict[str, Any] = {"model": model}
     if solved and (settings.tuner != TunerSpec() or settings.meta.learned):
         logger.info(

@@ -24,9 +24,8 @@ def inspect(path: str | Path) -> dict[str, Any]:
             configuration.
 
     Returns:
-        A JSON-safe mapping; ``kind`` is scene, map, labels, raster, vector, bundle, run, sweep,
-        checkpoint,
-        weights of a bundle or configuration.
+        A JSON-safe mapping; ``kind`` is scene, map, labels, raster, vector, folder, bundle, run,
+        sweep, checkpoint, weights of a bundle or configuration.
 
     Raises:
         RsmetaError: The path does not exist or cannot be read.
@@ -44,8 +43,12 @@ def inspect(path: str | Path) -> dict[str, Any]:
         return _checkpoint(place)
     if place.is_dir() and (found := _unfinished(place)) is not None:
         return found
-    from rsmeta.workflows.inspect_data import inspect_raster, inspect_vector, is_vector
+    from rsmeta.geo.sources import is_raster_folder
+    from rsmeta.workflows.inspect_data import inspect_raster
+    from rsmeta.workflows.inspect_vector import inspect_folder, inspect_vector, is_vector
 
+    if place.is_dir() and not is_raster_folder(place):
+        return inspect_folder(place)
     return inspect_vector(path) if is_vector(path) else inspect_raster(str(path))
 
 

@@ -208,7 +208,13 @@ def test_resuming_keeps_the_choice(make_scene: MakeScene, tmp_path: Path) -> Non
 
 
 def test_zoom_is_chosen_for_a_named_backbone(make_scene: MakeScene, tmp_path: Path) -> None:
-    model = {"backbone": "vit_tiny_patch16_224", "options": TINY, "head": "lda", "zoom": "auto"}
+    model = {
+        "backbone": "vit_tiny_patch16_224",
+        "options": TINY,
+        "head": "lda",
+        "zoom": "auto",
+        "pretrained": False,
+    }
     config = configuration(tmp_path, make_scene, model=model)
     result = rsmeta.train(config, output=tmp_path / "run")
     rows = result.metrics["selection"]["candidates"]
@@ -219,7 +225,7 @@ def test_zoom_is_chosen_for_a_named_backbone(make_scene: MakeScene, tmp_path: Pa
 
 @pytest.mark.usefixtures("few")
 def test_a_users_candidate_is_compared_at_each_zoom(make_scene: MakeScene, tmp_path: Path) -> None:
-    candidate = {"backbone": "vit_tiny_patch16_224", "options": TINY}
+    candidate = {"backbone": "vit_tiny_patch16_224", "options": TINY, "pretrained": False}
     config = configuration(tmp_path, make_scene, model={"candidates": [candidate]})
     names = [
         row["name"]
@@ -236,7 +242,12 @@ def test_with_time_a_network_is_adapted_and_compared(
 ) -> None:
     if forced:
         monkeypatch.setattr(duel, "RULE", replace(duel.RULE, standard_errors=-1e9, gain=-2.0))
-    candidate = {"backbone": "vit_tiny_patch16_224", "options": TINY, "zoom": 1}
+    candidate = {
+        "backbone": "vit_tiny_patch16_224",
+        "options": TINY,
+        "zoom": 1,
+        "pretrained": False,
+    }
     config = configuration(tmp_path, make_scene, model={"candidates": candidate}, tuner="full")
     config["data"] |= {"chips_per_epoch": 4, "batch_size": 2}
     config["trainer"] |= {"time": "30s", "max_epochs": 1}
