@@ -129,6 +129,7 @@ def _list_runs(config: str | Path, overrides: tuple[str, ...]) -> None:
 
 
 def _list_trainable(settings: Settings) -> None:
+    from rsmeta.training.callbacks import duration_text
     from rsmeta.workflows.dry_run import dry_run
 
     result = dry_run(settings)
@@ -143,3 +144,8 @@ def _list_trainable(settings: Settings) -> None:
         f"{result.trained:,} of {result.total:,} parameters would be trained "
         f"({result.trained / max(result.total, 1):.2%}); nothing was trained or written"
     )
+    if result.seconds is not None:
+        click.echo(
+            f"training would take up to {result.steps:,} steps, about "
+            f"{duration_text(result.seconds)} on this machine"
+        )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 #: A ViT that is quick on a CPU.
 SMALL = {
     "backbone": "vit_tiny_patch16_224",
+    "pretrained": False,
     "options": {"img_size": 32, "patch_size": 16, "embed_dim": 32, "depth": 2, "num_heads": 2},
 }
 SMALL_DATA = ["data.chip_px=32", "data.batch_size=4"]
