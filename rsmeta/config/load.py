@@ -25,8 +25,11 @@ M = TypeVar("M", bound=BaseModel)
 #: ``KEY=VALUE`` strings, or a mapping of keys to values.
 Overrides: TypeAlias = Sequence[str] | Mapping[str, Any]
 
+#: What stands for the seed in a text, so that runs of several seeds have files of their own.
+SEED = "{seed}"
+
 # Beginnings of file names in an override that YAML would take for an alias or a mapping.
-_PLAIN = ("*", "{stem}")
+_PLAIN = ("*", "{stem}", SEED)
 
 #: Sections that may be, or start from, a preset in ``configs/<section>/``.
 PRESET_SECTIONS = ("data", "model", "tuner", "meta", "loss", "trainer", "predict")
@@ -82,7 +85,7 @@ def read_tree(config: str | Path | Mapping[str, Any], overrides: Overrides = ())
 
 
 def expand_presets(tree: Mapping[str, Any], *, report: bool = False) -> dict[str, Any]:
-    """Return a tree of settings with what its presets hold in their place.
+    """Return a tree of settings with what its presets hold, and its seed, in their place.
 
     Args:
         tree: What ``read_tree`` returned.
@@ -109,7 +112,18 @@ def expand_presets(tree: Mapping[str, Any], *, report: bool = False) -> dict[str
                 if several
                 else _expand_preset(section, given)
             )
-    return whole
+    seed = str(whole.get("seed", 0))
+    # What a sweep says is of runs with seeds of their own.
+    return {k: value if k == "sweep" else _seeded(value, seed) for k, value in whole.items()}
+
+
+def _seeded(value: Any, seed: str) -> Any:
+    """Return a value with the seed put in for ``{seed}`` in every text."""
+    if isinstance(value, Mapping):
+        return {key: _seeded(one, seed) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_seeded(one, seed) for one in value]
+    return value.replace(SEED, seed) if isinstance(value, str) else value
 
 
 def validate(model: type[M], tree: Any, source: str) -> M:

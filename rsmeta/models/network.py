@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from rsmeta.config.model import ModelSpec, Pool
-    from rsmeta.heads import Classifier, Head, PixelHead
+    from rsmeta.heads import Classifier, Head, LinearPixelHead, PixelHead
     from rsmeta.models.normalise import Normalisation
 
 
@@ -94,15 +94,19 @@ class Network(nn.Module):
         return self.leave(logits[..., : image.shape[-2], : image.shape[-1]])
 
     def pixel_features(self, image: Tensor, valid: Tensor) -> Tensor:
-        """Return what a ``SolvedHead`` takes of every pixel, (B, F, H, W).
+        """Return what a ``SolvedHead`` or ``LinearPixelHead`` takes of every pixel, (B, F, H, W).
 
         Args:
             image: Bands in physical units, (B, C, H, W) float32.
             valid: True where a pixel counts, (B, H, W) bool.
         """
         x, _ = self.enter(image, valid)
-        head = cast("SolvedHead", self.head)
-        found = head.features(self.backbone.dense(self.enlarge(x), head.depths), x)
+        head, large = cast("SolvedHead | LinearPixelHead", self.head), self.enlarge(x)
+        found = head.features(
+            self.backbone.dense(large, head.depths), x if self.solvable else large
+        )
+        if self.zoom > 1 and not self.solvable:
+            found = functional.avg_pool2d(found, self.zoom)
         return found[..., : image.shape[-2], : image.shape[-1]]
 
     @property
