@@ -192,7 +192,6 @@ def report_network(network: Network) -> None:
             report_network(member)
         return
     if not any(True for _ in backbone.parameters()):
-        logger.info("features: %s", backbone.record.name)
         return
     weights = "random weights" if backbone.load_report is None else backbone.load_report.source
     logger.info("backbone %s (%s), tuner %s", backbone.record.name, weights, tuned.summary())

@@ -163,11 +163,13 @@ def _log(found: Selection) -> None:
     """Log the table of candidates, and the choice."""
     if found.rows:
         width = max(len(row.name) for row in found.rows)
-        logger.info("%s  macro F1  beside %s", "model".ljust(width), found.reference)
+        logger.info("    %s  macro F1  beside %s", "model".ljust(width), found.reference)
         for row in found.rows:
-            logger.info("%s  %.3f     %+.3f ± %.3f", row.name.ljust(width), row.macro_f1,
-                        row.difference, row.standard_error)  # fmt: skip
+            logger.info("%2d  %s  %.3f     %+.3f ± %.3f", row.number, row.name.ljust(width),
+                        row.macro_f1, row.difference, row.standard_error)  # fmt: skip
         logger.info("on %s pixels of %d polygons or blocks, each held out %d time(s) in one of %d "
                     "groups", f"{found.pixels:,}", found.groups, found.repeats,
                     found.folds)  # fmt: skip
     logger.info("chosen: %s, since %s", found.name, found.reason)
+    if len(found.members) > 1:
+        logger.info("it averages: %s", "; ".join(found.members))

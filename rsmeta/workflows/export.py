@@ -80,6 +80,12 @@ def _is_export(folder: Path) -> bool:
 
 
 def _export_merged(bundle: ModelBundle, folder: Path) -> None:
+    members = bundle.record.model.average
+    if any(one.checkpoint is not None or one.pretrained for one in members):
+        raise ExportError(
+            "an average whose members have a backbone's weights cannot be merged; copy the bundle "
+            "folder, with the weights file in it"
+        )
     whole = copy.deepcopy(bundle.network)
     merge(whole)
     strip_merged(whole)

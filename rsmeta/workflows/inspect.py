@@ -10,6 +10,7 @@ from rsmeta.errors import CheckpointError, RsmetaError
 
 if TYPE_CHECKING:
     from rsmeta.config import Settings
+    from rsmeta.config.model import ModelSpec
 
 #: Suffixes of files that hold network weights.
 WEIGHTS_SUFFIXES = frozenset({".safetensors", ".pt", ".pth", ".ckpt", ".bin"})
@@ -80,7 +81,30 @@ def _bundle(folder: Path) -> dict[str, Any]:
         "path": str(folder),
         "size_mb": round(weights.stat().st_size / 1e6, 2) if weights.exists() else None,
         **record.model_dump(mode="json"),
+        "model": _model(record.model),
     }
+
+
+def _model(model: ModelSpec) -> dict[str, Any]:
+    """Describe a model; the members of an average by what sets them apart."""
+    found = model.model_dump(mode="json")
+    if model.average:
+        found["average"] = [
+            {
+                "head": one.head.name,
+                "of": one.backbone,
+                "options": _shown(one.options),
+                "head_options": _shown(one.head.options),
+                "zoom": one.zoom,
+                "checkpoint": one.checkpoint,
+            }
+            for one in model.average
+        ]
+    return found
+
+
+def _shown(options: dict[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in options.items())
 
 
 def _configuration(path: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from rsmeta.config.load import load_settings
 from rsmeta.config.model import ModelSpec
 from rsmeta.data.datamodule import SceneDataModule
 from rsmeta.data.labelled_places import labelled_places
-from rsmeta.errors import ConfigError
+from rsmeta.errors import ConfigError, ExportError
 from rsmeta.geo.bands import Band
 from rsmeta.models.timm.build import build_timm
 from rsmeta.training.auto import candidates, duel
@@ -136,6 +136,20 @@ def test_an_average_is_one_network_with_the_mean_of_its_members(
     for bundle in (result.bundle, kept):
         np.testing.assert_allclose(whole(bundle, tmp_path / "scene.tif"), expected, atol=1e-6)
     np.testing.assert_allclose(mapped(kept, tmp_path), expected, atol=1e-5)
+
+
+def test_an_average_is_exported_whole_and_a_forest_not_as_onnx(
+    make_scene: MakeScene, tmp_path: Path
+) -> None:
+    members = [{"backbone": "pixels", "head": name} for name in ("extra_trees", "logistic")]
+    config = configuration(tmp_path, make_scene, model={"average": members})
+    bundle = rsmeta.train(config, output=tmp_path / "run").bundle
+    rsmeta.export(bundle, tmp_path / "merged", form="merged")
+    scene = tmp_path / "scene.tif"
+    kept = rsmeta.load_bundle(tmp_path / "merged")
+    np.testing.assert_allclose(whole(kept, scene), whole(bundle, scene), atol=1e-6)
+    with pytest.raises(ExportError, match="a forest cannot be exported as ONNX"):
+        rsmeta.export(bundle, tmp_path / "o.onnx", form="onnx")
 
 
 def test_an_average_finds_the_weights_of_its_members_and_no_others(

@@ -37,6 +37,7 @@ class Tried:
         complexity: The simpler one has less.
         shares: Probabilities of held-out pixels, (R, N, K); NaN where a pixel never was.
         seconds: For features and all fits.
+        members: Names of the candidates that it averages, or its own.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Tried:
     complexity: float
     shares: np.ndarray
     seconds: float
+    members: tuple[str, ...]
 
 
 def try_all(
@@ -72,7 +74,7 @@ def try_all(
         options, shares = _best_variant(one, network, known[key], sample, divisions, seed)
         yield Tried(
             one.name, with_options(one.model, options), one.complexity, shares,
-            time.monotonic() - started,
+            time.monotonic() - started, (one.name,),
         )  # fmt: skip
 
 
