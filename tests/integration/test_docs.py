@@ -42,7 +42,7 @@ CLASSES = ("water", "forest", "field")
 #: Makes a training command short: it must run, not learn.
 SMALL = (
     "data.chip_px=32", "data.chips_per_epoch=4", "data.batch_size=2", "trainer.max_epochs=1",
-    "trainer.accelerator=cpu",
+    "trainer.accelerator=cpu", "trainer.baseline=false",
     "model.pretrained=false",
     "model.options={img_size: 32, patch_size: 8, embed_dim: 48, depth: 2, num_heads: 2}",
 )  # fmt: skip

@@ -20,7 +20,7 @@ SMALL = (
     "model.options={img_size: 32, patch_size: 8, embed_dim: 32, depth: 2, num_heads: 2}",
     "model.backbone=vit_tiny_patch16_224", "model.pretrained=false", "model.head=linear",
     "data.chips_per_epoch=32", "trainer.max_epochs=1",
-    "trainer.accelerator=cpu",
+    "trainer.accelerator=cpu", "trainer.baseline=false",
 )  # fmt: skip
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import json
 import multiprocessing
 import os
@@ -20,6 +22,8 @@ import yaml
 
 import rsmeta
 from rsmeta.errors import ConfigError
+from rsmeta_cli.main import main
+from tests.integration.conftest import command_line
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Rsmeta, TinyRun
@@ -27,7 +31,7 @@ if TYPE_CHECKING:
 #: A norm is no linear map, so that LoRA on it fails once the backbone is built.
 BROKEN = "{preset: lora, positions: [ln]}"
 
-SHORT = ("trainer.max_epochs=1", "data.chips_per_epoch=4")
+SHORT = ("trainer.max_epochs=1", "data.chips_per_epoch=4", "trainer.baseline=false")
 
 
 def words(run: TinyRun, output: Path, sweep: str) -> tuple[str, ...]:
@@ -44,19 +48,21 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def half_failed(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sweep of two points, one of which fails; run as a user runs it."""
+    """A sweep of two points, one of which fails."""
     output = tmp_path_factory.mktemp("sweep") / "out"
     given = words(tiny_run, output, f"{{seeds: [0], grid: {{tuner: [full, {BROKEN}]}}}}")
-    done = subprocess.run(
-        [sys.executable, "-m", "rsmeta_cli.main", *given], capture_output=True, text=True,
-        check=False, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 1, done.stderr
-    (complaint,) = [line for line in done.stderr.splitlines() if line.startswith("rsmeta: ")]
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        command_line(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err),
+        pytest.raises(SystemExit) as ended,
+    ):  # fmt: skip
+        main(list(given))
+    assert ended.value.code == 1, err.getvalue()
+    (complaint,) = [line for line in err.getvalue().splitlines() if line.startswith("rsmeta: ")]
     assert "1 of 2 runs failed: tuner={preset: lora, positions: [ln]} seed=0" in complaint
     assert "--resume" in complaint
-    assert "0 of 1, 1 failed" in done.stdout
-    assert "1 of 1" in done.stdout
+    assert "0 of 1, 1 failed" in out.getvalue()
+    assert "1 of 1" in out.getvalue()
     return output
 
 
