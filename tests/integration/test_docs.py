@@ -181,8 +181,10 @@ def named_outputs(words: list[str]) -> list[Path]:
 
 @pytest.mark.parametrize("page", PAGES_WITH_COMMANDS, ids=lambda page: page.stem)
 def test_commands_on_the_page_work(rsmeta: Rsmeta, page: Path, here: Path) -> None:
+    sweeps = any("sweep" in tree for tree in configurations(page)[:1])
+    training = (*SMALL, "sweep.seeds=[0]") if sweeps else SMALL
     for words in commands(page):
-        small = {"train": SMALL, "pretrain": SMALL_PRETRAINING}.get(words[0], ())
+        small = {"train": training, "pretrain": SMALL_PRETRAINING}.get(words[0], ())
         if words[0] == "train" and (here / "config.yaml").read_text().startswith("# Guessed"):
             small = (*SMALL[:-1], "model=pixels")
         ended = rsmeta(*words, *small)
