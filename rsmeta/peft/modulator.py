@@ -116,8 +116,8 @@ class Modulator(nn.Module):
 
     def _mixed(self) -> Tensor:
         """Return the weighted mean of what is shared and the modulator's own ``rho``."""
-        rhos = [*(cast("Level", level).rho for level in self.levels), self.rho]
-        return torch.dot(torch.stack(rhos), self.weights)
+        shared: list[Tensor] = [cast("Level", level).rho for level in self.levels]
+        return torch.dot(torch.stack([*shared, self.rho]), self.weights)
 
     def _rho_of(self, value: float) -> float:
         if not math.isfinite(value):
