@@ -36,6 +36,12 @@ if TYPE_CHECKING:
 
 Run = dict[str, Any]
 
+#: Runs by way of setting scales with its start, and by seed.
+Group = dict[tuple[str, float], dict[Any, Run]]
+
+#: Between these lines of metapeft.md the tables are put.
+BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
+
 #: The head sees the backbone's last map alone, and the stem stays: what adapts are adapters.
 COMMON = (
     "model.head=linear", "model.stem.trainable=false", "data.batch_size=8", "loss=ce",
@@ -182,49 +188,108 @@ def tail(run: Run) -> float:
     return statistics.mean(run["classes"][name]["recall"] for name in order[: len(order) // 3])
 
 
-def print_tables(runs: list[Run]) -> None:
-    """Print a table for each task, tuner, optimizer and rate."""
-    groups: dict[tuple[Any, ...], dict[tuple[str, float], dict[int, Run]]]
-    groups = defaultdict(lambda: defaultdict(dict))
+def tables(runs: list[Run]) -> str:
+    """Return the summary, and a table for each task, tuner, optimizer and rate."""
+    groups: dict[tuple[Any, ...], Group] = defaultdict(lambda: defaultdict(dict))
     for run in runs:
         groups[key_of(run)[:4]][run["variant"], run["start"]][run["seed"]] = run
-    print(f"{runs[0]['machine']}; {runs[0]['steps']} steps of 8 chips of 32 px")
+    steps, made_on = runs[0]["steps"], runs[0]["machine"]
+    lines = [f"{len(runs)} runs of {steps} steps of 8 chips; {made_on}.", *summary(groups)]
     for group, found in groups.items():
-        print("\n##", *group, "\n")
-        header = ("scales", "start", "seeds", "average", "tail", "average - fixed 1",
-                  "tail - fixed 1", "average - best fixed", "final scales", "agreement",
-                  "cost")  # fmt: skip
-        print(f"| {' | '.join(header)} |\n{'|---' * len(header)}|")
-        one = found["fixed", 1.0]
-        best = max((by_seed for (way, _), by_seed in found.items() if way == "fixed"),
-                   key=lambda by_seed: mean(by_seed, average))  # fmt: skip
-        for (variant, start), by_seed in found.items():
-            cost = sum(by_seed[s]["seconds"] for s in by_seed.keys() & one.keys())
-            cells = (
-                variant, f"{start:g}", len(by_seed), f"{mean(by_seed, average):.1f}",
-                f"{mean(by_seed, tail):.1f}", difference(by_seed, one, average),
-                difference(by_seed, one, tail), difference(by_seed, best, average),
-                level(by_seed), agreement(by_seed),
-                f"{cost / sum(one[s]['seconds'] for s in by_seed.keys() & one.keys()):.2f}",
-            )  # fmt: skip
-            print(f"| {' | '.join(map(str, cells))} |")
+        header = ("scales", "start", "seeds", "average", "tail", "average - fixed",
+                  "tail - fixed", "average - best fixed", "tail - best fixed", "final scales",
+                  "agreement", "cost")  # fmt: skip
+        lines += ["", f"### {', '.join(map(str, group))}", "", *head(header)]
+        best = best_fixed(found)
+        lines += [row(found, way, best) for way in found]
+    return "\n".join(lines)
 
 
-def mean(by_seed: dict[int, Run], score: Callable[[Run], float]) -> float:
+def summary(groups: dict[tuple[Any, ...], Group]) -> list[str]:
+    """Return what the aims ask: learned scales against fixed ones, over starts and rates."""
+    header = ("task, tuner, optimizer, rate", "starts and seeds", "learned - fixed, same start",
+              "learned - best fixed", "its lowest start", "cost")  # fmt: skip
+    lines = ["", *head(header)]
+    for group, found in groups.items():
+        learned = {start: runs for (way, start), runs in found.items() if way == "first_order"}
+        best = best_fixed(found)
+        if not learned or not best:
+            continue
+        own = {(start, seed): run for start, runs in learned.items() for seed, run in runs.items()}
+        same = {(start, seed): run for start in learned
+                for seed, run in found.get(("fixed", start), {}).items()}  # fmt: skip
+        top = {(start, seed): best[seed] for start, seed in own if seed in best}
+        lowest = min(learned.values(), key=lambda runs: gap(runs, best))
+        cells = (", ".join(map(str, group)), len(own), difference(own, same, average),
+                 difference(own, top, average), f"{gap(lowest, best):+.1f}",
+                 cost(own, same))  # fmt: skip
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return lines
+
+
+def head(names: tuple[str, ...]) -> list[str]:
+    """Return the first two lines of a table."""
+    return [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+
+
+def row(found: Group, way: tuple[str, float], best: dict[Any, Run]) -> str:
+    """Return a way's line in the table of its group."""
+    (variant, start), by_seed = way, found[way]
+    same = found.get(("fixed", start), {})
+    cells = (
+        variant, f"{start:g}", len(by_seed), f"{mean(by_seed, average):.1f}",
+        f"{mean(by_seed, tail):.1f}", difference(by_seed, same, average),
+        difference(by_seed, same, tail), difference(by_seed, best, average),
+        difference(by_seed, best, tail), level(by_seed), agreement(by_seed), cost(by_seed, same),
+    )  # fmt: skip
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def best_fixed(found: Group) -> dict[Any, Run]:
+    """Return the runs of the fixed scale with the highest average; none were run: none."""
+    fixed = [by_seed for (way, _), by_seed in found.items() if way == "fixed" and by_seed]
+    return max(fixed, key=lambda by_seed: mean(by_seed, average), default={})
+
+
+def gap(own: dict[Any, Run], other: dict[Any, Run]) -> float:
+    """Return the mean difference of the averages of pairs of seeds, in points; no pair: 0."""
+    pairs = [100 * (average(own[seed]) - average(other[seed])) for seed in own if seed in other]
+    return statistics.mean(pairs) if pairs else 0.0
+
+
+def cost(own: dict[Any, Run], other: dict[Any, Run]) -> str:
+    """Return CPU seconds relative to those of the same seeds."""
+    seeds = own.keys() & other.keys()
+    if not seeds:
+        return ""
+    return f"{sum(own[s]['seconds'] for s in seeds) / sum(other[s]['seconds'] for s in seeds):.2f}"
+
+
+def write(text: str) -> None:
+    """Put the tables between the markers of metapeft.md."""
+    page = Path(__file__).with_name("metapeft.md")
+    before, rest = page.read_text(encoding="utf-8").split(f"{BEGIN}\n")
+    after = rest.split(END)[1]
+    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+
+
+def mean(by_seed: dict[Any, Run], score: Callable[[Run], float]) -> float:
     """Return the mean of a score, in points."""
     return 100 * statistics.mean(map(score, by_seed.values()))
 
 
-def difference(own: dict[int, Run], other: dict[int, Run], score: Callable[[Run], float]) -> str:
+def difference(own: dict[Any, Run], other: dict[Any, Run], score: Callable[[Run], float]) -> str:
     """Return the mean difference of pairs of seeds with its standard error, in points."""
     pairs = [100 * (score(own[seed]) - score(other[seed])) for seed in own if seed in other]
+    if not pairs:
+        return ""
     if not any(pairs):
         return "0"
     error = f" ± {statistics.stdev(pairs) / len(pairs) ** 0.5:.1f}" if len(pairs) > 1 else ""
     return f"{statistics.mean(pairs):+.1f}{error}"
 
 
-def level(by_seed: dict[int, Run]) -> str:
+def level(by_seed: dict[Any, Run]) -> str:
     """Return the geometric mean of all final scales, and the smallest and largest."""
     scales = [scale for run in by_seed.values() for scale in run["scales"].values()]
     if not scales:
@@ -233,7 +298,7 @@ def level(by_seed: dict[int, Run]) -> str:
     return f"{middle:.2f} ({min(scales):.2f} to {max(scales):.2f})"
 
 
-def agreement(by_seed: dict[int, Run]) -> str:
+def agreement(by_seed: dict[Any, Run]) -> str:
     """Return the mean correlation of log scales between seeds."""
     logs = [np.log(list(run["scales"].values())) for run in by_seed.values() if run["scales"]]
     pairs = [float(np.corrcoef(a, b)[0, 1]) for a, b in combinations(logs, 2)]
@@ -243,8 +308,9 @@ def agreement(by_seed: dict[int, Run]) -> str:
 def main() -> None:
     """Run, or print the tables of what was run."""
     words = [word for word in sys.argv[1:] if "=" not in word]
-    if words[:1] == ["--table"]:
-        print_tables([run for word in words[1:] for run in read(Path(word))])
+    if words[:1] in (["--table"], ["--write"]):
+        text = tables([run for word in words[1:] for run in read(Path(word))])
+        (write if words[0] == "--write" else print)(text)
         return
     if not words:
         sys.exit(__doc__)
