@@ -3,13 +3,14 @@
 Every finished run is a line of a file, which a later call continues; differences are of runs with
 the same seed, task, tuner and optimizer:
 
-    python benchmarks/bench_metapeft.py RESULTS.jsonl [grid=core] [seeds=8] [steps=150] [clouds=DIR]
+    python benchmarks/bench_metapeft.py RESULTS.jsonl [seeds=8] [steps=150] [clouds=DIR] [vits=FILE]
     python benchmarks/bench_metapeft.py --table RESULTS.jsonl ...
+    python benchmarks/bench_metapeft.py --write RESULTS.jsonl ...     # into metapeft.md
 
-``grid=core`` is LoRA on ``landsat`` at two rates of AdamW. ``grid=full`` adds tasks, tuners, SGD,
-starting scales, strategies, objectives and shuffled labels: thousands of runs of seconds each,
-which several processes can share (``task=``, ``tuner=`` or ``optimizer=`` choose among them), with
-a file for each.
+The most telling runs come first: LoRA on ``landsat``, every rate and starting scale; shuffled
+labels, objectives and ranks; then real clouds, other tuners, and a ViT of 22 M parameters.
+``task=``, ``tuner=`` or ``optimizer=`` choose among them, so that several processes can share the
+work, with a file for each.
 """
 
 from __future__ import annotations
@@ -31,14 +32,19 @@ from quick_run import quick_run
 from transfer import Task, clouds, landsat, machine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
 Run = dict[str, Any]
 
+#: Runs by way of setting scales with its start, and by seed.
+Group = dict[tuple[str, float], dict[Any, Run]]
+
+#: Between these lines of metapeft.md the tables are put.
+BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
+
 #: The head sees the backbone's last map alone, and the stem stays: what adapts are adapters.
 COMMON = (
-    "model.head=linear", "model.stem.trainable=false", "data.chip_px=32", "data.batch_size=8",
-    "loss=ce",
+    "model.head=linear", "model.stem.trainable=false", "data.batch_size=8", "loss=ce",
 )  # fmt: skip
 
 TUNERS = {
@@ -47,13 +53,22 @@ TUNERS = {
     "ssf": "{preset: ssf, scale: SCALE}",
 }
 
+#: For the relation of scale and rank: plain, with a normalised change, and rank-stabilised.
+RANKS = {
+    f"rank {rank}{form and ', ' + form.split(':')[0]}": TUNERS["lora"].replace(
+        "}", f", rank: {rank}{form and ', ' + form}}}"
+    )
+    for rank in (2, 8, 32, 64)
+    for form in ("", "norm: 0.1", "rank_stabilised: true")
+}
+
 #: Ways to set scales, by name.
 VARIANTS = {
     "fixed": "fixed",
     "first_order": "first_order",
     "published": "published",
+    "shuffled": "first_order",
     "gate 0": "{preset: first_order, gate: 0}",
-    "no training gradients": "{preset: first_order, training_gradients: false, batches: 4}",
     "site": "{preset: first_order, granularity: site}",
     "joint": "joint",
     "unrolled": "unrolled",
@@ -63,33 +78,54 @@ VARIANTS = {
     "held_out": "{preset: first_order, source: held_out, batches: 4}",
 }
 
-#: (optimizer, rate), starting scales, ways.
-CORE = ((("adamw", 0.001), ("adamw", 0.01)), (1.0,), ("first_order",))
-FIXED = {"core": (1.0, 10.0, 3.0), "full": (0.1, 0.3, 1.0, 3.0, 10.0)}
-FULL = (
-    (("adamw", 0.001), ("adamw", 0.003), ("adamw", 0.01), ("sgd", 0.1), ("sgd", 1.0)),
-    (1.0, 0.1, 0.3, 3.0, 10.0),
-    tuple(name for name in VARIANTS if name != "fixed"),
-)
+#: Rates of AdamW and SGD, and starting scales.
+RATES = (("adamw", 0.001), ("adamw", 0.01), ("sgd", 0.03), ("sgd", 0.3))
+STARTS = (1.0, 10.0, 3.0, 0.1, 0.3)
 
 KEY = ("task", "tuner", "optimizer", "lr", "variant", "start", "seed")
 
 
-def jobs(grid: str, tasks: list[str], seeds: int) -> Iterator[Run]:
-    """Yield every run of a grid, those that are compared with each other close together."""
-    rates, starts, ways = CORE if grid == "core" else FULL
-    tuners = ["lora"] if grid == "core" else list(TUNERS)
-    chosen = [("fixed", scale) for scale in FIXED[grid]]
-    chosen[2:2] = list(product(ways, starts))  # the pair of fixed ones that matters most is first
-    for seed, task, tuner, (optimizer, lr) in product(range(seeds), tasks, tuners, rates):
-        for variant, start in chosen:
-            yield dict(zip(KEY, (task, tuner, optimizer, lr, variant, start, seed), strict=True))
+def stages(tasks: Collection[str]) -> Iterator[tuple[Any, ...]]:
+    """Yield groups of runs, most telling first: task, tuners, rates, ways with starts, seeds."""
+    grid = [(way, start) for start in STARTS for way in ("fixed", "first_order")]
+    few = [(way, start) for start in (1.0, 10.0, 0.1) for way in ("fixed", "first_order")]
+    yield "landsat", ["lora"], RATES, grid, 8
+    yield "landsat", ["lora"], RATES, [("shuffled", 1.0), ("published", 1.0)], 4
+    asked = [(way, 1.0) for way in ("balanced", "tail", "worst")]
+    yield "landsat", ["lora"], RATES[:1] + RATES[2:3], asked, 8
+    yield (
+        "landsat",
+        [name for name in TUNERS if "rank" in name],
+        RATES[:1],
+        [("first_order", 1.0)],
+        3,
+    )
+    if "clouds" in tasks:
+        yield "clouds", ["lora"], RATES, few, 8
+    for task in tasks:
+        if not task.startswith("vits"):
+            yield task, ["adaptformer", "ssf"], RATES[:3:2], few, 8
+    ways = [("fixed", 1.0), ("first_order", 1.0), ("fixed", 10.0)]
+    for task in tasks:
+        if task.startswith("vits"):
+            yield task, ["lora"], RATES[:1], ways, 8
+    others = [(way, 1.0) for way in ("gate 0", "site", "held_out", "joint", "unrolled")]
+    yield "landsat", ["lora"], RATES, others, 8
+
+
+def jobs(tasks: Collection[str], seeds: int) -> Iterator[Run]:
+    """Yield every run, those that are compared with each other close together."""
+    for task, tuners, rates, ways, most in stages(tasks):
+        for seed, tuner, (optimizer, lr) in product(range(min(seeds, most)), tuners, rates):
+            for variant, start in ways:
+                values = (task, tuner, optimizer, lr, variant, start, seed)
+                yield dict(zip(KEY, values, strict=True))
 
 
 def overrides(run: Run) -> tuple[str, ...]:
     """Return the settings of a run."""
     optimizer = f"trainer.optimizer={{name: {run['optimizer']}, lr: {run['lr']}}}"
-    tuner = TUNERS[run["tuner"]].replace("SCALE", str(run["start"]))
+    tuner = (TUNERS | RANKS)[run["tuner"]].replace("SCALE", str(run["start"]))
     return (*COMMON, optimizer, f"tuner={tuner}", f"meta={VARIANTS[run['variant']]}")
 
 
@@ -103,15 +139,29 @@ def run_all(results: Path, options: dict[str, str]) -> None:
         tasks: dict[str, Task] = {"landsat": landsat(Path(folder))}
         if "clouds" in options:
             tasks["clouds"] = clouds(Path(options["clouds"]))
-        for run in jobs(options.get("grid", "core"), list(tasks), seeds):
+        for depth in (9, 12) if "vits" in options else ():
+            tasks[f"vits{depth}"] = vits(tasks["landsat"], Path(options["vits"]), depth)
+        for run in jobs(tasks, seeds):
             asked = all(options.get(k, run[k]) == run[k] for k in ("task", "tuner", "optimizer"))
             if key_of(run) in done or not asked:
                 continue
-            found = quick_run(tasks[run["task"]], run["seed"], steps, *overrides(run))
+            found = quick_run(
+                tasks[run["task"]], run["seed"], steps, *overrides(run),
+                shuffled=run["variant"] == "shuffled",
+            )  # fmt: skip
             line = json.dumps({**run, "steps": steps, "machine": machine(), **found})
             file.write(line + "\n")
             file.flush()
             print(*key_of(run), f"{100 * average({**run, **found}):.1f}", flush=True)
+
+
+def vits(task: Task, weights: Path, depth: int) -> Task:
+    """Return a task with a natural-image ViT-S of some depth as its backbone."""
+    model = (
+        f"model={{backbone: vit_small_patch14_dinov2, checkpoint: {weights}, head: linear, "
+        f"options: {{img_size: 56, depth: {depth}}}}}"
+    )
+    return Task(task.config, (*task.overrides, model, "data.chip_px=56"))
 
 
 def read(results: Path) -> list[Run]:
@@ -138,49 +188,108 @@ def tail(run: Run) -> float:
     return statistics.mean(run["classes"][name]["recall"] for name in order[: len(order) // 3])
 
 
-def print_tables(runs: list[Run]) -> None:
-    """Print a table for each task, tuner, optimizer and rate."""
-    groups: dict[tuple[Any, ...], dict[tuple[str, float], dict[int, Run]]]
-    groups = defaultdict(lambda: defaultdict(dict))
+def tables(runs: list[Run]) -> str:
+    """Return the summary, and a table for each task, tuner, optimizer and rate."""
+    groups: dict[tuple[Any, ...], Group] = defaultdict(lambda: defaultdict(dict))
     for run in runs:
         groups[key_of(run)[:4]][run["variant"], run["start"]][run["seed"]] = run
-    print(f"{runs[0]['machine']}; {runs[0]['steps']} steps of 8 chips of 32 px")
+    steps, made_on = runs[0]["steps"], runs[0]["machine"]
+    lines = [f"{len(runs)} runs of {steps} steps of 8 chips; {made_on}.", *summary(groups)]
     for group, found in groups.items():
-        print("\n##", *group, "\n")
-        header = ("scales", "start", "seeds", "average", "tail", "average - fixed 1",
-                  "tail - fixed 1", "average - best fixed", "final scales", "agreement",
-                  "cost")  # fmt: skip
-        print(f"| {' | '.join(header)} |\n{'|---' * len(header)}|")
-        one = found["fixed", 1.0]
-        best = max((by_seed for (way, _), by_seed in found.items() if way == "fixed"),
-                   key=lambda by_seed: mean(by_seed, average))  # fmt: skip
-        for (variant, start), by_seed in found.items():
-            cost = sum(by_seed[s]["seconds"] for s in by_seed.keys() & one.keys())
-            cells = (
-                variant, f"{start:g}", len(by_seed), f"{mean(by_seed, average):.1f}",
-                f"{mean(by_seed, tail):.1f}", difference(by_seed, one, average),
-                difference(by_seed, one, tail), difference(by_seed, best, average),
-                level(by_seed), agreement(by_seed),
-                f"{cost / sum(one[s]['seconds'] for s in by_seed.keys() & one.keys()):.2f}",
-            )  # fmt: skip
-            print(f"| {' | '.join(map(str, cells))} |")
+        header = ("scales", "start", "seeds", "average", "tail", "average - fixed",
+                  "tail - fixed", "average - best fixed", "tail - best fixed", "final scales",
+                  "agreement", "cost")  # fmt: skip
+        lines += ["", f"### {', '.join(map(str, group))}", "", *head(header)]
+        best = best_fixed(found)
+        lines += [row(found, way, best) for way in found]
+    return "\n".join(lines)
 
 
-def mean(by_seed: dict[int, Run], score: Callable[[Run], float]) -> float:
+def summary(groups: dict[tuple[Any, ...], Group]) -> list[str]:
+    """Return what the aims ask: learned scales against fixed ones, over starts and rates."""
+    header = ("task, tuner, optimizer, rate", "starts and seeds", "learned - fixed, same start",
+              "learned - best fixed", "its lowest start", "cost")  # fmt: skip
+    lines = ["", *head(header)]
+    for group, found in groups.items():
+        learned = {start: runs for (way, start), runs in found.items() if way == "first_order"}
+        best = best_fixed(found)
+        if not learned or not best:
+            continue
+        own = {(start, seed): run for start, runs in learned.items() for seed, run in runs.items()}
+        same = {(start, seed): run for start in learned
+                for seed, run in found.get(("fixed", start), {}).items()}  # fmt: skip
+        top = {(start, seed): best[seed] for start, seed in own if seed in best}
+        lowest = min(learned.values(), key=lambda runs: gap(runs, best))
+        cells = (", ".join(map(str, group)), len(own), difference(own, same, average),
+                 difference(own, top, average), f"{gap(lowest, best):+.1f}",
+                 cost(own, same))  # fmt: skip
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return lines
+
+
+def head(names: tuple[str, ...]) -> list[str]:
+    """Return the first two lines of a table."""
+    return [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+
+
+def row(found: Group, way: tuple[str, float], best: dict[Any, Run]) -> str:
+    """Return a way's line in the table of its group."""
+    (variant, start), by_seed = way, found[way]
+    same = found.get(("fixed", start), {})
+    cells = (
+        variant, f"{start:g}", len(by_seed), f"{mean(by_seed, average):.1f}",
+        f"{mean(by_seed, tail):.1f}", difference(by_seed, same, average),
+        difference(by_seed, same, tail), difference(by_seed, best, average),
+        difference(by_seed, best, tail), level(by_seed), agreement(by_seed), cost(by_seed, same),
+    )  # fmt: skip
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def best_fixed(found: Group) -> dict[Any, Run]:
+    """Return the runs of the fixed scale with the highest average; none were run: none."""
+    fixed = [by_seed for (way, _), by_seed in found.items() if way == "fixed" and by_seed]
+    return max(fixed, key=lambda by_seed: mean(by_seed, average), default={})
+
+
+def gap(own: dict[Any, Run], other: dict[Any, Run]) -> float:
+    """Return the mean difference of the averages of pairs of seeds, in points; no pair: 0."""
+    pairs = [100 * (average(own[seed]) - average(other[seed])) for seed in own if seed in other]
+    return statistics.mean(pairs) if pairs else 0.0
+
+
+def cost(own: dict[Any, Run], other: dict[Any, Run]) -> str:
+    """Return CPU seconds relative to those of the same seeds."""
+    seeds = own.keys() & other.keys()
+    if not seeds:
+        return ""
+    return f"{sum(own[s]['seconds'] for s in seeds) / sum(other[s]['seconds'] for s in seeds):.2f}"
+
+
+def write(text: str) -> None:
+    """Put the tables between the markers of metapeft.md."""
+    page = Path(__file__).with_name("metapeft.md")
+    before, rest = page.read_text(encoding="utf-8").split(f"{BEGIN}\n")
+    after = rest.split(END)[1]
+    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+
+
+def mean(by_seed: dict[Any, Run], score: Callable[[Run], float]) -> float:
     """Return the mean of a score, in points."""
     return 100 * statistics.mean(map(score, by_seed.values()))
 
 
-def difference(own: dict[int, Run], other: dict[int, Run], score: Callable[[Run], float]) -> str:
+def difference(own: dict[Any, Run], other: dict[Any, Run], score: Callable[[Run], float]) -> str:
     """Return the mean difference of pairs of seeds with its standard error, in points."""
     pairs = [100 * (score(own[seed]) - score(other[seed])) for seed in own if seed in other]
+    if not pairs:
+        return ""
     if not any(pairs):
         return "0"
     error = f" ± {statistics.stdev(pairs) / len(pairs) ** 0.5:.1f}" if len(pairs) > 1 else ""
     return f"{statistics.mean(pairs):+.1f}{error}"
 
 
-def level(by_seed: dict[int, Run]) -> str:
+def level(by_seed: dict[Any, Run]) -> str:
     """Return the geometric mean of all final scales, and the smallest and largest."""
     scales = [scale for run in by_seed.values() for scale in run["scales"].values()]
     if not scales:
@@ -189,7 +298,7 @@ def level(by_seed: dict[int, Run]) -> str:
     return f"{middle:.2f} ({min(scales):.2f} to {max(scales):.2f})"
 
 
-def agreement(by_seed: dict[int, Run]) -> str:
+def agreement(by_seed: dict[Any, Run]) -> str:
     """Return the mean correlation of log scales between seeds."""
     logs = [np.log(list(run["scales"].values())) for run in by_seed.values() if run["scales"]]
     pairs = [float(np.corrcoef(a, b)[0, 1]) for a, b in combinations(logs, 2)]
@@ -199,8 +308,9 @@ def agreement(by_seed: dict[int, Run]) -> str:
 def main() -> None:
     """Run, or print the tables of what was run."""
     words = [word for word in sys.argv[1:] if "=" not in word]
-    if words[:1] == ["--table"]:
-        print_tables([run for word in words[1:] for run in read(Path(word))])
+    if words[:1] in (["--table"], ["--write"]):
+        text = tables([run for word in words[1:] for run in read(Path(word))])
+        (write if words[0] == "--write" else print)(text)
         return
     if not words:
         sys.exit(__doc__)

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from lightning import seed_everything
 from transfer import COMMON, Task
 
@@ -37,6 +38,8 @@ class MemoryChips(ChipDataset):
 
     #: Scenes of the run under way, by identity of their part.
     kept: dict[int, tuple[Any, dict[str, Any]]] = {}  # noqa: RUF012 shared on purpose
+    #: Whether labels are shuffled over their scene, so that images say nothing about them.
+    shuffled = False
 
     def __getitem__(self, key: ChipKey) -> dict[str, Any]:
         """Cut out one chip."""
@@ -44,6 +47,10 @@ class MemoryChips(ChipDataset):
         if id(part) not in self.kept:
             side = max(part.scene.grid.shape) + self.chip_px
             whole = ChipDataset(self.scenes, side)[key._replace(row=0, col=0)]
+            if self.shuffled:
+                mask = whole["mask"]
+                order = torch.randperm(mask.numel(), generator=torch.Generator().manual_seed(0))
+                whole["mask"] = mask.flatten()[order].view_as(mask)
             self.kept[id(part)] = (part, whole)
         rows, cols = (slice(at, at + self.chip_px) for at in (key.row, key.col))
         return {
@@ -66,8 +73,10 @@ ChipImages.read = _read_once  # type: ignore[method-assign]
 datamodule.ChipDataset = MemoryChips  # type: ignore[misc]
 
 
-def quick_run(task: Task, seed: int, steps: int, *overrides: str) -> dict[str, Any]:
-    """Train once.
+def quick_run(
+    task: Task, seed: int, steps: int, *overrides: str, shuffled: bool = False
+) -> dict[str, Any]:
+    """Train once, with shuffled labels if asked (the scores then say nothing).
 
     Returns:
         ``accuracy``, ``classes`` (name -> recall and F1 of the test part), ``counts`` (training
@@ -75,6 +84,7 @@ def quick_run(task: Task, seed: int, steps: int, *overrides: str) -> dict[str, A
         ``scales`` by site, and ``course``: their means at each meta step.
     """
     MemoryChips.kept.clear()
+    MemoryChips.shuffled = shuffled
     given = [*task.overrides, *COMMON, f"trainer.max_steps={steps}", f"seed={seed}", *overrides]
     settings = load_settings(task.config, given)
     seed_everything(seed, workers=True, verbose=False)

@@ -36,6 +36,8 @@ def command(options: dict[str, Any], output: Path) -> None:
     )
     scores(result.scores)
     click.echo(f"\npicture    {result.picture}")
+    if result.scales.exists():
+        click.echo(f"scales     {result.scales}")
     click.echo(f"map        {result.map}")
     click.echo(f"model      {result.bundle}")
     click.echo(f"map again  rsmeta predict {result.scene} --model {result.bundle} --output MAP.tif")

@@ -32,9 +32,14 @@ def _of_maps(result: Mapping[str, Any]) -> None:
         f"accuracy {share(result['accuracy'])}  mIoU {share(result['miou'])}  "
         f"macro F1 {share(result['macro_f1'])}"
     )
+    if interval := result.get("interval_95"):
+        low, high = map(share, interval["macro_f1"])
+        click.echo(f"95 % confidence interval of macro F1, by polygons: {low} to {high}")
+    elif "interval_reason" in result:
+        click.echo(result["interval_reason"])
     rows = [
         [name, *(share(entry[key]) for key in ("iou", "f1", "precision", "recall")),
-         f"{entry['pixels']:,}"]
+         entry.get("reason") or f"{entry['pixels']:,}"]
         for name, entry in result["classes"].items()
     ]  # fmt: skip
     table(rows, ("class", "IoU", "F1", "precision", "recall", "reference pixels"))

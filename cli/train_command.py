@@ -43,7 +43,7 @@ def command(
     The run folder gets bundle/ (for predict), checkpoints/, metrics.json, history.csv, config.yaml
     (fully resolved), plots/ and tensorboard/.
 
-    A sweep section trains every point of its grid with every seed, and writes table.md, table.csv,
+    A sweep section trains every point with every seed, and writes table.md, table.csv,
     runs.csv and the run folders in runs/.
     """
     from rsmeta.config import load_settings
@@ -108,11 +108,13 @@ def _sweep(config: str | Path, overrides: tuple[str, ...], output: Path, *, resu
 
 
 def _show_table(result: SweepResult) -> None:
-    from rsmeta.workflows.sweep.table import shown
+    from rsmeta.workflows.sweep.table import IN_PARENTHESES, shown
 
     header, rows = shown(result.rows)
     click.echo()
     show.table(rows, header)
+    if any(row.differences for row in result.rows):
+        click.echo(f"\n{IN_PARENTHESES}")
     click.echo(f"\ntables: {result.output / 'table.md'}, table.csv, runs.csv; models in runs/")
 
 
@@ -127,6 +129,7 @@ def _list_runs(config: str | Path, overrides: tuple[str, ...]) -> None:
 
 
 def _list_trainable(settings: Settings) -> None:
+    from rsmeta.training.callbacks import duration_text
     from rsmeta.workflows.dry_run import dry_run
 
     result = dry_run(settings)
@@ -141,3 +144,8 @@ def _list_trainable(settings: Settings) -> None:
         f"{result.trained:,} of {result.total:,} parameters would be trained "
         f"({result.trained / max(result.total, 1):.2%}); nothing was trained or written"
     )
+    if result.seconds is not None:
+        click.echo(
+            f"training would take up to {result.steps:,} steps, about "
+            f"{duration_text(result.seconds)} on this machine"
+        )

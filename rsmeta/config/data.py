@@ -223,12 +223,32 @@ class AugmentSettings(Strict):
         default=True, description="mirror left-right and top-bottom; or horizontal: left-right only"
     )
     rotate: bool = Field(default=True, description="turn by multiples of 90 degrees")
-    gain: float = Field(
-        default=0.2, ge=0, le=2, description="all bands times exp(±gain): light, haze, season"
+    transfer: bool = Field(
+        default=False,
+        description="the model is to map scenes of other dates, places or sensors than those of "
+        "training: brightness changes too, by gain and band_gain",
     )
-    band_gain: float = Field(
-        default=0.1, ge=0, le=2, description="each band times exp(±band_gain): calibration"
+    gain: float | None = Field(
+        default=None,
+        ge=0,
+        le=2,
+        description="all bands times exp(±gain): light, haze, season; none: 0.2 for transfer, else "
+        "0",
     )
+    band_gain: float | None = Field(
+        default=None,
+        ge=0,
+        le=2,
+        description="each band times exp(±band_gain): calibration; none: 0.1 for transfer, else 0",
+    )
+
+    @property
+    def gains(self) -> tuple[float, float]:
+        """``gain`` and ``band_gain``, as given or by default."""
+        usual = (0.2, 0.1) if self.transfer else (0.0, 0.0)
+        given = (self.gain, self.band_gain)
+        gain, band_gain = (u if g is None else g for u, g in zip(usual, given, strict=True))
+        return gain, band_gain
 
 
 def _one_range(given: Any) -> Any:
@@ -299,11 +319,16 @@ class SceneSettings(ReadSettings):
     """Unlabelled scenes and the chips drawn from them; file names are relative to ``root``."""
 
     scenes: Names = Field(description="training scenes: files, folders or patterns such as '*.tif'")
-    chips_per_epoch: int = Field(default=800, ge=1, description="chips drawn in one epoch")
 
 
 class DataSettings(SceneSettings):
     """Scenes and labels; all file names are relative to ``root``."""
+
+    chips_per_epoch: int | None = Field(
+        default=None,
+        ge=1,
+        description="chips drawn in one epoch; none: 10 to 200 batches, by the labelled area",
+    )
 
     kind: Literal["scenes"] = Field(
         default="scenes", description="what the data are: scenes with a label for every pixel"

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
 from rsmeta.config.base import WithOptions
+from rsmeta.config.composing import EXTENDS
 from rsmeta.config.data import DataSettings
 from rsmeta.config.data_kinds import data_kinds
 from rsmeta.config.images import ImageFileSettings
@@ -86,10 +87,14 @@ def json_schema() -> str:
         if "description" in of_kind.get("classes", {}):  # a kind of others may have none
             said = of_kind["classes"]["description"]
             of_kind["classes"] = {"description": said, **_classes_forms()}
+    schema["properties"][EXTENDS] = {
+        "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
+        "description": "configuration files whose settings these are laid over",
+    }
     head = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "rsmeta configuration",
-        "description": "A configuration of rsmeta train; see: rsmeta train --help",
+        "description": "A configuration of rsmeta train; see: rsmeta help",
     }
     return json.dumps(schema | head, indent=1, sort_keys=True) + "\n"
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -13,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from rsmeta.config.base import Strict
+from rsmeta.config.composing import as_section, expanded, extended, merged, read_extended
 from rsmeta.config.data_kinds import KIND_MARK, data_kinds
 from rsmeta.config.resources import config_dir
 from rsmeta.config.settings import Settings
@@ -26,11 +25,11 @@ M = TypeVar("M", bound=BaseModel)
 #: ``KEY=VALUE`` strings, or a mapping of keys to values.
 Overrides: TypeAlias = Sequence[str] | Mapping[str, Any]
 
-#: A variable of the environment in a text.
-_VARIABLE = re.compile(r"\$\{(\w+)\}")
+#: What stands for the seed in a text, so that runs of several seeds have files of their own.
+SEED = "{seed}"
 
 # Beginnings of file names in an override that YAML would take for an alias or a mapping.
-_PLAIN = ("*", "{stem}")
+_PLAIN = ("*", "{stem}", SEED)
 
 #: Sections that may be, or start from, a preset in ``configs/<section>/``.
 PRESET_SECTIONS = ("data", "model", "tuner", "meta", "loss", "trainer", "predict")
@@ -70,18 +69,23 @@ def read_settings(
 
 
 def read_tree(config: str | Path | Mapping[str, Any], overrides: Overrides = ()) -> dict[str, Any]:
-    """Return what a configuration holds under its overrides, presets by name, nothing checked.
+    """Return what a configuration, over those it extends, holds under its overrides, unchecked.
+
+    Presets stand by name.
 
     Raises:
         ConfigError: The file is missing or no mapping, or an override cannot be read.
     """
-    tree = plain(config) if isinstance(config, Mapping) else read_yaml(Path(config))
+    if isinstance(config, Mapping):
+        tree = extended(plain(config), Path())
+    else:
+        tree = read_extended(Path(config))
     _apply(tree, overrides)
-    return {key: _expanded(value) for key, value in tree.items()}
+    return {key: expanded(value) for key, value in tree.items()}
 
 
 def expand_presets(tree: Mapping[str, Any], *, report: bool = False) -> dict[str, Any]:
-    """Return a tree of settings with what its presets hold in their place.
+    """Return a tree of settings with what its presets hold, and its seed, in their place.
 
     Args:
         tree: What ``read_tree`` returned.
@@ -108,7 +112,18 @@ def expand_presets(tree: Mapping[str, Any], *, report: bool = False) -> dict[str
                 if several
                 else _expand_preset(section, given)
             )
-    return whole
+    seed = str(whole.get("seed", 0))
+    # What a sweep says is of runs with seeds of their own.
+    return {k: value if k == "sweep" else _seeded(value, seed) for k, value in whole.items()}
+
+
+def _seeded(value: Any, seed: str) -> Any:
+    """Return a value with the seed put in for ``{seed}`` in every text."""
+    if isinstance(value, Mapping):
+        return {key: _seeded(one, seed) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_seeded(one, seed) for one in value]
+    return value.replace(SEED, seed) if isinstance(value, str) else value
 
 
 def validate(model: type[M], tree: Any, source: str) -> M:
@@ -137,25 +152,6 @@ def overruled(settings: M, overrides: Overrides) -> M:
     _apply(tree, overrides)
     source = "the settings" if isinstance(overrides, Mapping) else " ".join(overrides)
     return validate(type(settings), tree, source)
-
-
-def _expanded(value: Any) -> Any:
-    """Return a value with ``~/`` and ``${NAME}`` replaced in every text.
-
-    Raises:
-        ConfigError: There is no such variable in the environment.
-    """
-    if isinstance(value, Mapping):
-        return {key: _expanded(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_expanded(one) for one in value]
-    if not isinstance(value, str):
-        return value
-    for name in _VARIABLE.findall(value):
-        if name not in os.environ:
-            raise ConfigError(f"{value!r}: the environment has no variable {name}; set it")
-    text = _VARIABLE.sub(lambda match: os.environ[match[1]], value)
-    return str(Path(text).expanduser()) if text.startswith("~/") else text
 
 
 def _apply(tree: dict[str, Any], overrides: Overrides) -> None:
@@ -196,16 +192,9 @@ def set_key(tree: dict[str, Any], key: str, value: Any, *, merge: bool = False) 
                 f"{key} reaches into the list {name}; give the whole list, as "
                 f"{name}='[lora, {{preset: ln, lr_scale: 2}}]'"
             )
-        node[name] = node = _section(below)
+        node[name] = node = as_section(below)
     merges = merge and isinstance(value, Mapping)
-    node[leaf] = _merged(_section(node.get(leaf)), value) if merges else value
-
-
-def _section(given: Any) -> dict[str, Any]:
-    """Return a section to override keys of: a preset's name is kept, anything else replaced."""
-    if isinstance(given, str):
-        return {"preset": given}
-    return dict(given) if isinstance(given, Mapping) else {}
+    node[leaf] = merged(as_section(node.get(leaf)), value) if merges else value
 
 
 def _expand_preset(section: str, given: Any) -> Any:
@@ -215,7 +204,7 @@ def _expand_preset(section: str, given: Any) -> Any:
         return given
     keys = dict(given)
     name = str(keys.pop("preset"))
-    return _merged(_preset(section, name)[0], keys)
+    return merged(_preset(section, name)[0], keys)
 
 
 def _preset(section: str, name: str) -> tuple[dict[str, Any], str | None]:
@@ -259,17 +248,6 @@ def _with_companion(companions: Mapping[str, str], meta: Any) -> dict[str, Any]:
     return {"preset": next(iter(companions.values())), **(meta or {})}
 
 
-def _merged(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        below = merged.get(key)
-        if isinstance(value, Mapping) and isinstance(below, dict):
-            merged[key] = _merged(below, value)
-        else:
-            merged[key] = value
-    return merged
-
-
 def _sentence(model: type[BaseModel], error: ValidationError) -> str:
     """Say the first problem of a failed validation: the key, the value, what to do."""
     first = error.errors()[0]
@@ -281,7 +259,7 @@ def _sentence(model: type[BaseModel], error: ValidationError) -> str:
         near = did_you_mean(where[-1], known)
         return f"unknown key {key!r}{near or '; known here: ' + ', '.join(sorted(known))}"
     if first["type"] == "missing":
-        return f"the key {key!r} is missing; see the command's --help"
+        return f"the key {key!r} is missing; see: rsmeta help all"
     message = first["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     if first["type"] in {"value_error", "assertion_error"}:
         return f"{key}: {message}" if key else message

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -30,13 +30,13 @@ class GradientOptions(Strict):
     """Options of strategies that follow a gradient."""
 
     travel: float = Field(
-        default=30.0,
+        default=10_000.0,
         gt=1,
         description="largest factor by which a run can raise or lower a scale; the rate of rho "
         "follows from it and from the number of meta steps",
     )
     gate: float = Field(
-        default=2.0,
+        default=1.5,
         ge=0,
         description="standard errors by which a gradient must differ from 0 for its rho to move",
     )
@@ -63,8 +63,8 @@ class FirstOrderOptions(GradientOptions):
 
     training_gradients: bool = Field(
         default=True,
-        description="also average the gradients of rho from all training steps since the last "
-        "meta step, which cost almost nothing; only with source=train and objective=training",
+        description="use the gradients of rho from all training steps since the last meta step, "
+        "which cost almost nothing; only with source=train and objective=training",
     )
 
 
@@ -100,6 +100,17 @@ SHIPPED: Mapping[str, type[Strict]] = {
 }
 
 
+def _uses_training_gradients(given: Mapping[str, Any]) -> bool:
+    """Whether settings, with or without their defaults, use the gradients of training steps."""
+    return (
+        given.get("strategy") == "first_order"
+        and given.get("source", "train") == "train"
+        and given.get("objective", "training") == "training"
+        and given.get("lr") is None
+        and bool(given.get("training_gradients", True))
+    )
+
+
 class MetaSettings(WithOptions):
     """How the adapters' scales are set: fixed, or learned beside the weights."""
 
@@ -113,7 +124,9 @@ class MetaSettings(WithOptions):
         "finite_difference, evolution, or joint (trained with the weights)",
     )
     every_n_steps: int = Field(
-        default=8, ge=1, description="optimizer steps between two meta steps"
+        default=8,
+        ge=1,
+        description="optimizer steps between two meta steps; 1 where batches=0",
     )
     warmup_steps: int = Field(
         default=0, ge=0, description="optimizer steps before the first meta step can be due"
@@ -151,7 +164,12 @@ class MetaSettings(WithOptions):
         lt=1,
         description="share of the training data that source=held_out withholds from the weights",
     )
-    batches: int = Field(default=1, ge=1, description="batches that a meta step averages over")
+    batches: int = Field(
+        default=1,
+        ge=0,
+        description="batches that a meta step draws; 0 by default where it uses the gradients of "
+        "training steps",
+    )
     batch_size: int | None = Field(
         default=None, ge=1, description="chips in a batch of a meta step; none: data.batch_size"
     )
@@ -175,6 +193,23 @@ class MetaSettings(WithOptions):
         description="train twice: learn the scales, then train anew from the start with them fixed",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _looks(cls, given: Any) -> Any:
+        """Take a meta step after every training step where it needs no batch of its own."""
+        if not isinstance(given, dict) or not _uses_training_gradients(given):
+            return given
+        batches = given.get("batches", 0)
+        return {"every_n_steps": 8 if batches else 1, **given, "batches": batches}
+
+    @model_validator(mode="after")
+    def _judged_by_something(self) -> MetaSettings:
+        if self.batches == 0 and self.learned and not self.uses_training_gradients:
+            raise ValueError(
+                "batches=0 leaves the scales nothing to be judged by; give batches=1 or more"
+            )
+        return self
+
     @model_validator(mode="after")
     def _retrains_with_a_scale_per_site(self) -> MetaSettings:
         if self.retrain and not self.learned:
@@ -191,10 +226,7 @@ class MetaSettings(WithOptions):
     @property
     def uses_training_gradients(self) -> bool:
         """Whether training steps yield gradients of the scales for the next meta step."""
-        own = self.source == "train" and self.objective == "training"
-        return (
-            own and bool(self.options.get("training_gradients")) and self.options.get("lr") is None
-        )
+        return _uses_training_gradients({**self.__dict__, **self.options})
 
     @property
     def sampling(self) -> Literal["class"] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from rsmeta.config.base import Strict, WithOptions
 from rsmeta.errors import ConfigError
@@ -19,7 +19,7 @@ AVERAGE = "average"
 
 #: What a section without a backbone meant before there was ``auto``, and still means where it
 #: says how that backbone is made.
-_FORMER_DEFAULT = "vit_tiny_patch16_224"
+FORMER_DEFAULT = "vit_tiny_patch16_224"
 
 #: Backbones that are not enlarged.
 _WITHOUT_ZOOM = ("pixels", AUTO, AVERAGE)
@@ -28,14 +28,27 @@ _WITHOUT_ZOOM = ("pixels", AUTO, AVERAGE)
 _OF_BACKBONE = ("options", "checkpoint", "checkpoint_sha256", "pretrained", "stem", "normalise")
 
 
+HeadInitName: TypeAlias = Literal["random", "class_mean", "few_shot_mean", "solved", "text"]
+
+#: Where the weights of a head start; ``linear_probe`` is the former name of ``solved``.
+HeadInit = Annotated[
+    HeadInitName,
+    BeforeValidator(
+        lambda given: "solved" if given == "linear_probe" else given,
+        json_schema_input_type=HeadInitName | Literal["linear_probe"],
+    ),
+]
+
+
 class StemSpec(Strict):
     """How the first layer meets the bands."""
 
-    strategy: Literal["match", "mean", "repeat", "random", "project"] = Field(
+    strategy: Literal["match", "mean", "repeat", "random", "project", "wavelength"] = Field(
         default="match",
         description="how filters are made for the bands: match (by name, else by wavelength), "
-        "mean (of all filters), repeat (by position), random, or project (a "
-        "learned projection onto the bands of the weights)",
+        "mean (of all filters), repeat (by position), random, project (a "
+        "learned projection onto the bands of the weights), or wavelength (DOFA's generator, "
+        "its default too)",
     )
     trainable: Literal["auto"] | bool = Field(
         default="auto",
@@ -76,11 +89,11 @@ class HeadSpec(WithOptions):
         description="vector of an image: the backbone's own (class token, or its pooling), or "
         "the mean over patches with data",
     )
-    init: Literal["random", "class_mean", "few_shot_mean", "linear_probe", "text"] = Field(
+    init: HeadInit = Field(
         default="random",
-        description="first weights of an image head: random, mean features of the classes, "
-        "mean features of a few images, logistic regression, or CLIP features of "
-        "the class names",
+        description="first weights: random; solved: logistic regression on the backbone's features "
+        "(head linear; of images any); of image heads also: class_mean and few_shot_mean, mean "
+        "features of the classes or of a few images, and text, CLIP features of the class names",
     )
     shots: int | None = Field(
         default=None, ge=1, description="images per class for init=few_shot_mean; none: 16"
@@ -102,7 +115,11 @@ class HeadSpec(WithOptions):
     def of_images(self) -> dict[str, Any]:
         """The fields that only a head for images can use, where they are not the defaults."""
         given = self.model_dump(include={"pool", "init", "shots", "prompts"})
-        return {k: v for k, v in given.items() if v != HeadSpec.model_fields[k].default}
+        both = {"init": "solved"}.items()  # heads of pixels can start so too
+        return {
+            k: v for k, v in given.items()
+            if v != HeadSpec.model_fields[k].default and (k, v) not in both
+        }  # fmt: skip
 
 
 class ModelSpec(Strict):
@@ -131,7 +148,8 @@ class ModelSpec(Strict):
     checkpoint: str | None = Field(
         default=None,
         description="weights of the backbone: a file (.safetensors, .pth, .pt, .bin), an "
-        "https:// address, or a hub name (hf:owner/name[@revision][/file])",
+        "https:// address, a hub name (hf:owner/name[@revision][/file]), or a trained run or "
+        "its bundle, which brings backbone, options, bands and normalisation",
     )
     checkpoint_sha256: str | None = Field(
         default=None,
@@ -166,7 +184,7 @@ class ModelSpec(Strict):
             return given
         if given.get("backbone") is None:
             made = any(given.get(key) for key in _OF_BACKBONE)
-            default = AVERAGE if given.get("average") else _FORMER_DEFAULT if made else AUTO
+            default = AVERAGE if given.get("average") else FORMER_DEFAULT if made else AUTO
             given = {**given, "backbone": default}
         if given.get("head") is None and given["backbone"] in (AUTO, AVERAGE):
             given = {**given, "head": {"name": AUTO}}

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from rsmeta.config.base import Strict
-from rsmeta.config.data import SceneSettings
+from rsmeta.config.data import AugmentSettings, SceneSettings
 from rsmeta.config.trainer import TrainerSettings
 
 
 class GroundSettings(SceneSettings):
     """Unlabelled scenes, and where chips are drawn in them."""
 
+    chips_per_epoch: int = Field(default=800, ge=1, description="chips drawn in one epoch")
+    augment: AugmentSettings = AugmentSettings(transfer=True)
+
     min_valid: float = Field(
         default=0.5, gt=0, le=1, description="smallest share of a chip's pixels that must be valid"
     )
+
+    @field_validator("augment", mode="before")
+    @classmethod
+    def _for_transfer(cls, given: Any) -> Any:
+        """Pretrained weights are for other scenes, unless the settings say otherwise."""
+        return {"transfer": True, **given} if isinstance(given, dict) else given
 
 
 class DecoderSpec(Strict):
@@ -87,7 +96,7 @@ class PretrainSettings(Strict):
 
     @model_validator(mode="after")
     def _no_validation(self) -> PretrainSettings:
-        if self.trainer.early_stopping is not None:
+        if self.trainer.early_stopping not in (None, "auto"):
             raise ValueError(
                 f"trainer.early_stopping={self.trainer.early_stopping} needs a validation score, "
                 f"and pretraining has none; limit it with trainer.max_minutes"

@@ -11,7 +11,7 @@ from rsmeta.config.data import DataSettings
 from rsmeta.config.data_kinds import Data
 from rsmeta.config.loss import LossSpec
 from rsmeta.config.meta import MetaSettings
-from rsmeta.config.model import ModelSpec
+from rsmeta.config.model import AUTO, AVERAGE, ModelSpec
 from rsmeta.config.predict import PredictSettings
 from rsmeta.config.sweep import SweepSettings
 from rsmeta.config.trainer import TrainerSettings
@@ -25,6 +25,12 @@ OF_IMAGES: frozenset[TaskName] = frozenset({"classification", "multilabel"})
 
 #: What is minimised where nothing is said; segmentation: as ``LossSpec`` has it.
 _LOSSES = {"multilabel": "bce", "regression": "mse"}
+
+#: Backbones that have no weights, or never random ones, by how their names begin.
+_NEVER_RANDOM = ("pixels", "torchgeo:", AUTO, AVERAGE)
+
+#: Heads that are solved for: the backbone before them stays as it is.
+SOLVED_HEADS = frozenset({"forest", "extra_trees", "lda", "logistic", "mlp"})
 
 
 class Settings(Strict):
@@ -40,7 +46,9 @@ class Settings(Strict):
     data: Data = Field(description="scenes or images, labels, classes, splits, chips")
     model: ModelSpec = Field(default=ModelSpec(), description="backbone, stem and head")
     tuner: Tuner = Field(
-        default=TunerSpec(), description="what is trained, and how; a list of methods combines them"
+        default=TunerSpec(),
+        description="what is trained, and how; a list of methods combines them; none: lora on "
+        "pretrained weights, full on random ones",
     )
     meta: MetaSettings = Field(default=MetaSettings(), description="how scales are learned")
     loss: LossSpec = Field(default=LossSpec(), description="what is minimised")
@@ -55,7 +63,7 @@ class Settings(Strict):
     @model_validator(mode="before")
     @classmethod
     def _defaults_of_task(cls, given: Any) -> Any:
-        """Name head and loss where nothing is said and the task has others than segmentation."""
+        """Fill in what depends on task and model: head, loss, and what is trained."""
         if not isinstance(given, dict):
             return given
         of_scenes = _of_scenes(given.get("data"))
@@ -68,6 +76,8 @@ class Settings(Strict):
             if isinstance(model, dict) or model is None:
                 filled["model"] = {**(model or {})}
                 filled["model"]["head"] = _named(filled["model"].get("head"), "linear")
+        if given.get("tuner") is None and _starts_from_chance(filled.get("model")):
+            filled["tuner"] = {"method": "full"}
         return filled
 
     @model_validator(mode="after")
@@ -102,8 +112,8 @@ class Settings(Strict):
             raise ValueError(f"model.head.init={head.init} starts from classes; drop it")
         if head.init == "text" and head.pool != "token":
             raise ValueError("model.head.init=text needs CLIP's own vector: set pool=token")
-        if self.task == "multilabel" and head.init == "linear_probe":
-            raise ValueError("model.head.init=linear_probe takes one label each; use class_mean")
+        if self.task == "multilabel" and head.init == "solved":
+            raise ValueError("model.head.init=solved takes one label each; use class_mean")
         return self
 
     @property
@@ -140,6 +150,20 @@ class Settings(Strict):
                 f"learns; use bf16-mixed"
             )
         return self
+
+
+def _starts_from_chance(model: Any) -> bool:
+    """Whether a ``model`` section, not checked yet, names a network without weights to adapt."""
+    if isinstance(model, ModelSpec):
+        model = model.model_dump(exclude_unset=True)
+    if not isinstance(model, dict) or "preset" in model:
+        return False
+    made = model.get("options") or model.get("stem") or model.get("normalise")
+    backbone = str(model.get("backbone") or ("" if made else AUTO))
+    head = model.get("head")
+    name = head.get("name") if isinstance(head, dict) else head
+    has_weights = "pretrained" in model or model.get("checkpoint") is not None
+    return not (has_weights or backbone.startswith(_NEVER_RANDOM) or name in SOLVED_HEADS)
 
 
 def _of_scenes(data: Any) -> bool:

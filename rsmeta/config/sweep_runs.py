@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ class SweepRun:
     """One run of a sweep.
 
     Attributes:
-        point: Value of each key of the grid.
+        point: Values by dotted key.
         seed: The run's seed.
         settings: All its settings; they name no sweep.
     """
@@ -70,14 +69,14 @@ def read_sweep(
 
     Args:
         config: Path of a YAML file, or the mapping that it would hold.
-        overrides: ``KEY=VALUE`` strings, or a mapping; the grid's values go over them.
+        overrides: ``KEY=VALUE`` strings, or a mapping; the values of points go over them.
 
     Returns:
-        The section, and the runs: points in the order of the grid, with their seeds together.
+        The section, and the runs: points in order, with their seeds together.
 
     Raises:
         ConfigError: A configuration is wrong, or there is no sweep in it.
-        UnknownNameError: A value of the grid names a preset that is not there.
+        UnknownNameError: A value of a point names a preset that is not there.
     """
     tree = read_tree(config, overrides)
     source = "the configuration" if isinstance(config, Mapping) else str(config)
@@ -85,25 +84,20 @@ def read_sweep(
     if sweep is None:
         raise ConfigError("there is no section sweep; add e.g. sweep: {seeds: [0, 1, 2]}")
     del tree["sweep"]
-    points = [
-        dict(zip(sweep.grid, values, strict=True))
-        for values in itertools.product(*sweep.grid.values())
-    ]
     return sweep, [
-        SweepRun(point, seed, settings.model_copy(update={"seed": seed}))
-        for point in points
-        for settings in [_settings_at(tree, point)]
+        SweepRun(point, seed, _settings_at(tree, point, seed))
+        for point in sweep.every_point()
         for seed in sweep.seeds
     ]
 
 
-def _settings_at(tree: Mapping[str, Any], point: Mapping[str, Any]) -> Settings:
-    changed = copy.deepcopy({**tree})
+def _settings_at(tree: Mapping[str, Any], point: Mapping[str, Any], seed: int) -> Settings:
+    changed = copy.deepcopy({**tree, "seed": seed})
     # whole sections first, so that they do not undo what is said of their keys
     for key in sorted(point, key=lambda key: key.count(".")):
         set_key(changed, key, copy.deepcopy(point[key]))
     label = " ".join(f"{key}={value}" for key, value in cells(point).items())
-    source = f"sweep.grid at {label}" if label else "the configuration"
+    source = f"the sweep at {label}" if label else "the configuration"
     try:
         settings = validate(Settings, expand_presets(changed), source)
     except ConfigError:

@@ -13,6 +13,9 @@ from rsmeta.config.base import Strict
 #: Minutes in a unit of time.
 _UNITS = {"s": 1 / 60, "min": 1.0, "h": 60.0}
 
+#: Validations without a better score that end training by default.
+_PATIENCE = 6
+
 
 class OptimizerSettings(Strict):
     """How weights are stepped."""
@@ -100,10 +103,10 @@ class TrainerSettings(Strict):
         description="compile the network (torch.compile): a slow start, then faster steps on GPUs",
     )
     deterministic: bool = Field(default=False, description="use deterministic operations only")
-    early_stopping: int | None = Field(
-        default=None,
-        ge=1,
-        description="stop after this many validations without a better score; none: never",
+    early_stopping: Annotated[int, Field(ge=1)] | Literal["auto"] | None = Field(
+        default="auto",
+        description="stop after this many validations without a better score; auto: 6, or never "
+        "where keep=last or there is no validation part; none: never",
     )
     keep: Literal["best", "last"] = Field(
         default="best",
@@ -115,6 +118,13 @@ class TrainerSettings(Strict):
         "comparison; takes seconds",
     )
     optimizer: OptimizerSettings = OptimizerSettings()
+
+    @property
+    def patience(self) -> int | None:
+        """Validations without a better score after which training stops; none: it does not."""
+        if self.early_stopping == "auto":
+            return _PATIENCE if self.keep == "best" else None
+        return self.early_stopping
 
     @field_validator("optimizer", mode="before", json_schema_input_type=OptimizerSettings | str)
     @classmethod

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 
 class Augment(nn.Module):
-    """Mirrors and turns image, validity and labels of pixels, and changes the image's gain.
+    """Mirrors and turns image, validity and labels of pixels, and for transfer changes the gain.
 
     Works on physical values, before ``Prepare``: light, haze and another sensor act on those as
-    factors, so that a model learns what is dark beside its neighbours, not below a threshold.
+    factors, so that a model learns what is dark beside its neighbours, not below a threshold. In
+    the scenes of training the threshold is good, and a changed gain would hide it.
 
     Args:
         settings: What to change and how far.
@@ -67,8 +68,11 @@ class Augment(nn.Module):
                 moved = labels[0][:, 0]
                 target = moved if target.is_floating_point() else moved.round().long()
         count, bands = image.shape[:2]
-        exponent = self.settings.gain * _uniform(image, count, 1)
-        exponent = exponent + self.settings.band_gain * _uniform(image, count, bands)
+        gain, band_gain = self.settings.gains
+        if not gain and not band_gain:
+            return image, valid, target
+        exponent = gain * _uniform(image, count, 1)
+        exponent = exponent + band_gain * _uniform(image, count, bands)
         return image * torch.exp(exponent), valid, target
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from rsmeta.errors import SplitError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch.utils.data import Sampler
+    from torch.utils.data import Dataset, Sampler
 
     from rsmeta.config.data import ClassSpec, DataSettings, SamplingName
     from rsmeta.config.meta import MetaSettings
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from rsmeta.geo.sensors import Band
 
 Batch = dict[str, Any]
+
+#: Batches in an epoch where its length follows from the labelled area.
+_FEWEST_STEPS, _MOST_STEPS = 10, 200
 
 
 class SceneDataModule(LightningDataModule):
@@ -49,9 +53,15 @@ class SceneDataModule(LightningDataModule):
         meta: May hold out a share of the training part for the scales of the adapters.
         epochs: Epochs of the whole training, for ``sampling=progressive``.
 
+    Attributes:
+        one_validation_step: Whether validation is one step that reads no chips, because the
+            labelled area is mapped in it.
+
     Raises:
         RsmetaError: A scene, its bands, its labels or the split cannot be used.
     """
+
+    one_validation_step = False
 
     def __init__(
         self,
@@ -105,6 +115,19 @@ class SceneDataModule(LightningDataModule):
         return counts
 
     @property
+    def chips_per_epoch(self) -> int:
+        """Training chips in an epoch: as set, or by the labelled area.
+
+        Labels near each other resemble each other, so that steps grow by the square root of the
+        area: 10 in an epoch for a few polygons, 50 for some 160,000 labelled pixels.
+        """
+        if self.settings.chips_per_epoch is not None:
+            return self.settings.chips_per_epoch
+        cells = sum(len(part.index.cells) for part in self.parts["train"])
+        steps = min(max(math.ceil(2 * math.sqrt(cells)), _FEWEST_STEPS), _MOST_STEPS)
+        return steps * self.settings.batch_size
+
+    @property
     def gsd_range_m(self) -> tuple[float, float] | None:
         """Smallest and largest pixel size of the training scenes in metres, if known."""
         sizes = [p.labelled.scene.grid.gsd_m for p in self.parts["train"]]
@@ -119,7 +142,7 @@ class SceneDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return random chips where training labels are."""
         sampler = RandomChipSampler(
-            self._sampling(self.parts["train"]), length=self.settings.chips_per_epoch,
+            self._sampling(self.parts["train"]), length=self.chips_per_epoch,
             seed=self.seed, epochs=self.epochs,
         )  # fmt: skip
         return self._loader("train", sampler, drop_last=True)
@@ -173,9 +196,13 @@ class SceneDataModule(LightningDataModule):
             )
         return self._grid_loader(part)
 
-    def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
-        """Return every validation chip with a label, in order."""
-        return self._grid_loader("validation") if self.parts["validation"] else []
+    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
+        """Return every validation chip with a label, in order; or one empty step."""
+        if not self.parts["validation"]:
+            return []
+        if self.one_validation_step:
+            return DataLoader(cast("Dataset[Any]", [{}]))
+        return self._grid_loader("validation")
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Return every test chip with a label, in order.

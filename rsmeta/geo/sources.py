@@ -107,7 +107,7 @@ def _unquoted(line: str) -> str:
 
 def _files(pattern: str | Path, root: Path) -> list[Path]:
     path = root / Path(pattern).expanduser()
-    if path.is_file() or _is_raster_folder(path):
+    if path.is_file() or is_raster_folder(path):
         return [path]
     if path.is_dir():
         files = [p for p in path.iterdir() if _is_scene(p) and not is_hidden(p, path)]
@@ -115,7 +115,7 @@ def _files(pattern: str | Path, root: Path) -> list[Path]:
         start = Path(path.anchor)
         found = start.glob(str(path.relative_to(start)))
         shown = (p for p in found if not is_hidden(p, _fixed(path)))
-        files = [p for p in shown if _is_no_sidecar(p) or _is_raster_folder(p)]
+        files = [p for p in shown if _is_no_sidecar(p) or is_raster_folder(p)]
     else:
         files = []
     files = [p for p in files if not _is_own_map(p)]
@@ -130,7 +130,8 @@ def _fixed(pattern: Path) -> Path:
     return Path(*pattern.parts[: next(marked)])
 
 
-def _is_raster_folder(path: Path) -> bool:
+def is_raster_folder(path: Path) -> bool:
+    """Return whether a folder is one raster to GDAL: a Zarr store or a Sentinel-2 product."""
     return path.is_dir() and path.suffix.lower() in (".zarr", ".safe")
 
 

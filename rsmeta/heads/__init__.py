@@ -9,6 +9,7 @@ from rsmeta.heads.base import (
     Classifier,
     Head,
     HeadInput,
+    LinearPixelHead,
     PixelHead,
     build_head,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "Classifier",
     "Head",
     "HeadInput",
+    "LinearPixelHead",
     "OutputSpec",
     "PixelHead",
     "SolvedHead",

@@ -85,6 +85,18 @@ class PixelHead(Head):
         """
 
 
+class LinearPixelHead(PixelHead):
+    """A head of pixels that is one linear map of features, so that it can start from a solution."""
+
+    @abstractmethod
+    def features(self, maps: Sequence[Tensor], image: Tensor) -> Tensor:
+        """Return what the map takes of every pixel, (B, F, H, W); arguments as of ``forward``."""
+
+    @abstractmethod
+    def set_weights(self, weight: Tensor, bias: Tensor) -> None:
+        """Start from weights (K, F) and intercepts (K,)."""
+
+
 class Classifier(Head):
     """A head that scores an image by one weight vector per class; registered in ``CLASSIFIERS``.
 

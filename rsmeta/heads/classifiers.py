@@ -46,6 +46,13 @@ class LinearClassifier(Classifier):
         """Return logits (B, K) of vectors (B, D)."""
         return functional.linear(features, self.weight, self.bias)
 
+    def set_weights(self, weights: Tensor, bias: Tensor | None = None) -> None:
+        """Start from one vector per class, (K, D), and intercepts (K,); none: as they are."""
+        super().set_weights(weights)
+        if bias is not None:
+            with torch.no_grad():
+                self.bias.copy_(bias)
+
 
 @CLASSIFIERS.register("cosine")
 class CosineClassifier(Classifier):

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from rsmeta.config.base import Strict
-from rsmeta.heads.base import HEADS, HeadInput, PixelHead
+from rsmeta.heads.base import HEADS, HeadInput, LinearPixelHead
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
 @HEADS.register("linear")
-class LinearHead(PixelHead):
+class LinearHead(LinearPixelHead):
     """A pointwise convolution of the last feature map, bilinearly enlarged.
 
     Args:
@@ -43,3 +44,14 @@ class LinearHead(PixelHead):
         return functional.interpolate(
             scores, size=image.shape[-2:], mode="bilinear", align_corners=False
         )
+
+    def features(self, maps: Sequence[Tensor], image: Tensor) -> Tensor:
+        """Return the last map, enlarged: scores of enlarged features are enlarged scores."""
+        size = (image.shape[-2], image.shape[-1])
+        return functional.interpolate(maps[-1], size=size, mode="bilinear", align_corners=False)
+
+    def set_weights(self, weight: Tensor, bias: Tensor) -> None:
+        """Start from weights (K, D) and intercepts (K,)."""
+        with torch.no_grad():
+            self.score.weight.copy_(weight[:, :, None, None])
+            cast("Tensor", self.score.bias).copy_(bias)

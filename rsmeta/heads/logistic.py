@@ -94,6 +94,26 @@ class LogisticHead(SolvedHead):
         return f"the regression had not converged after {_MOST_STEPS} steps" if slow else None
 
 
+def logistic_weights(
+    features: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, classes: int
+) -> tuple[Tensor, Tensor]:
+    """Return the weights (K, F) and intercepts (K,) of a regression on features as they are.
+
+    Args:
+        features: (N, F) float32, finite.
+        labels: Class indices (N,), of two classes at least.
+        groups: What belongs together (N,), as in ``SolvedHead.solve``.
+        classes: Number of classes K.
+    """
+    shape = HeadInput(dims=features.shape[1:], strides_px=(1,), levels=(0,), channels=0)
+    head = LogisticHead(shape, classes, LogisticOptions())
+    if (warning := head.solve(features, labels, groups, seed=0)) is not None:
+        logger.warning("%s", warning)
+    weight = head.weight.double() / head.std.double()
+    bias = head.bias.double() - weight @ head.mean.double()
+    return weight.float(), bias.float()
+
+
 @HEADS.register("lda")
 class LdaHead(LogisticHead):
     """Linear discriminant analysis with a shrunk covariance, classes balanced.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from rsmeta.metrics.confusion import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rsmeta.metrics.certainty import Certainty
     from rsmeta.metrics.confusion import Confusion, Labels
 
 
@@ -53,6 +54,7 @@ class SegmentationResult:
         kappa: Cohen's kappa, agreement beyond chance; none where chance alone agrees fully.
         classes: Scores per class.
         confusion: Pixels by reference class (rows) and mapped class (columns), (K, K).
+        certainty: How far this can be trusted, where that is known.
     """
 
     accuracy: float | None
@@ -61,6 +63,7 @@ class SegmentationResult:
     kappa: float | None
     classes: tuple[ClassScores, ...]
     confusion: tuple[tuple[int, ...], ...]
+    certainty: Certainty | None = field(default=None, kw_only=True)
 
     @property
     def pixels(self) -> int:
@@ -75,12 +78,22 @@ class SegmentationResult:
             "macro_f1": self.macro_f1,
             "kappa": self.kappa,
             "pixels": self.pixels,
-            "classes": {
-                one.name: {k: v for k, v in asdict(one).items() if k != "name"}
-                for one in self.classes
-            },
+            **({} if self.certainty is None else self.certainty.as_dict()),
+            "classes": {one.name: self._class_dict(one) for one in self.classes},
             "confusion": [list(row) for row in self.confusion],
         }
+
+    def _class_dict(self, one: ClassScores) -> dict[str, Any]:
+        """Return the scores of a class; null and the reason where its labels are too few."""
+        found = {k: v for k, v in asdict(one).items() if k != "name"}
+        if self.certainty is None:
+            return found
+        if self.certainty.polygons is not None:
+            found["polygons"] = self.certainty.polygons[one.name]
+        reason = self.certainty.without_figure.get(one.name)
+        if reason is not None:
+            found |= dict.fromkeys(("iou", "f1", "precision", "recall")) | {"reason": reason}
+        return found
 
 
 class SegmentationMetrics(ConfusionMetrics):

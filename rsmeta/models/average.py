@@ -37,10 +37,10 @@ class AverageBackbone(Backbone):
     """
 
     def __init__(self, bands: Sequence[Band], members: Sequence[Network], classes: int) -> None:
-        names = " + ".join(one.backbone.record.name for one in members)
+        names = " + ".join(dict.fromkeys(one.backbone.record.name for one in members))
         record = BackboneRecord(
-            name=f"{AVERAGE}: {names}", family=AVERAGE, source=None, bands=None, mean=None,
-            std=None, image_px=1, licence=None, form="physical",
+            name=f"{AVERAGE} of {len(members)}: {names}", family=AVERAGE, source=None,
+            bands=None, mean=None, std=None, image_px=1, licence=None, form="physical",
         )  # fmt: skip
         filters = tuple(StemFilter(band.name, "copied", {band.name: 1.0}) for band in bands)
         super().__init__(bands, record=record, stem_report=StemReport(filters), load_report=None)

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from rsmeta.errors import ConfigError
+from rsmeta.models.patch_stem import STEM_WEIGHT
 from rsmeta.models.stem import StemFilter, StemReport, mixture
 from rsmeta.peft.sites import Sited
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rsmeta.geo.bands import Band
-    from rsmeta.models.checkpoint import LoadReport
+    from rsmeta.models.checkpoint import LoadReport, StateDict
     from rsmeta.models.records import BackboneRecord
     from rsmeta.models.reduction import Kind, Reduction
 
@@ -34,6 +36,20 @@ class Features(NamedTuple):
 
     map: Tensor
     cls: Tensor
+
+
+class OwnWeights(NamedTuple):
+    """A backbone's weights under the names that a file of them has.
+
+    Args:
+        tensors: By name.
+        order: For each band of the file its index in the input.
+        groups: Names of the bands of each channel group; none: there are no groups.
+    """
+
+    tensors: StateDict
+    order: tuple[int, ...]
+    groups: tuple[tuple[str, ...], ...] | None = None
 
 
 class Backbone(Sited):
@@ -62,6 +78,8 @@ class Backbone(Sited):
         #: From the bands of the input to those of the patch embedding, (1 x 1); none: the same.
         self.projection: nn.Conv2d | None = None
         self._projected: tuple[str, ...] = ()
+        #: Its weights are in no file that a bundle could name: the bundle holds them all.
+        self.in_bundle = False
         #: How the projection makes many bands fewer; none: it does something else.
         self.reduces_by: Kind | None = None
 
@@ -131,6 +149,24 @@ class Backbone(Sited):
     def weights_bands(self) -> tuple[str, ...] | None:
         """Names of the bands of the patch embedding, where a projection leads to them."""
         return None if self.projection is None else self._projected
+
+    def own_weights(self) -> OwnWeights:
+        """Return the weights as a file of them has them, for the bands of the input.
+
+        A projection of the bands becomes part of the patch embedding.
+
+        Raises:
+            ConfigError: There is no network, or it cannot be one of a file.
+        """
+        nets = [net for name, net in self.named_children() if name != "projection"]
+        if len(nets) != 1:
+            raise ConfigError(f"{self.record.name} has no weights that another training could use")
+        state = {k: v.detach().cpu().contiguous() for k, v in nets[0].state_dict().items()}
+        if self.projection is not None:
+            state[STEM_WEIGHT] = torch.einsum(
+                "dkhw,kc->dchw", state[STEM_WEIGHT], self.projection.weight.detach()[..., 0, 0]
+            ).contiguous()
+        return OwnWeights(state, tuple(range(len(self.bands))))
 
     @abstractmethod
     def forward(self, x: Tensor) -> Features:

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 from rsmeta.config.meta import MetaSettings
 from rsmeta.config.tuner import TunerSpec
 from rsmeta.errors import ConfigError
-from rsmeta.heads import CLASSIFIERS, HEADS, Classifier, Head, HeadInput, SolvedHead, build_head
+from rsmeta.heads import (
+    CLASSIFIERS,
+    HEADS,
+    Classifier,
+    Head,
+    HeadInput,
+    LinearPixelHead,
+    SolvedHead,
+    build_head,
+)
 from rsmeta.models.average import AverageBackbone, AverageNetwork, GivenScores
 from rsmeta.models.families import build_backbone
 from rsmeta.models.network import ImageNetwork, Network
@@ -72,6 +81,7 @@ def build_network(
         )
     registry: Registry[Any] = HEADS if per_pixel else CLASSIFIERS
     head: Head = build_head(model.head, head_input(backbone), classes=classes, registry=registry)
+    _check_start(head, model)
     if isinstance(head, SolvedHead):
         tuner = _frozen(tuner, model)
     tuned = apply_tuner(backbone, tuner, classes=classes)
@@ -120,6 +130,19 @@ def _average(
     )
 
 
+def _check_start(head: Head, model: ModelSpec) -> None:
+    """Check that a head of pixels can start from a solution, if it shall.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    if model.head.init == "solved" and not isinstance(head, Classifier | LinearPixelHead):
+        raise ConfigError(
+            f"model.head.init=solved needs a head that is one linear layer, and "
+            f"{model.head.name} is not; use model.head={{name: linear, init: solved}}"
+        )
+
+
 def _frozen(tuner: TunerSpec | Sequence[TunerSpec], model: ModelSpec) -> TunerSpec:
     """Return what leaves the backbone as it is, where nothing else is asked for.
 
@@ -160,7 +183,7 @@ def _set_stem(backbone: Backbone, model: ModelSpec) -> None:
 
 
 def report_network(network: Network) -> None:
-    """Log what of a network is trained; warn if that can hardly work."""
+    """Log what of a network is trained."""
     backbone, tuned = network.backbone, network.tuned
     for line in model_notes(network):
         logger.debug("%s", line)
@@ -169,18 +192,38 @@ def report_network(network: Network) -> None:
             report_network(member)
         return
     if not any(True for _ in backbone.parameters()):
-        logger.info("features: %s", backbone.record.name)
         return
     weights = "random weights" if backbone.load_report is None else backbone.load_report.source
     logger.info("backbone %s (%s), tuner %s", backbone.record.name, weights, tuned.summary())
-    if not backbone.has_weights and not tuned.trained_parameters:
-        logger.warning(
-            "the backbone %s has random weights, which tuner.method=%s leaves frozen: it can "
-            "learn little; set tuner.method=full, or give weights with model.checkpoint= or "
-            "model.pretrained=true",
-            backbone.record.name,
-            tuned.method,
-        )
+
+
+def check_not_random_and_frozen(network: Network, model: ModelSpec) -> None:
+    """Refuse a backbone whose weights are random and mostly frozen, unless that is asked for.
+
+    Args:
+        network: The network to train.
+        model: Its settings; ``pretrained: false``, when given explicitly, asks for random weights.
+
+    Raises:
+        ConfigError: It is.
+    """
+    if isinstance(network, AverageNetwork):
+        for member, spec in zip(network.members, model.average, strict=True):
+            check_not_random_and_frozen(member, spec)
+        return
+    backbone, tuned = network.backbone, network.tuned
+    asked_for = "pretrained" in model.model_fields_set and not model.pretrained
+    trained = tuned.trained_parameters > tuned.backbone_parameters / 2
+    if backbone.has_weights or not tuned.backbone_parameters or trained or asked_for:
+        return
+    method = f"tuner={tuned.method}"
+    if network.solvable:
+        method = f"model.head={model.head.name}"
+    raise ConfigError(
+        f"the backbone {backbone.record.name} has random weights, and {method} leaves them "
+        f"frozen; set model.pretrained=true or model.checkpoint=..., or tuner=full (explicit "
+        f"model.pretrained=false keeps them random)"
+    )
 
 
 def model_notes(network: Network) -> list[str]:

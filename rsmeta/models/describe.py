@@ -10,6 +10,9 @@ from rsmeta.models.checkpoint import file_sha256, open_checkpoint
 from rsmeta.models.families import BACKBONES
 from rsmeta.models.weights import recognise_weights
 
+#: A tensor that the weights of every bundle have.
+BUNDLE_TENSOR = "prepare.mean"
+
 
 def describe_checkpoint(path: str | Path) -> dict[str, Any]:
     """Return what a checkpoint file says of itself, as plain values.
@@ -24,6 +27,10 @@ def describe_checkpoint(path: str | Path) -> dict[str, Any]:
         "tensors": len(state),
         "parameters": sum(tensor.numel() for tensor in state.values()),
     }
+    if BUNDLE_TENSOR in state:
+        parts = dict.fromkeys(key.partition(".")[0] for key in state)
+        return {**told, "family": "trained tensors of an rsmeta bundle, without its bundle.yaml",
+                "holds": enumerate_names(list(parts))}  # fmt: skip
     for name in BACKBONES.names():
         found = BACKBONES.get(name).describe(checkpoint)
         if found is not None:

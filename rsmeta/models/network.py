@@ -19,8 +19,8 @@ from rsmeta.peft import AdaptedModule, TunedSites, is_merged, keep_sites, scale_
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from rsmeta.config.model import Pool
-    from rsmeta.heads import Classifier, Head, PixelHead
+    from rsmeta.config.model import ModelSpec, Pool
+    from rsmeta.heads import Classifier, Head, LinearPixelHead, PixelHead
     from rsmeta.models.normalise import Normalisation
 
 
@@ -72,6 +72,8 @@ class Network(nn.Module):
         self.backbone = backbone
         self.head = head
         self.target: TargetScale | None = None
+        #: Settings that rebuild the network, where they are not those that it was built by.
+        self.rebuilt_by: ModelSpec | None = None
         self.tuned = tuned
         self._trained = self._names_to_save()
 
@@ -92,15 +94,19 @@ class Network(nn.Module):
         return self.leave(logits[..., : image.shape[-2], : image.shape[-1]])
 
     def pixel_features(self, image: Tensor, valid: Tensor) -> Tensor:
-        """Return what a ``SolvedHead`` takes of every pixel, (B, F, H, W).
+        """Return what a ``SolvedHead`` or ``LinearPixelHead`` takes of every pixel, (B, F, H, W).
 
         Args:
             image: Bands in physical units, (B, C, H, W) float32.
             valid: True where a pixel counts, (B, H, W) bool.
         """
         x, _ = self.enter(image, valid)
-        head = cast("SolvedHead", self.head)
-        found = head.features(self.backbone.dense(self.enlarge(x), head.depths), x)
+        head, large = cast("SolvedHead | LinearPixelHead", self.head), self.enlarge(x)
+        found = head.features(
+            self.backbone.dense(large, head.depths), x if self.solvable else large
+        )
+        if self.zoom > 1 and not self.solvable:
+            found = functional.avg_pool2d(found, self.zoom)
         return found[..., : image.shape[-2], : image.shape[-1]]
 
     @property
@@ -169,6 +175,16 @@ class Network(nn.Module):
             std: Their standard deviation, above 0.
         """
         self.target = TargetScale(mean, std)
+        self._trained = self._names_to_save()
+
+    def keep_in_bundle(self, spec: ModelSpec) -> None:
+        """Save the whole backbone with what is trained: its weights are in no other file.
+
+        Args:
+            spec: Settings that build the network without a checkpoint.
+        """
+        self.backbone.in_bundle = True
+        self.rebuilt_by = spec
         self._trained = self._names_to_save()
 
     def add_biases(self, modules: Collection[str]) -> None:
@@ -251,7 +267,7 @@ class Network(nn.Module):
 
     def _names_to_save(self) -> frozenset[str]:
         names = self._names_once()
-        if not self.backbone.has_weights:
+        if self.backbone.in_bundle or not self.backbone.has_weights:
             return names
         learned = {name for name, p in self.named_parameters() if p.requires_grad}
         kept = ["prepare.", "head.", "target.", "backbone.projection."]

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from rsmeta.errors import ConfigError
 from rsmeta.geo.bands import find_band
-from rsmeta.geo.sensors import known_band
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,9 +121,9 @@ def settled_normalisation(mean: BandValues, std: BandValues, form: InputForm) ->
 
 def _of_weights(record: BackboneRecord, bands: Sequence[Band]) -> list[BandStatistics | None]:
     """Return the weights' statistics of each band; none where they do not know the band."""
-    if record.bands is None or record.mean is None or record.std is None:
+    theirs = record.expected
+    if theirs is None or record.mean is None or record.std is None:
         return [None] * len(bands)
-    theirs = [known_band(name) for name in record.bands]
     found = [find_band(band, theirs) for band in bands]
     return [
         None if i is None else BandStatistics(record.mean[i], record.std[i], "weights")

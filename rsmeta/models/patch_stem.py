@@ -22,7 +22,7 @@ STEM_WEIGHT = "patch_embed.proj.weight"
 def fit_patch_stem(
     state: StateDict,
     spec: StemSpec,
-    recorded: Sequence[str] | None,
+    recorded: Sequence[Band] | None,
     bands: Sequence[Band],
     *,
     source: str,
@@ -58,30 +58,31 @@ def own_bands(spec: ModelSpec, record: BackboneRecord) -> tuple[Band, ...]:
     Raises:
         CheckpointError: They are unknown.
     """
-    names = spec.stem.bands or record.bands
-    if names is None:
+    if spec.stem.bands is not None:
+        return tuple(known_band(name) for name in spec.stem.bands)
+    if record.expected is None:
         raise CheckpointError(
             f"the bands that {record.source or record.name} expects are unknown; name them in "
             f"its order with model.stem.bands=[...]"
         )
-    return tuple(known_band(name) for name in names)
+    return record.expected
 
 
 def named_bands(
-    channels: int, named: Sequence[str] | None, recorded: Sequence[str] | None, source: str
+    channels: int, named: Sequence[str] | None, recorded: Sequence[Band] | None, source: str
 ) -> tuple[Band, ...]:
     """Return the bands that the filters of a checkpoint are for.
 
     Args:
         channels: How many bands it expects.
         named: Their names as the user gives them; none: as recorded.
-        recorded: Their names as far as they are known.
+        recorded: The bands as far as they are known.
         source: The checkpoint; for messages.
 
     Raises:
         CheckpointError: The names are unknown, or do not fit.
     """
-    known = named or recorded
+    known = named or (recorded and [band.name for band in recorded])
     if known is None or (named is None and channels != len(known)):
         raise CheckpointError(
             f"{source} expects {channels} bands and does not say which; name them in its order "
@@ -92,4 +93,4 @@ def named_bands(
             f"model.stem.bands={list(known)} names {len(set(known))} bands, but {source} expects "
             f"{channels}; name each of them once, in its order"
         )
-    return tuple(known_band(name) for name in known)
+    return tuple(known_band(name) for name in named) if named else tuple(recorded or ())

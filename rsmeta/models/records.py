@@ -11,9 +11,11 @@ from pydantic import Field, model_validator
 from rsmeta.config.base import Strict
 from rsmeta.config.load import validate
 from rsmeta.errors import CheckpointError, ConfigError
+from rsmeta.geo.bands import Band
+from rsmeta.geo.sensors import known_band
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 #: How weights expect their bands: ``standard`` is (x - mean) / std; ``two_sigma`` maps mean ± 2 std
 #: to [0, 1] and clips there, as multispectral SatMAE does; ``physical`` leaves bands as they are,
@@ -45,6 +47,7 @@ class BackboneRecord:
         licence: Licence of the weights, as their publisher names it; none: unknown.
         form: What is made of a band with its mean and standard deviation.
         unit: What ``mean`` and ``std`` are in; none: unknown.
+        described: The same as ``bands``, with their wavelengths; none: their names say it all.
     """
 
     name: str
@@ -57,6 +60,14 @@ class BackboneRecord:
     licence: str | None
     form: InputForm = "standard"
     unit: InputUnit | None = None
+    described: tuple[Band, ...] | None = None
+
+    @property
+    def expected(self) -> tuple[Band, ...] | None:
+        """The bands that the weights expect, in their order; none: unknown."""
+        if self.described is not None or self.bands is None:
+            return self.described
+        return tuple(known_band(name) for name in self.bands)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as plain values."""
@@ -66,8 +77,12 @@ class BackboneRecord:
         """Return the record with what a weights file says of itself, where it says anything."""
         if own is None:
             return self
-        told = {k: v for k, v in own.model_dump().items() if k != "groups" and v is not None}
-        return replace(self, **told)
+        told = {k: v for k, v in own.model_dump().items() if k in _OF_WEIGHTS and v is not None}
+        return replace(self, **told, described=own.known_bands())
+
+
+#: Fields of ``OwnRecord`` that ``BackboneRecord`` has as well.
+_OF_WEIGHTS = ("bands", "mean", "std", "form", "unit", "licence")
 
 
 class OwnRecord(Strict):
@@ -82,9 +97,33 @@ class OwnRecord(Strict):
     groups: tuple[tuple[str, ...], ...] | None = Field(
         default=None, description="channel groups of a multispectral SatMAE"
     )
+    common_names: tuple[str | None, ...] | None = Field(
+        default=None, description="of the bands; none: their names say it"
+    )
+    wavelengths_nm: tuple[float | None, ...] | None = None
+
+    @classmethod
+    def of(cls, bands: Sequence[Band], **others: Any) -> OwnRecord:
+        """Describe weights that expect these bands."""
+        return cls(
+            bands=tuple(band.name for band in bands),
+            common_names=tuple(band.common_name for band in bands),
+            wavelengths_nm=tuple(band.wavelength_nm for band in bands),
+            **others,
+        )
+
+    def known_bands(self) -> tuple[Band, ...] | None:
+        """Return the bands with their wavelengths; none: the file has names only."""
+        if self.common_names is None or self.wavelengths_nm is None:
+            return None
+        parts = zip(self.bands, self.common_names, self.wavelengths_nm, strict=True)
+        return tuple(Band(*each) for each in parts)
 
     @model_validator(mode="after")
     def _one_each(self) -> OwnRecord:
+        lists = (self.common_names, self.wavelengths_nm)
+        if any(values is not None and len(values) != len(self.bands) for values in lists):
+            raise ValueError(f"{len(self.bands)} bands, and other numbers of names or wavelengths")
         if not len(self.bands) == len(self.mean) == len(self.std):
             raise ValueError(
                 f"{len(self.bands)} bands, {len(self.mean)} means, {len(self.std)} deviations"

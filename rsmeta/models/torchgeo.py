@@ -6,7 +6,7 @@ TorchGeo itself is not imported: ``configs/weights/torchgeo_*.yaml`` says what i
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rsmeta.errors import UnknownNameError
 from rsmeta.models.timm.build import build_timm
@@ -63,6 +63,12 @@ def build_torchgeo(spec: ModelSpec, bands: Sequence[Band] | None = None) -> Back
         return backbone
     backbone.record = known.record("timm", backbone.record.source)
     return backbone
+
+
+def torchgeo_plain(spec: ModelSpec) -> tuple[str, dict[str, Any]]:
+    """Return timm's name of the network, and its options."""
+    entry = known_weights()[spec.backbone].entry
+    return entry.backbone, {**entry.options, **spec.options}
 
 
 def _timm_spec(spec: ModelSpec, known: KnownWeights) -> ModelSpec:

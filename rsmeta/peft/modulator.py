@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from rsmeta.config.meta import Parametrisation
 
 
-#: Weight of a site's own ``rho`` where it shares levels, which share the rest equally: its one
-#: site's gradient is the noisiest, so it deviates from what sites share by little.
-_OWN_WEIGHT = 0.1
+#: Weight of a site's own ``rho`` where it shares levels, and how the levels share the rest, from
+#: what all sites share on: the more sites a level has, the clearer its gradient.
+_OWN_WEIGHT = 0.05
+_LEVEL_WEIGHTS = (0.5, 0.25, 0.25)
 
 
 class Level(nn.Module):
@@ -79,7 +80,10 @@ class Modulator(nn.Module):
         return _FORMS[self.form].scale(rho, self.maximum)
 
     def share(self, levels: Sequence[Level]) -> None:
-        """Make the scale depend on levels, too; where they are at ``rho``, it stays as it is."""
+        """Make the scale depend on three levels, too, that of most sites first.
+
+        Where they are at ``rho``, the scale stays as it is.
+        """
         self.levels = nn.ModuleList(levels)
 
     def set(self, value: float) -> None:
@@ -109,8 +113,12 @@ class Modulator(nn.Module):
         return f"scale={self.mean():.4g}"
 
     def _shared(self) -> Tensor:
-        """Return the mean of what is shared."""
-        return torch.stack([cast("Level", level).rho for level in self.levels]).mean()
+        """Return the mean of what is shared, weighted."""
+        first, *others = (
+            weight * cast("Level", level).rho
+            for weight, level in zip(_LEVEL_WEIGHTS, self.levels, strict=True)
+        )
+        return sum(others, start=first)
 
     def _rho_of(self, value: float) -> float:
         if not math.isfinite(value):

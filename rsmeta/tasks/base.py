@@ -110,6 +110,10 @@ class Task(ABC):
     def activate(self, logits: Tensor) -> Tensor:
         """Return what logits (B, K, …) mean: probabilities, or numbers, of the same shape."""
 
+    def logits(self, meant: Tensor) -> Tensor:
+        """Return logits that mean what ``activate`` returned, for the loss of a finished map."""
+        return meant
+
     @abstractmethod
     def labelled(self, target: Tensor) -> int:
         """Return how many pixels or images of a batch have a label."""

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from rsmeta.registry import Registry
     from rsmeta.tasks.base import TrainingData
 
+#: Probabilities below this count as this, so that their logarithm is finite.
+_LEAST_PROBABILITY = 1e-12
+
 
 class OfClasses(Task):
     """A task that chooses one of several classes."""
@@ -34,6 +37,10 @@ class OfClasses(Task):
     def activate(self, logits: Tensor) -> Tensor:
         """Return the probabilities of the classes."""
         return logits.float().softmax(dim=1)
+
+    def logits(self, meant: Tensor) -> Tensor:
+        """Return the logarithms of probabilities: losses of classes ignore a common constant."""
+        return meant.clamp_min(_LEAST_PROBABILITY).log()
 
     def labelled(self, target: Tensor) -> int:
         """Return how many pixels or images have a class."""

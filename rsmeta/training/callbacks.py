@@ -22,8 +22,9 @@ logger = logging.getLogger(__name__)
 #: Columns of every run; those of validation follow them.
 TRAINING_COLUMNS = ("epoch", "step", "lr", "train_loss")
 
-#: Steps after which the time of the whole training is estimated.
+#: Steps, or seconds, after which the time of the whole training is estimated.
 _TIMED_STEPS = 10
+_TIMED_SECONDS = 10.0
 
 
 class History(Callback):
@@ -39,6 +40,7 @@ class History(Callback):
         self.columns = tuple(columns)
         self.rows: list[dict[str, float]] = []
         self._started = (0.0, 0)
+        self._is_estimated = False
 
     def on_train_start(self, trainer: Trainer, _module: LightningModule) -> None:
         """Remember when the first step begins."""
@@ -46,18 +48,18 @@ class History(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         """Say after some steps how long training will take."""
-        if trainer.global_step == self._started[1] + _TIMED_STEPS and trainer.is_global_zero:
-            logger.info("%s steps, %s", f"{_all_steps(trainer):,}", self._time_left(trainer))
+        begun, first = self._started
+        done = trainer.global_step - first
+        timed = done >= _TIMED_STEPS or (done and time.monotonic() - begun > _TIMED_SECONDS)
+        if timed and not self._is_estimated and trainer.is_global_zero:
+            self._is_estimated = True
+            logger.info("up to %s steps, %s", f"{_all_steps(trainer):,}", self._time_left(trainer))
 
     def _time_left(self, trainer: Trainer) -> str:
         begun, first = self._started
         each = (time.monotonic() - begun) / max(trainer.global_step - first, 1)
         seconds = each * max(_all_steps(trainer) - trainer.global_step, 0)
-        return (
-            "about "
-            + (f"{seconds / 60:.0f} min" if seconds >= 100 else f"{seconds:.0f} s")
-            + " left"
-        )
+        return f"about {duration_text(seconds)} left"
 
     def on_train_epoch_end(self, trainer: Trainer, _module: LightningModule) -> None:
         """Add the epoch's row, once validation (which runs inside the epoch) is done."""
@@ -117,6 +119,14 @@ class StepLimit(Callback):
     def on_train_start(self, trainer: Trainer, _module: LightningModule) -> None:
         """Set the limit."""
         trainer.fit_loop.epoch_loop.max_steps = self.steps
+
+
+def duration_text(seconds: float) -> str:
+    """Return a duration as one would say it."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
 
 
 def _all_steps(trainer: Trainer) -> int:

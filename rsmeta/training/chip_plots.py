@@ -123,12 +123,12 @@ def _rows(batch: dict[str, Any], data: TrainingData) -> tuple[Figure, Any]:
 def _some_chips(data: TrainingData) -> dict[str, Any]:
     """Return some chips, spread over the loader's order."""
     if data.parts["validation"]:
-        loader = data.val_dataloader()
+        loader = data.ordered_dataloader("validation")
     elif data.parts["test"]:
         loader = data.test_dataloader()
     else:
         loader = data.train_dataloader()
-    keys = list(loader.sampler)  # type: ignore[union-attr]
+    keys = list(loader.sampler)
     chosen = [keys[i] for i in np.linspace(0, len(keys) - 1, min(_CHIPS, len(keys))).astype(int)]
-    samples = [loader.dataset[key] for key in chosen]  # type: ignore[union-attr]
+    samples = [loader.dataset[key] for key in chosen]
     return {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}

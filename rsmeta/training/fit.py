@@ -242,8 +242,14 @@ def _stopping(
     """Return what ends training before its last epoch."""
     settings = module.settings.trainer
     found: list[Callback] = []
-    if settings.early_stopping is not None and data.validates:
-        found.append(EarlyStopping(**_monitored(module), patience=settings.early_stopping))
+    if settings.patience is not None and data.validates:
+        # A score that is undefined, because the part lacks a class, is no reason to stop; nor is
+        # one that is missing after an epoch that max_steps cut short.
+        found.append(
+            EarlyStopping(
+                **_monitored(module), patience=settings.patience, check_finite=False, strict=False
+            )
+        )
     if settings.max_minutes is not None:
         found.append(Timer(timedelta(minutes=settings.max_minutes), interval="epoch"))
     return found

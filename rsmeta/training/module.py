@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from lightning import LightningModule
@@ -17,12 +17,15 @@ from rsmeta.training.optimizers import build_optimizer, parameter_groups, total_
 from rsmeta.training.seeding import seed_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from torch import Tensor, nn
 
     from rsmeta.config import Settings
     from rsmeta.models.network import Network
+
+    #: (rank, processes) -> scores (1, K, h, w) as ``Task.activate`` returns them, labels (1, h, w).
+    MappedBlocks: TypeAlias = Callable[[int, int], Iterable[tuple[Tensor, Tensor]]]
 
 
 class TaskModule(LightningModule):
@@ -36,6 +39,7 @@ class TaskModule(LightningModule):
 
     Attributes:
         task: What is learned, and how it is scored.
+        mapped: Yields what a map shows where validation labels are; none: chips are validated.
         columns: Columns of history.csv.
     """
 
@@ -54,6 +58,7 @@ class TaskModule(LightningModule):
         self.metrics = metrics
         self.settings = settings
         self.augment = Augment(settings.data.augment)
+        self.mapped: MappedBlocks | None = None
         # Checkpoints hold what is trained only; ``on_load_checkpoint`` checks them, strictly.
         self.strict_loading = False
         if settings.meta.strategy == "joint" or settings.meta.uses_training_gradients:
@@ -91,8 +96,25 @@ class TaskModule(LightningModule):
         return dict(zip(("image", "valid", "target"), drawn, strict=True))
 
     def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
-        """Gather loss and predictions of one batch."""
-        self._evaluate(batch, "validation")
+        """Gather loss and predictions of one batch, or of the whole part as it is mapped."""
+        if self.mapped is None:
+            self._evaluate(batch, "validation")
+        else:
+            self._evaluate_maps(self.mapped)
+
+    def _evaluate_maps(self, mapped: MappedBlocks) -> None:
+        total, count = 0.0, 0
+        for scores, labels in mapped(self.global_rank, self.trainer.world_size):
+            meant, target = scores.to(self.device), labels.to(self.device)
+            if (size := self.task.labelled(target)) == 0:
+                continue
+            self.task.count(self.metrics, meant, target)
+            total += size * float(self.loss(self.task.logits(meant), target))
+            count += size
+        if not math.isfinite(total):
+            raise diverged(self, f"the validation loss is {total}")
+        size = max(count, 1)
+        self.log("validation/loss", total / size, batch_size=size, sync_dist=True)
 
     def test_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
         """Gather loss and predictions of one batch."""

@@ -53,20 +53,20 @@ def solve_head(network: Network, data: TrainingData, *, seed: int) -> None:
     Raises:
         LabelsError: The training labels hold fewer than two classes.
     """
-    if isinstance(network, AverageNetwork):
-        for member in network.members:
-            solve_head(member, data, seed=seed)
-        return
     started = time.monotonic()
-    pixels = labelled_pixels(network, data, "train", seed=seed)
-    check_classes(pixels.labels, data)
-    head = cast("SolvedHead", network.head)
-    warning = head.solve(pixels.features, pixels.labels, pixels.groups, seed=seed)
-    if warning is not None:
-        logger.warning("%s", warning)
+    networks = network.members if isinstance(network, AverageNetwork) else [network]
+    for one in networks:
+        pixels = labelled_pixels(one, data, "train", seed=seed)
+        check_classes(pixels.labels, data)
+        head = cast("SolvedHead", one.head)
+        warning = head.solve(pixels.features, pixels.labels, pixels.groups, seed=seed)
+        if warning is not None:
+            logger.warning("%s", warning)
     logger.info(
-        "solved for the head on %s labelled pixels with %d features each, in %.1f s",
-        f"{len(pixels.labels):,}", pixels.features.shape[1], time.monotonic() - started,
+        "solved for %d head(s) on %s labelled pixels with %s features, in %.1f s", len(networks),
+        f"{len(pixels.labels):,}", ", ".join(str(cast("SolvedHead", one.head).dim)
+                                             for one in networks),
+        time.monotonic() - started,
     )  # fmt: skip
 
 

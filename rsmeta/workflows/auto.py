@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rsmeta.config.meta import MetaSettings
 from rsmeta.config.model import AUTO, HeadSpec, ModelSpec
+from rsmeta.config.settings import SOLVED_HEADS
 from rsmeta.config.tuner import TunerSpec
 from rsmeta.training.auto import (
     Selection,
@@ -143,7 +144,7 @@ def _compares(settings: Settings) -> bool:
 
 def _with_model(settings: Settings, model: ModelSpec) -> Settings:
     """Return settings with a model; adapters and their scales go where a head is solved for."""
-    solved = model.average or model.head.name in ("forest", "extra_trees", "logistic", "mlp")
+    solved = model.average or model.head.name in SOLVED_HEADS
     update: dict[str, Any] = {"model": model}
     if solved and (settings.tuner != TunerSpec() or settings.meta.learned):
         logger.info(
@@ -162,11 +163,13 @@ def _log(found: Selection) -> None:
     """Log the table of candidates, and the choice."""
     if found.rows:
         width = max(len(row.name) for row in found.rows)
-        logger.info("%s  macro F1  beside %s", "model".ljust(width), found.reference)
+        logger.info("    %s  macro F1  beside %s", "model".ljust(width), found.reference)
         for row in found.rows:
-            logger.info("%s  %.3f     %+.3f ± %.3f", row.name.ljust(width), row.macro_f1,
-                        row.difference, row.standard_error)  # fmt: skip
+            logger.info("%2d  %s  %.3f     %+.3f ± %.3f", row.number, row.name.ljust(width),
+                        row.macro_f1, row.difference, row.standard_error)  # fmt: skip
         logger.info("on %s pixels of %d polygons or blocks, each held out %d time(s) in one of %d "
                     "groups", f"{found.pixels:,}", found.groups, found.repeats,
                     found.folds)  # fmt: skip
     logger.info("chosen: %s, since %s", found.name, found.reason)
+    if len(found.members) > 1:
+        logger.info("it averages: %s", "; ".join(found.members))

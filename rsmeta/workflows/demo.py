@@ -32,6 +32,7 @@ class DemoResult:
         scene: The mapped scene.
         map: The map.
         picture: Scene, truth and map side by side.
+        scales: The learned scales of the adapters, over the steps and by block and position.
         scores: Accuracy of the map, as in ``MapAccuracy.as_dict``.
     """
 
@@ -39,6 +40,7 @@ class DemoResult:
     scene: Path
     map: Path
     picture: Path
+    scales: Path
     scores: dict[str, Any]
 
 
@@ -46,7 +48,7 @@ def demo(output: str | Path, *, progress: bool = False) -> DemoResult:
     """Adapt the nano backbone to the west of a synthetic landscape and map its east.
 
     The backbone was pretrained on Sentinel-2-like scenes of other places; the landscape is
-    rendered as Landsat 8 would see it.
+    rendered as Landsat 8 would see it. How strongly each adapter acts is learned, too.
 
     Args:
         output: Folder for all outputs; the run of an earlier demo in it is replaced.
@@ -70,7 +72,7 @@ def demo(output: str | Path, *, progress: bool = False) -> DemoResult:
     east = data.scenes[1]
     run = train(
         config_dir() / "experiments" / "demo.yaml",
-        [f"data.root={data.folder}"],
+        [f"data.root={data.folder}", "meta=first_order"],
         output=output / "run",
         progress=progress,
     )
@@ -88,5 +90,6 @@ def demo(output: str | Path, *, progress: bool = False) -> DemoResult:
         scene=east,
         map=output / "east_map.tif",
         picture=output / "east_map.png",
+        scales=output / "run" / "plots" / "scales.png",
         scores=scores.as_dict(),
     )

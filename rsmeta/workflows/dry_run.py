@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rsmeta.bundle.as_backbone import build_from
 from rsmeta.config import Settings, load_settings
-from rsmeta.models.build import build_network, report_network
+from rsmeta.losses import build_loss
+from rsmeta.models.build import check_not_random_and_frozen, report_network
 from rsmeta.tasks import task_of
+from rsmeta.training.duration import estimate_duration
 from rsmeta.training.meta import check_strategy
+from rsmeta.training.module import TaskModule
 from rsmeta.training.optimizers import learning_table
 from rsmeta.workflows.auto import open_candidates, without_candidates
 
@@ -27,12 +31,16 @@ class DryRun:
         rows: One per place: ``site``, ``method``, ``rank``, ``parameters``, ``rate``.
         trained: Numbers that would learn.
         total: Numbers of the whole network.
+        steps: Optimizer steps at most; 0 where the head is solved for.
+        seconds: What they take on this machine; none where that is not known.
         candidates: Models that cross-validation would choose from; none where one is named.
     """
 
     rows: list[dict[str, Any]]
     trained: int
     total: int
+    steps: int = 0
+    seconds: float | None = None
     candidates: tuple[str, ...] = ()
 
 
@@ -40,7 +48,7 @@ def dry_run(config: str | Path | Mapping[str, Any] | Settings, overrides: Overri
     """Check scenes, labels, weights and tuner as training would, and stop there.
 
     Nothing is written. The scenes are opened for their bands; pixels are read only as far as the
-    labels are surveyed.
+    labels are surveyed, and for a few steps that are timed.
 
     Args:
         config: YAML file, mapping, or settings.
@@ -57,15 +65,22 @@ def dry_run(config: str | Path | Mapping[str, Any] | Settings, overrides: Overri
         return DryRun(rows=[], trained=0, total=0, candidates=candidates)
     settings = without_candidates(settings)
     count = len(data.bands)
-    network = build_network(
+    network = build_from(
         settings.model, settings.tuner, bands=data.bands, classes=task.outputs(data),
         mean=[0.0] * count, std=[1.0] * count, meta=settings.meta, per_pixel=task.per_pixel,
     )  # fmt: skip
     report_network(network)
+    check_not_random_and_frozen(network, settings.model)
+    if (target := task.target_scale(data)) is not None:
+        network.set_target(*target)
+    loss = build_loss(settings.loss, task.loss_statistics(data), task.losses)
+    module = TaskModule(network, loss, task.metrics(data), settings)
+    duration = estimate_duration(module, data)
     trainer = settings.trainer
     chips = settings.data.batch_size * trainer.accumulate_grad_batches  # of one process
     return DryRun(
         rows=learning_table(network, trainer.optimizer.for_batch(chips)),
         trained=sum(p.numel() for p in network.trainable_parameters()),
         total=sum(p.numel() for p in network.parameters()),
+        **duration._asdict(),
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import safetensors.torch
 
 from rsmeta.bundle import BundleRecord, ModelBundle, load_bundle, rebuild, save_bundle
+from rsmeta.bundle.as_backbone import standalone
 from rsmeta.bundle.bundle import RECORD_FILE
 from rsmeta.config.meta import MetaSettings
 from rsmeta.config.tuner import TunerSpec, tuner_specs
@@ -79,6 +80,12 @@ def _is_export(folder: Path) -> bool:
 
 
 def _export_merged(bundle: ModelBundle, folder: Path) -> None:
+    members = bundle.record.model.average
+    if any(one.checkpoint is not None or one.pretrained for one in members):
+        raise ExportError(
+            "an average whose members have a backbone's weights cannot be merged; copy the bundle "
+            "folder, with the weights file in it"
+        )
     whole = copy.deepcopy(bundle.network)
     merge(whole)
     strip_merged(whole)
@@ -101,23 +108,13 @@ def _standalone(bundle: ModelBundle, whole: Network) -> BundleRecord:
         whole: Its network after merging.
     """
     record, backbone = bundle.record, bundle.network.backbone
-    named = backbone.weights_bands
-    model = record.model.model_copy(
-        update={
-            "checkpoint": None,
-            "pretrained": False,
-            "options": backbone.standalone_options | record.model.options,
-            "stem": record.model.stem.model_copy(update={"bands": named}) if named else
-                    record.model.stem,
-        }
-    )  # fmt: skip
     left = [module for module in whole.modules() if isinstance(module, AdaptedModule)]
     stay = tuple(s for s in tuner_specs(record.tuner) if s.method in {m.name for m in left})
     for module in left:
         module.among_others = len(stay) > 1
     return record.model_copy(
         update={
-            "model": model,
+            "model": standalone(record.model, backbone),
             "tuner": stay if len(stay) > 1 else stay[0] if stay else TunerSpec(method="head"),
             "meta": record.meta if stay else MetaSettings(),
             "scales": scales_of(whole.backbone),

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from rsmeta.errors import ExportError, MissingExtraError, OutputError, one_line
 from rsmeta.files import write_atomically
 from rsmeta.geo.sensors import load_sensor
+from rsmeta.heads.forest import ForestHead
 from rsmeta.peft import merge, strip_merged
 
 if TYPE_CHECKING:
@@ -142,6 +143,11 @@ def _scaling(record: BundleRecord) -> tuple[NDArray[np.float64], NDArray[np.floa
 
 def _converted(model: Standalone, record: BundleRecord) -> Any:
     """Return the model in ONNX form, with a variable batch size."""
+    if any(isinstance(module, ForestHead) for module in model.modules()):
+        raise ExportError(
+            "a forest cannot be exported as ONNX: its trees end at different depths; use "
+            "--format merged, or model.head=logistic, lda or mlp"
+        )
     side = record.tile_px
     example = torch.zeros(2, len(record.bands), side, side)
     try:

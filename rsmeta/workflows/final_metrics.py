@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+#: Classes that are named in one warning.
+_MOST_TOLD = 8
+
 
 def final_metrics(
     module: TaskModule,
@@ -62,11 +65,28 @@ def final_metrics(
             else:
                 scores[part] = evaluate_part(module, data, part=part)
             metrics[part] = scores[part].as_dict()
+            _warn_of_few_labels(scores[part], part)
     _warn_of_weak_points(metrics, result)
     if module.settings.trainer.baseline and module.task.name == "segmentation":
         with optional("the baselines to compare with"):
             metrics["baseline"] = _baselines(module, data, scores)
     return metrics | {"seconds": seconds, "versions": versions()}
+
+
+def _warn_of_few_labels(scores: Any, part: Part) -> None:
+    """Warn of classes with too few labels in a part for a figure."""
+    certainty = getattr(scores, "certainty", None)
+    if certainty is None:
+        return
+    names = [one.name for one in scores.classes]  # those without a label are told elsewhere
+    told = [f"{name}: {reason}" for name, reason in certainty.without_figure.items()
+            if scores.confusion[names.index(name)] != (0,) * len(names)]  # fmt: skip
+    if told:
+        logger.warning("too few labels in the %s part; %s", part, "; ".join(told[:_MOST_TOLD]))
+    if certainty.interval_95:
+        low, high = certainty.interval_95["macro_f1"]
+        logger.info("%s: macro F1 %.3f, 95 %% interval %.3f to %.3f by polygons", part,
+                    scores.macro_f1, low, high)  # fmt: skip
 
 
 def _baselines(

@@ -10,6 +10,7 @@ from rsmeta.errors import CheckpointError, RsmetaError
 
 if TYPE_CHECKING:
     from rsmeta.config import Settings
+    from rsmeta.config.model import ModelSpec
 
 #: Suffixes of files that hold network weights.
 WEIGHTS_SUFFIXES = frozenset({".safetensors", ".pt", ".pth", ".ckpt", ".bin"})
@@ -23,8 +24,8 @@ def inspect(path: str | Path) -> dict[str, Any]:
             configuration.
 
     Returns:
-        A JSON-safe mapping; ``kind`` is scene, map, labels, raster, vector, bundle, run, sweep,
-        checkpoint or configuration.
+        A JSON-safe mapping; ``kind`` is scene, map, labels, raster, vector, folder, bundle, run,
+        sweep, checkpoint, weights of a bundle or configuration.
 
     Raises:
         RsmetaError: The path does not exist or cannot be read.
@@ -42,8 +43,12 @@ def inspect(path: str | Path) -> dict[str, Any]:
         return _checkpoint(place)
     if place.is_dir() and (found := _unfinished(place)) is not None:
         return found
-    from rsmeta.workflows.inspect_data import inspect_raster, inspect_vector, is_vector
+    from rsmeta.geo.sources import is_raster_folder
+    from rsmeta.workflows.inspect_data import inspect_raster
+    from rsmeta.workflows.inspect_vector import inspect_folder, inspect_vector, is_vector
 
+    if place.is_dir() and not is_raster_folder(place):
+        return inspect_folder(place)
     return inspect_vector(path) if is_vector(path) else inspect_raster(str(path))
 
 
@@ -76,7 +81,30 @@ def _bundle(folder: Path) -> dict[str, Any]:
         "path": str(folder),
         "size_mb": round(weights.stat().st_size / 1e6, 2) if weights.exists() else None,
         **record.model_dump(mode="json"),
+        "model": _model(record.model),
     }
+
+
+def _model(model: ModelSpec) -> dict[str, Any]:
+    """Describe a model; the members of an average by what sets them apart."""
+    found = model.model_dump(mode="json")
+    if model.average:
+        found["average"] = [
+            {
+                "head": one.head.name,
+                "of": one.backbone,
+                "options": _shown(one.options),
+                "head_options": _shown(one.head.options),
+                "zoom": one.zoom,
+                "checkpoint": one.checkpoint,
+            }
+            for one in model.average
+        ]
+    return found
+
+
+def _shown(options: dict[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in options.items())
 
 
 def _configuration(path: Path) -> dict[str, Any]:
@@ -105,6 +133,10 @@ def _trainable(settings: Settings) -> list[dict[str, Any]] | str:
 
 
 def _checkpoint(path: Path) -> dict[str, Any]:
+    from rsmeta.bundle.as_backbone import bundle_of_weights
     from rsmeta.models.describe import describe_checkpoint
 
+    if (folder := bundle_of_weights(path)) is not None:
+        use = f"model.checkpoint={folder}"
+        return {**_bundle(folder), "kind": "weights of a bundle", "path": str(path), "use": use}
     return {"kind": "checkpoint", "path": str(path), **describe_checkpoint(path)}

@@ -1,26 +1,25 @@
-"""Describe raster and vector files: scenes, maps, label files, and rasters of unknown bands."""
+"""Describe raster files: scenes, maps, label rasters, and rasters of unknown bands."""
 
 from __future__ import annotations
 
-import json
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rsmeta.errors import BandsUnrecognisedError, LabelsError, one_line
+from rsmeta.errors import BandsUnrecognisedError, enumerate_names
 from rsmeta.geo.arrays import is_array_file
 from rsmeta.geo.handles import open_raster
 from rsmeta.geo.metadata import plain_tags
-from rsmeta.geo.polygons import VectorFile
 from rsmeta.geo.radar import is_radar, radar_units
 from rsmeta.geo.scene import ReadRules, open_scene
 from rsmeta.gis import tags
 from rsmeta.gis.class_map import open_class_map
+from rsmeta.workflows.init.scene_guesses import guess_scenes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from rsmeta.geo.bands import Band
     from rsmeta.geo.grid import Grid
@@ -122,7 +121,7 @@ def _radar(scene: Scene) -> dict[str, Any]:
     radar = [band for band in scene.bands if is_radar(band)]
     if not radar:
         return {}
-    values = _sample(scene.select(radar))
+    values, _ = _sample(scene.select(radar))
     if not values.size:
         return {}
     return {"radar": radar_units(radar, values.mean(axis=1, dtype=np.float64).tolist())}
@@ -134,8 +133,10 @@ def _plain_raster(source: str, advice: str) -> dict[str, Any]:
     if tags.CLASSES in own or tags.MODEL in own:
         return _of_map(source, own)
     scene = open_numbered(source)
-    found = {"kind": "raster", "path": source, **_place(scene.grid), "bands": _ranges(scene)}
-    values, counts = np.unique(_sample(scene), return_counts=True)
+    bands, without_data = _ranges(scene)
+    found = {"kind": "raster", "path": source, **_place(scene.grid), "bands": bands,
+             "share_without_data": without_data}  # fmt: skip
+    values, counts = np.unique(_sample(scene)[0], return_counts=True)
     is_whole = np.issubdtype(np.dtype(scene.dtype), np.integer)
     if raster.count == 1 and is_whole and len(values) <= _MOST_CLASSES:
         rows = [
@@ -144,7 +145,21 @@ def _plain_raster(source: str, advice: str) -> dict[str, Any]:
         ]
         return {**found, "kind": "labels", "values": rows, "guess": _as_labels(values)}
     numeric = "" if raster.count > 1 else ", or labels of task: regression (data.target)"
-    return {**found, "guess": f"a scene without known bands: {advice}{numeric}"}
+    guesses = _guesses(source) if raster.count > 1 else {}
+    return {**found, **guesses, "guess": f"a scene without known bands: {advice}{numeric}"}
+
+
+def _guesses(source: str) -> dict[str, Any]:
+    """Return what ``rsmeta init`` would write about a scene; nothing of files elsewhere."""
+    if not Path(source).is_file():
+        return {}
+    found = guess_scenes([source]).guesses
+    return {"init_guesses": {one.key: f"{'' if one.value is None else f'{_short(one.value)}; '}"
+                             f"{one.why}" for one in found}}  # fmt: skip
+
+
+def _short(value: Any) -> str:
+    return enumerate_names(value, most=6) if isinstance(value, list) else str(value)
 
 
 def _as_labels(values: np.ndarray) -> str:
@@ -161,10 +176,12 @@ def open_numbered(source: str | Path) -> Scene:
     return open_scene(source, ReadRules(bands=tuple(f"layer {i + 1}" for i in range(count))))
 
 
-def _ranges(scene: Scene) -> list[dict[str, Any]]:
+def _ranges(scene: Scene) -> tuple[list[dict[str, Any]], float]:
+    """Return values of each band in windows over the scene, and their share without data."""
     raster = open_raster(scene.source)
-    values = _sample(scene)
-    return [
+    values, without_data = _sample(scene)
+    known = values.astype(np.float64)
+    rows = [
         {
             "band": i + 1,
             "description": raster.descriptions[i] or None,
@@ -172,17 +189,21 @@ def _ranges(scene: Scene) -> list[dict[str, Any]]:
             "nodata": raster.nodatavals[i],
             "minimum": float(values[i].min()) if values.size else None,
             "maximum": float(values[i].max()) if values.size else None,
+            "mean": float(known[i].mean()) if values.size else None,
+            "deviation": float(known[i].std()) if values.size else None,
         }
         for i in range(raster.count)
     ]
+    return rows, round(without_data, 4)
 
 
-def _sample(scene: Scene) -> np.ndarray:
-    """Return the valid pixels of windows spread over the scene, (C, N)."""
+def _sample(scene: Scene) -> tuple[np.ndarray, float]:
+    """Return the valid pixels of windows spread over the scene, (C, N), and the share of others."""
     windows = list(scene.grid.windows(_WINDOW_PX))
     picked = sorted({*np.linspace(0, len(windows) - 1, _WINDOWS).astype(int)})
     chips = [scene.read(windows[i]) for i in picked]
-    return np.concatenate([chip.data[:, chip.valid] for chip in chips], axis=1)
+    valid = sum(int(chip.valid.sum()) for chip in chips) / sum(chip.valid.size for chip in chips)
+    return np.concatenate([chip.data[:, chip.valid] for chip in chips], axis=1), 1 - valid
 
 
 def _of_map(source: str, own: dict[str, str]) -> dict[str, Any]:
@@ -203,7 +224,7 @@ def _of_map(source: str, own: dict[str, str]) -> dict[str, Any]:
     is_classes = tags.CLASSES in own and len(scene.bands) == 1 and scene.dtype.startswith("uint")
     if is_classes and not is_array_file(source):
         return {**found, "classes": _cover(source)}
-    return {**found, "bands": _ranges(scene)}
+    return {**found, "bands": _ranges(scene)[0]}
 
 
 def _cover(source: str) -> list[dict[str, Any]]:
@@ -222,67 +243,3 @@ def _cover(source: str) -> list[dict[str, Any]]:
         }
         for spec, pixels, area in zip(class_map.classes, cover.pixels, areas, strict=True)
     ]
-
-
-def is_vector(path: str | Path) -> bool:
-    """Return whether a path is a vector file, and no STAC document."""
-    file = VectorFile(path, error=LabelsError)
-    if not (file.is_vector and file.path.is_file()):
-        return False
-    if file.path.suffix.lower() not in (".json", ".geojson"):
-        return True
-    try:
-        tree = json.loads(file.path.read_bytes())
-    except ValueError:
-        tree = None
-    parts = [tree, *tree.get("features", [])[:1]] if isinstance(tree, dict) else []
-    keys = {key for part in parts if isinstance(part, dict) for key in part}
-    if file.path.suffix.lower() == ".json":  # what is neither, the reader of STAC items refuses
-        return bool(keys & {"geometry", "geometries", "coordinates"}) and "assets" not in keys
-    return not keys & {"assets", "stac_version"}
-
-
-def inspect_vector(path: str | Path) -> dict[str, Any]:
-    """Describe a vector file: its layers, their columns, and the values that may be classes.
-
-    Raises:
-        LabelsError: It cannot be read.
-    """
-    import pyogrio
-
-    file = VectorFile(path, error=LabelsError).path
-    names: list[str | None] = [None]
-    if str(path) == str(file) and file.suffix.lower() != ".parquet":
-        try:
-            names = [str(name) for name, kind in pyogrio.list_layers(file) if kind is not None]
-        except (OSError, RuntimeError, ValueError) as error:
-            raise LabelsError(
-                f"cannot read {file} as a vector file ({one_line(error)}); is it complete?"
-            ) from error
-    layers = [
-        _layer(name or file.stem, VectorFile(path, name, error=LabelsError).read())
-        for name in names
-    ]
-    return {"kind": "vector", "path": str(path), "layers": layers}
-
-
-def _layer(name: str, frame: Any) -> dict[str, Any]:
-    columns = [str(column) for column in frame.columns if column != frame.geometry.name]
-    found: dict[str, Any] = {
-        "name": name,
-        "features": len(frame),
-        "geometry": sorted(set(frame.geom_type)),
-        "crs": None if frame.crs is None else frame.crs.to_string(),
-        "bounds": [] if frame.empty else [float(n) for n in frame.total_bounds],
-        "columns": {},
-    }
-    for column in columns:
-        counts = frame[column].value_counts(dropna=False)
-        entry: dict[str, Any] = {"type": str(frame[column].dtype), "distinct": len(counts)}
-        if len(counts) <= _MOST_CLASSES:
-            entry["values"] = {
-                "(empty)" if value is None or value != value else str(value): int(count)
-                for value, count in counts.items()
-            }
-        found["columns"][column] = entry
-    return found

@@ -70,7 +70,7 @@ def describe(settings: Settings, data: TrainingData, network: Network) -> Bundle
         gsd_m=data.gsd_range_m,
         footprint=_footprint(data),
         backbone=_identity(network),
-        model=_pinned(settings.model, network),
+        model=_pinned(network.rebuilt_by or settings.model, network),
         tuner=settings.tuner,
         meta=settings.meta,
         scales=scales_of(network.backbone),

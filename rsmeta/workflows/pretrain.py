@@ -17,7 +17,8 @@ from rsmeta.files import write_atomically
 from rsmeta.geo.sensors import load_sensor, sensor_names
 from rsmeta.models.checkpoint import file_sha256
 from rsmeta.models.prepare import Prepare
-from rsmeta.models.satmae.pretrain import backbone_record, backbone_state, build_autoencoder
+from rsmeta.models.satmae.encoder import backbone_state
+from rsmeta.models.satmae.pretrain import backbone_record, build_autoencoder
 from rsmeta.training.pretrain import PretrainModule
 from rsmeta.workflows.training_run import TrainingRun, versions
 

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 from lightning import seed_everything
 
 from rsmeta.bundle import ModelBundle, annotate_bundle, load_bundle, save_bundle
+from rsmeta.bundle.as_backbone import build_from
 from rsmeta.config import Settings, load_settings
 from rsmeta.config.meta import MetaSettings
 from rsmeta.data.datamodule import SceneDataModule
 from rsmeta.data.split_table import write_split
 from rsmeta.errors import ConfigError, TrainingError, enumerate_names, optional
 from rsmeta.losses import build_loss, check_loss
-from rsmeta.models.build import build_network, model_notes, report_network
+from rsmeta.models.build import check_not_random_and_frozen, model_notes, report_network
+from rsmeta.models.scalemae import at_pixel_size
 from rsmeta.peft import check_tuner, fixed_sites, scales_of, site_modulators
 from rsmeta.tasks import task_of
 from rsmeta.training.head_start import start_head
@@ -26,6 +28,7 @@ from rsmeta.training.reduction_start import start_reduction
 from rsmeta.workflows.auto import duel, network_to_try
 from rsmeta.workflows.cross_validation import cross_validate
 from rsmeta.workflows.final_metrics import final_metrics
+from rsmeta.workflows.map_scores import map_validation
 from rsmeta.workflows.model_record import describe
 from rsmeta.workflows.run_folder import METRICS_FILE, check_run
 from rsmeta.workflows.training_run import TrainingRun
@@ -172,10 +175,13 @@ def _build(settings: Settings, data: TrainingData, scales: Mapping[str, float] |
     """
     task = task_of(settings)
     mean, std = data.statistics
-    network = build_network(
-        settings.model, settings.tuner, bands=data.bands, classes=task.outputs(data),
+    model = at_pixel_size(settings.model, data.gsd_range_m)
+    network = build_from(
+        model, settings.tuner, bands=data.bands, classes=task.outputs(data),
         mean=mean, std=std, meta=settings.meta, per_pixel=task.per_pixel,
     )  # fmt: skip
+    if model is not settings.model:
+        network.rebuilt_by = model
     start_reduction(network, data)
     if (target := task.target_scale(data)) is not None:
         network.set_target(*target)
@@ -184,6 +190,7 @@ def _build(settings: Settings, data: TrainingData, scales: Mapping[str, float] |
         for site, scale in scales.items():
             site_modulators(network.backbone)[site].set(scale)
     report_network(network)
+    check_not_random_and_frozen(network, settings.model)
     _report_parameters(network)
     return network
 
@@ -195,12 +202,19 @@ def _fit(run: TrainingRun, module: TaskModule, data: TrainingData, *, progress: 
         return run.solve(network, data)
     if run.starts_anew:
         start_head(network, data, settings)
+    if isinstance(data, SceneDataModule) and data.validates and not _is_sharded(settings):
+        map_validation(module, data, settings)
     result = run.fit(module, data, progress=progress)
     if result.scales is not None:
         optimizer = settings.trainer.optimizer.name
         for warning in judge_scales(result.scales, settings.meta, optimizer):
             logger.warning(warning)
     return result
+
+
+def _is_sharded(settings: Settings) -> bool:
+    """Whether no process holds the whole network while it is trained."""
+    return settings.trainer.strategy.startswith(("fsdp", "deepspeed"))
 
 
 def _pictures(

@@ -37,7 +37,10 @@ data:
   chips_per_epoch: 16
   batch_size: 4
   split: {test: 0.2}
-model: {options: {img_size: 32, patch_size: 8, embed_dim: 32, depth: 2, num_heads: 2}, head: linear}
+model:
+  pretrained: false  # on purpose: some tests freeze random weights
+  options: {img_size: 32, patch_size: 8, embed_dim: 32, depth: 2, num_heads: 2}
+  head: linear
 tuner: full
 trainer: {max_epochs: 2, accelerator: cpu, optimizer: {lr: 0.003}}
 """
@@ -54,7 +57,9 @@ data:
   chips_per_epoch: 48
   batch_size: 4
   split: {test: 0.2}
-model: {options: {img_size: 32, patch_size: 8, embed_dim: 32, depth: 2, num_heads: 2}}
+model:
+  pretrained: false
+  options: {img_size: 32, patch_size: 8, embed_dim: 32, depth: 2, num_heads: 2}
 tuner: full
 trainer: {max_epochs: 4, accelerator: cpu, optimizer: {lr: 0.005}}
 """

@@ -17,7 +17,10 @@ COUNTS = {"crop": (24, 6, 8), "forest": (12, 6, 8), "wadi": (4, 3, 8)}
 COLOURS = {"crop": (300, 500, 900), "forest": (150, 250, 700), "wadi": (700, 600, 650)}
 BANDS = ("red", "green", "nir")
 
-MODEL = "{options: {img_size: 32, patch_size: 8, embed_dim: 32, depth: 2, num_heads: 2}}"
+MODEL = (
+    "{pretrained: false, "  # on purpose: some tests freeze random weights
+    "options: {img_size: 32, patch_size: 8, embed_dim: 32, depth: 2, num_heads: 2}}"
+)
 
 FOLDER = f"""\
 task: classification

@@ -25,6 +25,7 @@ CONFIG: dict[str, Any] = {
         "batch_size": 4,
     },
     "model": {
+        "pretrained": False,
         "options": {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2,
                     "proj_drop_rate": 0.1, "drop_path_rate": 0.1},
         "head": "linear",

@@ -21,7 +21,7 @@ from rsmeta.config.load import load_settings
 from rsmeta.config.model import ModelSpec
 from rsmeta.data.datamodule import SceneDataModule
 from rsmeta.data.labelled_places import labelled_places
-from rsmeta.errors import ConfigError
+from rsmeta.errors import ConfigError, ExportError
 from rsmeta.geo.bands import Band
 from rsmeta.models.timm.build import build_timm
 from rsmeta.training.auto import candidates, duel
@@ -138,6 +138,20 @@ def test_an_average_is_one_network_with_the_mean_of_its_members(
     np.testing.assert_allclose(mapped(kept, tmp_path), expected, atol=1e-5)
 
 
+def test_an_average_is_exported_whole_and_a_forest_not_as_onnx(
+    make_scene: MakeScene, tmp_path: Path
+) -> None:
+    members = [{"backbone": "pixels", "head": name} for name in ("extra_trees", "logistic")]
+    config = configuration(tmp_path, make_scene, model={"average": members})
+    bundle = rsmeta.train(config, output=tmp_path / "run").bundle
+    rsmeta.export(bundle, tmp_path / "merged", form="merged")
+    scene = tmp_path / "scene.tif"
+    kept = rsmeta.load_bundle(tmp_path / "merged")
+    np.testing.assert_allclose(whole(kept, scene), whole(bundle, scene), atol=1e-6)
+    with pytest.raises(ExportError, match="a forest cannot be exported as ONNX"):
+        rsmeta.export(bundle, tmp_path / "o.onnx", form="onnx")
+
+
 def test_an_average_finds_the_weights_of_its_members_and_no_others(
     make_scene: MakeScene, tmp_path: Path
 ) -> None:
@@ -194,7 +208,13 @@ def test_resuming_keeps_the_choice(make_scene: MakeScene, tmp_path: Path) -> Non
 
 
 def test_zoom_is_chosen_for_a_named_backbone(make_scene: MakeScene, tmp_path: Path) -> None:
-    model = {"backbone": "vit_tiny_patch16_224", "options": TINY, "head": "lda", "zoom": "auto"}
+    model = {
+        "backbone": "vit_tiny_patch16_224",
+        "options": TINY,
+        "head": "lda",
+        "zoom": "auto",
+        "pretrained": False,
+    }
     config = configuration(tmp_path, make_scene, model=model)
     result = rsmeta.train(config, output=tmp_path / "run")
     rows = result.metrics["selection"]["candidates"]
@@ -205,7 +225,7 @@ def test_zoom_is_chosen_for_a_named_backbone(make_scene: MakeScene, tmp_path: Pa
 
 @pytest.mark.usefixtures("few")
 def test_a_users_candidate_is_compared_at_each_zoom(make_scene: MakeScene, tmp_path: Path) -> None:
-    candidate = {"backbone": "vit_tiny_patch16_224", "options": TINY}
+    candidate = {"backbone": "vit_tiny_patch16_224", "options": TINY, "pretrained": False}
     config = configuration(tmp_path, make_scene, model={"candidates": [candidate]})
     names = [
         row["name"]
@@ -222,7 +242,12 @@ def test_with_time_a_network_is_adapted_and_compared(
 ) -> None:
     if forced:
         monkeypatch.setattr(duel, "RULE", replace(duel.RULE, standard_errors=-1e9, gain=-2.0))
-    candidate = {"backbone": "vit_tiny_patch16_224", "options": TINY, "zoom": 1}
+    candidate = {
+        "backbone": "vit_tiny_patch16_224",
+        "options": TINY,
+        "zoom": 1,
+        "pretrained": False,
+    }
     config = configuration(tmp_path, make_scene, model={"candidates": candidate}, tuner="full")
     config["data"] |= {"chips_per_epoch": 4, "batch_size": 2}
     config["trainer"] |= {"time": "30s", "max_epochs": 1}

@@ -150,7 +150,8 @@ def config(tmp_path: Path, make_scene: MakeScene) -> Path:
             "classes": {1: "bare", 2: "meadow"}, "chip_px": 32, "chips_per_epoch": 4,
             "batch_size": 2,
         },
-        "model": {"backbone": "satmae_vit_b16_group", "options": OPTIONS, "head": "linear"},
+        "model": {"backbone": "satmae_vit_b16_group", "options": OPTIONS, "head": "linear",
+                  "pretrained": False},
         "tuner": "head",
         "trainer": {"max_steps": 2, "accelerator": "cpu"},
     }  # fmt: skip

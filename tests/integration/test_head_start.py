@@ -74,7 +74,7 @@ def accuracy(network: Network, data: TrainingData) -> float:
     return float(torch.cat(hits).float().mean())
 
 
-@pytest.mark.parametrize("init", ["class_mean", "few_shot_mean", "linear_probe"])
+@pytest.mark.parametrize("init", ["class_mean", "few_shot_mean", "solved", "linear_probe"])
 def test_a_head_that_starts_from_features_knows_the_classes(
     made: Callable[..., Any], hub: Path, init: str
 ) -> None:

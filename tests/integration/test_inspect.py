@@ -136,3 +136,57 @@ def test_a_page_of_the_training_data(rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path
     assert rsmeta("inspect", config, "--page", "--overwrite").status == 0
     alone = rsmeta("inspect", config, "--output", page)
     assert (alone.status, "--page" in alone.err) == (2, True)
+
+
+def test_statistics_and_what_init_would_guess(
+    rsmeta: Rsmeta, make_scene: MakeScene, tmp_path: Path
+) -> None:
+    image = np.full((4, 40, 50), 200, np.uint16)
+    image[:, 10:, 10:] = np.arange(30 * 40).reshape(30, 40) % 100
+    image[:, :10] = 255
+    found = inspected(rsmeta, make_scene(tmp_path / "s.tif", image))
+    assert found["share_without_data"] == 0
+    assert found["bands"][0]["mean"] == pytest.approx(image[0].mean())
+    assert found["bands"][0]["deviation"] == pytest.approx(image[0].std())
+    assert found["init_guesses"]["nodata"].startswith("255; the file states none; 25%")
+    bare = make_scene(tmp_path / "t.tif", image, nodata=255)
+    assert inspected(rsmeta, bare)["share_without_data"] == 0.25
+
+
+def test_classes_areas_and_broken_polygons(rsmeta: Rsmeta, tmp_path: Path) -> None:
+    bow_tie = shapely.Polygon(
+        [(500_000, 5e6), (500_010, 5e6 + 10), (500_010, 5e6), (500_000, 5e6 + 10)]
+    )
+    shapes = [shapely.box(500_000 + 20 * i, 5e6, 500_010 + 20 * i, 5e6 + 10) for i in range(5)]
+    table = {"nr": range(6), "klasse": ["water", "land", "water", "land", "", "land"]}
+    frame = geopandas.GeoDataFrame(table, geometry=[*shapes, bow_tie], crs="EPSG:32633")
+    frame.to_file(tmp_path / "f.gpkg")
+    (layer,) = inspected(rsmeta, tmp_path / "f.gpkg")["layers"]
+    assert layer["invalid_geometries"] == "1 (Self-intersection); mended when read"
+    assert layer["class_column_guess"] == "klasse"
+    rows = {row["class"]: row for row in layer["classes"]}
+    assert {name: row["features"] for name, row in rows.items()} == {
+        "water": 2, "land": 3, "(empty)": 1,
+    }  # fmt: skip
+    assert rows["water"]["area_m2"] == pytest.approx(200, rel=2e-3)
+
+
+def test_a_folder(rsmeta: Rsmeta, make_scene: MakeScene, tmp_path: Path) -> None:
+    make_scene(tmp_path / "a.tif", np.ones((3, 20, 30), np.uint16))
+    frame = geopandas.GeoDataFrame({"c": ["a"]}, geometry=[shapely.box(0, 0, 1, 1)], crs=4326)
+    frame.to_file(tmp_path / "b.gpkg")
+    (tmp_path / "c.tif").write_bytes(b"no raster")
+    (tmp_path / "d.txt").write_text("x")
+    found = inspected(rsmeta, tmp_path)
+    assert found["kind"] == "folder"
+    rows = {row["file"]: row for row in found["files"]}
+    assert list(rows) == ["a.tif", "b.gpkg", "c.tif"]
+    assert rows["a.tif"]["holds"] == "3 band(s) of uint16, 30 x 20 px"
+    assert (rows["a.tif"]["crs"], rows["a.tif"]["gsd_m"]) == ("EPSG:32633", 10)
+    assert (rows["b.gpkg"]["holds"], rows["b.gpkg"]["crs"]) == (
+        "1 features in 1 layer(s)", "EPSG:4326",
+    )  # fmt: skip
+    assert rows["c.tif"]["holds"].startswith("unreadable: cannot read")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert rsmeta("inspect", empty).status == 1

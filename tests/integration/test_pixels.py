@@ -75,7 +75,7 @@ def test_features_of_a_network_can_be_solved_for(make_scene: MakeScene, tmp_path
     config = configuration(
         tmp_path, make_scene, head="logistic",
     ) | {"model": {
-        "backbone": "vit_tiny_patch16_224", "head": "logistic",
+        "backbone": "vit_tiny_patch16_224", "head": "logistic", "pretrained": False,
         "options": {"img_size": 16, "patch_size": 4, "embed_dim": 12, "depth": 4, "num_heads": 2},
     }}  # fmt: skip
     result = rsmeta.train(config, output=tmp_path / "run")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 #: A ViT that is quick on a CPU.
 SMALL = {
     "backbone": "vit_tiny_patch16_224",
+    "pretrained": False,
     "options": {"img_size": 32, "patch_size": 16, "embed_dim": 32, "depth": 2, "num_heads": 2},
 }
 SMALL_DATA = ["data.chip_px=32", "data.batch_size=4"]
@@ -31,7 +32,9 @@ TWO_STEPS = ["trainer.max_steps=2", "trainer.accelerator=cpu"]
 def images_only() -> list[str]:
     """Return the presets of models that name no head, so that they go with any task."""
     named = [
-        name for name in preset_names("model") if name.startswith(("in21k", "clip", "satmae_vit"))
+        name
+        for name in preset_names("model")
+        if name.startswith(("in21k", "clip", "dofa", "satmae_vit", "scalemae"))
     ]
     assert len(named) >= 7
     return named

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 SMALL = (
     "model.options={img_size: 32, patch_size: 8, embed_dim: 32, depth: 2, num_heads: 2}",
-    "model.head=linear", "data.chips_per_epoch=32", "trainer.max_epochs=1",
+    "model.backbone=vit_tiny_patch16_224", "model.pretrained=false", "model.head=linear",
+    "data.chips_per_epoch=32", "trainer.max_epochs=1",
     "trainer.accelerator=cpu",
 )  # fmt: skip
 

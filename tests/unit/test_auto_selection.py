@@ -84,4 +84,14 @@ def test_the_usual_choice_stays_unless_another_is_clearly_better(
 ) -> None:
     noise = np.random.default_rng(0).normal(0, 0.01, (100, 3))
     rule = Rule(standard_errors=1.0, gain=0.0)
-    assert choose(np.array(scores), np.array(scores) + noise, (0, 1, 2), prior, rule)[0] == chosen
+    found = choose(
+        np.array(scores), np.array(scores) + noise, (0, 1, 2), prior, rule, groups=rule.groups
+    )
+    assert found[0] == chosen
+
+
+def test_few_polygons_are_too_few_to_depart_from_the_usual_choice() -> None:
+    scores, noise = np.array([0.6, 0.9]), np.random.default_rng(0).normal(0, 0.01, (100, 2))
+    chosen, why = choose(scores, scores + noise, (0, 1), 0, RULE, groups=3.5)
+    assert chosen == 0
+    assert "3.5 polygons or blocks per class are too few" in why

@@ -62,6 +62,39 @@ def _tree(settings: Settings) -> dict[str, Any]:
     return tree
 
 
+def test_points_are_listed_and_the_grid_applies_to_each() -> None:
+    points = [{"tuner": "lora", "tuner.scale": 3}, {"tuner": "ssf"}]
+    runs = runs_of(seeds=[0, 1], points=points)
+    assert [(run.settings.tuner.method, run.settings.tuner.scale, run.seed) for run in runs] == [
+        ("lora", 3, 0), ("lora", 3, 1), ("ssf", 1, 0), ("ssf", 1, 1),
+    ]  # fmt: skip
+    assert len({run.folder for run in runs}) == 4
+    both = runs_of(seeds=[0], points=points, grid={"meta": ["fixed", "first_order"]})
+    assert [run.label for run in both] == [
+        "tuner=lora tuner.scale=3 meta=fixed seed=0",
+        "tuner=lora tuner.scale=3 meta=first_order seed=0",
+        "tuner=ssf meta=fixed seed=0", "tuner=ssf meta=first_order seed=0",
+    ]  # fmt: skip
+    outcomes = [Outcome(run, metrics(0.5, 0.5)) for run in runs]
+    header, lines = shown(summarise(outcomes))
+    assert header[:2] == ["tuner", "tuner.scale"]
+    assert [line[:2] for line in lines] == [["lora", "3"], ["ssf", ""]]
+
+
+def test_the_seed_stands_in_file_names() -> None:
+    data = {**DATA, "scenes": ["{seed}/a.tif"], "labels": "{stem}_{seed}.tif"}
+    alone = load_settings({"data": data, "seed": 4}, ["model.checkpoint={seed}/weights.pth"])
+    assert alone.data.scenes == ("4/a.tif",)
+    assert (alone.data.labels, alone.model.checkpoint) == ("{stem}_4.tif", "4/weights.pth")
+    assert load_settings({"data": data}).data.scenes == ("0/a.tif",)
+    sweep = {"seeds": [7, 8], "points": [{"model.checkpoint": "x-{seed}/w.pth"}]}
+    _, runs = read_sweep({"data": data, "seed": 4, "sweep": sweep})
+    assert [(run.settings.model.checkpoint, run.settings.data.scenes) for run in runs] == [
+        ("x-7/w.pth", ("7/a.tif",)), ("x-8/w.pth", ("8/a.tif",)),
+    ]  # fmt: skip
+    assert len({run.folder for run in runs}) == 2
+
+
 def test_folders_differ_stay_the_same_and_hold_no_odd_characters() -> None:
     grid = {"tuner": ["lora", {"preset": "lora", "rank": 2}, {"preset": "lora", "rank": 4}]}
     runs = runs_of(seeds=[0, 1], grid=grid)
@@ -86,6 +119,10 @@ def test_folders_differ_stay_the_same_and_hold_no_odd_characters() -> None:
         ({"grid": {"tuner.scale": [1, -1]}}, ["tuner.scale=-1"]),
         ({"grid": {"tuner": ["lora", "lroa"]}}, ["tuner=lroa", "did you mean 'lora'"]),
         ({"grid": {"trainer.devices": [2]}}, ["trainer.devices=2", "sweep.parallel"]),
+        ({"points": [{"seed": 1}]}, ["seed", "sweep.seeds"]),
+        ({"points": [{"tuner.scale": 1}, {"tuner.scale": 1}]}, ["point 2", "listed twice"]),
+        ({"points": [{"meta": "fixed"}], "grid": {"meta": ["fixed"]}}, ["meta", "in the grid"]),
+        ({"points": [{"tuner.scael": 1}]}, ["tuner.scael=1", "did you mean 'scale'"]),
         ({"seed": [1]}, ["sweep.seed", "did you mean 'seeds'"]),
         ({"parallel": 0}, ["sweep.parallel=0"]),
     ],
@@ -144,6 +181,25 @@ def test_mean_and_deviation_over_seeds_with_failed_runs_left_out() -> None:
         ["1", "2 of 3, 1 failed", "0.800 ± 0.071", "0.600 ± 0.141", "1,234", "15"],
         ["3", "1 of 3", "0.500", "0.500", "1,234", "10"],
     ]
+
+
+def test_differences_are_of_pairs_of_seeds() -> None:
+    runs = runs_of(seeds=[0, 1, 2, 3], grid={"tuner.scale": [1, 3]})
+    first = [metrics(0.9, 0.1), metrics(0.5, 0.5), metrics(0.7, 0.3), None]
+    second = [metrics(0.9, 0.3), metrics(0.5, 0.6), None, metrics(0.1, 0.1)]
+    outcomes = [Outcome(run, found) for run, found in zip(runs, [*first, *second], strict=True)]
+    one, other = summarise(outcomes)
+    assert one.differences == {}
+    found = other.differences["test_tail_f1"]
+    assert (found.mean, found.error, found.pairs) == pytest.approx((0.15, 0.05, 2))
+    cells = dict(zip(*(lambda table: (table[0], table[1][1]))(shown([one, other])), strict=True))
+    assert cells["test tail_f1"] == "0.333 ± 0.252 (+0.150 ± 0.050)"
+
+
+def test_the_accuracy_of_the_tail_is_that_of_its_classes() -> None:
+    found = metrics(1.0, 0.5)
+    found["test"]["classes"]["wet"]["accuracy"] = 0.25
+    assert scores_of(found)["test_tail_accuracy"] == 0.25
 
 
 # -- presets that learn scales ----------------------------------------------------------------

@@ -75,14 +75,30 @@ def test_ratios_do_not_depend_on_brightness_and_logarithms_turn_it_into_a_shift(
     np.testing.assert_allclose(one[6], (red - nir) / (red + nir), atol=1e-6)
 
 
+def test_ratios_of_local_means_stand_beside_those_of_the_pixel() -> None:
+    image = np.random.default_rng(0).uniform(0.1, 0.9, (2, 9, 8))
+    found = features(image, context=[3], deviations=False, ratios="local")
+    assert len(found) == 2 + 2 + 3 + 3
+    mean = found[2:4]
+    np.testing.assert_allclose(found[9], (mean[0] - mean[1]) / mean.sum(0), atol=1e-6)
+    with pytest.raises(ConfigError, match="takes means of context"):
+        features(image, ratios="local")
+
+
 def test_means_can_stand_without_deviations() -> None:
     image = np.random.default_rng(0).random((2, 9, 8))
     both, alone = features(image, context=[3]), features(image, context=[3], deviations=False)
     np.testing.assert_array_equal(alone, both[:4])
 
 
-@pytest.mark.parametrize("options", [{}, {"context": [3, 5], "ratios": True, "indices": True},
-                                     {"context": [3], "deviations": False}])  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"context": [3, 5], "ratios": True, "indices": True},
+        {"context": [3], "deviations": False, "ratios": "local"},
+    ],
+)
 def test_every_feature_has_a_name(options: dict[str, object]) -> None:
     backbone = build_backbone(ModelSpec(backbone="pixels", options=options), (RED, NIR, SWIR))
     names = backbone.feature_names

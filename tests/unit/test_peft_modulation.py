@@ -237,20 +237,22 @@ def test_hierarchical_scales_start_where_told_and_share_what_moves_them() -> Non
     modulators = site_modulators(network.backbone)
     assert scales_of(network.backbone) == pytest.approx(dict.fromkeys(modulators, 0.3))
     everything, position, block = modulators["1.q"].levels
-    for level, sites in (
-        (everything, set(modulators)),
-        (position, {"0.q", "1.q", "2.q"}),
-        (block, {"1.q", "1.v", "1.mlp1"}),
+    for level, sites, weight in (
+        (everything, set(modulators), 0.475),
+        (position, {"0.q", "1.q", "2.q"}, 0.2375),
+        (block, {"1.q", "1.v", "1.mlp1"}, 0.2375),
     ):
         before = scales_of(network.backbone)
         level.rho.data += 1.0
         after = scales_of(network.backbone)
         assert {site for site in after if after[site] != before[site]} == sites
         for site in sites:
-            assert after[site] / before[site] == pytest.approx(math.exp(0.3), rel=1e-5)
+            assert after[site] / before[site] == pytest.approx(math.exp(weight), rel=1e-5)
     own = scales_of(network.backbone)
     modulators["1.q"].rho.data += 1.0
-    assert scales_of(network.backbone)["1.q"] / own["1.q"] == pytest.approx(math.exp(0.1), rel=1e-5)
+    assert scales_of(network.backbone)["1.q"] / own["1.q"] == pytest.approx(
+        math.exp(0.05), rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("value", [0.0, 0.02, 1.0, 7.0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from pydantic import Field, field_validator
@@ -51,10 +51,11 @@ class PixelOptions(Strict):
         default=False, description="add the spectral indices that the bands allow: NDVI, NDWI, …"
     )
 
-    ratios: bool = Field(
+    ratios: bool | Literal["local"] = Field(
         default=False,
         description="add the logarithm of each band and the normalised difference of each pair of "
-        "bands, whatever their names: less depends on brightness; up to 32 bands",
+        "bands, whatever their names: less depends on brightness; up to 32 bands; local: of the "
+        "means of context too",
     )
 
     @field_validator("context")
@@ -99,6 +100,8 @@ class PixelBackbone(Backbone):
                 f"{MOST_BANDS_OF_RATIOS} bands: choose some with data.use_bands, or omit ratios"
             )
         self._ratios = options.ratios
+        if self._ratios == "local" and not options.context:
+            raise ConfigError("model.options.ratios=local takes means of context; name its sides")
         self._stem = nn.Identity()
 
     @property
@@ -110,9 +113,16 @@ class PixelBackbone(Backbone):
     def dim(self) -> int:
         """Number of features of a pixel, D."""
         bands = len(self.bands)
-        ratios = bands * (bands + 1) // 2 if self._ratios else 0
+        ratios = len(self._ratios_of) * bands * (bands + 1) // 2
         each = 2 if self._deviations else 1
         return bands * (1 + each * len(self._context)) + len(self._indices) + ratios
+
+    @property
+    def _ratios_of(self) -> tuple[int, ...]:
+        """Sides of the squares whose means have ratios; 1 is the pixel itself."""
+        if not self._ratios:
+            return ()
+        return (1, *self._context) if self._ratios == "local" else (1,)
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -123,8 +133,8 @@ class PixelBackbone(Backbone):
             if self._deviations:
                 names += [f"{band.name} std {side}" for band in self.bands]
         names += self._indices
-        if self._ratios:
-            own = [band.name for band in self.bands]
+        for side in self._ratios_of:
+            own = [f"{band.name}{f' mean {side}' if side > 1 else ''}" for band in self.bands]
             names += [f"log {name}" for name in own]
             names += [f"({a} - {b}) / ({a} + {b})" for a, b in itertools.combinations(own, 2)]
         return tuple(names)
@@ -164,14 +174,13 @@ class PixelBackbone(Backbone):
         x = self.enter(x)
         valid = x.isfinite().all(dim=1, keepdim=True)
         image = torch.where(valid, x, 0.0)
-        found = [image]
+        found, means = [image], {1: image}
         for side in self._context:
-            mean, deviation = local_statistics(image, valid, side)
-            found += [mean, deviation] if self._deviations else [mean]
+            means[side], deviation = local_statistics(image, valid, side)
+            found += [means[side], deviation] if self._deviations else [means[side]]
         for a, b in self._indices.values():
             found.append(normalised_difference(image[:, a : a + 1], image[:, b : b + 1]))
-        if self._ratios:
-            found.append(ratios(image))
+        found += [ratios(means[side]) for side in self._ratios_of]
         return torch.cat(found, dim=1)
 
 

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from rsmeta.models.backbone import Backbone, Features
+from rsmeta.errors import ConfigError
+from rsmeta.models.backbone import Backbone, Features, OwnWeights
 from rsmeta.models.block_sites import sites_of
-from rsmeta.models.satmae.encoder import Encoder, GroupEncoder, ImageEncoder, TemporalEncoder
+from rsmeta.models.satmae.encoder import (
+    Encoder,
+    GroupEncoder,
+    ImageEncoder,
+    TemporalEncoder,
+    backbone_state,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,6 +99,27 @@ class SatmaeBackbone(Backbone, Generic[E_co]):
     def weights_bands(self) -> tuple[str, ...] | None:
         """None where channel groups name them."""
         return None if self.group_names else super().weights_bands
+
+    def own_weights(self) -> OwnWeights:
+        """Return the weights as a file of them has them; groups without bands are left out.
+
+        Raises:
+            ConfigError: The bands are projected onto channel groups.
+        """
+        encoder: Encoder = self.vit
+        if not isinstance(encoder, GroupEncoder):
+            return super().own_weights()
+        if self.projection is not None:
+            raise ConfigError(
+                f"{self.record.name} projects its bands onto channel groups "
+                f"(model.stem.strategy=project), which no weights file can hold; train it with "
+                f"another stem strategy, or start from its own weights"
+            )
+        state = backbone_state(encoder)
+        kept = encoder.state_dict()["channel_cls_embed"]
+        state["channel_cls_embed"] = kept.detach().cpu().contiguous()
+        order = tuple(i for group in encoder.groups for i in group.inputs)
+        return OwnWeights(state, order, tuple(group.names for group in encoder.groups))
 
     def sites(self) -> tuple[Site, ...]:
         """Return all sites in the order in which data pass them."""

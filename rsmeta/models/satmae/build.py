@@ -153,7 +153,9 @@ class _Order:
         """Fit the one patch embedding of the checkpoint to the bands."""
         if self.state is None:
             return random_stem(bands)
-        return fit_patch_stem(self.state, self.spec.stem, record.bands, bands, source=self.source)
+        return fit_patch_stem(
+            self.state, self.spec.stem, record.expected, bands, source=self.source
+        )
 
     def load(self, vit: Encoder, options: SatmaeOptions) -> LoadReport | None:
         """Fill the encoder from the checkpoint; its stems have been fitted before."""

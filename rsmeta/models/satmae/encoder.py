@@ -16,6 +16,7 @@ from rsmeta.models.satmae.positions import embed_dates, fit_grid, sincos_1d, sin
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from rsmeta.models.checkpoint import StateDict
     from rsmeta.models.satmae.groups import ChannelGroup
 
 _EPS = 1e-6
@@ -302,3 +303,27 @@ class TemporalEncoder(Encoder):
         tokens = tokens + torch.cat((where, when), dim=-1)
         cls_place = nn.functional.pad(place[:, :1], (0, DATE_DIM))
         return self._with_cls(tokens.flatten(1, 2), cls_place)
+
+
+def backbone_state(encoder: GroupEncoder, dtype: torch.dtype = torch.float32) -> StateDict:
+    """Return the encoder's tensors under SatMAE's published names; empty groups are left out.
+
+    Args:
+        encoder: The encoder.
+        dtype: Of what was learned; the formulas' embeddings are always float32.
+    """
+    learned = {name for name, _ in encoder.named_parameters()}
+    places = {group.index: i for i, group in enumerate(encoder.groups)}
+    state: StateDict = {}
+    for key, value in encoder.state_dict().items():
+        if key == "channel_cls_embed":  # pretraining does not learn it
+            continue
+        kept, name = value, key
+        if key == "channel_embed":
+            kept = value[:, list(places)]
+        elif key.startswith("patch_embed."):
+            _, index, rest = key.split(".", 2)
+            name = f"patch_embed.{places[int(index)]}.{rest}"
+        kept = kept.to(dtype) if key in learned else kept
+        state[name] = kept.detach().cpu().contiguous()
+    return state

@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-import torch
-
 from rsmeta.config.model import ModelSpec
 from rsmeta.errors import ConfigError
 from rsmeta.models.records import OwnRecord
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
 
     from rsmeta.config.pretrain import AutoencoderSpec, PretrainSettings
     from rsmeta.geo.bands import Band
-    from rsmeta.models.checkpoint import StateDict
     from rsmeta.models.records import BackboneRecord, InputUnit
 
 logger = logging.getLogger(__name__)
@@ -63,30 +60,6 @@ def build_autoencoder(
         heads=decoder.heads,
     )
     return autoencoder, _kept_statistics(backbone.record, encoder)
-
-
-def backbone_state(encoder: GroupEncoder, dtype: torch.dtype = torch.float32) -> StateDict:
-    """Return the encoder's tensors under SatMAE's published names; empty groups are left out.
-
-    Args:
-        encoder: The encoder.
-        dtype: Of what was learned; the formulas' embeddings are always float32.
-    """
-    learned = {name for name, _ in encoder.named_parameters()}
-    places = {group.index: i for i, group in enumerate(encoder.groups)}
-    state: StateDict = {}
-    for key, value in encoder.state_dict().items():
-        if key == "channel_cls_embed":  # pretraining does not learn it
-            continue
-        kept, name = value, key
-        if key == "channel_embed":
-            kept = value[:, list(places)]
-        elif key.startswith("patch_embed."):
-            _, index, rest = key.split(".", 2)
-            name = f"patch_embed.{places[int(index)]}.{rest}"
-        kept = kept.to(dtype) if key in learned else kept
-        state[name] = kept.detach().cpu().contiguous()
-    return state
 
 
 def backbone_record(

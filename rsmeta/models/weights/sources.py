@@ -57,6 +57,11 @@ def locate_weights(
         path = fetch_url(source, sha256=sha256)
     else:
         path = Path(source)
+        if path.is_dir():
+            raise CheckpointError(
+                f"model.checkpoint={path} is a folder; only rsmeta train takes a run, for a single "
+                f"model: name a weights file here"
+            )
         if not path.is_file():
             raise CheckpointError(f"no checkpoint at {path}; check model.checkpoint")
     found = file_sha256(path)

@@ -73,7 +73,7 @@ def compare_network(
     confusions = np.stack([group_confusions(one[None], sample) for one in shares])
     scores = macro_f1(confusions.sum(axis=1))
     drawn = resampled_f1(confusions, RULE, random_stream("auto_errors", seed))
-    winner, _ = choose(scores, drawn, (0, 1), 0, RULE)
+    winner, _ = choose(scores, drawn, (0, 1), 0, RULE, groups=RULE.groups)
     return Duel(
         float(scores[0]), float(scores[1]), float((drawn[:, 1] - drawn[:, 0]).std(ddof=1)),
         adopted=winner == 1, pixels=len(sample.places.row),

@@ -13,7 +13,7 @@ from rsmeta.config.tuner import TunerSpec
 from rsmeta.heads import HEADS, build_head
 from rsmeta.heads.logistic import strength_path
 from rsmeta.heads.solved import SolvedHead, standardisation
-from rsmeta.models.build import build_network, head_input
+from rsmeta.models.build import build_network, check_not_random_and_frozen, head_input
 from rsmeta.training.auto.scores import balanced_loss
 from rsmeta.training.pixel_features import features_at
 
@@ -37,6 +37,7 @@ class Tried:
         complexity: The simpler one has less.
         shares: Probabilities of held-out pixels, (R, N, K); NaN where a pixel never was.
         seconds: For features and all fits.
+        members: Names of the candidates that it averages, or its own.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Tried:
     complexity: float
     shares: np.ndarray
     seconds: float
+    members: tuple[str, ...]
 
 
 def try_all(
@@ -62,6 +64,7 @@ def try_all(
         network = build_network(
             one.model, TunerSpec(), bands=data.bands, classes=sample.classes, mean=mean, std=std
         )
+        check_not_random_and_frozen(network, one.model)
         head = cast("SolvedHead", network.head)
         key = one.model.model_dump_json(exclude={"head"}) + str((head.depths, head.dim))
         if key not in known:
@@ -71,7 +74,7 @@ def try_all(
         options, shares = _best_variant(one, network, known[key], sample, divisions, seed)
         yield Tried(
             one.name, with_options(one.model, options), one.complexity, shares,
-            time.monotonic() - started,
+            time.monotonic() - started, (one.name,),
         )  # fmt: skip
 
 

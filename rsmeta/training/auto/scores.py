@@ -83,6 +83,8 @@ def choose(
     complexity: Sequence[float],
     prior: int | None,
     rule: Rule,
+    *,
+    groups: float,
 ) -> tuple[int, str]:
     """Choose a candidate.
 
@@ -93,6 +95,7 @@ def choose(
         prior: The usual choice, which keeps its place unless another is clearly better; none: the
             simplest wins that is not clearly worse than the best.
         rule: What is clear.
+        groups: Groups per class that were held out, on average.
 
     Returns:
         Its index, and why.
@@ -102,6 +105,11 @@ def choose(
         better = scores - scores[prior]
         errors = (drawn - drawn[:, [prior]]).std(axis=0, ddof=1)
         clear = (better > rule.standard_errors * errors) & (better > rule.gain)
+        if groups < rule.groups:
+            return prior, (
+                f"it is the usual choice, and {groups:.1f} polygons or blocks per class are too "
+                f"few to depart from it ({rule.groups})"
+            )
         if not clear.any():
             return prior, "it is the usual choice, and none is clearly better"
         best = max(np.flatnonzero(clear).tolist(), key=lambda i: float(scores[i]))

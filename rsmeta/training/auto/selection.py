@@ -31,6 +31,7 @@ class Row:
     """One candidate in the table.
 
     Attributes:
+        number: By which averages name their members.
         name: What it is.
         macro_f1: On pixels of held-out groups.
         difference: To the usual choice's, or the best's.
@@ -38,6 +39,7 @@ class Row:
         seconds: For features and all fits.
     """
 
+    number: int
     name: str
     macro_f1: float
     difference: float
@@ -54,6 +56,7 @@ class Selection:
         model: Its settings.
         reason: Why, a sentence.
         rows: All candidates, best first; none where nothing could be held out.
+        members: Names of the candidates that the chosen model averages, or its own.
         reference: What they are compared with: the usual choice, or the best.
         pixels: Labelled pixels that were compared.
         groups: Polygons or blocks that were held out.
@@ -65,6 +68,7 @@ class Selection:
     model: ModelSpec
     reason: str
     rows: tuple[Row, ...] = ()
+    members: tuple[str, ...] = ()
     reference: str = ""
     pixels: int = 0
     groups: int = 0
@@ -75,6 +79,7 @@ class Selection:
         """Return what metrics.json says of it."""
         return {
             "chosen": self.name,
+            "members": list(self.members),
             "reason": self.reason,
             "compared_with": self.reference,
             "pixels": self.pixels,
@@ -137,19 +142,23 @@ def _selection(model: ModelSpec, data: SceneDataModule, *, seed: int, rule: Rule
     scores = macro_f1(confusions.sum(axis=1))
     drawn = resampled_f1(confusions, rule, random_stream("auto_errors", seed))
     names = [one.name for one in tried]
-    prior = names.index(average_name(usual)) if usual else None
-    chosen, reason = choose(scores, drawn, [one.complexity for one in tried], prior, rule)
+    prior = [one.members for one in tried].index(usual) if usual else None
+    judged = np.unique(sample.places.group[np.any([one >= 0 for one in divisions], axis=0)])
+    each = float((sample.group_counts[judged] > 0).sum() / np.unique(sample.places.label).size)
+    chosen, reason = choose(
+        scores, drawn, [one.complexity for one in tried], prior, rule, groups=each
+    )
     reference = int(scores.argmax()) if prior is None else prior
     errors = (drawn - drawn[:, [reference]]).std(axis=0, ddof=1)
     rows = tuple(
-        Row(names[i], float(scores[i]), float(scores[i] - scores[reference]), float(errors[i]),
-            round(tried[i].seconds, 2))
+        Row(int(i) + 1, names[i], float(scores[i]), float(scores[i] - scores[reference]),
+            float(errors[i]), round(tried[i].seconds, 2))
         for i in np.argsort(-scores, kind="stable")
     )  # fmt: skip
-    judged = np.unique(sample.places.group[np.any([one >= 0 for one in divisions], axis=0)])
     return Selection(
-        names[chosen], tried[chosen].model, reason, rows, reference=names[reference],
-        pixels=len(sample.places.row), groups=len(judged), folds=rule.folds, repeats=rule.repeats,
+        names[chosen], tried[chosen].model, reason, rows,
+        members=tried[chosen].members, reference=names[reference], pixels=len(sample.places.row),
+        groups=len(judged), folds=rule.folds, repeats=rule.repeats,
     )  # fmt: skip
 
 
@@ -163,15 +172,10 @@ def _fallback(candidates: Sequence[Candidate], usual: Sequence[str]) -> Selectio
     ]
     model = models[0] if len(models) == 1 else ModelSpec(average=tuple(models))
     return Selection(
-        average_name([one.name for one in members]), model,
+        f"average of {len(members)}" if len(members) > 1 else members[0].name, model,
         "no class has labels in two polygons or blocks, so that none can be held out to compare "
-        "models, and this is the usual choice",
+        "models, and this is the usual choice", members=tuple(one.name for one in members),
     )  # fmt: skip
-
-
-def average_name(names: Sequence[str]) -> str:
-    """Return what an average of candidates is called, or one alone."""
-    return names[0] if len(names) == 1 else f"average: {'; '.join(names)}"
 
 
 def _fold_of_pixels(sample: Sample, rule: Rule, rng: np.random.Generator) -> np.ndarray:
@@ -193,11 +197,13 @@ def _averages(
     others = [name for name in best if named[name].model.backbone != "pixels"]
     groups += [(*usual, name) for name in others[:1] if usual]
     order = list(named)
+    numbers = {name: str(place + 1) for place, name in enumerate(order)}
     groups += [tuple(sorted(best[:count], key=order.index)) for count in rule.averages]
     for names in dict.fromkeys(names for names in groups if 1 < len(names) <= len(named)):
         members = [named[name] for name in names]
         yield Tried(
-            average_name(names), ModelSpec(average=tuple(one.model for one in members)),
+            f"average of {', '.join(numbers[name] for name in names)}",
+            ModelSpec(average=tuple(one.model for one in members)),
             100 + sum(one.complexity for one in members),
-            np.mean([one.shares for one in members], axis=0), 0.0,
+            np.mean([one.shares for one in members], axis=0), 0.0, names,
         )  # fmt: skip

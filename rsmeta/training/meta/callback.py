@@ -83,10 +83,11 @@ class MetaStep(Callback):
                 "no scale will move: a run of %d steps ends before its first meta step; lower "
                 "meta.every_n_steps (now %d)", total, meta.every_n_steps,
             )  # fmt: skip
-        loader = self.data.meta_dataloader(
-            meta, steps_ahead=self._strategy.steps_ahead, first_step=self.done
-        )
-        self._batches = iter(loader)
+        if meta.batches:
+            loader = self.data.meta_dataloader(
+                meta, steps_ahead=self._strategy.steps_ahead, first_step=self.done
+            )
+            self._batches = iter(loader)
 
     def on_before_optimizer_step(self, trainer: Trainer, module: TaskModule, *_: Any) -> None:  # type: ignore[override]  # our module
         """Gather the scales' gradient of this training step, which its backward pass yields."""
@@ -110,6 +111,10 @@ class MetaStep(Callback):
     def step(self, trainer: Trainer, module: TaskModule) -> None:
         """Take one meta step; it changes the scales and the strategy's state alone."""
         assert self._strategy is not None
+        if not module.settings.meta.batches:  # nothing runs through the network
+            self._strategy.update(self._task(trainer, module))
+            self.done += 1
+            return
         with isolated(module, self._strategy.rhos), trainer.precision_plugin.forward_context():
             place = (module.settings.seed, "meta", self.done, module.global_rank)
             torch.manual_seed(zlib.crc32(repr(place).encode()))

@@ -20,8 +20,12 @@ if TYPE_CHECKING:
     from rsmeta.training.module import TaskModule
 
 
+#: Records of a run, at most; more would cost time, and show nothing.
+_RECORDS = 100
+
+
 class ScaleHistory(Callback):
-    """Records every site's scale at the start and whenever a meta step is due.
+    """Records every site's scale at the start, after meta steps (in long runs some), and last.
 
     The rows are part of the checkpoint.
 
@@ -45,8 +49,19 @@ class ScaleHistory(Callback):
     def on_train_batch_end(self, trainer: Trainer, module: TaskModule, *_: Any) -> None:  # type: ignore[override]  # our module
         """Record the scales after a meta step."""
         step = trainer.global_step
-        if step != self.steps[-1] and module.settings.meta.due(step):
+        if step == self.steps[-1] or not module.settings.meta.due(step):
+            return
+        apart = int(trainer.estimated_stepping_batches) // _RECORDS
+        if step - self.steps[-1] >= apart:
             self._record(trainer, module)
+
+    def on_train_end(self, trainer: Trainer, module: TaskModule) -> None:  # type: ignore[override]  # our module
+        """Record the final scales, and write the file."""
+        scales = list(scales_of(module.network.backbone).values())
+        if self.steps and scales != self.scales[-1]:
+            self._record(trainer, module)
+            if trainer.is_global_zero:
+                self._write()
 
     def on_train_epoch_end(self, trainer: Trainer, *_: Any) -> None:
         """Write the file."""

@@ -60,7 +60,7 @@ def _still(moved: float, settings: MetaSettings, optimizer: str) -> str:
         )
     return (
         f"{start}, as if they were fixed: their gradient did not stand out of its noise, or the "
-        f"steps are too small; raise meta.batches or meta.travel, or use meta=fixed"
+        f"steps are too small; lower meta.gate, raise meta.batches, or use meta=fixed"
     )
 
 
@@ -71,7 +71,9 @@ def _pace(course: np.ndarray, steps: list[int], settings: MetaSettings) -> float
     """
     shares = travel_shares(settings, steps[-1])
     even = settings.options.get("lr") is not None
-    allowed = np.cumsum([(step in shares) if even else shares.get(step, 0.0) for step in steps])
+    due = np.array(list(shares))
+    upto = np.cumsum([0.0, *([1.0] * len(due) if even else shares.values())])
+    allowed = upto[np.searchsorted(due, steps, side="right")]
     if not allowed[-1]:
         return 0.0
     allowed = allowed / allowed[-1]

@@ -112,6 +112,8 @@ class GradientStrategy(MetaStrategy):
     def update(self, task: MetaTask) -> None:
         """Follow the gradient; where an estimate is not finite, nothing moves."""
         estimates = [averaged(estimate) for estimate in self.estimates(task)]
+        if not estimates:  # every training step since the last meta step overflowed
+            return
         if not all(map(is_finite, estimates)):
             logger.warning("a meta step moved no scale, because its gradient is not finite")
             return

@@ -117,21 +117,28 @@ def _on_grids(file: VectorFile, grids: Sequence[Grid]) -> tuple[geopandas.GeoDat
     return whole.loc[list(found)], np.array(list(found.values()))
 
 
+def likely_column(frame: geopandas.GeoDataFrame) -> str | None:
+    """Return the column that looks most like classes; none if none does."""
+    scored = _scores(frame)
+    return max(scored, key=lambda name: scored[name]) if scored else None
+
+
+def _scores(frame: geopandas.GeoDataFrame) -> dict[str, int]:
+    """Return how much each column looks like classes, of those that may hold them."""
+    columns = [name for name in frame.columns if name != frame.geometry.name]
+    found = {name: _score(str(name), frame[name]) for name in columns}
+    return {name: score for name, score in found.items() if score is not None}
+
+
 def _column(path: Path, frame: geopandas.GeoDataFrame) -> tuple[pandas.Series[Any], list[str]]:
     """Return the column that looks most like classes, and others that might be it."""
-    scored = {}
-    for name in frame.columns:
-        if name != frame.geometry.name:
-            score = _score(str(name), frame[name])
-            if score is not None:
-                scored[name] = score
-    if not scored:
+    scored, best = _scores(frame), likely_column(frame)
+    if best is None:
         columns = [str(name) for name in frame.columns if name != frame.geometry.name]
         raise LabelsError(
             f"{path} has no column with 2 to {MOST_CLASSES} classes (columns: "
             f"{enumerate_names(columns) or 'none'}); add one with the class of each polygon"
         )
-    best = max(scored, key=lambda name: scored[name])
     near = [str(name) for name in scored if name != best and scored[name] >= scored[best] - 3]
     return frame[best], near
 
