@@ -88,6 +88,18 @@ def test_sentinel_2_then_sentinel_1_with_more_classes(
     assert found is not None
 
 
+def test_a_backbone_of_pixel_sizes_keeps_that_of_its_scenes(train: Any, tmp_path: Path) -> None:
+    model = {"backbone": "scalemae_vit_l16", "options": TINY, "head": "linear"}
+    run = train(OPTICAL[:3], model=model, tuner="full")
+    bundle = rsmeta.load_bundle(run / "bundle")
+    gsd_m = bundle.record.gsd_m[0]
+    assert gsd_m != 1.0
+    assert bundle.record.model.options == {**TINY, "gsd_m": gsd_m}
+    assert bundle.network.backbone.vit.gsd_m == gsd_m
+    again = train(RADAR, model={"checkpoint": str(run), "head": "linear"})
+    assert rsmeta.load_bundle(again / "bundle").network.backbone.vit.gsd_m == gsd_m
+
+
 def test_a_dry_run_counts_and_writes_nothing(optical: Path, tmp_path: Path) -> None:
     config = _config(optical.parent, 2, model={"checkpoint": str(optical), "head": "linear"})
     before = sorted(optical.rglob("*"))
