@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import rasterio
 import torch
-from bench_pretrain import SENSORS
 from rasterio.windows import Window
 
 from rsmeta.config.model import ModelSpec
@@ -28,6 +27,14 @@ from rsmeta.sample_data import CLASSES, make_landscape
 if TYPE_CHECKING:
     from rsmeta.models.backbone import Backbone
 
+#: Bands of each sensor that the channel groups know, and what its files' names end with.
+SENSORS = {
+    "landsat8": (["blue", "green", "red", "nir08", "swir16", "swir22"], "_landsat8"),
+    "sentinel2": (
+        ["B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12"],
+        "",
+    ),
+}
 CHIP_PX, PATCH_PX = 32, 8
 DEPTHS = (1, 3, 5)
 

@@ -53,7 +53,12 @@ def command(
     click.echo(f"written to {output}")
     if train:
         click.echo(f"training into {run}\n")
-        click.get_current_context().invoke(_train(), config=str(output), output=run)
+        ctx = click.get_current_context().find_root()
+        group = ctx.command
+        assert isinstance(group, click.Group)
+        train_command = group.get_command(ctx, "train")  # no import: train imports this module
+        assert train_command is not None
+        ctx.invoke(train_command, config=str(output), output=run)
         return
     click.echo("\nto train, and to map a scene:\n")
     click.echo(f"  rsmeta train {_quoted(output)} --output {_quoted(run)}")
@@ -74,12 +79,6 @@ def guessing() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(before)
-
-
-def _train() -> click.Command:
-    from rsmeta_cli.train_command import command as train_command
-
-    return train_command
 
 
 def _quoted(path: object) -> str:

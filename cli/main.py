@@ -28,6 +28,7 @@ COMMANDS = {
     "list": "List the names that a configuration can use.",
     "doctor": "Check the installation: versions, GPU, GDAL, extras, caches, disk, network.",
     "demo": "Adapt a pretrained backbone to sample data and map a scene.",
+    "help": "Show the help of a command, or the keys of a section of a configuration.",
 }
 
 

@@ -94,7 +94,7 @@ def json_schema() -> str:
     head = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "rsmeta configuration",
-        "description": "A configuration of rsmeta train; see: rsmeta train --help",
+        "description": "A configuration of rsmeta train; see: rsmeta help",
     }
     return json.dumps(schema | head, indent=1, sort_keys=True) + "\n"
 

@@ -259,7 +259,7 @@ def _sentence(model: type[BaseModel], error: ValidationError) -> str:
         near = did_you_mean(where[-1], known)
         return f"unknown key {key!r}{near or '; known here: ' + ', '.join(sorted(known))}"
     if first["type"] == "missing":
-        return f"the key {key!r} is missing; see the command's --help"
+        return f"the key {key!r} is missing; see: rsmeta help all"
     message = first["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     if first["type"] in {"value_error", "assertion_error"}:
         return f"{key}: {message}" if key else message

@@ -43,11 +43,12 @@ HeadInit = Annotated[
 class StemSpec(Strict):
     """How the first layer meets the bands."""
 
-    strategy: Literal["match", "mean", "repeat", "random", "project"] = Field(
+    strategy: Literal["match", "mean", "repeat", "random", "project", "wavelength"] = Field(
         default="match",
         description="how filters are made for the bands: match (by name, else by wavelength), "
-        "mean (of all filters), repeat (by position), random, or project (a "
-        "learned projection onto the bands of the weights)",
+        "mean (of all filters), repeat (by position), random, project (a "
+        "learned projection onto the bands of the weights), or wavelength (DOFA's generator, "
+        "its default too)",
     )
     trainable: Literal["auto"] | bool = Field(
         default="auto",

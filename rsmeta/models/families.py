@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING
 
 from rsmeta.config.model import AUTO, AVERAGE
 from rsmeta.errors import ConfigError, UnknownNameError
+from rsmeta.models.dofa.build import PREFIX as DOFA_PREFIX
+from rsmeta.models.dofa.build import build_dofa, dofa_line, dofa_names
+from rsmeta.models.dofa.describe import describe_dofa
 from rsmeta.models.pixels import PREFIX as PIXELS_PREFIX
 from rsmeta.models.pixels import build_pixels, pixel_names, pixels_line
 from rsmeta.models.reduction import reduction_of
 from rsmeta.models.satmae.build import PREFIX, build_satmae, satmae_names
 from rsmeta.models.satmae.describe import describe_satmae, satmae_line
+from rsmeta.models.scalemae import PREFIX as SCALEMAE_PREFIX
+from rsmeta.models.scalemae import build_scalemae, scalemae_line, scalemae_names
 from rsmeta.models.timm.build import backbone_names, build_timm, timm_line
 from rsmeta.models.timm.describe import describe_timm
 from rsmeta.models.torchgeo import PREFIX as TORCHGEO_PREFIX
@@ -39,6 +44,7 @@ class BackboneFamily:
         names: Returns the names of its backbones.
         line: Says in one line what a name means.
         describe: Says what a checkpoint of the family is; none: it is of another family.
+        from_wavelengths: Its weights make filters of wavelengths (stem strategy ``wavelength``).
         plain: Returns the backbone and options that build the same network whatever its weights.
     """
 
@@ -51,6 +57,7 @@ class BackboneFamily:
         spec.backbone,
         dict(spec.options),
     )
+    from_wavelengths: bool = False
 
 
 #: Families by name. Other packages add theirs through the entry-point group ``rsmeta.backbones``.
@@ -71,8 +78,19 @@ BACKBONES.add(
     BackboneFamily(PREFIX, build_satmae, satmae_names, satmae_line, describe_satmae, untagged),
 )
 BACKBONES.add(
+    "dofa",
+    BackboneFamily(
+        DOFA_PREFIX, build_dofa, dofa_names, dofa_line, describe_dofa, untagged,
+        from_wavelengths=True,
+    ),
+)  # fmt: skip
+BACKBONES.add(
     "pixels",
     BackboneFamily(PIXELS_PREFIX, build_pixels, pixel_names, pixels_line),
+)
+BACKBONES.add(
+    "scalemae",
+    BackboneFamily(SCALEMAE_PREFIX, build_scalemae, scalemae_names, scalemae_line, plain=untagged),
 )
 BACKBONES.add(
     "torchgeo",
@@ -99,6 +117,11 @@ def build_backbone(spec: ModelSpec, bands: Sequence[Band] | None = None) -> Back
     family = _family(spec.backbone)
     if not family.prefix and spec.backbone.partition(".")[0] not in family.names():
         raise UnknownNameError("backbone", spec.backbone, [name for name, _ in list_backbones()])
+    if spec.stem.strategy == "wavelength" and not family.from_wavelengths:
+        raise ConfigError(
+            f"model.stem.strategy=wavelength needs weights that make filters of wavelengths "
+            f"(dofa_vit_b16, dofa_vit_l16), not {spec.backbone}; use match"
+        )
     if spec.stem.reduce is not None and bands is not None:
         return _reduced(family, spec, bands)
     if spec.stem.strategy != "project" or bands is None:

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
     from rsmeta.geo.bands import Band
 
-Strategy: TypeAlias = Literal["match", "mean", "repeat", "random", "project"]
-Origin: TypeAlias = Literal["copied", "blended", "mean", "repeated", "random", "projected"]
+Strategy: TypeAlias = Literal["match", "mean", "repeat", "random", "project", "wavelength"]
+Origin: TypeAlias = Literal[
+    "copied", "blended", "mean", "repeated", "random", "projected", "generated"
+]
 
 #: Correlation between bands that the size of a patch embedding is kept for. Optical bands of one
 #: scene are strongly correlated; see benchmarks/stems.md for what real scenes have.
@@ -34,7 +36,8 @@ class StemFilter:
         band: Name of the band.
         origin: ``copied`` from a band of the weights; ``blended`` of those with the nearest
             wavelengths; the ``mean`` of all; ``repeated`` from another band by position;
-            ``random``; or ``projected`` onto bands of the weights.
+            ``random``; ``projected`` onto bands of the weights; or ``generated`` from its
+            wavelength.
         shares: Bands of the weights that it is made of, with their shares; they sum to 1. None
             for ``mean`` and ``random``.
         factor: What it was multiplied by to keep the size of the embedding, unitless.
@@ -92,7 +95,7 @@ class StemReport:
     @property
     def all_matched(self) -> bool:
         """Whether every band found a filter of its own."""
-        return all(entry.origin == "copied" for entry in self.filters)
+        return all(entry.origin in ("copied", "generated") for entry in self.filters)
 
     def summary(self) -> str:
         """Return a one-line summary."""

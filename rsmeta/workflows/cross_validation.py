@@ -53,7 +53,7 @@ def cross_validate(
             logger.info("cross-validation: run %d of %d", fold + 1, split.folds * split.repeats)
             metrics = train_fold(one, folder)
         if "test" in metrics:  # a group may hold no labelled pixel
-            found.append(metrics["test"])
+            found.append(metrics)
     return _pooled(found, [spec.name for spec in settings.scenes.classes])
 
 
@@ -63,16 +63,15 @@ def _of_fold(settings: Settings, fold: int) -> Settings:
     return settings.model_copy(update={"data": data.model_copy(update={"split": split})})
 
 
-def _pooled(found: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, Any]:
-    summary: dict[str, Any] = {"runs": len(found)}
-    for score in _SCORES:
-        values = [one[score] for one in found if one[score] is not None]
-        if values:
-            error = np.std(values, ddof=1) / math.sqrt(len(values)) if len(values) > 1 else None
-            summary[score] = {
-                "mean": float(np.mean(values)),
-                "standard_error": None if error is None else float(error),
-            }
+def _pooled(runs: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, Any]:
+    found = [one["test"] for one in runs]
+    summary: dict[str, Any] = {"runs": len(found), **_means(found)}
+    baselines = {name: one for name, one in _baselines(runs).items() if len(one) == len(found)}
+    if found and baselines:
+        summary["baseline"] = {
+            name: {**_means(own), "difference": _means(_differences(found, own))}
+            for name, own in baselines.items()
+        }
     confusion = np.sum([one["confusion"] for one in found], axis=0).astype(np.int64)
     pooled = scores_from_confusion(confusion.reshape(len(names), len(names)), names).as_dict()
     shown = ", ".join(
@@ -81,4 +80,41 @@ def _pooled(found: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[st
     )  # fmt: skip
     logger.info("cross-validation over %d runs: %s; all held-out pixels together: macro F1 %.3f",
                 len(found), shown, pooled["macro_f1"])  # fmt: skip
-    return {**summary, "pooled": pooled, "folds": list(found)}
+    return {**summary, "pooled": pooled, "folds": found}
+
+
+def _means(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return mean and standard error of each score over runs."""
+    means = {}
+    for score in _SCORES:
+        values = [one[score] for one in found if one[score] is not None]
+        if values:
+            error = np.std(values, ddof=1) / math.sqrt(len(values)) if len(values) > 1 else None
+            means[score] = {
+                "mean": float(np.mean(values)),
+                "standard_error": None if error is None else float(error),
+            }
+    return means
+
+
+def _baselines(runs: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Return the scores of each baseline on the held-out pixels of the runs that have them."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for one in runs:
+        for name, parts in (one.get("baseline") or {}).items():
+            if "test" in parts:
+                found.setdefault(name, []).append(parts["test"])
+    return found
+
+
+def _differences(
+    own: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]]
+) -> list[dict[str, float | None]]:
+    """Return by how much each score is above that of the same held-out pixels."""
+    return [
+        {
+            score: None if None in (mine[score], theirs[score]) else mine[score] - theirs[score]
+            for score in _SCORES
+        }
+        for mine, theirs in zip(own, others, strict=True)
+    ]

@@ -86,6 +86,8 @@ def open_run(folder: Path) -> RunStory:
         metrics = _json(folder / METRICS_FILE)
     parts = {
         "parts": _parts(metrics, "pixels" if record.per == "pixel" else "images"),
+        "selection": _selection(metrics.get("selection")),
+        "cross_validation": _cross_validation(metrics.get("cross_validation")),
         "charts": _charts(_rows(folder / "history.csv"), record.output.unit),
         "scales": _scales(record.scales, _rows(folder / "gamma_history.csv")),
         "pictures": _pictures(folder / "plots" / "chips.png", bundle / "quicklook.png"),
@@ -111,6 +113,9 @@ def run_facts(run: RunStory) -> list[dict[str, str]]:
         if best is not None:
             facts.append((f"{best[0]}, {part}", best[1]))
             break
+    found = (metrics.get("cross_validation") or {}).get("macro_f1")
+    if found is not None:
+        facts.append(("macro F1, cross-validation", _mean_text(found)))
     return [{"name": name, "value": value} for name, value in facts]
 
 
@@ -121,10 +126,108 @@ def _parts(metrics: dict[str, Any], unit: str) -> list[dict[str, Any]]:
             "title": f"Accuracy on the {part} part",
             "scores": score_view(metrics[part], unit),
             "labels": _labels(metrics.get("target")),
+            "comparison": _comparison(metrics, part),
+            "notes": _notes(metrics[part]),
         }
         for part in ("test", "validation")
         if metrics.get(part)
     ]
+
+
+#: What baselines are called, and the scores that are compared.
+_MODELS = {"forest": "random forest", "logistic": "logistic regression"}
+_COMPARED = {"accuracy": "accuracy", "miou": "mean IoU", "macro_f1": "macro F1"}
+_UNKNOWN = "\N{EN DASH}"
+
+
+def _comparison(metrics: dict[str, Any], part: str) -> dict[str, Any] | None:
+    """Return a table of the model and the baselines; none where there are no baselines."""
+    scored = {
+        _MODELS.get(name, name): parts[part]
+        for name, parts in (metrics.get("baseline") or {}).items()
+        if part in parts
+    }
+    if not scored:
+        return None
+    models = {"this model": metrics[part], **scored}
+    rows = [
+        {"name": name, "cells": _cells(one), "own": one is metrics[part]}
+        for name, one in models.items()
+    ]
+    return {"columns": list(_COMPARED.values()), "rows": rows}
+
+
+def _cells(scores: dict[str, Any]) -> list[str]:
+    values = [scores.get(key) for key in _COMPARED]
+    return [_UNKNOWN if value is None else f"{value:.3f}" for value in values]
+
+
+def _notes(scores: dict[str, Any]) -> list[str]:
+    """Return sentences on how far the scores of a part can be trusted."""
+    notes = []
+    for key, name in _COMPARED.items():
+        if ends := (scores.get("interval_95") or {}).get(key):
+            notes.append(f"{name} {ends[0]:.3f} to {ends[1]:.3f}")
+    if notes:
+        notes = [f"95 % confidence intervals, by polygons: {', '.join(notes)}."]
+    elif scores.get("interval_reason"):
+        notes = [
+            f"No confidence interval: {scores['interval_reason'].removesuffix(': no interval')}."
+        ]
+    told = {name: one.get("reason") for name, one in (scores.get("classes") or {}).items()}
+    return notes + [f"{name}: {reason}." for name, reason in told.items() if reason]
+
+
+def _selection(found: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return the models that ``model: auto`` compared, and why it chose one."""
+    if not found or not found.get("candidates"):
+        return None
+    rows = [
+        {
+            "name": f"{row['number']}: {row['name']}",
+            "cells": [
+                f"{row['macro_f1']:.3f}",
+                f"{row['difference']:+.3f} ± {row['standard_error']:.3f}",
+            ],
+            "own": row["name"] == found["chosen"],
+        }
+        for row in found["candidates"]
+    ]
+    return {
+        "columns": ["macro F1", f"beside {found['compared_with']}"],
+        "rows": rows,
+        "held_out": f"{found['pixels']:,} pixels of {found['groups']} held-out polygons or blocks",
+        "reason": f"Chosen: {found['chosen']}, since {found['reason']}.",
+    }
+
+
+def _cross_validation(found: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return mean and standard error by model, and the scores of all held-out pixels."""
+    if not found or not found.get("folds"):
+        return None
+    models = {"this model": found}
+    models |= {_MODELS.get(k, k): v for k, v in (found.get("baseline") or {}).items()}
+    rows = [
+        {
+            "name": name,
+            "cells": [_mean_text(one.get(key)) for key in _COMPARED],
+            "own": one is found,
+        }
+        for name, one in models.items()
+    ]
+    return {
+        "runs": found["runs"],
+        "columns": list(_COMPARED.values()),
+        "rows": rows,
+        "scores": score_view(found["pooled"], "pixels"),
+    }
+
+
+def _mean_text(one: dict[str, float | None] | None) -> str:
+    if one is None or one["mean"] is None:
+        return _UNKNOWN
+    error = one["standard_error"]
+    return f"{one['mean']:.3f}" + ("" if error is None else f" ± {error:.3f}")
 
 
 def _labels(target: dict[str, Any] | None) -> str | None:

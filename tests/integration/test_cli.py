@@ -316,7 +316,7 @@ def test_evaluate_a_map(rsmeta: Rsmeta, tiny_run: TinyRun, mapped: Path) -> None
     [
         ("data/west.tif", "scene"), ("run/bundle", "bundle"), ("run", "run"),
         ("run/config.yaml", "configuration"), ("run/checkpoints/last.ckpt", "checkpoint"),
-        ("run/bundle/weights.safetensors", "checkpoint"),
+        ("run/bundle/weights.safetensors", "weights of a bundle"),
     ],
 )  # fmt: skip
 def test_inspect(rsmeta: Rsmeta, tiny_run: TinyRun, what: str, kind: str) -> None:
@@ -396,6 +396,9 @@ def test_every_command_has_help(rsmeta: Rsmeta) -> None:
         "export",
         "list",
         "demo",
+        "init",
+        "doctor",
+        "help",
     ]
     for words in ([], *([command] for command in commands)):
         ended = rsmeta(*words, "--help")
@@ -404,10 +407,50 @@ def test_every_command_has_help(rsmeta: Rsmeta) -> None:
         assert "\\b" not in ended.out  # click's mark of lines to leave as they are
 
 
-def test_help_of_train_shows_every_key(rsmeta: Rsmeta) -> None:
+def test_help_of_train_fits_a_screen_and_leads_to_every_key(rsmeta: Rsmeta) -> None:
     ended = rsmeta("train", "--help")
+    assert len(ended.out.splitlines()) <= 40
+    for section in ("data", "model", "tuner", "meta", "loss", "trainer", "predict"):
+        assert f"\n  {section} " in ended.out
+        keys = rsmeta("help", "train", section)
+        assert (keys.status, keys.out.startswith(f"{section} keys:\n")) == (0, True)
+        assert f"  {section}." in keys.out
+    assert "rsmeta help data." in ended.out
+    every = rsmeta("help", "all").out
     for key in ("seed", "data.chip_px", "data.split.by", "tuner.rank", "trainer.optimizer.lr"):
-        assert key in ended.out
+        assert key in every
+
+
+def test_help_of_a_key_a_command_or_neither(rsmeta: Rsmeta) -> None:
+    assert rsmeta("help").out == rsmeta("--help").out
+    assert rsmeta("help", "evaluate").out == rsmeta("evaluate", "--help").out
+    predict = rsmeta("help", "predict").out  # a command and a section
+    assert predict.startswith(rsmeta("predict", "--help").out)
+    assert "rsmeta help train predict" in predict
+    assert rsmeta("help", "data").out == rsmeta("help", "train", "data").out
+    one = rsmeta("help", "data.chip_px").out.splitlines()
+    assert (one[0], "data.chip_px [64]" in one[1]) == ("data keys:", True)
+    assert all("chip_px" in line or line.endswith("keys:") or not line for line in one)
+    assert "data.split.by" in rsmeta("help", "data.split").out
+    assert rsmeta("help", "top").out == rsmeta("help", "train", "top").out
+    for wrong, near in (
+        ("dta", "'data'"),
+        ("data.chip", "'data.chip_px'"),
+        ("predct", "'predict'"),
+    ):
+        ended = rsmeta("help", wrong)
+        assert (ended.status, f"did you mean {near}?" in ended.complaint) == (1, True)
+
+
+def test_shells_complete_commands_and_options(
+    rsmeta: Rsmeta, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("_RSMETA_COMPLETE", "bash_complete")
+    for words, position, expected in (("rsmeta ins", 1, "inspect"), ("rsmeta init --o", 2, "--o")):
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv("COMP_CWORD", str(position))
+        ended = rsmeta()
+        assert (ended.status, f"plain,{expected}" in ended.out) == (0, True), ended
 
 
 def test_version(rsmeta: Rsmeta) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import geopandas
@@ -12,6 +13,7 @@ import shapely
 
 from rsmeta.config.load import load_settings
 from rsmeta.errors import ConfigError
+from rsmeta.workflows.report import report
 from rsmeta.workflows.train import train
 
 if TYPE_CHECKING:
@@ -62,6 +64,41 @@ def test_every_polygon_is_held_out_once_per_repeat_and_all_are_trained_on(
     assert "test" not in result.metrics
     assert result.metrics["class_counts"] == {"dark": 400, "light": 400}
     assert json.loads((output / "metrics.json").read_text())["cross_validation"] == found
+
+
+def words_of(page: Path) -> str:
+    text = page.read_text(encoding="utf-8").split("</style>")[1]
+    return " ".join(re.sub(r"<[^>]*>", " ", text).split())
+
+
+def test_baselines_are_compared_on_the_same_polygons_and_the_report_shows_it(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
+    config["trainer"]["baseline"] = True
+    config["data"]["split"] = {"folds": 2, "validation": 0.25}
+    output = tmp_path / "run"
+    result = train(config, output=output)
+    found = result.metrics["cross_validation"]
+    for name in ("forest", "logistic"):
+        folds = [json.loads((output / f"folds/{i:02d}/metrics.json").read_text()) for i in range(2)]
+        scores = [one["baseline"][name]["test"]["macro_f1"] for one in folds]
+        own = [one["test"]["macro_f1"] for one in folds]
+        baseline = found["baseline"][name]
+        assert baseline["macro_f1"]["mean"] == pytest.approx(np.mean(scores))
+        assert baseline["difference"]["macro_f1"]["mean"] == pytest.approx(
+            np.mean(np.subtract(own, scores))
+        )
+    words = words_of(report(output))
+    mean, error = found["macro_f1"].values()
+    assert f"{mean:.3f} ± {error:.3f}" in words
+    assert "Cross-validation 2 runs, each on polygons that it held out" in words
+    assert "random forest 1.000 ± 0.000" in words
+    assert "dark 100 % 400 0 % 0 light 0 % 0 100 % 400" in words  # pooled confusion matrix
+    words = words_of(report(output / "folds/00"))
+    assert words.count("Beside simple models") == 2
+    assert "this model 1.000 1.000 1.000 random forest 1.000" in words
+    assert "dark: 100 pixels of one polygon: no figure." in words
+    assert "only one polygon of dark, light" in words
 
 
 def test_finished_runs_are_not_repeated(

@@ -121,3 +121,17 @@ def test_training_stops_early_where_the_best_weights_are_kept(
     given: dict[str, Any], patience: int | None
 ) -> None:
     assert TrainerSettings(**given).patience == patience
+
+
+def test_a_dry_run_estimates_the_time_and_changes_nothing(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
+    before = sorted(tmp_path.iterdir())
+    found = dry_run({**config, "trainer": {"max_epochs": 4, "accelerator": "cpu"}})
+    assert found.steps == 4 * 10
+    assert found.seconds is not None
+    assert 0 < found.seconds < 600
+    limited = dry_run({**config, "trainer": {"max_steps": 7, "max_minutes": 1e-9}})
+    assert (limited.steps, round(limited.seconds or 0)) == (7, 0)
+    assert dry_run({**config, "model": "pixels"}).seconds is None
+    assert sorted(tmp_path.iterdir()) == before

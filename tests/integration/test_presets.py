@@ -32,7 +32,9 @@ TWO_STEPS = ["trainer.max_steps=2", "trainer.accelerator=cpu"]
 def images_only() -> list[str]:
     """Return the presets of models that name no head, so that they go with any task."""
     named = [
-        name for name in preset_names("model") if name.startswith(("in21k", "clip", "satmae_vit"))
+        name
+        for name in preset_names("model")
+        if name.startswith(("in21k", "clip", "dofa", "satmae_vit", "scalemae"))
     ]
     assert len(named) >= 7
     return named

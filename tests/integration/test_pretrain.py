@@ -173,7 +173,8 @@ def test_folder_that_holds_a_run(rsmeta: Rsmeta, scenes: Path, run: Path) -> Non
 
 
 def test_help_shows_every_key(rsmeta: Rsmeta) -> None:
-    ended = rsmeta("pretrain", "--help")
+    assert "rsmeta help pretrain all" in rsmeta("pretrain", "--help").out
+    ended = rsmeta("help", "pretrain", "all")
     for key in ("data.min_valid", "mask.ratio", "model.decoder.dim", "trainer.optimizer.lr"):
         assert key in ended.out
 

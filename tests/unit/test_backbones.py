@@ -14,6 +14,7 @@ from rsmeta.models import backbone_names, build_backbone, list_backbones
 from rsmeta.models.build import build_network
 from rsmeta.models.timm.swin import TimmSwin
 from tests.unit.backbone_kinds import KINDS, RADAR, RGB, SIX, with_options
+from tests.unit.test_models_dofa import NINE
 from tests.unit.tiny_satmae import TEN
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def _build(kind: str, bands: Any = SIX, **keys: Any) -> Backbone:
 
 def _published(kind: str) -> tuple[Any, ...]:
     """Return bands that weights of the kind could expect."""
-    return TEN if "group" in kind else RGB
+    return TEN if "group" in kind else NINE if kind == "dofa" else RGB
 
 
 def _saved(kind: str, folder: Path) -> str:

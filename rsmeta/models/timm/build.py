@@ -16,6 +16,7 @@ from rsmeta.errors import (
     one_line,
 )
 from rsmeta.models.checkpoint import LoadReport, load_strictly, open_checkpoint
+from rsmeta.models.dofa.generator import refuse_dofa
 from rsmeta.models.patch_stem import fit_patch_stem, own_bands
 from rsmeta.models.records import BackboneRecord, own_record
 from rsmeta.models.satmae.weights import refuse_satmae
@@ -71,13 +72,14 @@ def build_timm(spec: ModelSpec, bands: Sequence[Band] | None = None) -> TimmViT 
     if checkpoint is not None:
         record = record.told_by(own_record(checkpoint.notes, spec.checkpoint or record.name))
     bands = own_bands(spec, record) if bands is None else bands
-    net = _create(spec, len(bands))
+    net = create_network(spec, len(bands))
     if weights is None or checkpoint is None:
         image_px = int(net.patch_embed.img_size[0])
         bare = BackboneRecord(record.name, "timm", None, None, None, None, image_px, None)
         return _wrap(net, spec, bands, record=bare, stem_report=random_stem(bands))
     state, source = checkpoint.tensors, weights.source
     refuse_satmae(state, spec.backbone, source)
+    refuse_dofa(state, spec.backbone, source)
     state, reshaped, dropped = fit_to_model(state, net)
     stem_report = fit_patch_stem(state, spec.stem, record.expected, bands, source=source)
     report = load_strictly(
@@ -176,8 +178,16 @@ def _tags(name: str) -> list[str]:
     return [entry.partition(".")[2] for entry in full]
 
 
-def _create(spec: ModelSpec, channels: int) -> Any:
-    """Create the network with random weights and without classifier."""
+def create_network(spec: ModelSpec, channels: int) -> Any:
+    """Create a network of timm with random weights and without classifier.
+
+    Args:
+        spec: ``backbone`` and ``options``.
+        channels: Bands of its input.
+
+    Raises:
+        ConfigError: An option that it does not take, or a value that does not fit.
+    """
     import timm
 
     name = spec.backbone.partition(".")[0]

@@ -136,7 +136,7 @@ def _draft(inputs: Inputs) -> Draft:
     listed = _classes(classes, labels, pixels_of(parts))
     lines = [
         "# Guessed by rsmeta init from what the files hold; comments say what was seen. Check it.",
-        "# All keys: rsmeta train --help",
+        "# All keys of a section: rsmeta help data (model, trainer, …)",
         *section_lines("data", [*guesses[:-1], listed, guesses[-1], split]),
         *_MODEL,
     ]

@@ -1,0 +1,1 @@
+"""DOFA: a plain vision transformer whose filters a small network makes of wavelengths."""
