@@ -15,6 +15,8 @@ from rsmeta.models.pixels import build_pixels, pixel_names, pixels_line
 from rsmeta.models.reduction import reduction_of
 from rsmeta.models.satmae.build import PREFIX, build_satmae, satmae_names
 from rsmeta.models.satmae.describe import describe_satmae, satmae_line
+from rsmeta.models.scalemae import PREFIX as SCALEMAE_PREFIX
+from rsmeta.models.scalemae import build_scalemae, scalemae_line, scalemae_names
 from rsmeta.models.timm.build import backbone_names, build_timm, timm_line
 from rsmeta.models.timm.describe import describe_timm
 from rsmeta.models.torchgeo import PREFIX as TORCHGEO_PREFIX
@@ -85,6 +87,10 @@ BACKBONES.add(
 BACKBONES.add(
     "pixels",
     BackboneFamily(PIXELS_PREFIX, build_pixels, pixel_names, pixels_line),
+)
+BACKBONES.add(
+    "scalemae",
+    BackboneFamily(SCALEMAE_PREFIX, build_scalemae, scalemae_names, scalemae_line, plain=untagged),
 )
 BACKBONES.add(
     "torchgeo",

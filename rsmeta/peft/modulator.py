@@ -15,10 +15,9 @@ if TYPE_CHECKING:
     from rsmeta.config.meta import Parametrisation
 
 
-#: Weight of a site's own ``rho`` where it shares levels, and how the levels share the rest, from
-#: what all sites share on: the more sites a level has, the clearer its gradient.
-_OWN_WEIGHT = 0.05
-_LEVEL_WEIGHTS = (0.5, 0.25, 0.25)
+#: Weights of what a site shares with all sites, its position and its block, and of its own ``rho``:
+#: the more sites share a number, the clearer its gradient.
+_WEIGHTS = (0.475, 0.2375, 0.2375, 0.05)
 
 
 class Level(nn.Module):
@@ -57,6 +56,8 @@ class Modulator(nn.Module):
     Source: MetaPEFT (CVPR 2025): a scale per site, initially 1; there as ``softplus(rho)``.
     """
 
+    weights: Tensor
+
     def __init__(
         self,
         value: float = 1.0,
@@ -74,9 +75,7 @@ class Modulator(nn.Module):
 
     def forward(self) -> Tensor:
         """Return the scale, shape () or (channels,)."""
-        rho: Tensor = self.rho
-        if self.levels:
-            rho = _OWN_WEIGHT * rho + (1 - _OWN_WEIGHT) * self._shared()
+        rho = self._mixed() if self.levels else self.rho
         return _FORMS[self.form].scale(rho, self.maximum)
 
     def share(self, levels: Sequence[Level]) -> None:
@@ -85,6 +84,8 @@ class Modulator(nn.Module):
         Where they are at ``rho``, the scale stays as it is.
         """
         self.levels = nn.ModuleList(levels)
+        weights = torch.tensor(_WEIGHTS, dtype=self.rho.dtype, device=self.rho.device)
+        self.register_buffer("weights", weights, persistent=False)
 
     def set(self, value: float) -> None:
         """Set the scale, unitless.
@@ -95,7 +96,8 @@ class Modulator(nn.Module):
         with torch.no_grad():
             rho = self._rho_of(value)
             if self.levels:
-                rho = (rho - (1 - _OWN_WEIGHT) * float(self._shared())) / _OWN_WEIGHT
+                self.rho.zero_()
+                rho = float((rho - self._mixed()) / self.weights[-1])
             self.rho.fill_(rho)
 
     @torch.no_grad()
@@ -112,13 +114,10 @@ class Modulator(nn.Module):
         """Return the scale as a printed network shows it."""
         return f"scale={self.mean():.4g}"
 
-    def _shared(self) -> Tensor:
-        """Return the mean of what is shared, weighted."""
-        first, *others = (
-            weight * cast("Level", level).rho
-            for weight, level in zip(_LEVEL_WEIGHTS, self.levels, strict=True)
-        )
-        return sum(others, start=first)
+    def _mixed(self) -> Tensor:
+        """Return the weighted mean of what is shared and the modulator's own ``rho``."""
+        shared: list[Tensor] = [cast("Level", level).rho for level in self.levels]
+        return torch.dot(torch.stack([*shared, self.rho]), self.weights)
 
     def _rho_of(self, value: float) -> float:
         if not math.isfinite(value):

@@ -86,6 +86,7 @@ def open_run(folder: Path) -> RunStory:
         metrics = _json(folder / METRICS_FILE)
     parts = {
         "parts": _parts(metrics, "pixels" if record.per == "pixel" else "images"),
+        "selection": _selection(metrics.get("selection")),
         "cross_validation": _cross_validation(metrics.get("cross_validation")),
         "charts": _charts(_rows(folder / "history.csv"), record.output.unit),
         "scales": _scales(record.scales, _rows(folder / "gamma_history.csv")),
@@ -175,6 +176,29 @@ def _notes(scores: dict[str, Any]) -> list[str]:
         ]
     told = {name: one.get("reason") for name, one in (scores.get("classes") or {}).items()}
     return notes + [f"{name}: {reason}." for name, reason in told.items() if reason]
+
+
+def _selection(found: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return the models that ``model: auto`` compared, and why it chose one."""
+    if not found or not found.get("candidates"):
+        return None
+    rows = [
+        {
+            "name": f"{row['number']}: {row['name']}",
+            "cells": [
+                f"{row['macro_f1']:.3f}",
+                f"{row['difference']:+.3f} ± {row['standard_error']:.3f}",
+            ],
+            "own": row["name"] == found["chosen"],
+        }
+        for row in found["candidates"]
+    ]
+    return {
+        "columns": ["macro F1", f"beside {found['compared_with']}"],
+        "rows": rows,
+        "held_out": f"{found['pixels']:,} pixels of {found['groups']} held-out polygons or blocks",
+        "reason": f"Chosen: {found['chosen']}, since {found['reason']}.",
+    }
 
 
 def _cross_validation(found: dict[str, Any] | None) -> dict[str, Any] | None:

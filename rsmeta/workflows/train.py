@@ -18,6 +18,7 @@ from rsmeta.data.split_table import write_split
 from rsmeta.errors import ConfigError, TrainingError, enumerate_names, optional
 from rsmeta.losses import build_loss, check_loss
 from rsmeta.models.build import check_not_random_and_frozen, model_notes, report_network
+from rsmeta.models.scalemae import at_pixel_size
 from rsmeta.peft import check_tuner, fixed_sites, scales_of, site_modulators
 from rsmeta.tasks import task_of
 from rsmeta.training.head_start import start_head
@@ -174,10 +175,13 @@ def _build(settings: Settings, data: TrainingData, scales: Mapping[str, float] |
     """
     task = task_of(settings)
     mean, std = data.statistics
+    model = at_pixel_size(settings.model, data.gsd_range_m)
     network = build_from(
-        settings.model, settings.tuner, bands=data.bands, classes=task.outputs(data),
+        model, settings.tuner, bands=data.bands, classes=task.outputs(data),
         mean=mean, std=std, meta=settings.meta, per_pixel=task.per_pixel,
     )  # fmt: skip
+    if model is not settings.model:
+        network.rebuilt_by = model
     start_reduction(network, data)
     if (target := task.target_scale(data)) is not None:
         network.set_target(*target)

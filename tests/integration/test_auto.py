@@ -110,6 +110,9 @@ def test_without_a_model_the_best_of_several_is_chosen_trained_and_mapped(
     assert any(row.message.startswith("chosen: ") for row in caplog.records)
     assert len(names) == 3  # both, and their average
     assert any(names[-1] in row.message for row in caplog.records)  # the table is logged
+    page = rsmeta.report(tmp_path / "run", output=tmp_path / "page.html").read_text()
+    assert all(name in page for name in names)
+    assert f"Chosen: {selection['chosen']}, since" in page
     bundle = rsmeta.load_bundle(tmp_path / "run" / "bundle")
     assert bundle.record.model.backbone in ("pixels", "average")
     assert result.metrics["validation"]["macro_f1"] > 0.95

@@ -316,7 +316,7 @@ def test_evaluate_a_map(rsmeta: Rsmeta, tiny_run: TinyRun, mapped: Path) -> None
     [
         ("data/west.tif", "scene"), ("run/bundle", "bundle"), ("run", "run"),
         ("run/config.yaml", "configuration"), ("run/checkpoints/last.ckpt", "checkpoint"),
-        ("run/bundle/weights.safetensors", "checkpoint"),
+        ("run/bundle/weights.safetensors", "weights of a bundle"),
     ],
 )  # fmt: skip
 def test_inspect(rsmeta: Rsmeta, tiny_run: TinyRun, what: str, kind: str) -> None:

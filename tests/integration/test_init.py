@@ -97,6 +97,7 @@ def test_train_needs_no_file(rsmeta: Rsmeta, scene: Path, tmp_path: Path) -> Non
     assert (lacking.status, "labels=" in lacking.err) == (1, True)
 
 
+@pytest.mark.slow
 def test_init_trains_at_once(rsmeta: Rsmeta, scene: Path, tmp_path: Path) -> None:
     labels = boxes(tmp_path, [{"class": "ab"[i % 2]} for i in range(8, 48)])
     run = tmp_path / "run"

@@ -65,9 +65,12 @@ def optical(train: Any) -> Path:
     """A run on four bands of Sentinel-2, whose adapters changed every block."""
     return train(
         OPTICAL,
-        model={"backbone": "vit_tiny_patch16_224", "options": TINY, "head": "linear"},
+        model={
+            "backbone": "vit_tiny_patch16_224", "pretrained": False, "options": TINY,
+            "head": "linear",
+        },
         trainer={**FEW_STEPS, "optimizer": {"lr": 0.05}},
-    )
+    )  # fmt: skip
 
 
 def test_sentinel_2_then_sentinel_1_with_more_classes(
@@ -86,6 +89,18 @@ def test_sentinel_2_then_sentinel_1_with_more_classes(
     assert bundle.network.head.score.out_channels == 3
     found = rsmeta.predict(run.parent / "scene.tif", run / "bundle", output=tmp_path / "map.tif")
     assert found is not None
+
+
+def test_a_backbone_of_pixel_sizes_keeps_that_of_its_scenes(train: Any, tmp_path: Path) -> None:
+    model = {"backbone": "scalemae_vit_l16", "options": TINY, "head": "linear"}
+    run = train(OPTICAL[:3], model=model, tuner="full")
+    bundle = rsmeta.load_bundle(run / "bundle")
+    gsd_m = bundle.record.gsd_m[0]
+    assert gsd_m != 1.0
+    assert bundle.record.model.options == {**TINY, "gsd_m": gsd_m}
+    assert bundle.network.backbone.vit.gsd_m == gsd_m
+    again = train(RADAR, model={"checkpoint": str(run), "head": "linear"})
+    assert rsmeta.load_bundle(again / "bundle").network.backbone.vit.gsd_m == gsd_m
 
 
 def test_a_dry_run_counts_and_writes_nothing(optical: Path, tmp_path: Path) -> None:

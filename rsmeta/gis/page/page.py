@@ -38,6 +38,7 @@ class Page:
         accuracy: The map against a reference, as ``MapAccuracy.as_dict`` gives it, with ``unit``,
             ``reference_name``, ``area_unit``, ``area_scale`` and ``scores`` (of ``page_scores``).
         parts: The model on parts of its configuration: ``title``, ``name`` and ``scores``.
+        selection: ``columns`` and ``rows`` of the models compared, ``held_out`` and ``reason``.
         cross_validation: ``runs``, ``columns`` and ``rows`` of the models, pooled ``scores``.
         charts: Curves of the training: ``title``, ``svg`` and ``legend``.
         scales: Learned scales: ``positions``, ``rows`` and ``chart``.
@@ -53,6 +54,7 @@ class Page:
     layers: Mapping[str, Any] | None = None
     accuracy: Mapping[str, Any] | None = None
     parts: Sequence[Mapping[str, Any]] = ()
+    selection: Mapping[str, Any] | None = None
     cross_validation: Mapping[str, Any] | None = None
     charts: Sequence[Mapping[str, Any]] = ()
     scales: Mapping[str, Any] | None = None

@@ -36,7 +36,9 @@ def sincos_1d(positions: Tensor, dim: int) -> Tensor:
     return torch.cat((angles.sin(), angles.cos()), dim=-1)
 
 
-def sincos_2d(rows: int, cols: int, dim: int, *, device: torch.device | None = None) -> Tensor:
+def sincos_2d(
+    rows: int, cols: int, dim: int, *, device: torch.device | None = None, step: float = 1.0
+) -> Tensor:
     """Embed a grid of patches, behind a zero for the class token.
 
     The first half of the width holds the column, the second half the row: SatMAE's order.
@@ -46,6 +48,7 @@ def sincos_2d(rows: int, cols: int, dim: int, *, device: torch.device | None = N
         cols: Columns of patches.
         dim: Width, a multiple of 4.
         device: Where the table is made; none: the default device.
+        step: From a patch to the next, in units of the formula.
 
     Returns:
         Embeddings (1, 1 + rows · cols, dim), float32, row by row.
@@ -55,8 +58,9 @@ def sincos_2d(rows: int, cols: int, dim: int, *, device: torch.device | None = N
     """
     if dim % 4:
         raise ValueError(f"embeddings of a grid need a width that 4 divides, not {dim}")
-    across = sincos_1d(torch.arange(cols, device=device), dim // 2).expand(rows, cols, -1)
-    down = sincos_1d(torch.arange(rows, device=device), dim // 2)[:, None].expand(rows, cols, -1)
+    column, row = (torch.arange(count, device=device) * step for count in (cols, rows))
+    across = sincos_1d(column, dim // 2).expand(rows, cols, -1)
+    down = sincos_1d(row, dim // 2)[:, None].expand(rows, cols, -1)
     grid = torch.cat((across, down), dim=-1).reshape(rows * cols, dim)
     return functional.pad(grid.float(), (0, 0, 1, 0))[None]
 

@@ -97,15 +97,14 @@ USUAL = TRIED[2:]
 #: With more bands than this their pairs would be too many features, and ``ratios`` is omitted.
 MOST_BANDS = 16
 
-#: The same where there are more bands than that; strengths are tried.
+#: The same where there are more bands than that, on which trees and deviations do harm.
 TRIED_MANY: tuple[Single, ...] = (
-    ("logistic", {}, {}),
-    ("lda", {}, {}),
+    ("logistic", {"strength": 0.1}, {}),
     ("extra_trees", {}, {}),
-    ("lda", {}, {"context": (3, 7)}),
-    ("extra_trees", {}, {"context": (3,)}),
+    ("lda", {}, {}),
+    ("lda", {}, {"context": (3, 7), "deviations": False}),
 )
-USUAL_MANY = (*TRIED_MANY[:2], *TRIED_MANY[3:])
+USUAL_MANY = (TRIED_MANY[0], *TRIED_MANY[2:])
 
 #: Features on which a head is tried that the user names.
 OF_HEAD: tuple[Mapping[str, Any], ...] = ({}, {"ratios": True}, {"context": (3, 7)})

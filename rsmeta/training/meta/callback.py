@@ -96,7 +96,8 @@ class MetaStep(Callback):
         assert self._strategy is not None
         scale, estimate = _loss_scale(trainer), []
         for rho in self._strategy.rhos:
-            estimate.append(torch.zeros_like(rho) if rho.grad is None else rho.grad / scale)
+            found = torch.zeros_like(rho) if rho.grad is None else rho.grad
+            estimate.append(found if scale == 1 else found / scale)
             rho.grad = None
         if trainer.global_step < max(self._shares, default=0):  # later ones would not be used
             self._estimates = [*self._estimates, estimate][-module.settings.meta.every_n_steps :]

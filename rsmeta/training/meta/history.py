@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 #: Records of a run, at most; more would cost time, and show nothing.
-_RECORDS = 100
+_RECORDS = 50
 
 
 class ScaleHistory(Callback):
