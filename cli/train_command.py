@@ -75,10 +75,10 @@ def command(
         if part in result.metrics:
             click.echo(f"\n{part}:")
             scores(result.metrics[part])
-    minutes = result.metrics["seconds"] / 60
-    click.echo(
-        f"\n{result.metrics['steps']} steps in {minutes:.1f} min; model: {output / 'bundle'}"
-    )
+    steps, seconds = result.metrics["steps"], result.metrics["seconds"]
+    taken = f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.0f} s"
+    trained = f"{steps} steps" if steps else "trained without steps"
+    click.echo(f"\n{trained} in {taken}; model: {output / 'bundle'}")
     if settings.per_pixel:
         click.echo(
             f"to map a scene: rsmeta predict SCENE --model {output / 'bundle'} --output MAP.tif"

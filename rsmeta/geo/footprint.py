@@ -155,9 +155,11 @@ def bounds_lonlat(shapes: Sequence[shapely.Geometry]) -> Bounds:
     sides = -180.0, 180.0
     if gaps[widest] > _STRAIGHT_DEG:
         first, last = starts[(widest + 1) % len(starts)] - 180, reach[widest] - 180
-        # What ends at the antimeridian, but for rounding, does not cross it.
+        # What begins or ends at the antimeridian, but for rounding, does not cross it.
         if abs(abs(last) - 180) < _ROUNDING_DEG:
             last = 180.0
+        if abs(abs(first) - 180) < _ROUNDING_DEG:
+            first = -180.0
         sides = float(first), float(last - 360 if last > 180 else last)
     return sides[0], float(south.min()), sides[1], float(north.max())
 

@@ -35,8 +35,6 @@ def final_metrics(
     bundle: ModelBundle,
     data: TrainingData,
     result: FitResult,
-    *,
-    seconds: float,
 ) -> dict[str, Any]:
     """Evaluate the kept weights; return what metrics.json holds.
 
@@ -70,7 +68,7 @@ def final_metrics(
     if module.settings.trainer.baseline and module.task.name == "segmentation":
         with optional("the baselines to compare with"):
             metrics["baseline"] = _baselines(module, data, scores)
-    return metrics | {"seconds": seconds, "versions": versions()}
+    return metrics | {"versions": versions()}
 
 
 def _warn_of_few_labels(scores: Any, part: Part) -> None:

@@ -123,9 +123,10 @@ def train(
     if isinstance(data, SceneDataModule):
         with optional("split.gpkg"):
             write_split(data.parts, data.classes, output / "split.gpkg")
-    numbers = final_metrics(module, bundle, data, result, seconds=run.seconds())
+    numbers = final_metrics(module, bundle, data, result)
     numbers |= cross_validation | selection
     run.draw(lambda: _pictures(module, data, result))
+    numbers["seconds"] = run.seconds()
     bundle = annotate_bundle(
         bundle, {"seed": settings.seed, **numbers}, quicklook=output / "plots" / "chips.png"
     )

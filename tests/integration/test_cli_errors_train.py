@@ -53,7 +53,7 @@ def fails(rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path) -> Callable[..., st
         ("data.labels=none.tif", "no labels at "),
         ("data.classes={1: bare, 3: water}", "holds the value 2, which is no class (1, 3)"),
         ("data.classes=[bare]", "give two or more"),
-        ("data.use_bands=[blue, nir]", "lacks the band blue; it has green, red, nir"),
+        ("data.use_bands=[blue, nir]", "lacks the band blue (blue is at 490 nm and"),
         ("data.bands=[green, red]", "data.bands names 2 bands, but "),
         ("data.chips_per_epoch=2", "less than one batch of data.batch_size=4"),
         ("data.split.by=files", None),  # two places, three parts
