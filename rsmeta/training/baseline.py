@@ -84,9 +84,9 @@ def compare_with_baselines(
     best = max(theirs, key=theirs.__getitem__)
     if theirs[best] > mine:
         logger.warning(
-            "a %s on the bands of single pixels is better than this network (macro F1 %.3f "
-            "against %.3f, %s part): map with model=pixels, or give the network pretrained "
-            "weights, more labels or more steps",
+            "a %s on the bands of single pixels is better than this model (macro F1 %.3f "
+            "against %.3f, %s part): try model=auto, which compares several, or give a network "
+            "pretrained weights, more labels or more steps",
             {"forest": "random forest", "logistic": "logistic regression"}.get(best, best),
             theirs[best], mine, part,
         )  # fmt: skip

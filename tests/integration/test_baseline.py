@@ -54,9 +54,9 @@ def test_scores_stand_beside_baselines_and_a_worse_network_is_said(
     assert forest["macro_f1"] > 0.99
     assert forest["pixels"] == metrics["validation"]["pixels"]
     assert metrics["validation"]["macro_f1"] < 0.9
-    [warning] = [r.message for r in caplog.records if "better than this network" in r.message]
+    [warning] = [r.message for r in caplog.records if "better than this model" in r.message]
     assert "random forest" in warning
-    assert "model=pixels" in warning
+    assert "model=auto" in warning
     assert any("on the bands of single pixels: forest 1.000" in r.message for r in caplog.records)
 
 
