@@ -26,7 +26,7 @@ _POLL_S = 0.1
 #: A thread in a long batch, or in a read from a dead server, is left behind after this time.
 _PATIENCE_S = 5.0
 
-#: How the names of all threads begin, for who asks whether one was left behind.
+#: Prefix of all thread names, so that one left behind can be found.
 THREAD_PREFIX = "rsmeta-"
 
 

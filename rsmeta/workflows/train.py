@@ -112,6 +112,28 @@ def train(
         selection["selection"]["network"] = found
         if found["adopted"]:
             return _adopted(run, tried, selection | cross_validation)
+    return _train_settled(run, settings, data, scales, selection | cross_validation, progress)
+
+
+def _train_settled(
+    run: TrainingRun,
+    settings: Settings,
+    data: TrainingData,
+    scales: Mapping[str, float] | None,
+    known: Mapping[str, Any],
+    progress: bool,
+) -> TrainResult:
+    """Train a model whose settings leave nothing to choose, and write its run.
+
+    Args:
+        run: The folder, and the clock.
+        settings: What is trained.
+        data: Labels and scenes.
+        scales: Scale of each site that keeps its adapter; none: all sites, with tuner.scale.
+        known: What metrics.json says of the choice and of a cross-validation.
+        progress: Draw a progress bar.
+    """
+    task, output = task_of(settings), run.output
     network = _build(settings, data, scales)
     loss = build_loss(settings.loss, task.loss_statistics(data), task.losses)
     module = TaskModule(network, loss, task.metrics(data), settings)
@@ -124,7 +146,7 @@ def train(
         with optional("split.gpkg"):
             write_split(data.parts, data.classes, output / "split.gpkg")
     numbers = final_metrics(module, bundle, data, result)
-    numbers |= cross_validation | selection
+    numbers |= known
     run.draw(lambda: _pictures(module, data, result))
     numbers["seconds"] = run.seconds()
     bundle = annotate_bundle(
