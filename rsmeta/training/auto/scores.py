@@ -119,4 +119,4 @@ def choose(
     chosen = min(near.tolist(), key=lambda i: (complexity[i], -float(scores[i])))
     if chosen == best:
         return best, "it is best"
-    return chosen, "it is the simplest that is within one standard error of the best"
+    return chosen, "it is the simplest that is within the margin of error of the best"
