@@ -31,6 +31,10 @@ def inspect(path: str | Path) -> dict[str, Any]:
         RsmetaError: The path does not exist or cannot be read.
     """
     place = Path(path)
+    if str(path).startswith("hf:") and not place.exists():
+        from rsmeta.bundle.find import bundle_folder
+
+        return {**_bundle(bundle_folder(path)), "path": str(path)}
     if place.is_dir() and (place / "bundle.yaml").exists():
         return _bundle(place)
     if place.is_dir() and (place / "bundle" / "bundle.yaml").exists():

@@ -88,7 +88,7 @@ def predict_array(
         maker = BlockMaker(spec, plan.grid, (layer,))
         if any(part.array.chunks is not None for part in raster.parts):
             if not isinstance(bundle, ModelBundle):  # else it travels along
-                request = replace(request, model=Path(bundle))
+                request = replace(request, model=loaded.path)
             values = _lazily(request, maker, raster, device)
         else:
             values = _at_once(request, loaded, maker, device)
