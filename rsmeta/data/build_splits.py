@@ -75,9 +75,7 @@ def build_splits(
     for part in ("validation", "test"):
         _warn_of_overlap(part, pairs[part], pairs["train"])
         parts[part] += index_scenes(settings, pairs[part])
-    divided = divide(
-        settings, pairs["train"], seed=seed, train_on_validation=train_on_validation
-    )
+    divided = divide(settings, pairs["train"], seed=seed, train_on_validation=train_on_validation)
     for part in PARTS:
         parts[part] += index_scenes(settings, divided[part])
     if train_on_validation:
