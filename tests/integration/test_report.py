@@ -411,12 +411,12 @@ def browse(page: Path, folder: Path, picture: Path) -> str:
         "--enable-logging=stderr", "--window-size=1200,900", "--remote-debugging-pipe",
     ]  # fmt: skip
     with (
-        open(folder / "browser.log", "wb") as log,
+        (folder / "browser.log").open("wb") as log,
         subprocess.Popen(
             ["bash", "-c", f'exec "$@" 3<&{takes} 4>&{gives}', "bash", *command],
             pass_fds=(takes, gives), stdout=log, stderr=log,
         ),
-        open(tell, "wb", 0) as out, open(hear, "rb") as answers,
+        os.fdopen(tell, "wb", 0) as out, os.fdopen(hear, "rb") as answers,
     ):  # fmt: skip
         os.close(takes)
         os.close(gives)
