@@ -1,4 +1,4 @@
-"""Write the model card of a bundle: what it maps, from which bands, how well, under what licence."""
+"""Write the model card of a bundle: what it maps, from what, how well, under what licence."""
 
 from __future__ import annotations
 
@@ -93,7 +93,9 @@ def _input(record: BundleRecord) -> str:
     facts = [f"Sensor: {_sensor(record)}."]
     if record.gsd_m is not None:
         low, high = record.gsd_m
-        facts.append(f"Pixels of {low:g} m." if low == high else f"Pixels of {low:g}–{high:g} m.")
+        facts.append(
+            f"Pixels of {low:g} m." if low == high else f"Pixels of {low:g} to {high:g} m."
+        )
     return " ".join(facts) + "\n\n" + _table(("band", "colour", "wavelength", "pixel"), rows)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from pathlib import Path
@@ -70,12 +71,10 @@ def card(bundle: str | Path, target: str, *, licence: str | None = None) -> str:
 
 
 def _repository(target: str) -> str:
-    try:
-        if not is_on_hub(target) or "@" in target:
-            raise BundleError(target)
-        return hub_repository(target).repo
-    except BundleError:
-        raise OutputError(f"cannot push to {target}; write hf:owner/name") from None
+    with contextlib.suppress(BundleError):
+        if is_on_hub(target) and "@" not in target:
+            return hub_repository(target).repo
+    raise OutputError(f"cannot push to {target}; write hf:owner/name")
 
 
 def _gather(source: Path, folder: Path, repo: str, licence: str | None) -> None:

@@ -101,7 +101,7 @@ def test_what_cannot_be_pushed_or_found_is_one_line(
 
     repositories["me/weights"] = {"model.safetensors": b""}
     for name in ("hf:me/weights", "hf:me/absent"):
-        with pytest.raises(BundleError, match="bundle.yaml"):
+        with pytest.raises(BundleError, match=r"bundle\.yaml"):
             load_bundle(name)
     with pytest.raises(BundleError, match="write hf:owner/name"):
         load_bundle("hf:me/weights/model.safetensors")
