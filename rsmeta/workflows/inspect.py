@@ -76,7 +76,8 @@ def _unfinished(folder: Path) -> dict[str, Any] | None:
 
 
 def _bundle(folder: Path) -> dict[str, Any]:
-    from rsmeta.bundle.bundle import WEIGHTS_FILE, read_record
+    from rsmeta.bundle.bundle import read_record
+    from rsmeta.bundle.find import WEIGHTS_FILE
 
     record = read_record(folder)
     weights = folder / WEIGHTS_FILE
