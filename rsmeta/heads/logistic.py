@@ -84,7 +84,7 @@ class LogisticHead(SolvedHead):
         centred = found.flatten(2) - self.mean[:, None]
         scores = torch.matmul(self.weight / self.std, centred) + self.bias[:, None]
         scores = scores.log_softmax(dim=1).clamp_min(math.log(LEAST_PROBABILITY))
-        return scores.unflatten(2, found.shape[2:])
+        return scores.reshape(*scores.shape[:2], *found.shape[2:])
 
     def solve(
         self, features: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, seed: int
