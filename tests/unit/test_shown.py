@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
     from tests.conftest import MakeScene
 
-RESULTS = [name for name in rsmeta.__all__
-           if name.endswith(("Result", "Accuracy")) or name in ("Draft", "DryRun", "ModelBundle")]  # fmt: skip
+RESULTS = [
+    name for name in rsmeta.__all__
+    if name.endswith(("Result", "Accuracy")) or name in ("Draft", "DryRun", "ModelBundle")
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", RESULTS)
