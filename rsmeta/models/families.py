@@ -12,6 +12,8 @@ from rsmeta.models.dofa.build import build_dofa, dofa_line, dofa_names
 from rsmeta.models.dofa.describe import describe_dofa
 from rsmeta.models.pixels import PREFIX as PIXELS_PREFIX
 from rsmeta.models.pixels import build_pixels, pixel_names, pixels_line
+from rsmeta.models.prithvi import PREFIX as PRITHVI_PREFIX
+from rsmeta.models.prithvi import build_prithvi, describe_prithvi, prithvi_line, prithvi_names
 from rsmeta.models.reduction import reduction_of
 from rsmeta.models.satmae.build import PREFIX, build_satmae, satmae_names
 from rsmeta.models.satmae.describe import describe_satmae, satmae_line
@@ -87,6 +89,12 @@ BACKBONES.add(
 BACKBONES.add(
     "pixels",
     BackboneFamily(PIXELS_PREFIX, build_pixels, pixel_names, pixels_line),
+)
+BACKBONES.add(
+    "prithvi",
+    BackboneFamily(
+        PRITHVI_PREFIX, build_prithvi, prithvi_names, prithvi_line, describe_prithvi, untagged
+    ),
 )
 BACKBONES.add(
     "scalemae",
