@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import threading
+import warnings
 from importlib import import_module
 from typing import Any
 
@@ -99,6 +100,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(given: list[str]) -> None:
     debug = "--debug" in given
+    # rsmeta says this itself. Set here once: filters set and reset in several threads get lost.
+    warnings.filterwarnings("ignore", message="Dataset has no geotransform")
     # The group's flags are accepted after the command too.
     flags = [flag for flag in ("--debug", "--verbose") if flag in given]
     words = [*flags, *(word for word in given if word not in flags)]
