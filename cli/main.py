@@ -26,6 +26,7 @@ COMMANDS = {
     "report": "Write an HTML report of a run or a map.",
     "inspect": "Describe a scene, map, label file, bundle, run, checkpoint or configuration.",
     "export": "Export a trained model to another format.",
+    "push": "Publish a trained model on the Hugging Face hub.",
     "list": "List the names that a configuration can use.",
     "doctor": "Check the installation: versions, GPU, GDAL, extras, caches, disk, network.",
     "demo": "Adapt a pretrained backbone to sample data and map a scene.",

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import safetensors.torch
 from safetensors import SafetensorError, safe_open
 
-from rsmeta.bundle.bundle import RECORD_FILE, WEIGHTS_FILE, load_bundle, read_record
+from rsmeta.bundle.bundle import load_bundle, read_record
+from rsmeta.bundle.find import RECORD_FILE, WEIGHTS_FILE, is_on_hub, published_bundle
 from rsmeta.config.model import FORMER_DEFAULT
 from rsmeta.errors import CheckpointError, ConfigError, enumerate_names
 from rsmeta.models.build import build_network
@@ -93,6 +94,8 @@ def _find(checkpoint: str) -> Path | None:
     Raises:
         CheckpointError: A folder without either.
     """
+    if is_on_hub(checkpoint):
+        return published_bundle(checkpoint)
     if not is_local(checkpoint):
         return None
     place = Path(checkpoint)

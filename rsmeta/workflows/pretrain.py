@@ -82,6 +82,8 @@ def pretrain(
     )
     run = TrainingRun(output, settings, resume=resume)
     output = run.output
+    if (known := run.finished) is not None:
+        return PretrainResult(output, output / BACKBONE_FILE, known)
     data = UnlabelledDataModule(settings.data, seed=settings.seed)
     autoencoder, kept = build_autoencoder(settings, data.bands)
     module = PretrainModule(autoencoder, Prepare(*(kept or data.statistics)), settings)

@@ -93,6 +93,8 @@ def train(
     check_tuner(settings.tuner)
     run = TrainingRun(output, settings, resume=resume)
     output = run.output
+    if (known := run.finished) is not None:
+        return TrainResult(output, load_bundle(output / "bundle"), known)
     check_strategy(settings.meta)
     scales = None
     if settings.meta.retrain and settings.model.is_open:
