@@ -169,7 +169,8 @@ def build_prithvi(spec: ModelSpec, bands: Sequence[Band] | None = None) -> OneDa
     net = PrithviEncoder(layout, len(bands), grad_checkpointing=options.grad_checkpointing)
     if state is None or report is None:
         context = embed_context(options, torch.full((2,), 0.1), layout.dim)
-        net.context.copy_(0.0 if context is None else context)
+        if context is not None:
+            net.context.copy_(context)
         bare = BackboneRecord(name, "prithvi", None, None, None, None, layout.image_px, None)
         return OneDateSatmae(
             net, bands, record=bare, stem_report=random_stem(bands), load_report=None
