@@ -19,9 +19,8 @@ from rsmeta.bundle.record import FORMAT, READABLE, BundleRecord
 from rsmeta.config.load import validate
 from rsmeta.config.yaml_files import parse_yaml
 from rsmeta.errors import BundleError, ConfigError, OutputError, RsmetaError, one_line, optional
-from rsmeta.files import write_atomically
+from rsmeta.files import file_sha256, write_atomically
 from rsmeta.models.build import build_network
-from rsmeta.models.checkpoint import file_sha256
 from rsmeta.models.weights import is_local
 
 if TYPE_CHECKING:

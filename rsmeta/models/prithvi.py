@@ -15,6 +15,13 @@ from torch import Tensor, nn
 from rsmeta.config.load import validate
 from rsmeta.errors import CheckpointError, ConfigError, UnknownNameError
 from rsmeta.models.checkpoint import LoadReport, load_strictly, open_checkpoint
+from rsmeta.models.names import (
+    PRITHVI,
+    PRITHVI_BANDS,
+    PRITHVI_LICENCE,
+    PRITHVI_TL,
+    prithvi_names,
+)
 from rsmeta.models.patch_stem import STEM_WEIGHT, fit_patch_stem, own_bands
 from rsmeta.models.records import BackboneRecord, own_record
 from rsmeta.models.satmae.backbone import OneDateSatmae
@@ -33,12 +40,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PREFIX = "prithvi_vit_"
-LICENCE = "Apache-2.0"
-#: The bands of Harmonised Landsat and Sentinel-2 that it was trained on, in its order.
-BANDS = ("blue", "green", "red", "nir08", "swir16", "swir22")
-
-_TL = "_tl"
 _TIME, _PLACE = "temporal_embed_enc.scale", "location_embed_enc.scale"
 _CONTEXT = "context"
 _EPS = 1e-5
@@ -114,21 +115,8 @@ class PrithviEncoder(ImageEncoder):
         return self._with_cls(patches, place[:, :1])
 
 
-def prithvi_names() -> tuple[str, ...]:
-    """Return the names of all Prithvi backbones, sorted."""
-    return tuple(sorted(f"{PREFIX}{size}{end}" for size in SIZES for end in ("", _TL)))
-
-
-def prithvi_line(name: str) -> str:
-    """Return one line on what a backbone's name means."""
-    published = ", ".join(known.name for known in weights_of(name))
-    context = "; date and location optional" if name.endswith(_TL) else ""
-    weights = f" (published weights {published}: {LICENCE})" if published else ""
-    return f"Prithvi-EO-2.0 {_size_of(name)}: {', '.join(BANDS)} of one date{context}{weights}"
-
-
 def _size_of(name: str) -> str:
-    return name.removeprefix(PREFIX).removesuffix(_TL)
+    return name.removeprefix(PRITHVI).removesuffix(PRITHVI_TL)
 
 
 def build_prithvi(spec: ModelSpec, bands: Sequence[Band] | None = None) -> OneDateSatmae:
@@ -148,15 +136,15 @@ def build_prithvi(spec: ModelSpec, bands: Sequence[Band] | None = None) -> OneDa
     if name not in prithvi_names():
         raise UnknownNameError("backbone", name, prithvi_names())
     options = validate(PrithviOptions, spec.options, f"model.options ({spec.backbone})")
-    if (options.date or options.location) and not name.endswith(_TL):
+    if (options.date or options.location) and not name.endswith(PRITHVI_TL):
         raise ConfigError(
             f"model.options.date and location need weights that embed them; set "
-            f"model.backbone={name}{_TL}, or omit them"
+            f"model.backbone={name}{PRITHVI_TL}, or omit them"
         )
     full, weights = named_weights(spec)
     layout = _layout(name, options)
     state, report = None, None
-    record = BackboneRecord(name, "prithvi", None, BANDS, None, None, layout.image_px, None)
+    record = BackboneRecord(name, "prithvi", None, PRITHVI_BANDS, None, None, layout.image_px, None)
     if weights is not None:
         checkpoint, source = open_checkpoint(weights.path), weights.source
         state = encoder_state(checkpoint.tensors)
@@ -190,7 +178,7 @@ def _fill(
         if scale is None and _CONTEXT not in state and getattr(options, key) is not None:
             raise CheckpointError(
                 f"{report.source} embeds no {key}; omit model.options.{key}, or take the weights "
-                f"of a {_TL} name"
+                f"of a {PRITHVI_TL} name"
             )
     known = torch.stack([torch.zeros(()) if s is None else s.float().squeeze() for s in scales])
     context = embed_context(options, known, net.layout.dim)
@@ -275,7 +263,7 @@ def _compare(state: Mapping[str, Tensor], name: str, layout: Layout, source: str
     wanted = {"embed_dim": layout.dim, "depth": layout.depth, "patch_size": layout.patch_px}
     if found != wanted:
         size = _named_size(found)
-        mend = f"backbone={PREFIX}{size}" if size else "options to the file's measures"
+        mend = f"backbone={PRITHVI}{size}" if size else "options to the file's measures"
         raise CheckpointError(
             f"{source} holds a Prithvi with {_listed(found)}, and {name} has {_listed(wanted)}; "
             f"set model.{mend}"
@@ -320,10 +308,10 @@ def _layout(name: str, options: PrithviOptions) -> Layout:
 
 def _published(name: str, source: str, layout: Layout) -> BackboneRecord:
     """Describe the published weights; all sizes were trained on the same images."""
-    known = weights_of(f"{PREFIX}300m")[0].record("prithvi", source)
+    known = weights_of(f"{PRITHVI}300m")[0].record("prithvi", source)
     return BackboneRecord(
-        name, "prithvi", source, BANDS, known.mean, known.std, layout.image_px, LICENCE,
-        unit="reflectance",
+        name, "prithvi", source, PRITHVI_BANDS, known.mean, known.std, layout.image_px,
+        PRITHVI_LICENCE, unit="reflectance",
     )  # fmt: skip
 
 
@@ -335,10 +323,10 @@ def describe_prithvi(checkpoint: Checkpoint) -> dict[str, Any] | None:
         return None
     context = f"encoder.{_TIME}" in checkpoint.tensors
     size = _named_size(found)
-    end = _TL if context else ""
+    end = PRITHVI_TL if context else ""
     return {
         "family": "Prithvi-EO-2.0",
-        "backbone": f"{PREFIX}{size}{end}" if size else None,
+        "backbone": f"{PRITHVI}{size}{end}" if size else None,
         "size": size or "custom",
         "dim": found["embed_dim"],
         "depth": found["depth"],

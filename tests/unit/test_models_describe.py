@@ -11,8 +11,9 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
+from rsmeta.files import file_sha256
 from rsmeta.models import BACKBONES, describe_checkpoint
-from rsmeta.models.checkpoint import Checkpoint, file_sha256
+from rsmeta.models.checkpoint import Checkpoint
 from rsmeta.models.timm.describe import describe_timm
 from rsmeta.models.weights import known, known_weights
 

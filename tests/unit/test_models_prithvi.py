@@ -17,7 +17,8 @@ from rsmeta.errors import CheckpointError, ConfigError, UnknownNameError
 from rsmeta.geo.bands import generic_band
 from rsmeta.geo.sensors import load_sensor
 from rsmeta.models import build_backbone, describe_checkpoint, list_backbones
-from rsmeta.models.prithvi import BANDS, SIZES
+from rsmeta.models.names import PRITHVI_BANDS
+from rsmeta.models.prithvi import SIZES
 from rsmeta.workflows.export import export
 from tests.unit.test_export import _bundle
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-HLS = tuple(generic_band(name) for name in BANDS)
+HLS = tuple(generic_band(name) for name in PRITHVI_BANDS)
 DIM, DEPTH, HEADS, PATCH, DATES = 32, 2, 2, 8, 4
 TINY = {"embed_dim": DIM, "depth": DEPTH, "num_heads": HEADS, "img_size": 32, "patch_size": PATCH}
 CONTEXT = {"date": "2023-07-14", "location": [47.5, -122.25]}
@@ -211,7 +212,7 @@ def test_names_sizes_and_inspect(official: Path) -> None:
             spec = ModelSpec(backbone=f"prithvi_vit_{size}", options={"depth": 1})
             backbone = build_backbone(spec, HLS)
         assert (backbone.dim, backbone.patch_px) == (measures.dim, measures.patch_px)
-    assert "prithvi_vit_600m_tl.hls_mae: Apache-2.0" in names["prithvi_vit_600m_tl"]
+    assert "(published weights .hls_mae: Apache-2.0)" in names["prithvi_vit_600m_tl"]
     told = describe_checkpoint(official)
     assert (told["family"], told["size"], told["bands"]) == ("Prithvi-EO-2.0", "custom", 6)
     assert told["embeds"] == "date and location, if they are given"
