@@ -13,14 +13,14 @@ import safetensors
 import safetensors.torch
 import yaml
 
+from rsmeta.bundle.find import RECORD_FILE, WEIGHTS_FILE, bundle_folder
 from rsmeta.bundle.mlm import model_item
 from rsmeta.bundle.record import FORMAT, READABLE, BundleRecord
 from rsmeta.config.load import validate
 from rsmeta.config.yaml_files import parse_yaml
 from rsmeta.errors import BundleError, ConfigError, OutputError, RsmetaError, one_line, optional
-from rsmeta.files import write_atomically
+from rsmeta.files import file_sha256, write_atomically
 from rsmeta.models.build import build_network
-from rsmeta.models.checkpoint import file_sha256
 from rsmeta.models.weights import is_local
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-RECORD_FILE = "bundle.yaml"
-WEIGHTS_FILE = "weights.safetensors"
 QUICKLOOK_FILE = "quicklook.png"
 MODEL_ITEM_FILE = "mlm.json"
 
@@ -114,7 +112,8 @@ def load_bundle(path: str | Path) -> ModelBundle:
     """Load a bundle folder and rebuild its network.
 
     Args:
-        path: The folder, as ``rsmeta train`` leaves it in ``DIR/bundle``.
+        path: The folder, as ``rsmeta train`` leaves it in ``DIR/bundle``; ``DIR`` itself; or
+            ``hf:owner/name[@revision]``.
 
     Returns:
         The bundle; its network is in evaluation mode, on the CPU, adapters not merged.
@@ -123,7 +122,7 @@ def load_bundle(path: str | Path) -> ModelBundle:
         BundleError: The folder is missing, incomplete, damaged, or of another version; or the
             backbone's weights are not those that it was trained on.
     """
-    folder = Path(path)
+    folder = bundle_folder(path)
     record = read_record(folder)
     weights = folder / WEIGHTS_FILE
     if not weights.is_file():

@@ -31,6 +31,10 @@ def inspect(path: str | Path) -> dict[str, Any]:
         RsmetaError: The path does not exist or cannot be read.
     """
     place = Path(path)
+    if str(path).startswith("hf:") and not place.exists():
+        from rsmeta.bundle.find import bundle_folder
+
+        return {**_bundle(bundle_folder(path)), "path": str(path)}
     if place.is_dir() and (place / "bundle.yaml").exists():
         return _bundle(place)
     if place.is_dir() and (place / "bundle" / "bundle.yaml").exists():
@@ -72,7 +76,8 @@ def _unfinished(folder: Path) -> dict[str, Any] | None:
 
 
 def _bundle(folder: Path) -> dict[str, Any]:
-    from rsmeta.bundle.bundle import WEIGHTS_FILE, read_record
+    from rsmeta.bundle.bundle import read_record
+    from rsmeta.bundle.find import WEIGHTS_FILE
 
     record = read_record(folder)
     weights = folder / WEIGHTS_FILE

@@ -13,9 +13,8 @@ from rsmeta.config.load import read_settings
 from rsmeta.config.pretrain import PretrainSettings
 from rsmeta.data.unlabelled_datamodule import UnlabelledDataModule
 from rsmeta.errors import OutputError, one_line
-from rsmeta.files import write_atomically
+from rsmeta.files import file_sha256, write_atomically
 from rsmeta.geo.sensors import load_sensor, sensor_names
-from rsmeta.models.checkpoint import file_sha256
 from rsmeta.models.prepare import Prepare
 from rsmeta.models.satmae.encoder import backbone_state
 from rsmeta.models.satmae.pretrain import backbone_record, build_autoencoder
@@ -82,6 +81,8 @@ def pretrain(
     )
     run = TrainingRun(output, settings, resume=resume)
     output = run.output
+    if (known := run.finished) is not None:
+        return PretrainResult(output, output / BACKBONE_FILE, known)
     data = UnlabelledDataModule(settings.data, seed=settings.seed)
     autoencoder, kept = build_autoencoder(settings, data.bands)
     module = PretrainModule(autoencoder, Prepare(*(kept or data.statistics)), settings)

@@ -12,13 +12,14 @@ from rsmeta.geo.sensors import known_band
 from rsmeta.models.checkpoint import LoadReport, load_strictly, open_checkpoint
 from rsmeta.models.dofa.generator import has_generator
 from rsmeta.models.dofa.stem import SENTINEL2, fit_dofa_stem
+from rsmeta.models.names import DOFA_LICENCE, DOFA_NETWORKS
 from rsmeta.models.patch_stem import own_bands
 from rsmeta.models.records import BackboneRecord, own_record
 from rsmeta.models.stem import random_stem
 from rsmeta.models.timm.build import create_network
 from rsmeta.models.timm.convert import fit_to_model
 from rsmeta.models.timm.vit import TimmViT
-from rsmeta.models.weights import locate_weights, pick_weights
+from rsmeta.models.weights import named_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,26 +31,6 @@ if TYPE_CHECKING:
     from rsmeta.models.weights import LocalWeights
 
 logger = logging.getLogger(__name__)
-
-PREFIX = "dofa_vit_"
-
-#: The network of timm that is built like each.
-TIMM_NAMES = {
-    f"{PREFIX}b16": "vit_base_patch16_224",
-    f"{PREFIX}l16": "vit_large_patch16_224",
-}
-LICENCE = "CC-BY-4.0"
-
-
-def dofa_names() -> tuple[str, ...]:
-    """Return the names of all DOFA backbones, sorted."""
-    return tuple(sorted(TIMM_NAMES))
-
-
-def dofa_line(name: str) -> str:
-    """Return one line on what a backbone's name means."""
-    size = "base" if name.endswith("b16") else "large"
-    return f"DOFA {size}: any bands, by wavelength (published weights .mae: {LICENCE})"
 
 
 def build_dofa(spec: ModelSpec, bands: Sequence[Band] | None = None) -> TimmViT:
@@ -65,20 +46,16 @@ def build_dofa(spec: ModelSpec, bands: Sequence[Band] | None = None) -> TimmViT:
         ConfigError: An option that it does not take.
         CheckpointError: Weights that are unavailable or do not fit.
     """
-    name, _, tag = spec.backbone.partition(".")
-    if name not in TIMM_NAMES:
-        raise UnknownNameError("backbone", name, TIMM_NAMES)
-    known = pick_weights(spec.backbone) if tag or spec.pretrained else None
-    source, sha256 = spec.checkpoint, spec.checkpoint_sha256
-    if spec.pretrained and known is not None:
-        source, sha256 = known.entry.source, sha256 or known.entry.sha256
-    full = name if known is None else known.name
-    if source is None:
+    name = spec.backbone.partition(".")[0]
+    if name not in DOFA_NETWORKS:
+        raise UnknownNameError("backbone", name, DOFA_NETWORKS)
+    full, weights = named_weights(spec)
+    if weights is None:
         bands = tuple(map(known_band, SENTINEL2)) if bands is None else bands
         net = _network(spec, name, len(bands))
         record = BackboneRecord(name, "dofa", None, None, None, None, _image_px(net), None)
         return _wrapped(net, bands, record, random_stem(bands))
-    return _loaded(spec, full, locate_weights(source, sha256=sha256), bands)
+    return _loaded(spec, full, weights, bands)
 
 
 def _loaded(
@@ -89,7 +66,7 @@ def _loaded(
     own = own_record(checkpoint.notes, weights.source)
     record = BackboneRecord(
         full, "dofa", weights.source, SENTINEL2, None, None, 224,
-        LICENCE if has_generator(state) else None,
+        DOFA_LICENCE if has_generator(state) else None,
     ).told_by(own)  # fmt: skip
     bands = own_bands(spec, record) if bands is None else bands
     net = _network(spec, full.partition(".")[0], len(bands))
@@ -109,7 +86,7 @@ def _loaded(
 def _network(spec: ModelSpec, name: str, channels: int) -> Any:
     """Return timm's network, whose patches begin a pixel before the image, as DOFA's do."""
     options = {**spec.options, "global_pool": "avg"}
-    as_timm = spec.model_copy(update={"backbone": TIMM_NAMES[name], "options": options})
+    as_timm = spec.model_copy(update={"backbone": DOFA_NETWORKS[name], "options": options})
     net = create_network(as_timm, channels)
     net.set_grad_checkpointing(bool(spec.options.get("grad_checkpointing")))
     plain = net.patch_embed.proj

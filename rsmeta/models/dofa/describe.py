@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from rsmeta.models.dofa.build import LICENCE, PREFIX
 from rsmeta.models.dofa.generator import GENERATOR, has_generator
+from rsmeta.models.names import DOFA, DOFA_LICENCE
 from rsmeta.models.timm.names import size_name
 
 if TYPE_CHECKING:
@@ -26,12 +26,12 @@ def describe_dofa(checkpoint: Checkpoint) -> dict[str, Any] | None:
     patch_px = round((len(outputs) / dim) ** 0.5)
     return {
         "family": "DOFA",
-        "backbone": f"{PREFIX}{'l16' if dim >= 1024 else 'b16'}",
+        "backbone": f"{DOFA}{'l16' if dim >= 1024 else 'b16'}",
         "size": size_name(dim, depth),
         "dim": dim,
         "depth": depth,
         "patch_px": patch_px,
         "image_px": round((places.shape[1] - 1) ** 0.5) * patch_px,
         "bands": "any, by wavelength",
-        "licence": f"{LICENCE} as its authors publish it",
+        "licence": f"{DOFA_LICENCE} as its authors publish it",
     }

@@ -128,6 +128,8 @@ def _selection(model: ModelSpec, data: SceneDataModule, *, seed: int, rule: Rule
     candidates, usual = candidates_of(model, data.bands), usual_names(model, data.bands)
     sample = draw_sample(data, rule, seed=seed)
     check_classes(sample.places.label, data)
+    if usual and sample.groups_per_class < rule.groups:
+        rule = replace(rule, repeats=1)  # the usual choice keeps its place whatever comes out
     divisions = [
         _fold_of_pixels(sample, rule, random_stream("auto_folds", seed, repeat))
         for repeat in range(rule.repeats)
@@ -144,10 +146,10 @@ def _selection(model: ModelSpec, data: SceneDataModule, *, seed: int, rule: Rule
     names = [one.name for one in tried]
     prior = [one.members for one in tried].index(usual) if usual else None
     judged = np.unique(sample.places.group[np.any([one >= 0 for one in divisions], axis=0)])
-    each = float((sample.group_counts[judged] > 0).sum() / np.unique(sample.places.label).size)
     chosen, reason = choose(
-        scores, drawn, [one.complexity for one in tried], prior, rule, groups=each
-    )
+        scores, drawn, [one.complexity for one in tried], prior, rule,
+        groups=sample.groups_per_class,
+    )  # fmt: skip
     reference = int(scores.argmax()) if prior is None else prior
     errors = (drawn - drawn[:, [reference]]).std(axis=0, ddof=1)
     rows = tuple(

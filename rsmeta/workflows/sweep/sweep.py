@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rsmeta.config.sweep_runs import read_sweep
 from rsmeta.config.yaml_files import read_yaml
 from rsmeta.errors import OutputError, RunsFailedError
-from rsmeta.workflows.run_folder import CONFIG_FILE, METRICS_FILE, check_run
+from rsmeta.workflows.run_folder import CONFIG_FILE, LENGTH, METRICS_FILE, check_run
 from rsmeta.workflows.sweep.process import Places, train_apart
 from rsmeta.workflows.sweep.table import TABLES, Outcome, Row, scores_of, write_tables
 
@@ -26,9 +26,6 @@ logger = logging.getLogger(__name__)
 
 #: Subfolder that holds the runs.
 RUNS = "runs"
-
-#: Settings that end a run: if they change, a finished run continues.
-_LENGTH = ("max_epochs", "max_steps", "max_minutes", "early_stopping")
 
 
 @dataclass(frozen=True)
@@ -120,8 +117,8 @@ def _previous(output: Path, run: SweepRun) -> Outcome:
         return Outcome(run)
     length = read_yaml(folder / CONFIG_FILE)["trainer"]
     required = run.settings.trainer.model_dump(mode="json")
-    if any(length.get(key) != required[key] for key in _LENGTH):
-        (folder / METRICS_FILE).unlink()  # of a shorter run, which continues
+    if any(length.get(key) != required[key] for key in LENGTH):
+        (folder / METRICS_FILE).unlink()  # of a shorter run with checkpoints, which continues
         return Outcome(run)
     return Outcome(run, metrics=_metrics(folder))
 
