@@ -63,9 +63,9 @@ class ChannelAttention(nn.Module):
         rows, cols = self.dynamic_feat_size((x.shape[-2], x.shape[-1]))
         alone = x.flatten(0, 1)[:, None]
         scores = functional.conv2d(alone, self.score_weight, stride=patch_px)
-        scores = scores.unflatten(0, x.shape[:2]) + self.score_bias[..., None, None]
+        scores = scores.reshape(*x.shape[:2], -1, rows, cols) + self.score_bias[..., None, None]
         shares = scores.softmax(dim=1)  # (B, C, N, h, w)
-        patches = x.unflatten(-1, (cols, patch_px)).unflatten(-3, (rows, patch_px))
+        patches = x.reshape(*x.shape[:2], rows, patch_px, cols, patch_px)
         mixed = torch.einsum("bcnhw,bchiwj->bhwnij", shares, patches)
         tokens = functional.linear(mixed.flatten(3), self.value_weight.flatten(1), self.bias)
         return tokens + torch.einsum("bcnhw,cnd->bhwd", shares, self.value_bias)
@@ -84,10 +84,11 @@ def fold(state: StateDict, bands: Tensor, heads: int = HEADS) -> StateDict:
         RuntimeError: Tensors do not fit each other.
     """
     cut, cut_bias = state["conv3d.conv3d.weight"].double(), state["conv3d.conv3d.bias"].double()
-    keys = state["chnfus.xattn.inproj_k.weight"].double().unflatten(0, (heads, -1))
-    values = state["chnfus.xattn.inproj_v.weight"].double().unflatten(0, (heads, -1))
-    out = state["proj.weight"].double().unflatten(1, (heads, -1))
-    query = state["chnfus.query"].double().flatten().unflatten(0, (heads, -1))
+    inner = cut.shape[0]
+    keys = state["chnfus.xattn.inproj_k.weight"].double().reshape(heads, -1, inner)
+    values = state["chnfus.xattn.inproj_v.weight"].double().reshape(heads, -1, inner)
+    out = state["proj.weight"].double().reshape(-1, heads, inner // heads)
+    query = state["chnfus.query"].double().reshape(heads, -1)
     side, flat = cut.shape[-1], cut.flatten(1)  # (A, p p)
     constant = bands.double() + cut_bias  # (C, A)
     scores = torch.einsum("nd,nda->na", query * query.shape[1] ** -0.5, keys)
@@ -99,7 +100,7 @@ def fold(state: StateDict, bands: Tensor, heads: int = HEADS) -> StateDict:
     return {
         "score_weight": (scores @ flat).float().reshape(heads, 1, side, side),
         "score_bias": (constant @ scores.T).float(),
-        "value_weight": torch.stack(weights, 1).float().unflatten(-1, (side, side)),
+        "value_weight": torch.stack(weights, 1).float().reshape(-1, heads, side, side),
         "value_bias": torch.stack(biases, 1).float(),
         "bias": state["proj.bias"].float(),
     }
