@@ -94,6 +94,13 @@ BACKBONES.add(
     ),
 )  # fmt: skip
 BACKBONES.add(
+    "prithvi",
+    BackboneFamily(
+        names.PRITHVI, _on_use("prithvi", "build_prithvi"), names.prithvi_names,
+        names.prithvi_line, _on_use("prithvi", "describe_prithvi"), untagged,
+    ),
+)  # fmt: skip
+BACKBONES.add(
     "scalemae",
     BackboneFamily(
         names.SCALEMAE, _on_use("scalemae", "build_scalemae"), names.scalemae_names,

@@ -17,9 +17,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SATMAE, DOFA, SCALEMAE = "satmae_vit_", "dofa_vit_", "scalemae_vit_"
+PRITHVI, PRITHVI_TL = "prithvi_vit_", "_tl"
 TORCHGEO, PIXELS = "torchgeo:", "pixels"
 
 SATMAE_LICENCE, DOFA_LICENCE, SCALEMAE_LICENCE = "CC BY-NC 4.0", "CC-BY-4.0", "CC-BY-NC-4.0"
+PRITHVI_LICENCE = "Apache-2.0"
+
+#: The sizes of Prithvi-EO-2.0.
+PRITHVI_SIZES = ("tiny", "100m", "300m", "600m")
+
+#: The bands of Harmonised Landsat and Sentinel-2 that Prithvi was trained on, in its order.
+PRITHVI_BANDS = ("blue", "green", "red", "nir08", "swir16", "swir22")
 
 #: The network of timm that is built like each DOFA.
 DOFA_NETWORKS = {
@@ -56,11 +64,11 @@ def satmae_line(name: str) -> str:
     return f"SatMAE {SIZES[size].label}: {what} ({whose})"
 
 
-def _published(name: str) -> str:
+def _published(name: str, licence: str = SATMAE_LICENCE) -> str:
     """Return the tags of the published weights, the default first, and their licence."""
     found = sorted(weights_of(name), key=lambda known: not known.entry.default)
     tags = ", ".join(f".{known.name.partition('.')[2]}" for known in found)
-    return f"published weights {tags}: {SATMAE_LICENCE}" if tags else "no published weights"
+    return f"published weights {tags}: {licence}" if tags else "no published weights"
 
 
 def dofa_names() -> tuple[str, ...]:
@@ -85,6 +93,21 @@ def scalemae_line(name: str) -> str:
         f"ScaleMAE large: red, green, blue at any pixel size "
         f"(published weights {name}.fmow_rgb: {SCALEMAE_LICENCE})"
     )
+
+
+def prithvi_names() -> tuple[str, ...]:
+    """Return the names of all Prithvi backbones, sorted."""
+    return tuple(
+        sorted(f"{PRITHVI}{size}{end}" for size in PRITHVI_SIZES for end in ("", PRITHVI_TL))
+    )
+
+
+def prithvi_line(name: str) -> str:
+    """Return one line on what a backbone's name means."""
+    size = name.removeprefix(PRITHVI).removesuffix(PRITHVI_TL)
+    context = "; date and location optional" if name.endswith(PRITHVI_TL) else ""
+    what = f"{', '.join(PRITHVI_BANDS)} of one date{context}"
+    return f"Prithvi-EO-2.0 {size}: {what} ({_published(name, PRITHVI_LICENCE)})"
 
 
 def pixel_names() -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from rsmeta.models.satmae.options import SatmaeOptions
 from rsmeta.models.satmae.positions import sincos_2d
 from rsmeta.models.satmae.weights import encoder_state, read_layout, without_wrapper
 from rsmeta.models.stem import random_stem
-from rsmeta.models.weights import locate_weights, pick_weights
+from rsmeta.models.weights import named_weights, pick_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -117,16 +117,13 @@ def build_scalemae(spec: ModelSpec, bands: Sequence[Band] | None = None) -> Scal
         ConfigError: An option that it does not take.
         CheckpointError: Weights that are unavailable or do not fit.
     """
-    name, _, tag = spec.backbone.partition(".")
+    name = spec.backbone.partition(".")[0]
     if name != NAME:
         raise UnknownNameError("backbone", name, scalemae_names())
     options = validate(ScaleOptions, spec.options, f"model.options ({spec.backbone})")
-    known = pick_weights(spec.backbone) if tag or spec.pretrained else None
-    source, sha256 = spec.checkpoint, spec.checkpoint_sha256
-    if spec.pretrained and known is not None:
-        source, sha256 = known.entry.source, sha256 or known.entry.sha256
+    full, weights = named_weights(spec)
     plain = spec.model_copy(update={"backbone": name})
-    if source is None:
+    if weights is None:
         layout = settle_layout(plain, options, "rgb", None)
         record = BackboneRecord(
             name, "scalemae", None, None, None, None, layout.image_px, None
@@ -134,8 +131,7 @@ def build_scalemae(spec: ModelSpec, bands: Sequence[Band] | None = None) -> Scal
         bands = own_bands(spec, _published(name, None, layout)) if bands is None else bands
         net = _encoder(spec, layout, options, bands)
         return _wrapped(net, spec, bands, record=record, stem_report=random_stem(bands))
-    full = name if known is None else known.name
-    return _loaded(plain, options, full, locate_weights(source, sha256=sha256), bands)
+    return _loaded(plain, options, full, weights, bands)
 
 
 def _loaded(

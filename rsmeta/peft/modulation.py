@@ -84,6 +84,12 @@ def scales_of(backbone: nn.Module) -> dict[str, float]:
     return {label: m.mean() for label, m in site_modulators(backbone).items()}
 
 
+def reset_scales(backbone: nn.Module, value: float) -> None:
+    """Set every scale to the same value, as if all had started there; see ``Modulator.reset``."""
+    for modulator in site_modulators(backbone).values():
+        modulator.reset(value)
+
+
 def fixed_sites(backbone: nn.Module) -> frozenset[str]:
     """Return the sites that cannot be dropped one by one, because later ones depend on them."""
     return frozenset(

@@ -19,7 +19,7 @@ from rsmeta.models.stem import random_stem
 from rsmeta.models.timm.build import create_network
 from rsmeta.models.timm.convert import fit_to_model
 from rsmeta.models.timm.vit import TimmViT
-from rsmeta.models.weights import locate_weights, pick_weights
+from rsmeta.models.weights import named_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,20 +46,16 @@ def build_dofa(spec: ModelSpec, bands: Sequence[Band] | None = None) -> TimmViT:
         ConfigError: An option that it does not take.
         CheckpointError: Weights that are unavailable or do not fit.
     """
-    name, _, tag = spec.backbone.partition(".")
+    name = spec.backbone.partition(".")[0]
     if name not in DOFA_NETWORKS:
         raise UnknownNameError("backbone", name, DOFA_NETWORKS)
-    known = pick_weights(spec.backbone) if tag or spec.pretrained else None
-    source, sha256 = spec.checkpoint, spec.checkpoint_sha256
-    if spec.pretrained and known is not None:
-        source, sha256 = known.entry.source, sha256 or known.entry.sha256
-    full = name if known is None else known.name
-    if source is None:
+    full, weights = named_weights(spec)
+    if weights is None:
         bands = tuple(map(known_band, SENTINEL2)) if bands is None else bands
         net = _network(spec, name, len(bands))
         record = BackboneRecord(name, "dofa", None, None, None, None, _image_px(net), None)
         return _wrapped(net, bands, record, random_stem(bands))
-    return _loaded(spec, full, locate_weights(source, sha256=sha256), bands)
+    return _loaded(spec, full, weights, bands)
 
 
 def _loaded(
