@@ -69,7 +69,7 @@ class Augment(nn.Module):
 def _moved(layer: Tensor, ways: Tensor) -> Tensor:
     """Return chips (B, …, H, W) mirrored and turned each its way, (B,); H equals W for turns."""
     moved = torch.empty_like(layer)
-    for way in ways.unique().tolist():
+    for way in sorted(set(ways.tolist())):
         which = (ways == way).nonzero()[:, 0].to(layer.device)
         some = layer[which]
         some = some.flip(-1) if way >= 4 else some
