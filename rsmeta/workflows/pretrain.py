@@ -18,6 +18,7 @@ from rsmeta.geo.sensors import load_sensor, sensor_names
 from rsmeta.models.prepare import Prepare
 from rsmeta.models.satmae.encoder import backbone_state
 from rsmeta.models.satmae.pretrain import backbone_record, build_autoencoder
+from rsmeta.shown import Shown, View, pictures_in
 from rsmeta.training.pretrain import PretrainModule
 from rsmeta.workflows.training_run import TrainingRun, versions
 
@@ -36,8 +37,8 @@ logger = logging.getLogger(__name__)
 BACKBONE_FILE = "backbone.safetensors"
 
 
-@dataclass(frozen=True)
-class PretrainResult:
+@dataclass(frozen=True, repr=False)
+class PretrainResult(Shown):
     """What a finished run produced.
 
     Attributes:
@@ -49,6 +50,12 @@ class PretrainResult:
     output: Path
     backbone: Path
     metrics: dict[str, Any]
+
+    def view(self) -> View:
+        """Return length and loss, with reconstructions."""
+        facts = {"backbone": self.backbone, "steps": self.metrics["steps"],
+                 "train_loss": self.metrics["train_loss"]}  # fmt: skip
+        return View(facts, pictures=pictures_in(self.output / "plots", "reconstructions.png"))
 
 
 def pretrain(
