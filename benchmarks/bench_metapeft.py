@@ -93,7 +93,8 @@ def stages(tasks: Collection[str]) -> Iterator[tuple[Any, ...]]:
     """
     fixed = [("fixed", start) for start in (1.0, 10.0, 0.1)]
     few = [("first_order", 1.0), *fixed]
-    yield "landsat", ["lora"], RATES[:3], few, 8
+    for rate in RATES[:3]:
+        yield "landsat", ["lora"], [rate], few, 8
     asked = [("tail", 1.0), ("shuffled", 1.0)]
     yield "landsat", ["lora"], RATES[1:2], asked, 8
     if "clouds" in tasks:

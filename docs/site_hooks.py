@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 
 #: Pages outside docs/, by their path in the repository; on the site they lie below project/.
-OUTSIDE = ["CONTRIBUTING.md", "CHANGELOG.md",
-           *(f"benchmarks/{path.name}" for path in sorted((ROOT / "benchmarks").glob("*.md")))]  # fmt: skip
+OUTSIDE = [
+    "CONTRIBUTING.md", "CHANGELOG.md",
+    *(f"benchmarks/{path.name}" for path in sorted((ROOT / "benchmarks").glob("*.md"))),
+]  # fmt: skip
 
 _LINK = re.compile(r"(?<!!)\[(?P<text>[^\]]*)\]\((?P<target>[^)#\s]+)(?P<anchor>#[^)\s]*)?\)")
 _FRONT = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)

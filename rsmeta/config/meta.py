@@ -207,6 +207,15 @@ class MetaSettings(WithOptions):
     prune: float = Field(
         default=0.0, ge=0, description="after training, drop the sites whose scale is below this"
     )
+    top_sites: int | None = Field(
+        default=None,
+        ge=1,
+        description="sites whose adapters are trained at a time: those with most Fisher "
+        "information; none: all",
+    )
+    top_every: int = Field(
+        default=50, ge=1, description="optimizer steps after which top_sites are chosen anew"
+    )
     retrain: bool = Field(
         default=False,
         description="train twice: learn the scales, then train anew from the start with them fixed",

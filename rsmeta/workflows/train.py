@@ -341,7 +341,10 @@ def learn_scales(
 def with_fixed_scales(settings: Settings) -> Settings:
     """Return the settings of a training whose scales are not learned."""
     learned = settings.meta
-    fixed = MetaSettings(parametrisation=learned.parametrisation, maximum=learned.maximum)
+    fixed = MetaSettings(
+        parametrisation=learned.parametrisation, maximum=learned.maximum,
+        top_sites=learned.top_sites, top_every=learned.top_every,
+    )  # fmt: skip
     return settings.model_copy(update={"meta": fixed})
 
 
