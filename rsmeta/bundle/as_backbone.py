@@ -18,7 +18,7 @@ from rsmeta.errors import CheckpointError, ConfigError, enumerate_names
 from rsmeta.models.build import build_network
 from rsmeta.models.describe import BUNDLE_TENSOR
 from rsmeta.models.families import plain_backbone
-from rsmeta.models.pixels import PREFIX as PIXELS
+from rsmeta.models.names import PIXELS
 from rsmeta.models.records import OwnRecord
 from rsmeta.models.weights import is_local
 from rsmeta.peft import merge, strip_merged

@@ -19,10 +19,10 @@ from rsmeta.bundle.record import FORMAT, READABLE, BundleRecord
 from rsmeta.config.load import validate
 from rsmeta.config.yaml_files import parse_yaml
 from rsmeta.errors import BundleError, ConfigError, OutputError, RsmetaError, one_line, optional
-from rsmeta.files import write_atomically
+from rsmeta.files import file_sha256, write_atomically
 from rsmeta.models.build import build_network
-from rsmeta.models.checkpoint import file_sha256
 from rsmeta.models.weights import is_local
+from rsmeta.shown import Shown, View, pictures_in
 
 if TYPE_CHECKING:
     from rsmeta.config.model import ModelSpec
@@ -34,8 +34,8 @@ QUICKLOOK_FILE = "quicklook.png"
 MODEL_ITEM_FILE = "mlm.json"
 
 
-@dataclass(frozen=True)
-class ModelBundle:
+@dataclass(frozen=True, repr=False)
+class ModelBundle(Shown):
     """A trained network and everything that says how to use it.
 
     Attributes:
@@ -47,6 +47,16 @@ class ModelBundle:
     record: BundleRecord
     network: Network
     path: Path | None = None
+
+    def view(self) -> View:
+        """Return model, bands and classes, with chips of its training."""
+        record = self.record
+        facts = {"path": self.path, "task": record.task, "backbone": record.backbone.name,
+                 "bands": len(record.bands), "classes": len(record.classes) or None}  # fmt: skip
+        rows = [("band", band.name, band.wavelength_nm) for band in record.bands]
+        rows += [("class", spec.name, spec.value) for spec in record.classes]
+        pictures = [] if self.path is None else pictures_in(self.path, QUICKLOOK_FILE)
+        return View(facts, ("", "name", "nm, value"), rows, pictures)
 
 
 def save_bundle(folder: Path, record: BundleRecord, network: Network) -> ModelBundle:

@@ -42,7 +42,7 @@ _MAY_CHANGE = {
     "trainer": {"max_epochs", "max_steps", "max_minutes", "accelerator", "devices", "num_nodes",
                 "strategy", "log_every_n_steps", "early_stopping", "compile", "baseline",
                 "keep_checkpoints"},
-    "data": {"root", "workers"},
+    "data": {"root", "workers", "cache"},
     "predict": None,
 }  # fmt: skip
 

@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save_file
 from rsmeta.bundle import BundleRecord, load_bundle, save_bundle
 from rsmeta.config.tuner import TunerSpec
 from rsmeta.errors import BundleError, ExportError, OutputError
+from rsmeta.files import file_sha256
 from rsmeta.geo.bands import generic_band
 from rsmeta.models.build import build_network
-from rsmeta.models.checkpoint import file_sha256
 from rsmeta.peft import AdaptedModule
 from rsmeta.workflows.export import export
 from tests.unit.backbone_kinds import KINDS

@@ -13,6 +13,7 @@ from rsmeta.config.base import Strict
 from rsmeta.config.load import validate
 from rsmeta.errors import ConfigError
 from rsmeta.models.backbone import Backbone, Features
+from rsmeta.models.names import PIXELS
 from rsmeta.models.pixels.features import Surroundings, index_pairs, normalised_difference
 from rsmeta.models.records import BackboneRecord
 from rsmeta.models.stem import StemFilter, StemReport
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from rsmeta.config.model import ModelSpec
     from rsmeta.geo.bands import Band
     from rsmeta.peft.sites import Site
-
-#: Name of the only backbone of this family.
-PREFIX = "pixels"
 
 #: Most bands whose pairs are features.
 MOST_BANDS_OF_RATIOS = 32
@@ -74,7 +72,7 @@ class PixelBackbone(Backbone):
 
     def __init__(self, bands: Sequence[Band], options: PixelOptions) -> None:
         record = BackboneRecord(
-            name=PREFIX, family=PREFIX, source=None, bands=None, mean=None, std=None,
+            name=PIXELS, family=PIXELS, source=None, bands=None, mean=None, std=None,
             image_px=1, licence=None, form="physical",
         )  # fmt: skip
         filters = tuple(StemFilter(band.name, "copied", {band.name: 1.0}) for band in bands)
@@ -194,13 +192,3 @@ def build_pixels(spec: ModelSpec, bands: Sequence[Band] | None) -> PixelBackbone
     if bands is None:
         raise ConfigError("model.backbone=pixels has no bands of its own; omit model.stem.strategy")
     return PixelBackbone(bands, options)
-
-
-def pixel_names() -> tuple[str, ...]:
-    """Return the name of the backbone."""
-    return (PREFIX,)
-
-
-def pixels_line(name: str) -> str:
-    """Say in one line what the backbone is."""
-    return "no network: bands, local means and deviations, spectral indices (with head forest, …)"
