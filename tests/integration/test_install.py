@@ -63,6 +63,13 @@ def test_metadata_are_whole(project: dict[str, Any]) -> None:
         assert f"| `{extra}` |" in page, extra
 
 
+def test_every_module_is_in_a_package_that_is_installed() -> None:
+    """A folder without ``__init__.py`` works in a checkout, and is missing from a wheel."""
+    for top in ("rsmeta", "cli", "configs", "sample_data"):
+        for module in (ROOT / top).rglob("*.py"):
+            assert (module.parent / "__init__.py").is_file(), module
+
+
 def test_the_image_copies_what_the_wheel_is_built_from() -> None:
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
     needed = ("rsmeta", "cli", "configs", "sample_data", "pyproject.toml", "setup.py", "README.md",
