@@ -2,11 +2,11 @@
 
     python benchmarks/bench_train.py --rounds 5
 
-For each network and source of chips: the bare step (forward, backward, optimizer on ready batches),
-chips read anew (``data.cache=none``), chips kept (``auto``), and those of TorchGeo's RandomGeoSampler
-and DataLoader. CPU seconds of the process, with one thread; medians over the rounds. Kept chips are
-measured in the first pass of 20 batches and in a later one. A third of the large scene fits its
-cache, as of 10,980 x 10,980 pixels in four bands would fit the default one.
+For each network and source of chips: the bare step (forward, backward, optimizer on ready
+batches), chips read anew (``data.cache=none``), chips kept (``auto``), and TorchGeo's
+RandomGeoSampler with DataLoader. CPU seconds of the process, with one thread; medians over the
+rounds. Kept chips are measured in the first pass of 20 batches and in a later one. A third of the
+large scene fits its cache, as of 10,980 x 10,980 pixels in four bands would fit the default one.
 """
 
 from __future__ import annotations

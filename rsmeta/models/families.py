@@ -94,6 +94,22 @@ BACKBONES.add(
     ),
 )  # fmt: skip
 BACKBONES.add(
+    "panopticon",
+    BackboneFamily(
+        names.PANOPTICON, _on_use("panopticon", "build_panopticon"), names.panopticon_names,
+        names.panopticon_line, _on_use("panopticon", "describe_panopticon"), untagged,
+        from_wavelengths=True,
+    ),
+)  # fmt: skip
+BACKBONES.add(
+    "copernicus",
+    BackboneFamily(
+        names.COPERNICUS, _on_use("copernicus", "build_copernicus"), names.copernicus_names,
+        names.copernicus_line, _on_use("copernicus", "describe_copernicus"), untagged,
+        from_wavelengths=True,
+    ),
+)  # fmt: skip
+BACKBONES.add(
     "prithvi",
     BackboneFamily(
         names.PRITHVI, _on_use("prithvi", "build_prithvi"), names.prithvi_names,
@@ -136,7 +152,7 @@ def build_backbone(spec: ModelSpec, bands: Sequence[Band] | None = None) -> Back
     if spec.stem.strategy == "wavelength" and not family.from_wavelengths:
         raise ConfigError(
             f"model.stem.strategy=wavelength needs weights that make filters of wavelengths "
-            f"(dofa_vit_b16, dofa_vit_l16), not {spec.backbone}; use match"
+            f"(DOFA, Panopticon, Copernicus-FM), not {spec.backbone}; use match"
         )
     if spec.stem.reduce is not None and bands is not None:
         return _reduced(family, spec, bands)

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SATMAE, DOFA, SCALEMAE = "satmae_vit_", "dofa_vit_", "scalemae_vit_"
+PANOPTICON, COPERNICUS = "panopticon_vit_", "copernicus_vit_"
 PRITHVI, PRITHVI_TL = "prithvi_vit_", "_tl"
 TORCHGEO, PIXELS = "torchgeo:", "pixels"
 
 SATMAE_LICENCE, DOFA_LICENCE, SCALEMAE_LICENCE = "CC BY-NC 4.0", "CC-BY-4.0", "CC-BY-NC-4.0"
-PRITHVI_LICENCE = "Apache-2.0"
+PRITHVI_LICENCE = PANOPTICON_LICENCE = "Apache-2.0"
+COPERNICUS_LICENCE = "CC-BY-4.0"
 
 #: The sizes of Prithvi-EO-2.0.
 PRITHVI_SIZES = ("tiny", "100m", "300m", "600m")
@@ -34,6 +36,9 @@ DOFA_NETWORKS = {
     f"{DOFA}b16": "vit_base_patch16_224",
     f"{DOFA}l16": "vit_large_patch16_224",
 }
+
+#: The network of timm that is built like each Copernicus-FM.
+COPERNICUS_NETWORKS = {f"{COPERNICUS}b16": "vit_base_patch16_224"}
 
 #: timm's modules whose networks rsmeta takes, and the class of each.
 TIMM_CLASSES = {
@@ -108,6 +113,28 @@ def prithvi_line(name: str) -> str:
     context = "; date and location optional" if name.endswith(PRITHVI_TL) else ""
     what = f"{', '.join(PRITHVI_BANDS)} of one date{context}"
     return f"Prithvi-EO-2.0 {size}: {what} ({_published(name, PRITHVI_LICENCE)})"
+
+
+def panopticon_names() -> tuple[str, ...]:
+    """Return the names of all Panopticon backbones."""
+    return (f"{PANOPTICON}b14",)
+
+
+def panopticon_line(name: str) -> str:
+    """Return one line on what a backbone's name means."""
+    published = _published(name, PANOPTICON_LICENCE)
+    return f"Panopticon base: any bands, by wavelength or polarisation ({published})"
+
+
+def copernicus_names() -> tuple[str, ...]:
+    """Return the names of all Copernicus-FM backbones."""
+    return tuple(COPERNICUS_NETWORKS)
+
+
+def copernicus_line(name: str) -> str:
+    """Return one line on what a backbone's name means."""
+    published = _published(name, COPERNICUS_LICENCE)
+    return f"Copernicus-FM base: any bands, by wavelength and width ({published})"
 
 
 def pixel_names() -> tuple[str, ...]:

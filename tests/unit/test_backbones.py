@@ -16,6 +16,7 @@ from rsmeta.models.build import build_network
 from rsmeta.models.names import TIMM_CLASSES, timm_line, timm_names
 from rsmeta.models.timm.swin import TimmSwin
 from tests.unit.backbone_kinds import KINDS, RADAR, RGB, SIX, with_options
+from tests.unit.test_models_copernicus import TWELVE
 from tests.unit.test_models_dofa import NINE
 from tests.unit.test_models_prithvi import HLS
 from tests.unit.tiny_satmae import TEN
@@ -35,9 +36,8 @@ def _build(kind: str, bands: Any = SIX, **keys: Any) -> Backbone:
 
 def _published(kind: str) -> tuple[Any, ...]:
     """Return bands that weights of the kind could expect."""
-    if kind == "prithvi":
-        return HLS
-    return TEN if "group" in kind else NINE if kind == "dofa" else RGB
+    known = {"prithvi": HLS, "dofa": NINE, "panopticon": TWELVE, "copernicus": TWELVE}
+    return TEN if "group" in kind else known.get(kind, RGB)
 
 
 def _saved(kind: str, folder: Path) -> str:

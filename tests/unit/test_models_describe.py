@@ -135,6 +135,7 @@ def test_a_known_hash_decides(dino: Path, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_families_come_in_a_fixed_order() -> None:
-    assert BACKBONES.names()[:7] == [
-        "dofa", "pixels", "prithvi", "satmae", "scalemae", "timm", "torchgeo",
+    assert BACKBONES.names()[:9] == [
+        "copernicus", "dofa", "panopticon", "pixels", "prithvi", "satmae", "scalemae", "timm",
+        "torchgeo",
     ]  # fmt: skip

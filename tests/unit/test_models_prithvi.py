@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from rsmeta.models.names import PRITHVI_BANDS
 from rsmeta.models.prithvi import SIZES
 from rsmeta.workflows.export import export
 from tests.unit.test_export import _bundle
+from tests.unit.test_models_dofa import onnx_input
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -235,10 +235,5 @@ def test_adapters_merge_and_onnx_follows(official: Path, tmp_path: Path) -> None
             merged.network(torch.tensor(raw), valid), wanted, atol=1e-5, rtol=1e-4
         )
     assert merged.network.backbone.vit.context.any()
-    notes = session.get_modelmeta().custom_metadata_map
-    mean, std = (
-        np.array(json.loads(notes[f"standardization_{what}"]))[:, None, None]
-        for what in ("mean", "std")
-    )
-    (found,) = session.run(None, {"image": ((raw / 255 - mean) / std).astype(np.float32)})
+    (found,) = session.run(None, {"image": onnx_input(session, raw)})
     assert np.abs(found - torch.softmax(wanted, dim=1).numpy()).max() < 1e-4
