@@ -47,6 +47,10 @@ class Rule:
     averages: tuple[int, ...] = (2, 3)
     bootstrap: int = 300
 
+    def for_groups(self, groups: float) -> Rule:
+        """Return the rule for so many groups per class: few change nothing, and once is enough."""
+        return self if groups >= self.groups else replace(self, repeats=1)
+
 
 RULE = Rule()
 

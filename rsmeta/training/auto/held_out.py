@@ -38,6 +38,7 @@ class Tried:
         complexity: The simpler one has less.
         shares: Probabilities of held-out pixels, (R, N, K); NaN where a pixel never was.
         seconds: For features and all fits.
+        feature_seconds: For features alone; 0 where another candidate has them too.
         members: Names of the candidates that it averages, or its own.
     """
 
@@ -46,6 +47,7 @@ class Tried:
     complexity: float
     shares: np.ndarray
     seconds: float
+    feature_seconds: float
     members: tuple[str, ...]
 
 
@@ -72,10 +74,11 @@ def try_all(
             known[key] = features_at(
                 network, sample.scenes, sample.places, chip_px=data.settings.chip_px
             )
+        computed = time.monotonic() - started
         options, shares = _best_variant(one, network, known[key], sample, divisions, seed)
         yield Tried(
             one.name, with_options(one.model, options), one.complexity, shares,
-            time.monotonic() - started, (one.name,),
+            time.monotonic() - started, computed, (one.name,),
         )  # fmt: skip
 
 
