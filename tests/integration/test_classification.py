@@ -99,7 +99,8 @@ def test_scales_are_learned(
 
 
 def test_a_run_is_resumed_and_pruned(run: Path, rsmeta: Rsmeta, tmp_path: Path) -> None:
-    words = ("tuner=lora", "meta.strategy=first_order", "meta.every_n_steps=2", "meta.prune=0.01")
+    words = ("tuner=lora", "meta.strategy=first_order", "meta.every_n_steps=2", "meta.prune=0.01",
+             "trainer.keep_checkpoints=true")  # fmt: skip
     for epochs in ("1", "2"):
         ended = train(rsmeta, run, tmp_path / "run", *words, f"trainer.max_epochs={epochs}",
                       *(["--resume"] if epochs == "2" else []))  # fmt: skip
