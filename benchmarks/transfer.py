@@ -14,12 +14,15 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 import rsmeta
 from rsmeta.sample_data import make_landscape
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -54,21 +57,27 @@ def score(task: Task, seed: int, steps: int, *overrides: str) -> dict[str, Any]:
     """Train once; return the test scores, with ``seconds`` of training and ``learned`` numbers."""
     started = time.process_time()
     given = [*task.overrides, *COMMON, f"trainer.max_steps={steps}", f"seed={seed}", *overrides]
-    with tempfile.TemporaryDirectory() as output:
-        run = rsmeta.train(task.config, given, output=Path(output) / "run")
+    metrics = train_and_test(task.config, given)
+    test = metrics["test"]
     tail = sorted(
         (entry["pixels"], entry["f1"] or 0.0)
-        for entry in run.metrics["test"]["classes"].values()
+        for entry in test["classes"].values()
         if entry["pixels"]
     )
     rare = [f1 for _, f1 in tail[: max(len(tail) // 3, 1)]]
     return {
-        "accuracy": run.metrics["test"]["accuracy"],
-        "macro_f1": run.metrics["test"]["macro_f1"],
+        "accuracy": test["accuracy"],
+        "macro_f1": test["macro_f1"],
         "tail_f1": sum(rare) / len(rare),
-        "learned": run.metrics["trained_parameters"],
+        "learned": metrics["trained_parameters"],
         "seconds": time.process_time() - started,
     }
+
+
+def train_and_test(config: Path, overrides: Sequence[str]) -> dict[str, Any]:
+    """Train once, in a folder that does not stay; return the metrics."""
+    with tempfile.TemporaryDirectory() as output:
+        return rsmeta.train(config, overrides, output=Path(output) / "run").metrics
 
 
 def row(label: str, task: Task, seeds: int, steps: int, *overrides: str) -> str:

@@ -211,6 +211,13 @@ class AugmentSettings(Strict):
     band_gain: float = Field(
         default=0.1, ge=0, le=2, description="each band times exp(±band_gain): calibration"
     )
+    band_drop: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="probability that a chip shows only the mean of a band: for a backbone that "
+        "will meet sensors without it",
+    )
 
 
 class ReadSettings(Strict):

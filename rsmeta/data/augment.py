@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Augment(nn.Module):
-    """Mirrors and turns image, validity and labels of pixels, and changes the image's gain.
+    """Mirrors and turns image, validity and labels of pixels; changes gain, and drops bands.
 
     Works on physical values, before ``Prepare``: light, haze and another sensor act on those as
     factors, so that a model learns what is dark beside its neighbours, not below a threshold.
@@ -69,7 +69,16 @@ class Augment(nn.Module):
         count, bands = image.shape[:2]
         exponent = self.settings.gain * _uniform(image, count, 1)
         exponent = exponent + self.settings.band_gain * _uniform(image, count, bands)
-        return image * torch.exp(exponent), valid, target
+        return self._drop_bands(image * torch.exp(exponent)), valid, target
+
+    def _drop_bands(self, image: Tensor) -> Tensor:
+        """Give some bands no value, NaN, which ``Prepare`` takes for their mean."""
+        if not self.settings.band_drop:
+            return image
+        chance = torch.rand(*image.shape[:2], 1, 1, device=image.device)
+        # One is always kept: the luckiest.
+        dropped = (chance < self.settings.band_drop) & (chance < chance.amax(dim=1, keepdim=True))
+        return image.masked_fill(dropped, torch.nan)
 
 
 def _uniform(like: Tensor, count: int, bands: int) -> Tensor:

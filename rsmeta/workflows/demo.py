@@ -45,7 +45,7 @@ class DemoResult:
 def demo(output: str | Path, *, progress: bool = False) -> DemoResult:
     """Adapt the nano backbone to the west of a synthetic landscape and map its east.
 
-    The backbone was pretrained on Sentinel-2-like scenes of other places; the landscape is
+    The backbone was pretrained on other synthetic places; the landscape is
     rendered as Landsat 8 would see it.
 
     Args:

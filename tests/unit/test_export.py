@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -12,12 +13,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from rsmeta.bundle import BundleRecord, load_bundle, save_bundle
+from rsmeta.config.model import ModelSpec
 from rsmeta.config.tuner import TunerSpec
 from rsmeta.errors import BundleError, ExportError, OutputError
 from rsmeta.geo.bands import generic_band
+from rsmeta.models import build_backbone
 from rsmeta.models.build import build_network
 from rsmeta.models.checkpoint import file_sha256
-from rsmeta.peft import AdaptedModule
+from rsmeta.peft import AdaptedModule, merge
 from rsmeta.workflows.export import export
 from tests.unit.backbone_kinds import KINDS
 from tests.unit.tiny_satmae import TEN
@@ -118,6 +121,66 @@ def test_merged_satmae_stands_alone(official: Path, tmp_path: Path) -> None:
     merged = load_bundle(tmp_path / "merged")
     assert merged.record.model.checkpoint is None
     torch.testing.assert_close(_logits(merged), _logits(bundle), atol=1e-5, rtol=1e-5)
+
+
+# -- a checkpoint for other models -----------------------------------------------------------------
+
+#: A small multispectral SatMAE, its groups and patch other than the published ones.
+GROUPED = {
+    "backbone": "satmae_vit_b16_group",
+    "options": {
+        "embed_dim": 32, "depth": 2, "num_heads": 2, "patch_size": 4, "img_size": 32,
+        "channel_embed": 8,
+        "groups": [["B03", "B02", "B04"], ["B08", "B8A", "B11", "B12", "B05", "B06", "B07"]],
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("tuner", [{"method": "full"}, {"method": "lora"}, {"method": "head"}])
+def test_a_backbone_is_a_checkpoint_for_other_bands_and_heads(tuner: Any, tmp_path: Path) -> None:
+    bundle = _bundle(tmp_path / "bundle", tuner, GROUPED, TEN)
+    file = export(bundle, tmp_path / "b.safetensors", form="backbone", licence="CC0-1.0")
+    sizes = {k: GROUPED["options"][k] for k in ("embed_dim", "depth", "num_heads")}
+    spec = ModelSpec(backbone="satmae_vit_b16_group", checkpoint=str(file), options=sizes)
+    backbone = build_backbone(spec, TEN).eval()
+    record = backbone.record
+    assert (record.licence, record.form) == ("CC0-1.0", "standard")
+    assert record.bands is not None
+    assert record.bands[:3] == ("B03", "B02", "B04")
+    assert record.mean == pytest.approx([0.1] * 10)
+    assert backbone.load_report is not None
+    assert not backbone.load_report.missing
+    image = torch.rand(2, 10, 20, 16, generator=torch.Generator().manual_seed(0))
+    merged = copy.deepcopy(bundle.network.backbone)
+    merge(merged)
+    with torch.no_grad():
+        ours, theirs = (b.dense(image, (0, 1)) for b in (backbone, merged))
+        cls, own = backbone(image).cls, merged(image).cls
+    torch.testing.assert_close(ours, theirs, atol=0.01, rtol=0.01)
+    torch.testing.assert_close(cls, own, atol=0.01, rtol=0.01)
+    three = build_backbone(spec, [band for band in TEN if band.name in ("B02", "B03", "B08")])
+    assert three.stem_report.all_matched
+
+
+@pytest.mark.parametrize(
+    ("tuner", "model", "bands", "told"),
+    [
+        ({"method": "adapter"}, GROUPED, TEN, "the adapters at "),
+        ({"method": "head"}, {"options": OPTIONS}, BANDS, "has none; use --format merged"),
+    ],
+)
+def test_a_backbone_that_no_file_can_hold(
+    tuner: Any, model: dict[str, Any], bands: Any, told: str, tmp_path: Path
+) -> None:
+    bundle = _bundle(tmp_path / "bundle", tuner, model, bands)
+    file = tmp_path / "b.safetensors"
+    with pytest.raises(ExportError, match=told):
+        export(bundle, file, form="backbone")
+    with pytest.raises(OutputError, match=r"ends in \.safetensors"):
+        export(bundle, tmp_path / "b", form="backbone")
+    with pytest.raises(ExportError, match="--licence=MIT applies to --format backbone"):
+        export(bundle, tmp_path / "m", form="merged", licence="MIT")
+    assert not file.exists()
 
 
 #: Kinds of backbones some of whose projections have no bias.

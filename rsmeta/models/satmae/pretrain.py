@@ -65,18 +65,22 @@ def build_autoencoder(
     return autoencoder, _kept_statistics(backbone.record, encoder)
 
 
-def backbone_state(encoder: GroupEncoder, dtype: torch.dtype = torch.float32) -> StateDict:
+def backbone_state(
+    encoder: GroupEncoder, dtype: torch.dtype = torch.float32, *, class_place: bool = False
+) -> StateDict:
     """Return the encoder's tensors under SatMAE's published names; empty groups are left out.
 
     Args:
         encoder: The encoder.
         dtype: Of what was learned; the formulas' embeddings are always float32.
+        class_place: Whether the class token's group embedding was learned; masked autoencoding
+            does not learn it.
     """
     learned = {name for name, _ in encoder.named_parameters()}
     places = {group.index: i for i, group in enumerate(encoder.groups)}
     state: StateDict = {}
     for key, value in encoder.state_dict().items():
-        if key == "channel_cls_embed":  # pretraining does not learn it
+        if key == "channel_cls_embed" and not class_place:
             continue
         kept, name = value, key
         if key == "channel_embed":
