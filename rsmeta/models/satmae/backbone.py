@@ -100,24 +100,27 @@ class SatmaeBackbone(Backbone, Generic[E_co]):
         """None where channel groups name them."""
         return None if self.group_names else super().weights_bands
 
-    def own_weights(self) -> OwnWeights:
+    def own_weights(self, dtype: torch.dtype = torch.float32) -> OwnWeights:
         """Return the weights as a file of them has them; groups without bands are left out.
+
+        Args:
+            dtype: Of what was learned.
 
         Raises:
             ConfigError: The bands are projected onto channel groups.
         """
         encoder: Encoder = self.vit
         if not isinstance(encoder, GroupEncoder):
-            return super().own_weights()
+            return super().own_weights(dtype)
         if self.projection is not None:
             raise ConfigError(
                 f"{self.record.name} projects its bands onto channel groups "
                 f"(model.stem.strategy=project), which no weights file can hold; train it with "
                 f"another stem strategy, or start from its own weights"
             )
-        state = backbone_state(encoder)
+        state = backbone_state(encoder, dtype)
         kept = encoder.state_dict()["channel_cls_embed"]
-        state["channel_cls_embed"] = kept.detach().cpu().contiguous()
+        state["channel_cls_embed"] = kept.to(dtype).detach().cpu().contiguous()
         order = tuple(i for group in encoder.groups for i in group.inputs)
         return OwnWeights(state, order, tuple(group.names for group in encoder.groups))
 
