@@ -163,6 +163,12 @@ class SplitSettings(Strict):
         default=None,
         description="share of the labels, or a vector file of the areas to hold out; none: no test",
     )
+    refit: bool = Field(
+        default=True,
+        description="whether a model that is solved for without training steps (auto, pixels, "
+        "convex heads) is solved anew with the validation labels once they have scored it; "
+        "default: unless split.validation is given",
+    )
     block_px: int | None = Field(
         default=None, ge=8, description="side of a block; none: from chip and scene size"
     )
@@ -192,6 +198,13 @@ class SplitSettings(Strict):
         description="imagery around a part's labels: seen as in a map (keep), or invalid where it "
         "belongs to other parts (hide)",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _given_labels_stay_held_out(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "validation" in given:
+            return {"refit": False} | given
+        return given
 
     @model_validator(mode="after")
     def _kinds_fit(self) -> SplitSettings:

@@ -38,7 +38,11 @@ class IndexedScene:
 
 
 def build_splits(
-    settings: DataSettings, *, seed: int, bands: Sequence[Band] | None = None
+    settings: DataSettings,
+    *,
+    seed: int,
+    bands: Sequence[Band] | None = None,
+    train_on_validation: bool = False,
 ) -> dict[Part, list[IndexedScene]]:
     """Open every scene and its labels, and divide them into parts.
 
@@ -46,6 +50,7 @@ def build_splits(
         settings: The ``data`` section.
         seed: Seed of the division.
         bands: Bands to read; none: ``use_bands`` of the settings, else those of the first scene.
+        train_on_validation: Whether the validation part belongs to the training part.
 
     Returns:
         The scenes of each part that hold labels in it; validation and test may be empty.
@@ -70,9 +75,12 @@ def build_splits(
     for part in ("validation", "test"):
         _warn_of_overlap(part, pairs[part], pairs["train"])
         parts[part] += index_scenes(settings, pairs[part])
-    divided = divide(settings, pairs["train"], seed=seed)
+    divided = divide(settings, pairs["train"], seed=seed, train_on_validation=train_on_validation)
     for part in PARTS:
         parts[part] += index_scenes(settings, divided[part])
+    if train_on_validation:
+        parts["train"] += parts["validation"]
+        parts["validation"] = []
     if not parts["train"]:
         raise NoLabelsError
     _log_counts(settings, parts)
@@ -118,7 +126,7 @@ def _log_counts(settings: DataSettings, parts: Mapping[Part, Sequence[IndexedSce
             (seen.index.class_counts for seen in parts[part]),
             np.zeros(settings.strata, np.int64),
         )
-        shown = ", ".join(f"{name} {n}" for name, n in zip(names, counts, strict=True))
+        shown = ", ".join(f"{name} {n}" for name, n in zip(names, counts, strict=True) if n)
         logger.info("%s: %d scene(s); labelled pixels: %s", part, len(parts[part]), shown or "none")
         missing = [name for name, n in zip(names, counts, strict=True) if not n]
         if missing and parts[part]:

@@ -52,6 +52,7 @@ class SceneDataModule(LightningDataModule):
         bands: Bands to read, by name; none: those of the settings or of the first scene.
         meta: May hold out a share of the training part for the scales of the adapters.
         epochs: Epochs of the whole training, for ``sampling=progressive``.
+        train_on_validation: Whether the validation part belongs to the training part.
 
     Attributes:
         one_validation_step: Whether validation is one step that reads no chips, because the
@@ -71,18 +72,28 @@ class SceneDataModule(LightningDataModule):
         bands: tuple[Band, ...] | None = None,
         meta: MetaSettings | None = None,
         epochs: int = 1,
+        train_on_validation: bool = False,
     ) -> None:
         super().__init__()
         self.settings = settings
         self.seed = seed
         self.epochs = epochs
-        self.parts = build_splits(settings, seed=seed, bands=bands)
+        self.parts = build_splits(
+            settings, seed=seed, bands=bands, train_on_validation=train_on_validation
+        )
         self.bands = self.parts["train"][0].labelled.scene.bands
         self._held_out: list[IndexedScene] = []
         if meta is not None and meta.learned and meta.source == "held_out":
             self.parts["train"], self._held_out = held_out_split(
                 self.parts["train"], meta.held_out, settings=settings, seed=seed
             )
+
+    def with_validation_labels(self) -> SceneDataModule:
+        """Return the same data whose validation part belongs to the training part."""
+        return SceneDataModule(
+            self.settings, seed=self.seed, bands=self.bands, epochs=self.epochs,
+            train_on_validation=True,
+        )  # fmt: skip
 
     @property
     def classes(self) -> tuple[ClassSpec, ...]:

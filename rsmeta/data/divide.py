@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import shapely
 
@@ -14,11 +14,11 @@ from rsmeta.data.label_range import label_range_px
 from rsmeta.data.places import same_place
 from rsmeta.data.polygon_split import (
     PolygonKey,
+    areas_of_polygons,
     choose_polygons,
-    divide_by_polygons,
-    divide_polygons,
     fold_of_polygons,
     has_polygons_to_hold_out,
+    hold_out_polygons,
     polygon_classes,
 )
 from rsmeta.data.splits import PARTS, Block, BlockLattice, Part, choose_blocks, regions_of
@@ -27,7 +27,7 @@ from rsmeta.errors import SplitError
 from rsmeta.geo.polygons import VectorFile
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import numpy as np
 
@@ -54,55 +54,95 @@ class NoLabelsError(SplitError):
         )
 
 
-def divide(settings: DataSettings, scenes: Sequence[LabelledScene], *, seed: int) -> Divided:
+class _HeldOut(NamedTuple):
+    """What is held out of a scene: areas of parts in its CRS, and the gap beside them."""
+
+    scene: LabelledScene
+    areas: Mapping[Part, shapely.Geometry]
+    gap_px: int
+
+
+def divide(
+    settings: DataSettings,
+    scenes: Sequence[LabelledScene],
+    *,
+    seed: int,
+    train_on_validation: bool = False,
+) -> Divided:
     """Divide the training scenes into parts.
 
     Args:
         settings: The ``data`` section.
         scenes: Training scenes with all their labels.
         seed: Seed of what is chosen at random.
+        train_on_validation: Whether the validation part belongs to the training part.
 
     Raises:
         SplitError: The labels do not allow such a division.
     """
+    divided: Divided = {part: [] for part in PARTS}
+    if settings.split.by == "files" and (shares := _shares(settings)):
+        divided = _by_files(scenes, shares, random_stream("split", seed))
+        if train_on_validation:
+            divided["train"] += divided["validation"]
+            divided["validation"] = []
+        return divided
+    for one, areas, gap_px in _held_out(settings, scenes, seed):
+        kept = {p: a for p, a in areas.items() if not (train_on_validation and p == "validation")}
+        for part, region in regions_of(kept, one.scene.grid, gap_px=gap_px).items():
+            divided[part].append(replace(one, region=region) if areas else one)
+    return divided
+
+
+def _held_out(
+    settings: DataSettings, scenes: Sequence[LabelledScene], seed: int
+) -> Iterable[_HeldOut]:
+    """Return what is held out of each scene."""
     split = settings.split
-    given: dict[Part, float | Path | None] = {
-        "validation": split.validation, "test": split.test,
-    }  # fmt: skip
-    areas = {part: area for part, area in given.items() if isinstance(area, Path)}
+    areas: dict[Part, Path] = {
+        part: area for part, area in _given(settings).items() if isinstance(area, Path)
+    }
     if areas:
         return _by_areas(settings, scenes, areas)
     if split.folds is not None:
         return _by_folds(settings, scenes, seed)
-    explicit: dict[Part, Sequence[str]] = {
-        "validation": settings.validation_scenes, "test": settings.test_scenes,
-    }  # fmt: skip
-    shares: dict[Part, float] = {
-        part: share
-        for part, share in given.items()
-        if isinstance(share, float) and share and not explicit[part]
-    }
+    shares = _shares(settings)
     if not shares:
-        return {"train": list(scenes), "validation": [], "test": []}
+        return [_HeldOut(one, {}, 0) for one in scenes]
     rng = random_stream("split", seed)
-    if split.by == "files":
-        return _by_files(scenes, shares, rng)
     # a chip of a polygon's own pixels alone is no chip of one class
     may_be_polygons = split.by is None and settings.kind == "scenes"
     if split.by == "polygons" or (may_be_polygons and has_polygons_to_hold_out(scenes)):
-        gap_px = _gap_between_polygons_px(settings)
-        return divide_by_polygons(settings, scenes, shares, gap_px=gap_px, rng=rng)
+        return _by_polygons(settings, scenes, hold_out_polygons(settings, scenes, shares, rng=rng))
     return _by_blocks(settings, scenes, shares, rng)
 
 
-def _by_folds(settings: DataSettings, scenes: Sequence[LabelledScene], seed: int) -> Divided:
+def _given(settings: DataSettings) -> dict[Part, float | Path | None]:
+    return {"validation": settings.split.validation, "test": settings.split.test}
+
+
+def _shares(settings: DataSettings) -> dict[Part, float]:
+    """Return the share of the labels per part that is cut from the training scenes."""
+    explicit: dict[Part, Sequence[str]] = {
+        "validation": settings.validation_scenes, "test": settings.test_scenes,
+    }  # fmt: skip
+    return {
+        part: share
+        for part, share in _given(settings).items()
+        if isinstance(share, float) and share and not explicit[part]
+    }
+
+
+def _by_folds(
+    settings: DataSettings, scenes: Sequence[LabelledScene], seed: int
+) -> Iterable[_HeldOut]:
     """Hold out one group of polygons for testing, or none where all are to be trained on."""
     split = settings.split
     assert split.folds is not None
     if settings.kind != "scenes":
         raise SplitError("data.split.folds applies to labels of pixels; drop it")
     if split.fold is None:
-        return {"train": list(scenes), "validation": [], "test": []}
+        return [_HeldOut(one, {}, 0) for one in scenes]
     repeat, group = divmod(split.fold, split.folds)
     classes = polygon_classes(scenes)
     test = fold_of_polygons(classes, split.folds, group, random_stream("folds", seed, repeat))
@@ -112,7 +152,16 @@ def _by_folds(settings: DataSettings, scenes: Sequence[LabelledScene], seed: int
     if isinstance(share, float) and share and not settings.validation_scenes:
         rng = random_stream("split", seed, split.fold)
         chosen |= choose_polygons(rest, {"validation": share}, rng)
-    return divide_polygons(scenes, chosen, gap_px=_gap_between_polygons_px(settings))
+    return _by_polygons(settings, scenes, chosen)
+
+
+def _by_polygons(
+    settings: DataSettings,
+    scenes: Sequence[LabelledScene],
+    chosen: Mapping[Part, set[PolygonKey]],
+) -> Iterator[_HeldOut]:
+    for one in scenes:
+        yield _HeldOut(one, areas_of_polygons(one, chosen), _gap_between_polygons_px(settings))
 
 
 def _gap_between_polygons_px(settings: DataSettings) -> int:
@@ -143,7 +192,7 @@ def _by_blocks(
     scenes: Sequence[LabelledScene],
     shares: Mapping[Part, float],
     rng: np.random.Generator,
-) -> Divided:
+) -> Iterator[_HeldOut]:
     counts: dict[Block, np.ndarray] = {}
     lattices: dict[int, BlockLattice] = {}
     places = same_place([one.scene.grid for one in scenes])
@@ -164,33 +213,25 @@ def _by_blocks(
                 f"the labels lie in {len(counts)} block(s), too few to keep a {part} part; "
                 f"set data.split.block_px smaller, or data.split.{part}=0"
             )
-    divided: Divided = {part: [] for part in PARTS}
     for number, place in enumerate(places):
         gap_px = gap_between_blocks_px(settings, [scenes[i] for i in place])
         for i in place:
-            grid = scenes[i].scene.grid
             held_out = {
                 part: lattices[number].polygons(
-                    [(row, col) for n, row, col in chosen[part] if n == number], grid
+                    [(row, col) for n, row, col in chosen[part] if n == number],
+                    scenes[i].scene.grid,
                 )
                 for part in shares
             }
-            for part, region in regions_of(held_out, grid, gap_px=gap_px).items():
-                divided[part].append(replace(scenes[i], region=region))
-    return divided
+            yield _HeldOut(scenes[i], held_out, gap_px)
 
 
 def _by_areas(
-    settings: DataSettings, scenes: Sequence[LabelledScene], areas: Mapping[Part, Path]
-) -> Divided:
-    divided: Divided = {part: [] for part in PARTS}
+    settings: DataSettings, scenes: Sequence[LabelledScene], files: Mapping[Part, Path]
+) -> Iterator[_HeldOut]:
     for one in scenes:
-        grid = one.scene.grid
-        held_out = {part: _area_of(settings.root / path, grid) for part, path in areas.items()}
-        regions = regions_of(held_out, grid, gap_px=_gap_between_polygons_px(settings))
-        for part, region in regions.items():
-            divided[part].append(replace(one, region=region))
-    return divided
+        areas = {p: _area_of(settings.root / file, one.scene.grid) for p, file in files.items()}
+        yield _HeldOut(one, areas, _gap_between_polygons_px(settings))
 
 
 def _area_of(path: Path, grid: Grid) -> shapely.Geometry:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -12,7 +11,6 @@ import shapely
 
 from rsmeta.data.label_index import labelled_windows
 from rsmeta.data.polygon_labels import PolygonLabels
-from rsmeta.data.splits import PARTS, Part, regions_of
 from rsmeta.errors import SplitError, enumerate_names
 
 if TYPE_CHECKING:
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
 
     from rsmeta.config.data import DataSettings
     from rsmeta.data.chips import LabelledScene
+    from rsmeta.data.splits import Part
 
 logger = logging.getLogger(__name__)
 
@@ -58,21 +57,19 @@ def polygon_classes(scenes: Sequence[LabelledScene]) -> dict[PolygonKey, int]:
     return found
 
 
-def divide_by_polygons(
+def hold_out_polygons(
     settings: DataSettings,
     scenes: Sequence[LabelledScene],
     shares: Mapping[Part, float],
     *,
-    gap_px: int,
     rng: np.random.Generator,
-) -> dict[Part, list[LabelledScene]]:
-    """Divide scenes by whole polygons.
+) -> dict[Part, set[PolygonKey]]:
+    """Return the polygons of each held-out part.
 
     Args:
         settings: The ``data`` section.
         scenes: Scenes that are labelled by polygons.
         shares: Share of the polygons of each class per held-out part.
-        gap_px: Pixels of training polygons left unused beside held-out ones.
         rng: Draws the polygons.
 
     Raises:
@@ -87,25 +84,20 @@ def divide_by_polygons(
                 f"use split.by=blocks, or set data.split.{part}=0"
             )
     _warn_of_single_polygons(settings, classes)
-    return divide_polygons(scenes, chosen, gap_px=gap_px)
+    return chosen
 
 
-def divide_polygons(
-    scenes: Sequence[LabelledScene], chosen: Mapping[Part, set[PolygonKey]], *, gap_px: int
-) -> dict[Part, list[LabelledScene]]:
-    """Divide scenes such that each held-out part has its polygons, and training the rest."""
-    divided: dict[Part, list[LabelledScene]] = {part: [] for part in PARTS}
-    for one in scenes:
-        labels = one.labels
-        assert isinstance(labels, PolygonLabels)
-        keys = [_key(labels, i) for i in range(len(labels.classes))]
-        held_out = {
-            part: shapely.union_all(labels.shapes.to_numpy()[[key in mine for key in keys]])
-            for part, mine in chosen.items()
-        }
-        for part, region in regions_of(held_out, one.scene.grid, gap_px=gap_px).items():
-            divided[part].append(replace(one, region=region))
-    return divided
+def areas_of_polygons(
+    one: LabelledScene, chosen: Mapping[Part, set[PolygonKey]]
+) -> dict[Part, shapely.Geometry]:
+    """Return the area of the polygons of each held-out part in a scene, in its CRS."""
+    labels = one.labels
+    assert isinstance(labels, PolygonLabels)
+    keys = [_key(labels, i) for i in range(len(labels.classes))]
+    return {
+        part: shapely.union_all(labels.shapes.to_numpy()[[key in mine for key in keys]])
+        for part, mine in chosen.items()
+    }
 
 
 def choose_polygons(

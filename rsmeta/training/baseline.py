@@ -70,10 +70,30 @@ def _score(network: Network, data: TrainingData, part: Part, *, seed: int) -> Se
     return metrics.compute()
 
 
+#: What to do if a baseline is better than a model that is solved for, or trained by steps.
+_ADVICE = {
+    True: "one division proves little: cross-validate (data.split={folds: 5}), or draw more "
+    "polygons",
+    False: "try model=auto, which compares several, or give a network pretrained weights, more "
+    "labels or more steps",
+}
+
+
 def compare_with_baselines(
-    own: SegmentationResult, baselines: Mapping[str, SegmentationResult], part: Part
+    own: SegmentationResult,
+    baselines: Mapping[str, SegmentationResult],
+    part: Part,
+    *,
+    solved: bool,
 ) -> None:
-    """Log the macro F1 of the network beside that of the baselines, and warn if it is worse."""
+    """Log the macro F1 of a model beside that of the baselines, and warn if it is worse.
+
+    Args:
+        own: Scores of the model.
+        baselines: Those of the baselines, on the same labels.
+        part: Which part was scored.
+        solved: Whether the model is solved for, not trained by steps.
+    """
     mine = _known(own.macro_f1)
     theirs = {name: _known(scores.macro_f1) for name, scores in baselines.items()}
     listed = ", ".join(f"{name} {value:.3f}" for name, value in theirs.items())
@@ -85,10 +105,9 @@ def compare_with_baselines(
     if theirs[best] > mine:
         logger.warning(
             "a %s on the bands of single pixels is better than this model (macro F1 %.3f "
-            "against %.3f, %s part): try model=auto, which compares several, or give a network "
-            "pretrained weights, more labels or more steps",
+            "against %.3f, %s part): %s",
             {"forest": "random forest", "logistic": "logistic regression"}.get(best, best),
-            theirs[best], mine, part,
+            theirs[best], mine, part, _ADVICE[solved],
         )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import logging
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     Scores: TypeAlias = (
         SegmentationResult | ClassificationResult | MultilabelResult | RegressionResult
     )
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -77,6 +80,11 @@ def evaluate(
     metrics = task.metrics(data, loaded.record.training.get("class_counts"))
     if isinstance(data, SceneDataModule):
         data.ordered_dataloader(split)  # raises where there is no such part
+        if split == "validation" and split in loaded.record.training.get("trained_on", ()):
+            logger.warning(
+                "the bundle was solved with the validation labels of its training (data.split."
+                "refit): scores on them flatter it; metrics.json has those from before"
+            )
         record = _with_views(loaded.record, augment)
         scores: Scores = score_as_mapped(loaded, record, data.parts[split], metrics)
         return scores

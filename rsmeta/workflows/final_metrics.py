@@ -16,7 +16,7 @@ from rsmeta.workflows.map_scores import score_as_mapped
 from rsmeta.workflows.training_run import versions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from rsmeta.bundle import ModelBundle
     from rsmeta.data.splits import Part
@@ -35,10 +35,19 @@ def final_metrics(
     bundle: ModelBundle,
     data: TrainingData,
     result: FitResult,
+    *,
+    parts: Sequence[Part] = ("test", "validation"),
 ) -> dict[str, Any]:
     """Evaluate the kept weights; return what metrics.json holds.
 
     Labels of pixels are compared with what a map shows there.
+
+    Args:
+        module: The trained network, with its task and settings.
+        bundle: The same as a bundle.
+        data: Labels and scenes.
+        result: How training went.
+        parts: What is scored, where it has labels; the confusion matrix of the last is plotted.
     """
     metrics: dict[str, Any] = {
         "epochs": result.epochs,
@@ -53,8 +62,7 @@ def final_metrics(
     if isinstance(data, ImageDataModule) and data.skipped:
         metrics["unreadable_images"] = {part: len(names) for part, names in data.skipped.items()}
     scores: dict[Part, Any] = {}
-    parts: tuple[Part, Part] = ("test", "validation")
-    for part in parts:  # validation last: its confusion matrix is plotted
+    for part in parts:
         if data.parts[part]:
             if isinstance(data, SceneDataModule):
                 scores[part] = score_as_mapped(
@@ -99,7 +107,10 @@ def _baselines(
         logger.warning("no baseline to compare with: %s", error)
         return {}
     part = next(iter(scores))  # the test part, if there is one
-    compare_with_baselines(scores[part], {name: one[part] for name, one in found.items()}, part)
+    compare_with_baselines(
+        scores[part], {name: one[part] for name, one in found.items()}, part,
+        solved=module.network.solvable,
+    )  # fmt: skip
     return {name: {p: s.as_dict() for p, s in one.items()} for name, one in found.items()}
 
 

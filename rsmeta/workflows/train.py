@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lightning import seed_everything
 
@@ -145,15 +145,59 @@ def _train_settled(
     if isinstance(data, SceneDataModule):
         with optional("split.gpkg"):
             write_split(data.parts, data.classes, output / "split.gpkg")
-    numbers = final_metrics(module, bundle, data, result)
+    again = _refits(settings, network, data)
+    numbers = final_metrics(
+        module, bundle, data, result, parts=("validation",) if again else ("test", "validation")
+    )
     numbers |= known
     run.draw(lambda: _pictures(module, data, result))
+    if again:
+        bundle, more = _refit(run, module, data, result)
+        numbers = _merged(numbers, more)
     numbers["seconds"] = run.seconds()
     bundle = annotate_bundle(
         bundle, {"seed": settings.seed, **numbers}, quicklook=output / "plots" / "chips.png"
     )
     run.finish(numbers)
     return TrainResult(output, bundle, numbers)
+
+
+def _refits(settings: Settings, network: Network, data: TrainingData) -> bool:
+    """Whether the model is solved for once more, with the validation labels."""
+    may = network.solvable and isinstance(data, SceneDataModule) and data.validates
+    return may and settings.scenes.split.refit
+
+
+def _refit(
+    run: TrainingRun, module: TaskModule, data: TrainingData, result: FitResult
+) -> tuple[ModelBundle, dict[str, Any]]:
+    """Solve for the model with the validation labels, which have scored it; save and test it.
+
+    Args:
+        run: The folder.
+        module: The model that was scored; its weights change.
+        data: Labels and scenes.
+        result: How training went.
+
+    Returns:
+        The bundle, and what metrics.json says of it.
+    """
+    whole = cast("SceneDataModule", data).with_validation_labels()
+    logger.info("solving anew with the validation labels, which the scores above did not see: the "
+                "bundle is trained on all labels%s", " but those of the test part"
+                if whole.parts["test"] else "")  # fmt: skip
+    run.solve(module.network, whole)
+    record = describe(module.settings, data, module.network)
+    bundle = save_bundle(run.output / "bundle", record, module.network)
+    numbers = final_metrics(module, bundle, whole, result, parts=("test",))
+    return bundle, numbers | {"trained_on": ["train", "validation"]}
+
+
+def _merged(numbers: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """Return both, with the baselines of the parts of either."""
+    first, second = numbers.get("baseline") or {}, more.get("baseline") or {}
+    found = {name: first.get(name, {}) | second.get(name, {}) for name in {**first, **second}}
+    return numbers | more | ({"baseline": found} if "baseline" in numbers else {})
 
 
 def _adopted(run: TrainingRun, tried: TrainResult, numbers: dict[str, Any]) -> TrainResult:

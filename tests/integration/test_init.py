@@ -75,7 +75,8 @@ def test_polygons_to_configuration_to_bundle(rsmeta: Rsmeta, scene: Path, tmp_pa
     assert data["class_column"] == "Nutzung"
     assert {c["value"]: c["name"] for c in data["classes"]} == {3: "Wasser", 7: "Wald"}
     assert (data["nodata"], data["scale"]) == (0, 0.0001)
-    assert data["split"] == {"by": "polygons", "validation": 0.2, "test": 0.2}
+    held_out = {"by": "polygons", "validation": 0.2, "test": 0.2}
+    assert data["split"] == held_out | {"refit": True}
     assert "by the names in the file" in text
     assert "polygons, " in text
     assert "hold 0 in every band" in text

@@ -114,7 +114,7 @@ def _divisions(
 
 
 def _held_out(by: str, test: float | None = None) -> dict[str, Any]:
-    split: dict[str, Any] = {"by": by, "validation": 0.2}
+    split: dict[str, Any] = {"by": by, "validation": 0.2, "refit": True}
     return split if test is None else {**split, "test": test}
 
 
