@@ -175,9 +175,7 @@ ROWS = {
 # -- grouped halves ------------------------------------------------------------------------------
 
 
-def score(
-    place: Place, found: NDArray[np.float32], seed: int, *, forest: bool = False
-) -> float:
+def score(place: Place, found: NDArray[np.float32], seed: int, *, forest: bool = False) -> float:
     """Return the macro F1 on whole groups that were held out, the mean of both halves."""
     rng = np.random.default_rng([seed, 2026])
     labels, groups = place.labels.ravel(), place.groups.ravel()
@@ -240,9 +238,7 @@ def _probe(
         return probe.fit(x, labels)
 
 
-def _forest(
-    x: NDArray[np.float32], labels: NDArray[np.int64], seed: int
-) -> RandomForestClassifier:
+def _forest(x: NDArray[np.float32], labels: NDArray[np.int64], seed: int) -> RandomForestClassifier:
     return RandomForestClassifier(300, class_weight="balanced", random_state=seed).fit(x, labels)
 
 

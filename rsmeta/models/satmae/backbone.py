@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+import torch
+
 from rsmeta.errors import ConfigError
 from rsmeta.models.backbone import Backbone, Features, OwnWeights
 from rsmeta.models.block_sites import sites_of
