@@ -55,14 +55,16 @@ class _Optics:
 
 def look_varied(rng: np.random.Generator, place: Place, ground: Ground) -> Picture:
     """Return reflectance in ten bands of Sentinel-2, on pixels of 10, 20 or 30 m."""
-    own, cut = rng.spawn(2)
+    own = rng.spawn(1)[0]
     if own.random() < 0.6:
         place = replace(place, cloud=float(own.uniform(0.02, 0.6)))
     factor = int(own.choice([1, 2, 3], p=[0.5, 0.2, 0.3]))
     sky = draw_sky(own, place)
     seen = _observe(own, place, ground, sky, factor)
-    if (cut.random() < 0.5) | (own.random() < 0.5):
-        seen = _stretch(seen, cut)
+    if own.random() < 0.5:
+        centre, spread = seen.mean(axis=(1, 2)), seen.std(axis=(1, 2))
+        seen = (seen - centre[:, None, None]) / spread[:, None, None]
+        seen = seen * _STD[:, None, None] + _MEAN[:, None, None]
     labels = (
         mixed_labels(ground.label) if factor == 1 else majority_labels(ground.label, FINE * factor)
     )
@@ -78,21 +80,6 @@ def look_varied(rng: np.random.Generator, place: Place, ground: Ground) -> Pictu
         offset=0,
         title="reflectance of no sensor in particular",
     )
-
-
-def _stretch(seen: Image, rng: np.random.Generator) -> Image:
-    """Bring a part of the scene to the usual mean and deviation, and the rest along.
-
-    Statistics of a part, because a real scene may hold little but forest, or no cloud.
-    """
-    _, rows, cols = seen.shape
-    height, width = (int(side * rng.uniform(0.3, 1)) for side in (rows, cols))
-    row, col = rng.integers(rows - height + 1), rng.integers(cols - width + 1)
-    part = seen[:, row : row + height, col : col + width]
-    # A part that is all cloud or water would stretch the rest beyond anything real.
-    spread = np.maximum(part.std(axis=(1, 2)), 0.3 * seen.std(axis=(1, 2)))
-    scaled = (seen - part.mean(axis=(1, 2))[:, None, None]) / spread[:, None, None]
-    return as_image(scaled * _STD[:, None, None] + _MEAN[:, None, None])
 
 
 def _draw_optics(rng: np.random.Generator) -> _Optics:
