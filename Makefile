@@ -15,7 +15,7 @@ PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-slow check format lint type layers layout bench gpu clean
+.PHONY: help install demo test test-slow check format lint type layers layout bench docs gpu clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,10 @@ bench: $(READY)  ## the benchmarks
 	@for script in $(wildcard benchmarks/bench_*.py); do \
 	  echo "== $$script"; $(BIN)/python "$$script" || exit 1; \
 	done
+
+docs: $(READY)  ## the documentation as a site, in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "there: build/site/index.html"
 
 gpu: $(READY)  ## collect what a machine with a GPU and no network lacks: build/gpu/wheels
 	$(BIN)/python benchmarks/gpu/collect.py

@@ -18,7 +18,9 @@ _FILE = click.Path(path_type=Path)
 @click.command()
 @click.argument("config", required=False, type=_FILE)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--model", type=_FILE, help="Bundle folder; CONFIG describes the data.")
+@click.option(
+    "--model", type=_FILE, help="Bundle, run, or hf:OWNER/NAME; CONFIG describes the data."
+)
 @click.option(
     "--split",
     type=click.Choice(["train", "validation", "test"]),

@@ -10,7 +10,7 @@ import click
 @click.command()
 @click.argument("output", metavar="OUT", type=click.Path(path_type=Path))
 @click.option(
-    "--model", required=True, type=click.Path(path_type=Path), help="Bundle folder of a run."
+    "--model", required=True, type=click.Path(path_type=Path), help="Bundle, run, or hf:OWNER/NAME."
 )
 @click.option(
     "--format",

@@ -38,6 +38,7 @@ def command(path: str, *, as_json: bool, page: bool, output: Path | None, overwr
         return
     if found.get("spectrum"):
         found["bands"] = f"{len(found['bands'])} (--json lists them)"
+        found["values"] = f"of {len(found.get('values', []))} bands (--json lists them)"
     scales, trainable = found.pop("scales", None), found.pop("learns", None)
     _echo(found, indent=0)
     if scales:

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import threading
+import warnings
 from importlib import import_module
 from typing import Any
 
@@ -25,6 +26,7 @@ COMMANDS = {
     "report": "Write an HTML report of a run or a map.",
     "inspect": "Describe a scene, map, label file, bundle, run, checkpoint or configuration.",
     "export": "Export a trained model to another format.",
+    "push": "Publish a trained model on the Hugging Face hub.",
     "list": "List the names that a configuration can use.",
     "doctor": "Check the installation: versions, GPU, GDAL, extras, caches, disk, network.",
     "demo": "Adapt a pretrained backbone to sample data and map a scene.",
@@ -99,6 +101,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(given: list[str]) -> None:
     debug = "--debug" in given
+    # rsmeta says this itself. Set here once: filters set and reset in several threads get lost.
+    warnings.filterwarnings("ignore", message="Dataset has no geotransform")
     # The group's flags are accepted after the command too.
     flags = [flag for flag in ("--debug", "--verbose") if flag in given]
     words = [*flags, *(word for word in given if word not in flags)]

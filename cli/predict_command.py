@@ -29,7 +29,7 @@ class _Mosaic(click.Choice[str]):
 
 @click.command()
 @click.argument("scenes", nargs=-1, required=True)
-@click.option("--model", required=True, type=_FILE, help="Bundle folder.")
+@click.option("--model", required=True, type=_FILE, help="Bundle, run, or hf:OWNER/NAME.")
 @click.option("--output", required=True, type=_FILE, help="Map file; a folder for many scenes.")
 # An option that is called like a field of rsmeta.Products is given to it.
 @click.option("--probabilities", type=_FILE, help="Also write one band per class.")

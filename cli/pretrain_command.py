@@ -26,9 +26,9 @@ def command(
 ) -> None:
     """Pretrain a backbone on unlabelled scenes with SatMAE's grouped masked autoencoder.
 
-    The run folder gets backbone.safetensors (for model.checkpoint), checkpoints/ (the whole
-    autoencoder), metrics.json, history.csv, config.yaml (fully resolved), plots/ with
-    reconstructions, and tensorboard/.
+    The run folder gets backbone.safetensors (for model.checkpoint), metrics.json, history.csv,
+    config.yaml (fully resolved), plots/ with reconstructions, tensorboard/, and until the run has
+    finished, checkpoints/ (the whole autoencoder).
     """
     from rsmeta.config.load import read_settings
     from rsmeta.config.pretrain import PretrainSettings

@@ -40,8 +40,8 @@ def command(
 
     Without CONFIG, scenes=SCENE labels=LABELS guesses one as rsmeta init does, and shows it.
 
-    The run folder gets bundle/ (for predict), checkpoints/, metrics.json, history.csv, config.yaml
-    (fully resolved), plots/ and tensorboard/.
+    The run folder gets bundle/ (for predict), metrics.json, history.csv, config.yaml (fully
+    resolved), plots/, tensorboard/, and until the run has finished, checkpoints/.
 
     A sweep section trains every point with every seed, and writes table.md, table.csv,
     runs.csv and the run folders in runs/.

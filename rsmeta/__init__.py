@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from rsmeta.workflows.mapping.predict_images import predict_images
     from rsmeta.workflows.mapping.request import AreaOfInterest
     from rsmeta.workflows.pretrain import PretrainResult, pretrain
+    from rsmeta.workflows.push import push
     from rsmeta.workflows.report import MapSources, report
     from rsmeta.workflows.sweep.sweep import SweepResult, sweep
     from rsmeta.workflows.train import TrainResult, train
@@ -74,6 +75,7 @@ __all__ = [
     "predict",
     "predict_images",
     "pretrain",
+    "push",
     "report",
     "sweep",
     "train",
@@ -111,6 +113,7 @@ _HOME = {
     "predict": "rsmeta.workflows.mapping.predict",
     "predict_images": "rsmeta.workflows.mapping.predict_images",
     "pretrain": "rsmeta.workflows.pretrain",
+    "push": "rsmeta.workflows.push",
     "report": "rsmeta.workflows.report",
     "sweep": "rsmeta.workflows.sweep.sweep",
     "train": "rsmeta.workflows.train",

@@ -8,11 +8,12 @@ import os
 import re
 import shutil
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
 
 #: File systems take names of up to 255 bytes; longer ones of hidden folders are cut to this.
 _NAME_BYTES = 200
@@ -95,3 +96,9 @@ def to_disk(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def file_sha256(path: str | Path) -> str:
+    """Return the SHA-256 of a file, hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,13 +12,14 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 
-from rsmeta.bundle.bundle import RECORD_FILE, WEIGHTS_FILE, load_bundle, read_record
+from rsmeta.bundle.bundle import load_bundle, read_record
+from rsmeta.bundle.find import RECORD_FILE, WEIGHTS_FILE, is_on_hub, published_bundle
 from rsmeta.config.model import FORMER_DEFAULT
 from rsmeta.errors import CheckpointError, ConfigError, enumerate_names
 from rsmeta.models.build import build_network
 from rsmeta.models.describe import BUNDLE_TENSOR
 from rsmeta.models.families import plain_backbone
-from rsmeta.models.pixels import PREFIX as PIXELS
+from rsmeta.models.names import PIXELS
 from rsmeta.models.records import OwnRecord
 from rsmeta.models.weights import is_local
 from rsmeta.peft import merge, strip_merged
@@ -95,6 +96,8 @@ def _find(checkpoint: str) -> Path | None:
     Raises:
         CheckpointError: A folder without either.
     """
+    if is_on_hub(checkpoint):
+        return published_bundle(checkpoint)
     if not is_local(checkpoint):
         return None
     place = Path(checkpoint)

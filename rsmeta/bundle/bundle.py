@@ -13,15 +13,16 @@ import safetensors
 import safetensors.torch
 import yaml
 
+from rsmeta.bundle.find import RECORD_FILE, WEIGHTS_FILE, bundle_folder
 from rsmeta.bundle.mlm import model_item
 from rsmeta.bundle.record import FORMAT, READABLE, BundleRecord
 from rsmeta.config.load import validate
 from rsmeta.config.yaml_files import parse_yaml
 from rsmeta.errors import BundleError, ConfigError, OutputError, RsmetaError, one_line, optional
-from rsmeta.files import write_atomically
+from rsmeta.files import file_sha256, write_atomically
 from rsmeta.models.build import build_network
-from rsmeta.models.checkpoint import file_sha256
 from rsmeta.models.weights import is_local
+from rsmeta.shown import Shown, View, pictures_in
 
 if TYPE_CHECKING:
     from rsmeta.config.model import ModelSpec
@@ -29,14 +30,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-RECORD_FILE = "bundle.yaml"
-WEIGHTS_FILE = "weights.safetensors"
 QUICKLOOK_FILE = "quicklook.png"
 MODEL_ITEM_FILE = "mlm.json"
 
 
-@dataclass(frozen=True)
-class ModelBundle:
+@dataclass(frozen=True, repr=False)
+class ModelBundle(Shown):
     """A trained network and everything that says how to use it.
 
     Attributes:
@@ -48,6 +47,16 @@ class ModelBundle:
     record: BundleRecord
     network: Network
     path: Path | None = None
+
+    def view(self) -> View:
+        """Return model, bands and classes, with chips of its training."""
+        record = self.record
+        facts = {"path": self.path, "task": record.task, "backbone": record.backbone.name,
+                 "bands": len(record.bands), "classes": len(record.classes) or None}  # fmt: skip
+        rows = [("band", band.name, band.wavelength_nm) for band in record.bands]
+        rows += [("class", spec.name, spec.value) for spec in record.classes]
+        pictures = [] if self.path is None else pictures_in(self.path, QUICKLOOK_FILE)
+        return View(facts, ("", "name", "nm, value"), rows, pictures)
 
 
 def save_bundle(folder: Path, record: BundleRecord, network: Network) -> ModelBundle:
@@ -114,7 +123,8 @@ def load_bundle(path: str | Path) -> ModelBundle:
     """Load a bundle folder and rebuild its network.
 
     Args:
-        path: The folder, as ``rsmeta train`` leaves it in ``DIR/bundle``.
+        path: The folder, as ``rsmeta train`` leaves it in ``DIR/bundle``; ``DIR`` itself; or
+            ``hf:owner/name[@revision]``.
 
     Returns:
         The bundle; its network is in evaluation mode, on the CPU, adapters not merged.
@@ -123,7 +133,7 @@ def load_bundle(path: str | Path) -> ModelBundle:
         BundleError: The folder is missing, incomplete, damaged, or of another version; or the
             backbone's weights are not those that it was trained on.
     """
-    folder = Path(path)
+    folder = bundle_folder(path)
     record = read_record(folder)
     weights = folder / WEIGHTS_FILE
     if not weights.is_file():

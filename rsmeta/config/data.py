@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -289,6 +290,34 @@ def _rising(ranges: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float
 SpectralRanges = Annotated[tuple[tuple[float, float], ...], AfterValidator(_rising)]
 
 
+#: Factors of the units of a size.
+_UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+def _size(given: Any) -> Any:
+    """Read ``none``, ``auto``, or a size in bytes or with a unit."""
+    text = "none" if given is None else str(given).strip()
+    if text.lower() in ("auto", "none"):
+        return text.lower()
+    size_bytes(text)
+    return text
+
+
+def size_bytes(text: str) -> int:
+    """Return the bytes of a size such as ``512MB`` or ``4GB``; 0 of ``none``.
+
+    Raises:
+        ValueError: It is no size.
+    """
+    if text == "none":
+        return 0
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", text, re.IGNORECASE)
+    if found is None:
+        raise ValueError(f"{text!r} is no size; write none, auto, or such as 512MB or 4GB")
+    unit = found[2].upper()
+    return int(float(found[1]) * _UNITS[unit and f"{unit}B"])
+
+
 class ReadSettings(Strict):
     """What files lie where, how their numbers are read, and how batches are made of them."""
 
@@ -320,6 +349,11 @@ class ReadSettings(Strict):
     chip_px: int = Field(default=64, ge=16, description="side of a training chip")
     batch_size: int = Field(default=16, ge=1, description="chips in one step")
     workers: int = Field(default=0, ge=0, description="processes that read chips; 0: none extra")
+    cache: Annotated[str, BeforeValidator(_size)] = Field(
+        default="auto",
+        description="memory for decoded pixels of training chips: none, or a size such as 4GB; "
+        "auto: 1GB for each process that trains",
+    )
     augment: AugmentSettings = AugmentSettings()
     homepage: str | None = Field(
         default=None, description="where the data come from; said when they are missing"
@@ -327,6 +361,11 @@ class ReadSettings(Strict):
     layout: str | None = Field(
         default=None, description="how root is laid out; said when the data are missing"
     )
+
+    @property
+    def cache_bytes(self) -> int:
+        """Memory for decoded pixels in each process that reads."""
+        return size_bytes("1GB" if self.cache == "auto" else self.cache) // max(self.workers, 1)
 
     @property
     def origin_hint(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
@@ -30,25 +31,43 @@ class GradientOptions(Strict):
     """Options of strategies that follow a gradient."""
 
     travel: float = Field(
-        default=10_000.0,
+        default=100.0,
         gt=1,
         description="largest factor by which a run can raise or lower a scale; the rate of rho "
         "follows from it and from the number of meta steps",
     )
     gate: float = Field(
-        default=1.5,
+        default=2.0,
         ge=0,
         description="standard errors by which a gradient must differ from 0 for its rho to move",
+    )
+    trial_share: float = Field(
+        default=0.15,
+        ge=0,
+        le=1,
+        description="share of a run's steps to spend, before it, on short trials of some scales, "
+        "the best of which it starts from; 0: none",
+    )
+    trial_scales: tuple[float, ...] = Field(
+        default=(0.1, 1.0, 10.0), description="scales to try beside tuner.scale"
     )
     lr: float | None = Field(
         default=None,
         ge=0,
-        description="constant rate of Adam over rho, in place of travel and gate; published: 0.02",
+        description="constant rate of Adam over rho, in place of trials, travel and gate; "
+        "published: 0.02",
     )
     betas: tuple[float, float] = Field(
         default=(0.9, 0.999),
         description="decay rates of the running mean and variance of rho's gradient",
     )
+
+    @field_validator("trial_scales", mode="after")
+    @classmethod
+    def _scales_above_zero(cls, scales: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(0 < scale < math.inf for scale in scales):
+            raise ValueError(f"{list(scales)} must be above 0, e.g. [0.1, 1, 10]")
+        return scales
 
     @field_validator("betas", mode="after")
     @classmethod
@@ -187,6 +206,15 @@ class MetaSettings(WithOptions):
     )
     prune: float = Field(
         default=0.0, ge=0, description="after training, drop the sites whose scale is below this"
+    )
+    top_sites: int | None = Field(
+        default=None,
+        ge=1,
+        description="sites whose adapters are trained at a time: those with most Fisher "
+        "information; none: all",
+    )
+    top_every: int = Field(
+        default=50, ge=1, description="optimizer steps after which top_sites are chosen anew"
     )
     retrain: bool = Field(
         default=False,

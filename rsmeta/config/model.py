@@ -47,8 +47,8 @@ class StemSpec(Strict):
         default="match",
         description="how filters are made for the bands: match (by name, else by wavelength), "
         "mean (of all filters), repeat (by position), random, project (a "
-        "learned projection onto the bands of the weights), or wavelength (DOFA's generator, "
-        "its default too)",
+        "learned projection onto the bands of the weights), or wavelength (made from it by "
+        "DOFA, Panopticon and Copernicus-FM, their default too)",
     )
     trainable: Literal["auto"] | bool = Field(
         default="auto",

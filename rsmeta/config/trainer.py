@@ -112,6 +112,11 @@ class TrainerSettings(Strict):
         default="best",
         description="weights for the bundle: those with the best validation score, or the last",
     )
+    keep_checkpoints: bool = Field(
+        default=False,
+        description="keep checkpoints/ (weights with the optimizer's state) when the run has "
+        "finished, to train it longer with --resume",
+    )
     baseline: bool = Field(
         default=True,
         description="score a random forest and a logistic regression on the same labels too, for "

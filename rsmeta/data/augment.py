@@ -1,16 +1,11 @@
-"""Random changes of training batches, on the device, by kornia."""
+"""Random changes of training batches, on the device."""
 
 from __future__ import annotations
 
-import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    import kornia.augmentation as kornia
 
 if TYPE_CHECKING:
     from rsmeta.config.data import AugmentSettings
@@ -29,18 +24,6 @@ class Augment(nn.Module):
 
     def __init__(self, settings: AugmentSettings) -> None:
         super().__init__()
-        geometric: list[Any] = []
-        if settings.flip:
-            geometric.append(kornia.RandomHorizontalFlip(p=0.5))
-        if settings.flip is True:
-            geometric.append(kornia.RandomVerticalFlip(p=0.5))
-        if settings.rotate:
-            geometric.append(kornia.RandomRotation90(times=(0, 3), p=1.0, resample="nearest"))
-        self.geometric = (
-            kornia.AugmentationSequential(*geometric, data_keys=["input", "mask", "mask"])
-            if geometric
-            else None
-        )
         self.settings = settings
 
     def forward(
@@ -57,16 +40,11 @@ class Augment(nn.Module):
         Returns:
             The three, changed alike.
         """
-        if self.geometric is not None:
+        if self.settings.flip or self.settings.rotate:
+            ways = self._ways(len(image))
             of_pixels = target.shape == valid.shape
-            layers = [valid.float()[:, None], *([target.float()[:, None]] if of_pixels else [])]
-            image, seen, *labels = self.geometric(
-                image, *layers, data_keys=["input", *["mask"] * len(layers)]
-            )
-            valid = seen[:, 0] > 0.5
-            if of_pixels:
-                moved = labels[0][:, 0]
-                target = moved if target.is_floating_point() else moved.round().long()
+            image, valid = _moved(image, ways), _moved(valid, ways)
+            target = _moved(target, ways) if of_pixels else target
         count, bands = image.shape[:2]
         gain, band_gain = self.settings.gains
         if gain or band_gain:
@@ -83,6 +61,29 @@ class Augment(nn.Module):
         # The band with the highest number is always kept.
         dropped = (chance < self.settings.band_drop) & (chance < chance.amax(dim=1, keepdim=True))
         return image.masked_fill(dropped, torch.nan)
+
+    def _ways(self, count: int) -> Tensor:
+        """Draw how each of so many chips is moved, (B,): quarter turns, plus 4 if mirrored before.
+
+        Drawn on the CPU: on a GPU, every number that decides what is done would be waited for.
+        """
+        turns = torch.randint(4, (count,)) if self.settings.rotate else torch.zeros(count).long()
+        mirrored = torch.randint(2, (count,)) if self.settings.flip else torch.zeros(count).long()
+        if self.settings.flip is True:  # upside down is mirrored and turned by a half
+            upside_down = torch.randint(2, (count,))
+            turns, mirrored = (turns + 2 * upside_down) % 4, mirrored ^ upside_down
+        return turns + 4 * mirrored
+
+
+def _moved(layer: Tensor, ways: Tensor) -> Tensor:
+    """Return chips (B, …, H, W) mirrored and turned each its way, (B,); H equals W for turns."""
+    moved = torch.empty_like(layer)
+    for way in sorted(set(ways.tolist())):
+        which = (ways == way).nonzero()[:, 0].to(layer.device)
+        some = layer[which]
+        some = some.flip(-1) if way >= 4 else some
+        moved[which] = some.rot90(way % 4, (-2, -1))
+    return moved
 
 
 def _uniform(like: Tensor, count: int, bands: int) -> Tensor:

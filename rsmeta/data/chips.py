@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from rasterio.windows import Window
 from torch.utils.data import Dataset
+
+from rsmeta.data.chip_cache import ChipCache
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from rasterio.windows import Window
 
     from rsmeta.data.label_reader import LabelReader
     from rsmeta.data.sampler import ChipKey
@@ -67,11 +71,15 @@ class ChipDataset(Dataset[dict[str, Any]]):
     Args:
         scenes: The labelled scenes of one part.
         chip_px: Side of a chip; where a scene is smaller, the rest is invalid.
+        cache: Keeps what was read, under the numbers of these scenes; none: nothing is kept.
     """
 
-    def __init__(self, scenes: Sequence[LabelledScene], chip_px: int) -> None:
+    def __init__(
+        self, scenes: Sequence[LabelledScene], chip_px: int, cache: ChipCache | None = None
+    ) -> None:
         self.scenes = tuple(scenes)
         self.chip_px = chip_px
+        self.cache = cache or ChipCache(0)
 
     def __len__(self) -> int:
         """Return the number of scenes; the sampler decides on the number of chips."""
@@ -79,8 +87,8 @@ class ChipDataset(Dataset[dict[str, Any]]):
 
     def __getitem__(self, key: ChipKey) -> dict[str, Any]:
         """Read one chip."""
-        window = Window(key.col, key.row, self.chip_px, self.chip_px)
-        return sample_of(self.scenes[key.scene], window)
+        read = partial(sample_of, self.scenes[key.scene])
+        return self.cache.read(key.scene, key.row, key.col, self.chip_px, read)
 
 
 def sample_of(labelled: LabelledScene, window: Window) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from rsmeta.data.build_splits import build_splits
+from rsmeta.data.chip_cache import ChipCache
 from rsmeta.data.chips import ChipDataset
 from rsmeta.data.held_out_split import held_out_split
 from rsmeta.data.meta_sampler import MetaBatches, MetaSampler
@@ -78,6 +79,7 @@ class SceneDataModule(LightningDataModule):
         self.settings = settings
         self.seed = seed
         self.epochs = epochs
+        self._cache = ChipCache(settings.cache_bytes)
         self.parts = build_splits(
             settings, seed=seed, bands=bands, train_on_validation=train_on_validation
         )
@@ -156,7 +158,7 @@ class SceneDataModule(LightningDataModule):
             self._sampling(self.parts["train"]), length=self.chips_per_epoch,
             seed=self.seed, epochs=self.epochs,
         )  # fmt: skip
-        return self._loader("train", sampler, drop_last=True)
+        return self._loader(self._chips(self.parts["train"]), sampler, drop_last=True)
 
     def meta_dataloader(
         self, meta: MetaSettings, *, steps_ahead: int = 0, first_step: int = 0
@@ -187,7 +189,7 @@ class SceneDataModule(LightningDataModule):
             offset=len(train) if self._held_out else 0,
         )
         return DataLoader(
-            ChipDataset([p.labelled for p in [*train, *self._held_out]], self.settings.chip_px),
+            self._chips([*train, *self._held_out]),
             batch_sampler=sampler,
             num_workers=min(1, self.settings.workers),
             collate_fn=stack_samples,
@@ -237,10 +239,17 @@ class SceneDataModule(LightningDataModule):
         sampler = GridChipSampler(
             [p.index for p in self.parts[part]], chip_px=self.settings.chip_px
         )
-        return self._loader(part, sampler, drop_last=False)
-
-    def _loader(self, part: Part, sampler: Sampler[Any], *, drop_last: bool) -> DataLoader[Batch]:
+        # Each is read once in a pass: what is kept is for the chips of training.
         dataset = ChipDataset([p.labelled for p in self.parts[part]], self.settings.chip_px)
+        return self._loader(dataset, sampler, drop_last=False)
+
+    def _chips(self, parts: Sequence[IndexedScene]) -> ChipDataset:
+        """Return chips of the scenes of training, then of those held out of it; they are kept."""
+        return ChipDataset([p.labelled for p in parts], self.settings.chip_px, self._cache)
+
+    def _loader(
+        self, dataset: ChipDataset, sampler: Sampler[Any], *, drop_last: bool
+    ) -> DataLoader[Batch]:
         return DataLoader(
             dataset,
             batch_size=self.settings.batch_size,

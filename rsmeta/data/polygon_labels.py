@@ -7,7 +7,6 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas
 import rasterio.features
 
 from rsmeta.config.data import composed
@@ -136,6 +135,8 @@ def _is_empty(cell: Any) -> bool:
     """Return whether a cell holds nothing: NULL in any form, or blanks."""
     if isinstance(cell, str):
         return not cell.strip()
+    import pandas
+
     return bool(pandas.api.types.is_scalar(cell) and pandas.isna(cell))
 
 

@@ -8,6 +8,7 @@ so that every chip has enough of them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from rasterio.windows import Window
 from torch.utils.data import Dataset
 
+from rsmeta.data.chip_cache import ChipCache
 from rsmeta.data.class_sampling import EpochSampler
 
 if TYPE_CHECKING:
@@ -126,12 +128,20 @@ class UnlabelledChips(Dataset[dict[str, Any]]):
         scenes: The scenes, with their bands selected.
         chip_px: Side of a chip; where a scene is smaller, the rest is invalid.
         min_valid: Smallest share of valid pixels of a moved window.
+        cache: Keeps what was read, under the numbers of these scenes; none: nothing is kept.
     """
 
-    def __init__(self, scenes: Sequence[Scene], chip_px: int, min_valid: float) -> None:
+    def __init__(
+        self,
+        scenes: Sequence[Scene],
+        chip_px: int,
+        min_valid: float,
+        cache: ChipCache | None = None,
+    ) -> None:
         self.scenes = tuple(scenes)
         self.chip_px = chip_px
         self.min_valid = min_valid
+        self.cache = cache or ChipCache(0)
 
     def __len__(self) -> int:
         """Return the number of scenes; the sampler decides on the number of chips."""
@@ -139,11 +149,13 @@ class UnlabelledChips(Dataset[dict[str, Any]]):
 
     def __getitem__(self, key: UnlabelledKey) -> dict[str, Any]:
         """Read one chip, in physical units, 0 where it is not valid."""
-        chip = self._read(key.scene, key.row, key.col)
-        if chip.valid.mean() < self.min_valid:
-            chip = self._read(key.scene, key.safe_row, key.safe_col)
+        read = partial(self._read, self.scenes[key.scene])
+        chip = self.cache.read(key.scene, key.row, key.col, self.chip_px, read)
+        if chip["valid"].numpy().mean() < self.min_valid:
+            chip = self.cache.read(key.scene, key.safe_row, key.safe_col, self.chip_px, read)
+        return chip
+
+    def _read(self, scene: Scene, window: Window) -> dict[str, torch.Tensor]:
+        chip = scene.read(window)
         image, valid = torch.from_numpy(chip.data), torch.from_numpy(chip.valid)
         return {"image": torch.where(valid, image, 0.0), "valid": valid}
-
-    def _read(self, scene: int, row: int, col: int) -> Any:
-        return self.scenes[scene].read(Window(col, row, self.chip_px, self.chip_px))

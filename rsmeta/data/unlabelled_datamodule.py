@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
+from rsmeta.data.chip_cache import ChipCache
 from rsmeta.data.open_scenes import open_scenes, wanted_bands
 from rsmeta.data.statistics import band_statistics
 from rsmeta.data.streams import random_stream
@@ -84,7 +85,9 @@ class UnlabelledDataModule(LightningDataModule):
     @cached_property
     def dataset(self) -> UnlabelledChips:
         """All chips there are."""
-        return UnlabelledChips(self.scenes, self.settings.chip_px, self.settings.min_valid)
+        settings = self.settings
+        cache = ChipCache(settings.cache_bytes)
+        return UnlabelledChips(self.scenes, settings.chip_px, settings.min_valid, cache)
 
     def train_sampler(self) -> UnlabelledSampler:
         """Return the chips of the first epoch; later ones follow with ``set_epoch``."""

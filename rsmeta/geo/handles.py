@@ -105,7 +105,11 @@ def open_raster(source: AnySource) -> Any:
 
 
 def open_quietly(*args: Any, **options: Any) -> Any:
-    """Call ``rasterio.open`` without its warning about rasters without georeferencing."""
+    """Call ``rasterio.open`` without its warning about rasters without georeferencing.
+
+    Libraries in other threads change the filters too and know no lock, so that the command line
+    sets this filter once for all.
+    """
     with _opening, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         return rasterio.open(*args, **options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from bisect import bisect_left
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
@@ -220,6 +220,14 @@ def _extents(bands: Sequence[Band]) -> list[_Extent | None]:
 def width_nm(band: Band) -> float | None:
     """Return the width of a band in nm, else that of bands of its common name, if it has one."""
     return band.width_nm or _USUAL_WIDTHS_NM.get(band.common_name or "")
+
+
+def with_widths(bands: Sequence[Band]) -> tuple[Band, ...]:
+    """Return bands with a width: their own, the usual one, or their distance from each other."""
+    return tuple(
+        band if extent is None else replace(band, width_nm=extent.width_nm)
+        for band, extent in zip(bands, _extents(bands), strict=True)
+    )
 
 
 def _spacing(centre: float, centres: Sequence[float]) -> float | None:

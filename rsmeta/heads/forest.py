@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,15 +14,12 @@ from rsmeta.heads.base import HEADS, HeadInput
 from rsmeta.heads.solved import SolvedHead, SolvedOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from rsmeta.config.base import Strict
 
 #: Pixels that go through a tree at once: their places in it stay in the processor's cache.
 _AT_ONCE = 32768
-
-#: Features with more numbers than this are worth the threads that share the trees.
-_MANY = 200_000
 
 
 class ForestOptions(SolvedOptions):
@@ -80,6 +78,7 @@ class ForestHead(SolvedHead):
             shares: Shares of the classes at a leaf, (M, K) float32.
             roots: First node of each tree, (T,) int64.
         """
+        self._trees: tuple[Tensor, Sequence[Any]] | None = None
         for name, array in (
             ("split", split), ("threshold", threshold), ("below", below),
             ("shares", shares), ("roots", roots),
@@ -88,10 +87,29 @@ class ForestHead(SolvedHead):
 
     def probabilities(self, features: Tensor) -> Tensor:
         """Return the mean shares of the leaves that pixels (N, F) come to, (N, K)."""
-        parts = [self._few(part) for part in torch.split(features.float(), _AT_ONCE)]
-        return torch.cat(parts) if parts else self.shares.new_zeros(0, self.classes)
+        parts = torch.split(features.float(), _AT_ONCE)
+        if features.device.type == "cpu":
+            trees = self._compiled()
+            with ThreadPoolExecutor(min(torch.get_num_threads(), max(len(parts), 1))) as pool:
+                found = list(pool.map(lambda part: _mean_shares(trees, part), parts))
+        else:
+            found = [self._walk(part) for part in parts]
+        return torch.cat(found) if found else self.shares.new_zeros(0, self.classes)
 
-    def _few(self, features: Tensor) -> Tensor:
+    def _compiled(self) -> Sequence[Any]:
+        """Return the trees as scikit-learn's own, which walks them several times faster."""
+        if self._trees is None or self._trees[0] is not self.threshold:
+            tables = (self.split, self.threshold, self.below, self.shares, self.roots)
+            arrays = [one.cpu().numpy() for one in tables]
+            self._trees = self.threshold, _sklearn_trees(*arrays, features=self.dim)
+        return self._trees[1]
+
+    def _load_from_state_dict(self, *args: Any, **options: Any) -> None:
+        self._trees = None
+        super()._load_from_state_dict(*args, **options)
+
+    def _walk(self, features: Tensor) -> Tensor:
+        """Return the mean shares of pixels (N, F), on any device."""
         values, dim = features.reshape(-1), features.shape[1]
         first = torch.arange(len(features), device=features.device) * dim
         total = self.shares.new_zeros(len(features), self.classes)
@@ -118,7 +136,7 @@ class ForestHead(SolvedHead):
         forest = getattr(ensemble, self.estimator)(
             n_estimators=chosen.trees, min_samples_leaf=chosen.least_leaf,
             max_depth=chosen.max_depth, class_weight="balanced", random_state=seed,
-            n_jobs=-1 if features.size > _MANY else None,
+            n_jobs=None,  # threads of scikit-learn's lose the program's warning filters
         )  # fmt: skip
         forest.fit(features, labels)
         present = forest.classes_
@@ -162,6 +180,40 @@ class ExtraTreesHead(ForestHead):
     """
 
     estimator: ClassVar[str] = "ExtraTreesClassifier"
+
+
+def _sklearn_trees(
+    split: np.ndarray,
+    threshold: np.ndarray,
+    below: np.ndarray,
+    shares: np.ndarray,
+    roots: np.ndarray,
+    *,
+    features: int,
+) -> list[Any]:
+    """Return one tree of scikit-learn per root; arguments as of ``ForestHead._take``."""
+    from sklearn.tree._tree import NODE_DTYPE, Tree  # takes its time; as its pickles are read
+
+    trees = []
+    for first, end in zip(roots, [*roots[1:], len(split)], strict=True):
+        pair = below[first:end] - first
+        leaf = pair[:, 0] == np.arange(len(pair))
+        nodes = np.zeros(len(pair), NODE_DTYPE)
+        nodes["left_child"], nodes["right_child"] = np.where(leaf, -1, pair.T)
+        nodes["feature"], nodes["threshold"] = split[first:end], threshold[first:end]
+        tree = Tree(features, np.array([shares.shape[1]], np.intp), 1)
+        values = np.ascontiguousarray(shares[first:end, None, :], np.float64)
+        tree.__setstate__(
+            {"max_depth": 0, "node_count": len(nodes), "nodes": nodes, "values": values}
+        )
+        trees.append(tree)
+    return trees
+
+
+def _mean_shares(trees: Sequence[Any], features: Tensor) -> Tensor:
+    rows = np.ascontiguousarray(features.numpy())
+    total = sum(tree.predict(rows) for tree in trees)
+    return torch.from_numpy(np.asarray(total / len(trees), np.float32))
 
 
 def _rounded_down(thresholds: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -12,7 +13,13 @@ from pydantic import Field
 from torch import Tensor
 
 from rsmeta.heads.base import HEADS, HeadInput
-from rsmeta.heads.solved import SolvedHead, SolvedOptions, last_layer, standardisation
+from rsmeta.heads.solved import (
+    LEAST_PROBABILITY,
+    SolvedHead,
+    SolvedOptions,
+    last_layer,
+    standardisation,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,6 +77,14 @@ class LogisticHead(SolvedHead):
         """Return the softmax of the weighted features."""
         scaled = (features.float() - self.mean) / self.std
         return torch.addmm(self.bias, scaled, self.weight.T).softmax(dim=1)
+
+    def forward(self, maps: Sequence[Tensor], image: Tensor) -> Tensor:
+        """Return logarithms of probabilities, (B, K, H, W)."""
+        found = self.features(maps, image).float()
+        centred = found.flatten(2) - self.mean[:, None]
+        scores = torch.matmul(self.weight / self.std, centred) + self.bias[:, None]
+        scores = scores.log_softmax(dim=1).clamp_min(math.log(LEAST_PROBABILITY))
+        return scores.reshape(*scores.shape[:2], *found.shape[2:])
 
     def solve(
         self, features: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, seed: int

@@ -17,6 +17,7 @@ from rsmeta.metrics.confusion import (
     computed,
     mean_of_known,
 )
+from rsmeta.shown import Shown, View, scores_view
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,8 +47,8 @@ class ClassAccuracy:
     images: int
 
 
-@dataclass(frozen=True)
-class ClassificationResult:
+@dataclass(frozen=True, repr=False)
+class ClassificationResult(Shown):
     """Scores of images, unitless in [0, 1]; none where there is nothing to score.
 
     A class without a compared image counts in no mean over classes.
@@ -90,6 +91,10 @@ class ClassificationResult:
         values["classes"] = {one.pop("name"): one for one in values["classes"]}
         values["confusion"] = [list(row) for row in self.confusion]
         return values
+
+    def view(self) -> View:
+        """Return the scores, overall and of each class."""
+        return scores_view(self.as_dict())
 
 
 class ClassificationMetrics(ConfusionMetrics):

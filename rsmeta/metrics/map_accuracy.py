@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ReferenceKind = Literal["raster", "polygons", "points"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MapAccuracy(SegmentationResult):
     """Agreement of a map with a reference, and estimates where the reference is a sample.
 

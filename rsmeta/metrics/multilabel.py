@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from rsmeta.metrics.confusion import computed, mean_of_known
+from rsmeta.shown import Shown, View, scores_view
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,8 +34,8 @@ class LabelScores:
     images: int
 
 
-@dataclass(frozen=True)
-class MultilabelResult:
+@dataclass(frozen=True, repr=False)
+class MultilabelResult(Shown):
     """Scores of images, unitless in [0, 1]; none where there is nothing to score.
 
     Args:
@@ -54,6 +55,10 @@ class MultilabelResult:
         values = asdict(self)
         values["labels"] = {one.pop("name"): one for one in values["labels"]}
         return values
+
+    def view(self) -> View:
+        """Return the scores, overall and of each class."""
+        return scores_view(self.as_dict())
 
 
 class MultilabelMetrics(nn.Module):

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from rsmeta.metrics.confusion import computed
+from rsmeta.shown import Shown, View, scores_view
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 _SUMS = ("count", "difference", "absolute", "squared", "label", "label_squared")
 
 
-@dataclass(frozen=True)
-class RegressionResult:
+@dataclass(frozen=True, repr=False)
+class RegressionResult(Shown):
     """Scores of estimates; none where nothing was compared.
 
     Args:
@@ -43,6 +44,10 @@ class RegressionResult:
     def as_dict(self) -> dict[str, Any]:
         """Return everything as plain values that JSON can hold."""
         return asdict(self)
+
+    def view(self) -> View:
+        """Return the scores, overall and of each class."""
+        return scores_view(self.as_dict())
 
 
 class RegressionMetrics(nn.Module):

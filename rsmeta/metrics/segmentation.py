@@ -14,6 +14,7 @@ from rsmeta.metrics.confusion import (
     kappa,
     mean_of_known,
 )
+from rsmeta.shown import Shown, View, scores_view
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,8 +44,8 @@ class ClassScores:
     pixels: int
 
 
-@dataclass(frozen=True)
-class SegmentationResult:
+@dataclass(frozen=True, repr=False)
+class SegmentationResult(Shown):
     """Agreement of a map with its reference; none where no pixel was compared.
 
     Args:
@@ -94,6 +95,10 @@ class SegmentationResult:
         if reason is not None:
             found |= dict.fromkeys(("iou", "f1", "precision", "recall")) | {"reason": reason}
         return found
+
+    def view(self) -> View:
+        """Return the scores, overall and of each class."""
+        return scores_view(self.as_dict())
 
 
 class SegmentationMetrics(ConfusionMetrics):

@@ -13,11 +13,12 @@ from rsmeta.heads.base import HeadInput, PixelHead
 from rsmeta.heads.solved import LEAST_PROBABILITY
 from rsmeta.models.backbone import Backbone, Features
 from rsmeta.models.network import Network
+from rsmeta.models.pixels import PixelBackbone, Surroundings
 from rsmeta.models.records import BackboneRecord
 from rsmeta.models.stem import StemFilter, StemReport
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from rsmeta.geo.bands import Band
     from rsmeta.models.normalise import Normalisation
@@ -98,8 +99,15 @@ class AverageBackbone(Backbone):
     def _scores(self, x: Tensor) -> Tensor:
         valid = x.isfinite().all(dim=1)
         image = torch.where(valid[:, None], x, 0.0)
-        total = torch.stack([one(image, valid).float().softmax(dim=1) for one in self.members])
-        return total.mean(dim=0).clamp_min(LEAST_PROBABILITY).log()
+        # bands and surroundings are computed once for all members that take nothing else
+        given = Surroundings(x)
+        scores = [
+            one.head([one.backbone.features(given)], given.bands)
+            if isinstance(one.backbone, PixelBackbone) else one(image, valid)
+            for one in cast("Iterable[Network]", self.members)
+        ]  # fmt: skip
+        total = sum(one.float().softmax(dim=1) for one in scores) / len(scores)
+        return cast("Tensor", total).clamp_min(LEAST_PROBABILITY).log()
 
 
 class GivenScores(PixelHead):

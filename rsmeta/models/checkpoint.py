@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import pickle
 import re
 import zipfile
@@ -167,12 +166,6 @@ def _notes_in(content: Any) -> dict[str, Any]:
     told |= {str(key): value for key, value in content.items()}
     told = {k: v.item() if isinstance(v, np.generic) else v for k, v in told.items()}
     return {k: v for k, v in told.items() if isinstance(v, str | int | float | bool)}
-
-
-def file_sha256(path: str | Path) -> str:
-    """Return the SHA-256 of a file, hexadecimal."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_strictly(

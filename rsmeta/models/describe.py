@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from rsmeta.errors import enumerate_names
-from rsmeta.models.checkpoint import file_sha256, open_checkpoint
+from rsmeta.files import file_sha256
+from rsmeta.models.checkpoint import open_checkpoint
 from rsmeta.models.families import BACKBONES
 from rsmeta.models.weights import recognise_weights
 

@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from rsmeta.config.model import AUTO, AVERAGE
 from rsmeta.errors import ConfigError, UnknownNameError
-from rsmeta.models.dofa.build import PREFIX as DOFA_PREFIX
-from rsmeta.models.dofa.build import build_dofa, dofa_line, dofa_names
-from rsmeta.models.dofa.describe import describe_dofa
-from rsmeta.models.pixels import PREFIX as PIXELS_PREFIX
-from rsmeta.models.pixels import build_pixels, pixel_names, pixels_line
-from rsmeta.models.reduction import reduction_of
-from rsmeta.models.satmae.build import PREFIX, build_satmae, satmae_names
-from rsmeta.models.satmae.describe import describe_satmae, satmae_line
-from rsmeta.models.scalemae import PREFIX as SCALEMAE_PREFIX
-from rsmeta.models.scalemae import build_scalemae, scalemae_line, scalemae_names
-from rsmeta.models.timm.build import backbone_names, build_timm, timm_line
-from rsmeta.models.timm.describe import describe_timm
-from rsmeta.models.torchgeo import PREFIX as TORCHGEO_PREFIX
-from rsmeta.models.torchgeo import build_torchgeo, torchgeo_line, torchgeo_names, torchgeo_plain
+from rsmeta.models import names
 from rsmeta.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Any
 
     from rsmeta.config.model import ModelSpec
     from rsmeta.geo.bands import Band
@@ -69,35 +56,80 @@ def untagged(spec: ModelSpec) -> tuple[str, dict[str, Any]]:
     return spec.backbone.partition(".")[0], dict(spec.options)
 
 
+def _on_use(module: str, name: str) -> Callable[..., Any]:
+    """Return a function of ``rsmeta.models.MODULE`` that is imported when it is called."""
+
+    def call(*given: Any) -> Any:
+        return getattr(import_module(f"rsmeta.models.{module}"), name)(*given)
+
+    return call
+
+
 BACKBONES.add(
     "timm",
-    BackboneFamily("", build_timm, backbone_names, timm_line, describe_timm, untagged),
-)
+    BackboneFamily(
+        "", _on_use("timm.build", "build_timm"), names.timm_names, names.timm_line,
+        _on_use("timm.describe", "describe_timm"), untagged,
+    ),
+)  # fmt: skip
 BACKBONES.add(
     "satmae",
-    BackboneFamily(PREFIX, build_satmae, satmae_names, satmae_line, describe_satmae, untagged),
-)
+    BackboneFamily(
+        names.SATMAE, _on_use("satmae.build", "build_satmae"), names.satmae_names,
+        names.satmae_line, _on_use("satmae.describe", "describe_satmae"), untagged,
+    ),
+)  # fmt: skip
 BACKBONES.add(
     "dofa",
     BackboneFamily(
-        DOFA_PREFIX, build_dofa, dofa_names, dofa_line, describe_dofa, untagged,
-        from_wavelengths=True,
+        names.DOFA, _on_use("dofa.build", "build_dofa"), names.dofa_names, names.dofa_line,
+        _on_use("dofa.describe", "describe_dofa"), untagged, from_wavelengths=True,
     ),
 )  # fmt: skip
 BACKBONES.add(
     "pixels",
-    BackboneFamily(PIXELS_PREFIX, build_pixels, pixel_names, pixels_line),
-)
+    BackboneFamily(
+        names.PIXELS, _on_use("pixels.backbone", "build_pixels"), names.pixel_names,
+        names.pixels_line,
+    ),
+)  # fmt: skip
+BACKBONES.add(
+    "panopticon",
+    BackboneFamily(
+        names.PANOPTICON, _on_use("panopticon", "build_panopticon"), names.panopticon_names,
+        names.panopticon_line, _on_use("panopticon", "describe_panopticon"), untagged,
+        from_wavelengths=True,
+    ),
+)  # fmt: skip
+BACKBONES.add(
+    "copernicus",
+    BackboneFamily(
+        names.COPERNICUS, _on_use("copernicus", "build_copernicus"), names.copernicus_names,
+        names.copernicus_line, _on_use("copernicus", "describe_copernicus"), untagged,
+        from_wavelengths=True,
+    ),
+)  # fmt: skip
+BACKBONES.add(
+    "prithvi",
+    BackboneFamily(
+        names.PRITHVI, _on_use("prithvi", "build_prithvi"), names.prithvi_names,
+        names.prithvi_line, _on_use("prithvi", "describe_prithvi"), untagged,
+    ),
+)  # fmt: skip
 BACKBONES.add(
     "scalemae",
-    BackboneFamily(SCALEMAE_PREFIX, build_scalemae, scalemae_names, scalemae_line, plain=untagged),
-)
+    BackboneFamily(
+        names.SCALEMAE, _on_use("scalemae", "build_scalemae"), names.scalemae_names,
+        names.scalemae_line, plain=untagged,
+    ),
+)  # fmt: skip
 BACKBONES.add(
     "torchgeo",
     BackboneFamily(
-        TORCHGEO_PREFIX, build_torchgeo, torchgeo_names, torchgeo_line, plain=torchgeo_plain
+        names.TORCHGEO, _on_use("torchgeo", "build_torchgeo"), names.torchgeo_names,
+        names.torchgeo_line, plain=_on_use("torchgeo", "torchgeo_plain"),
     ),
-)
+)  # fmt: skip
 
 
 def build_backbone(spec: ModelSpec, bands: Sequence[Band] | None = None) -> Backbone:
@@ -120,7 +152,7 @@ def build_backbone(spec: ModelSpec, bands: Sequence[Band] | None = None) -> Back
     if spec.stem.strategy == "wavelength" and not family.from_wavelengths:
         raise ConfigError(
             f"model.stem.strategy=wavelength needs weights that make filters of wavelengths "
-            f"(dofa_vit_b16, dofa_vit_l16), not {spec.backbone}; use match"
+            f"(DOFA, Panopticon, Copernicus-FM), not {spec.backbone}; use match"
         )
     if spec.stem.reduce is not None and bands is not None:
         return _reduced(family, spec, bands)
@@ -139,6 +171,8 @@ def plain_backbone(spec: ModelSpec) -> tuple[str, dict[str, Any]]:
 
 def _reduced(family: BackboneFamily, spec: ModelSpec, bands: Sequence[Band]) -> Backbone:
     """Build a backbone for fewer bands, and what makes them of the many."""
+    from rsmeta.models.reduction import reduction_of
+
     reduction = reduction_of(spec.stem, bands)
     if spec.stem.strategy == "match" and reduction.kind == "pca":
         # Components have no wavelengths to be matched by.

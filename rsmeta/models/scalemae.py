@@ -10,6 +10,7 @@ from pydantic import Field
 from rsmeta.config.load import validate
 from rsmeta.errors import CheckpointError, UnknownNameError
 from rsmeta.models.checkpoint import LoadReport, load_strictly, open_checkpoint
+from rsmeta.models.names import SCALEMAE, SCALEMAE_LICENCE, scalemae_names
 from rsmeta.models.patch_stem import fit_patch_stem, own_bands
 from rsmeta.models.records import BackboneRecord, own_record
 from rsmeta.models.satmae.backbone import OneDateSatmae
@@ -19,7 +20,7 @@ from rsmeta.models.satmae.options import SatmaeOptions
 from rsmeta.models.satmae.positions import sincos_2d
 from rsmeta.models.satmae.weights import encoder_state, read_layout, without_wrapper
 from rsmeta.models.stem import random_stem
-from rsmeta.models.weights import locate_weights, pick_weights
+from rsmeta.models.weights import named_weights, pick_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,9 +36,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PREFIX = "scalemae_vit_"
-NAME = f"{PREFIX}l16"
-LICENCE = "CC-BY-NC-4.0"
+(NAME,) = scalemae_names()
 RGB = ("red", "green", "blue")
 _GSD_M = "gsd_m"
 
@@ -93,19 +92,6 @@ class ScaleMae(OneDateSatmae):
         return {**super().standalone_options, _GSD_M: self.scene_gsd_m}
 
 
-def scalemae_names() -> tuple[str, ...]:
-    """Return the names of all ScaleMAE backbones."""
-    return (NAME,)
-
-
-def scalemae_line(name: str) -> str:
-    """Return one line on what a backbone's name means."""
-    return (
-        f"ScaleMAE large: red, green, blue at any pixel size "
-        f"(published weights {name}.fmow_rgb: {LICENCE})"
-    )
-
-
 def at_pixel_size(spec: ModelSpec, gsd_m: tuple[float, float] | None) -> ModelSpec:
     """Return settings with the pixel size of the scenes, for a backbone that depends on it.
 
@@ -113,7 +99,7 @@ def at_pixel_size(spec: ModelSpec, gsd_m: tuple[float, float] | None) -> ModelSp
         spec: Names the backbone.
         gsd_m: Smallest and largest pixel of the scenes; none: unknown.
     """
-    if gsd_m is None or not spec.backbone.startswith(PREFIX) or spec.options.get(_GSD_M):
+    if gsd_m is None or not spec.backbone.startswith(SCALEMAE) or spec.options.get(_GSD_M):
         return spec
     mean = (gsd_m[0] * gsd_m[1]) ** 0.5
     return spec.model_copy(update={"options": {**spec.options, _GSD_M: mean}})
@@ -131,16 +117,13 @@ def build_scalemae(spec: ModelSpec, bands: Sequence[Band] | None = None) -> Scal
         ConfigError: An option that it does not take.
         CheckpointError: Weights that are unavailable or do not fit.
     """
-    name, _, tag = spec.backbone.partition(".")
+    name = spec.backbone.partition(".")[0]
     if name != NAME:
         raise UnknownNameError("backbone", name, scalemae_names())
     options = validate(ScaleOptions, spec.options, f"model.options ({spec.backbone})")
-    known = pick_weights(spec.backbone) if tag or spec.pretrained else None
-    source, sha256 = spec.checkpoint, spec.checkpoint_sha256
-    if spec.pretrained and known is not None:
-        source, sha256 = known.entry.source, sha256 or known.entry.sha256
+    full, weights = named_weights(spec)
     plain = spec.model_copy(update={"backbone": name})
-    if source is None:
+    if weights is None:
         layout = settle_layout(plain, options, "rgb", None)
         record = BackboneRecord(
             name, "scalemae", None, None, None, None, layout.image_px, None
@@ -148,8 +131,7 @@ def build_scalemae(spec: ModelSpec, bands: Sequence[Band] | None = None) -> Scal
         bands = own_bands(spec, _published(name, None, layout)) if bands is None else bands
         net = _encoder(spec, layout, options, bands)
         return _wrapped(net, spec, bands, record=record, stem_report=random_stem(bands))
-    full = name if known is None else known.name
-    return _loaded(plain, options, full, locate_weights(source, sha256=sha256), bands)
+    return _loaded(plain, options, full, weights, bands)
 
 
 def _loaded(
@@ -211,7 +193,7 @@ def _published(name: str, source: str | None, layout: Layout) -> BackboneRecord:
     known = pick_weights(NAME).record("scalemae", source)
     mean, std = known.mean, known.std
     return BackboneRecord(
-        name, "scalemae", source, RGB, mean, std, layout.image_px, LICENCE, unit="display"
+        name, "scalemae", source, RGB, mean, std, layout.image_px, SCALEMAE_LICENCE, unit="display"
     )
 
 

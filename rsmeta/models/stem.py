@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import torch
@@ -200,29 +200,50 @@ def fit_stem(
     names = [band.name for band in known]
     if weight.shape[1] != len(known) or len(set(names)) != len(names):
         raise ValueError(f"{len(known)} bands {names} for {weight.shape[1]} input filters")
+    table, entries = band_table(known, bands, strategy)
+    fitted = torch.einsum("bk,dkhw->dbhw", table, weight)
+    factor = 1.0 if _reordered(table) else keeping_factor(weight, fitted)
+    filters = tuple(replace(entry, factor=factor) for entry in entries)
+    return fitted * factor, StemReport(filters, strategy)
+
+
+def band_table(
+    known: Sequence[Band], bands: Sequence[Band], strategy: Strategy
+) -> tuple[Tensor, tuple[StemFilter, ...]]:
+    """Say what each band is made of, out of others.
+
+    Args:
+        known: Bands that there are, K.
+        bands: Bands to make, C.
+        strategy: ``match``, ``mean`` or ``repeat``.
+
+    Returns:
+        Shares (C, K), and the same in words.
+
+    Raises:
+        ValueError: A strategy that makes no filters.
+    """
     mixtures = [_mixture(strategy, i, band, known) for i, band in enumerate(bands)]
-    table = weight.new_zeros(len(bands), len(known))
+    table = torch.zeros(len(bands), len(known))
     for i, found in enumerate(mixtures):
         for j, share in found.shares.items():
             table[i, j] = share
-    fitted = torch.einsum("bk,dkhw->dbhw", table, weight)
-    factor = 1.0 if _reordered(mixtures, len(known)) else keeping_factor(weight, fitted)
     filters = tuple(
         StemFilter(
             band.name,
             found.origin,
-            {} if found.origin == "mean" else {names[j]: s for j, s in found.shares.items()},
-            factor,
-            found.reason,
+            {} if found.origin == "mean" else {known[j].name: s for j, s in found.shares.items()},
+            reason=found.reason,
         )
         for band, found in zip(bands, mixtures, strict=True)
     )
-    return fitted * factor, StemReport(filters, strategy)
+    return table, filters
 
 
-def _reordered(mixtures: Sequence[Mixture], count: int) -> bool:
+def _reordered(table: Tensor) -> bool:
     """Whether the same filters, all of them, merely stand in another order."""
-    return sorted(tuple(found.shares) for found in mixtures) == [(i,) for i in range(count)]
+    ones = torch.eye(table.shape[1])
+    return table.shape[0] == table.shape[1] and torch.equal(table.T @ table, ones)
 
 
 def _mixture(strategy: Strategy, i: int, band: Band, known: Sequence[Band]) -> Mixture:

@@ -9,6 +9,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from rsmeta.errors import UnknownNameError
+from rsmeta.models.names import torchgeo_names
 from rsmeta.models.timm.build import build_timm
 from rsmeta.models.weights import known_weights
 
@@ -21,20 +22,6 @@ if TYPE_CHECKING:
     from rsmeta.models.weights import KnownWeights
 
 logger = logging.getLogger(__name__)
-
-PREFIX = "torchgeo:"
-
-
-def torchgeo_names() -> tuple[str, ...]:
-    """Return the names of all backbones with TorchGeo's weights, sorted."""
-    return tuple(sorted(name for name in known_weights() if name.startswith(PREFIX)))
-
-
-def torchgeo_line(name: str) -> str:
-    """Return one line on what a backbone's name means."""
-    known = known_weights()[name]
-    bands = ", ".join(known.input.bands)
-    return f"{known.entry.backbone}: {bands}; {known.entry.training} ({known.entry.licence})"
 
 
 def build_torchgeo(spec: ModelSpec, bands: Sequence[Band] | None = None) -> Backbone:

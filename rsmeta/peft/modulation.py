@@ -31,7 +31,7 @@ def modulate(backbone: nn.Module, settings: MetaSettings) -> None:
 
     Raises:
         TunerError: A method's scale is out of the parametrisation's range, or could never
-            change.
+            change; or fewer sites are adapted than shall be trained at a time.
     """
     adapted = list(_adapted(backbone))
     zero = any(module.scale == 0 for module in adapted)
@@ -44,6 +44,12 @@ def modulate(backbone: nn.Module, settings: MetaSettings) -> None:
         raise TunerError(
             f"meta.strategy={settings.strategy} has no scales to learn, because this tuner "
             f"inserts no adapters; use meta.strategy=fixed, or a tuner.method such as lora"
+        )
+    count = sum(len(module.sites) for module in adapted)
+    if settings.top_sites is not None and settings.top_sites > count:
+        raise TunerError(
+            f"meta.top_sites={settings.top_sites} is more than the {count} sites that this tuner "
+            f"adapts; lower it, or drop it"
         )
     granularity = settings.granularity if settings.learned else "site"
     shared: dict[object, Modulator] = {}
@@ -82,6 +88,12 @@ def scale_parameters(module: nn.Module) -> list[nn.Parameter]:
 def scales_of(backbone: nn.Module) -> dict[str, float]:
     """Return the scale of each adapted site by its label; the mean over its channels."""
     return {label: m.mean() for label, m in site_modulators(backbone).items()}
+
+
+def reset_scales(backbone: nn.Module, value: float) -> None:
+    """Set every scale to the same value, as if all had started there; see ``Modulator.reset``."""
+    for modulator in site_modulators(backbone).values():
+        modulator.reset(value)
 
 
 def fixed_sites(backbone: nn.Module) -> frozenset[str]:

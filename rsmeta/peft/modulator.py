@@ -101,6 +101,16 @@ class Modulator(nn.Module):
             self.rho.fill_(rho)
 
     @torch.no_grad()
+    def reset(self, value: float) -> None:
+        """Set the scale, and all that it is computed from, as if it had started there.
+
+        Raises:
+            ValueError: ``value`` is out of the form's range, or is not finite.
+        """
+        for rho in (self.rho, *(cast("Level", level).rho for level in self.levels)):
+            rho.fill_(self._rho_of(value))
+
+    @torch.no_grad()
     def mean(self) -> float:
         """Return the scale, or its mean over channels."""
         return float(self().mean())

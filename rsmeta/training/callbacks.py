@@ -129,6 +129,26 @@ def duration_text(seconds: float) -> str:
     return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
 
 
+class TimeLeft:
+    """Says how long the rest of several runs takes, from those that were done.
+
+    Args:
+        total: Number of runs.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._done = 0
+        self._started = time.monotonic()
+
+    def after_one(self) -> str:
+        """Return what is left now that one more is done; empty after the last."""
+        self._done += 1
+        each = (time.monotonic() - self._started) / self._done
+        left = self._total - self._done
+        return f", about {duration_text(each * left)} left" if left > 0 else ""
+
+
 def _all_steps(trainer: Trainer) -> int:
     """Return the optimizer steps of the whole training."""
     return int(trainer.estimated_stepping_batches)

@@ -29,7 +29,7 @@ from rsmeta.training.checkpoints import (
     check_weights,
     read_checkpoint,
 )
-from rsmeta.training.meta import MetaStep, ScaleHistory
+from rsmeta.training.meta import MetaStep, ScaleHistory, TopSites
 from rsmeta.training.module import TaskModule
 
 if TYPE_CHECKING:
@@ -221,13 +221,16 @@ def _meta_callbacks(
     data: TrainingData | UnlabelledDataModule,
     output: Path,
 ) -> list[Callback]:
-    """Return what learns the scales and what records them; nothing where they are fixed."""
-    if not isinstance(module, TaskModule) or not module.settings.meta.learned:
+    """Return what learns the scales, what records them, and what chooses sites to train."""
+    if not isinstance(module, TaskModule):
         return []
+    meta = module.settings.meta
+    chosen: list[Callback] = [TopSites(meta.top_sites, meta.top_every)] if meta.top_sites else []
+    if not meta.learned:
+        return chosen
     data = cast("TrainingData", data)
     history = ScaleHistory(output / "gamma_history.csv")
-    joint = module.settings.meta.strategy == "joint"
-    return [history] if joint else [MetaStep(data), history]
+    return [*chosen, *([] if meta.strategy == "joint" else [MetaStep(data)]), history]
 
 
 def _monitored(module: TaskModule | PretrainModule) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rsmeta.metrics.segmentation import scores_from_confusion
+from rsmeta.training.callbacks import TimeLeft
 from rsmeta.workflows.run_folder import METRICS_FILE, check_run
 
 if TYPE_CHECKING:
@@ -42,16 +43,19 @@ def cross_validate(
     """
     split = settings.scenes.split
     assert split.folds is not None
-    found = []
-    for fold in range(split.folds * split.repeats):
+    count = split.folds * split.repeats
+    finished = sum((output / f"{fold:02d}" / METRICS_FILE).exists() for fold in range(count))
+    found, left, more = [], TimeLeft(count - finished), ""
+    for fold in range(count):
         folder = output / f"{fold:02d}"
         one = _of_fold(settings, fold)
         if (folder / METRICS_FILE).exists():
             check_run(folder, one, resume=True)
             metrics = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
         else:
-            logger.info("cross-validation: run %d of %d", fold + 1, split.folds * split.repeats)
+            logger.info("cross-validation: run %d of %d%s", fold + 1, count, more)
             metrics = train_fold(one, folder)
+            more = left.after_one()
         if "test" in metrics:  # a group may hold no labelled pixel
             found.append(metrics)
     return _pooled(found, [spec.name for spec in settings.scenes.classes])

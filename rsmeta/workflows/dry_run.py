@@ -9,6 +9,7 @@ from rsmeta.bundle.as_backbone import build_from
 from rsmeta.config import Settings, load_settings
 from rsmeta.losses import build_loss
 from rsmeta.models.build import check_not_random_and_frozen, report_network
+from rsmeta.shown import Shown, View
 from rsmeta.tasks import task_of
 from rsmeta.training.duration import estimate_duration
 from rsmeta.training.meta import check_strategy
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from rsmeta.config.load import Overrides
 
 
-@dataclass(frozen=True)
-class DryRun:
+@dataclass(frozen=True, repr=False)
+class DryRun(Shown):
     """What a run would train.
 
     Attributes:
@@ -42,6 +43,13 @@ class DryRun:
     steps: int = 0
     seconds: float | None = None
     candidates: tuple[str, ...] = ()
+
+    def view(self) -> View:
+        """Return what would be trained, place by place."""
+        facts = {"trained": self.trained, "total": self.total, "steps": self.steps,
+                 "seconds": self.seconds, "candidates": len(self.candidates) or None}  # fmt: skip
+        rows = [tuple(row.values()) for row in self.rows] or [(name,) for name in self.candidates]
+        return View(facts, tuple(self.rows[0]) if self.rows else ("candidate",), rows)
 
 
 def dry_run(config: str | Path | Mapping[str, Any] | Settings, overrides: Overrides = ()) -> DryRun:

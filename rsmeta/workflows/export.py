@@ -11,7 +11,7 @@ import safetensors.torch
 
 from rsmeta.bundle import BundleRecord, ModelBundle, load_bundle, rebuild, save_bundle
 from rsmeta.bundle.as_backbone import standalone
-from rsmeta.bundle.bundle import RECORD_FILE
+from rsmeta.bundle.find import RECORD_FILE
 from rsmeta.config.meta import MetaSettings
 from rsmeta.config.tuner import TunerSpec, tuner_specs
 from rsmeta.errors import ExportError, OutputError, one_line

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rsmeta.errors import CheckpointError, RsmetaError
+from rsmeta.workflows.inspect_page import PAGE_SUFFIXES, inspect_page
 
 if TYPE_CHECKING:
     from rsmeta.config import Settings
@@ -25,18 +26,24 @@ def inspect(path: str | Path) -> dict[str, Any]:
 
     Returns:
         A JSON-safe mapping; ``kind`` is scene, map, labels, raster, vector, folder, bundle, run,
-        sweep, checkpoint, weights of a bundle or configuration.
+        sweep, checkpoint, weights of a bundle, report or configuration.
 
     Raises:
         RsmetaError: The path does not exist or cannot be read.
     """
     place = Path(path)
+    if str(path).startswith("hf:") and not place.exists():
+        from rsmeta.bundle.find import bundle_folder
+
+        return {**_bundle(bundle_folder(path)), "path": str(path)}
     if place.is_dir() and (place / "bundle.yaml").exists():
         return _bundle(place)
     if place.is_dir() and (place / "bundle" / "bundle.yaml").exists():
-        return {**_bundle(place / "bundle"), "kind": "run"}
+        return {**_bundle(place / "bundle"), "kind": "run", **_run(place)}
     if place.suffix.lower() in (".yaml", ".yml"):
         return _configuration(place)
+    if place.suffix.lower() in PAGE_SUFFIXES:
+        return inspect_page(place)
     if place.suffix.lower() in WEIGHTS_SUFFIXES:
         if not place.exists():
             raise CheckpointError(f"no file at {place}; check the path")
@@ -50,6 +57,21 @@ def inspect(path: str | Path) -> dict[str, Any]:
     if place.is_dir() and not is_raster_folder(place):
         return inspect_folder(place)
     return inspect_vector(path) if is_vector(path) else inspect_raster(str(path))
+
+
+def _run(folder: Path) -> dict[str, Any]:
+    """Return what the folder of a run holds besides its bundle."""
+    finished = (folder / "metrics.json").exists()
+    resumable = (folder / "checkpoints" / "last.ckpt").exists()
+    status = "finished" if finished else "without scores; continue with --resume"
+    files = [one for one in folder.rglob("*") if one.is_file()]
+    return {
+        "path": str(folder),
+        "status": status + (", with checkpoints to train it longer" * (finished and resumable)),
+        "size_mb": round(sum(one.stat().st_size for one in files) / 1e6, 2),
+        "report": str(folder / "report.html") if (folder / "report.html").exists() else None,
+        "pictures": sorted(one.name for one in (folder / "plots").glob("*.png")),
+    }
 
 
 def _unfinished(folder: Path) -> dict[str, Any] | None:
@@ -72,7 +94,8 @@ def _unfinished(folder: Path) -> dict[str, Any] | None:
 
 
 def _bundle(folder: Path) -> dict[str, Any]:
-    from rsmeta.bundle.bundle import WEIGHTS_FILE, read_record
+    from rsmeta.bundle.bundle import read_record
+    from rsmeta.bundle.find import WEIGHTS_FILE
 
     record = read_record(folder)
     weights = folder / WEIGHTS_FILE

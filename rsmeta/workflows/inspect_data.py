@@ -87,8 +87,25 @@ def _of_scene(scene: Scene) -> dict[str, Any]:
         **_radar(scene),
         "dtype": scene.dtype,
         **_place(scene.grid),
+        **_statistics(scene),
         "acquired": scene.acquired.isoformat() if scene.acquired else None,
     }
+
+
+def _statistics(scene: Scene) -> dict[str, Any]:
+    """Return what some pixels of each band hold, in physical units; nothing of remote scenes."""
+    if not Path(scene.name).exists():
+        return {}
+    values, without_data = _sample(scene)
+    rows = []
+    for band, one in zip(
+        scene.bands if values.size else (), values.astype(np.float64), strict=False
+    ):
+        low, high = np.percentile(one, (2, 98))
+        numbers = {"minimum": one.min(), "percentile_2": low, "mean": one.mean(),
+                   "percentile_98": high, "maximum": one.max(), "deviation": one.std()}  # fmt: skip
+        rows.append({"band": band.name, **{name: float(f"{n:.5g}") for name, n in numbers.items()}})
+    return {"values": rows, "share_without_data": round(without_data, 4)}
 
 
 def _spectrum(bands: Sequence[Band]) -> dict[str, Any]:

@@ -13,12 +13,12 @@ from rsmeta.config.load import read_settings
 from rsmeta.config.pretrain import PretrainSettings
 from rsmeta.data.unlabelled_datamodule import UnlabelledDataModule
 from rsmeta.errors import OutputError, one_line
-from rsmeta.files import write_atomically
+from rsmeta.files import file_sha256, write_atomically
 from rsmeta.geo.sensors import load_sensor, sensor_names
-from rsmeta.models.checkpoint import file_sha256
 from rsmeta.models.prepare import Prepare
 from rsmeta.models.satmae.encoder import backbone_state
 from rsmeta.models.satmae.pretrain import backbone_record, build_autoencoder
+from rsmeta.shown import Shown, View, pictures_in
 from rsmeta.training.pretrain import PretrainModule
 from rsmeta.workflows.training_run import TrainingRun, versions
 
@@ -37,8 +37,8 @@ logger = logging.getLogger(__name__)
 BACKBONE_FILE = "backbone.safetensors"
 
 
-@dataclass(frozen=True)
-class PretrainResult:
+@dataclass(frozen=True, repr=False)
+class PretrainResult(Shown):
     """What a finished run produced.
 
     Attributes:
@@ -50,6 +50,12 @@ class PretrainResult:
     output: Path
     backbone: Path
     metrics: dict[str, Any]
+
+    def view(self) -> View:
+        """Return length and loss, with reconstructions."""
+        facts = {"backbone": self.backbone, "steps": self.metrics["steps"],
+                 "train_loss": self.metrics["train_loss"]}  # fmt: skip
+        return View(facts, pictures=pictures_in(self.output / "plots", "reconstructions.png"))
 
 
 def pretrain(
@@ -82,6 +88,8 @@ def pretrain(
     )
     run = TrainingRun(output, settings, resume=resume)
     output = run.output
+    if (known := run.finished) is not None:
+        return PretrainResult(output, output / BACKBONE_FILE, known)
     data = UnlabelledDataModule(settings.data, seed=settings.seed)
     autoencoder, kept = build_autoencoder(settings, data.bands)
     module = PretrainModule(autoencoder, Prepare(*(kept or data.statistics)), settings)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rsmeta.bundle.bundle import RECORD_FILE, WEIGHTS_FILE
+from rsmeta.bundle.find import RECORD_FILE, WEIGHTS_FILE
 from rsmeta.errors import BandsUnrecognisedError, ConfigError, RsmetaError, SceneError
 from rsmeta.geo.handles import bounded_cache, open_raster
 from rsmeta.geo.inputs import check_not_an_input, raster_files

@@ -12,6 +12,7 @@ from rsmeta.config.load import validate
 from rsmeta.config.yaml_files import read_yaml
 from rsmeta.errors import OutputError, RsmetaError, one_line
 from rsmeta.files import write_atomically
+from rsmeta.training.checkpoints import LAST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -33,11 +34,15 @@ RUN_FILES = (
     "gamma_history.csv",
 )  # fmt: skip
 
+#: Settings that end a run: if they change, a finished run continues from its checkpoints.
+LENGTH = ("max_epochs", "max_steps", "max_minutes", "early_stopping")
+
 #: Settings that may differ when a run is resumed: how long, where and how fast it runs.
 _MAY_CHANGE = {
     "trainer": {"max_epochs", "max_steps", "max_minutes", "accelerator", "devices", "num_nodes",
-                "strategy", "log_every_n_steps", "early_stopping", "compile", "baseline"},
-    "data": {"root", "workers"},
+                "strategy", "log_every_n_steps", "early_stopping", "compile", "baseline",
+                "keep_checkpoints"},
+    "data": {"root", "workers", "cache"},
     "predict": None,
 }  # fmt: skip
 
@@ -60,6 +65,7 @@ def check_run(output: Path, settings: Strict, *, resume: bool) -> None:
                 f"{output} holds a run with another {changed[0]}; resume it with its own "
                 f"configuration, or name another folder"
             )
+        _check_can_continue(output, before, settings)
     elif own := [name for name in RUN_FILES if (output / name).exists()]:
         raise OutputError(
             f"{output / own[0]} exists and belongs to no run that can be resumed; choose another "
@@ -71,6 +77,24 @@ def check_run(output: Path, settings: Strict, *, resume: bool) -> None:
     if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
         kind = "cannot be written" if there.is_dir() else "is a file"
         raise OutputError(f"cannot make a run in {output}: {there} {kind}; name another folder")
+
+
+def is_finished(output: Path) -> bool:
+    """Whether a folder holds a finished run that keeps no checkpoints to continue from."""
+    made = (output / name for name in ("bundle", "backbone.safetensors"))
+    last = output / "checkpoints" / LAST
+    return (output / METRICS_FILE).exists() and any(p.exists() for p in made) and not last.exists()
+
+
+def _check_can_continue(output: Path, before: Any, settings: Any) -> None:
+    """Refuse to lengthen a finished run that keeps no checkpoints."""
+    longer = [k for k in LENGTH if getattr(before.trainer, k) != getattr(settings.trainer, k)]
+    if longer and is_finished(output):
+        raise OutputError(
+            f"{output} is finished and keeps no checkpoints, so trainer.{longer[0]} cannot change; "
+            f"train a new run, which can start from this one (model.checkpoint={output}); "
+            f"trainer.keep_checkpoints=true keeps them"
+        )
 
 
 @contextlib.contextmanager

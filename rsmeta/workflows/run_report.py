@@ -9,7 +9,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rsmeta.bundle.bundle import RECORD_FILE, read_record
+from rsmeta.bundle.bundle import read_record
+from rsmeta.bundle.find import RECORD_FILE
 from rsmeta.config.tuner import Position
 from rsmeta.errors import BundleError, one_line
 from rsmeta.gis.page.charts import Line, line_chart

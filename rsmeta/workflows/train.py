@@ -20,6 +20,7 @@ from rsmeta.losses import build_loss, check_loss
 from rsmeta.models.build import check_not_random_and_frozen, model_notes, report_network
 from rsmeta.models.scalemae import at_pixel_size
 from rsmeta.peft import check_tuner, fixed_sites, scales_of, site_modulators
+from rsmeta.shown import Shown, View, pictures_in
 from rsmeta.tasks import task_of
 from rsmeta.training.head_start import start_head
 from rsmeta.training.meta import check_strategy, judge_scales
@@ -47,8 +48,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class TrainResult:
+@dataclass(frozen=True, repr=False)
+class TrainResult(Shown):
     """What a finished run produced.
 
     Attributes:
@@ -60,6 +61,21 @@ class TrainResult:
     output: Path
     bundle: ModelBundle
     metrics: dict[str, Any]
+
+    def view(self) -> View:
+        """Return scores of each part, beside the baselines, with chips and curves."""
+        models = {"this model": self.metrics, **(self.metrics.get("baseline") or {})}
+        scores = [(part, name, one[part]) for part in ("validation", "test")
+                  for name, one in models.items() if one.get(part)]  # fmt: skip
+        names = [key for key, value in (scores[0][2] if scores else {}).items()
+                 if isinstance(value, float)]  # fmt: skip
+        rows = [(part, name, *map(one.get, names)) for part, name, one in scores]
+        own = {f"{part} {key}": one[key] for part, name, one in scores if name == "this model"
+               for key in names if key in ("macro_f1", "rmse")}  # fmt: skip
+        model = self.bundle.record.backbone.name
+        facts = {"output": self.output, "model": model, **own, "steps": self.metrics["steps"]}
+        pictures = pictures_in(self.output / "plots", "chips.png", "curves.png")
+        return View(facts, ("part", "model", *names), rows, pictures)
 
 
 def train(
@@ -93,6 +109,8 @@ def train(
     check_tuner(settings.tuner)
     run = TrainingRun(output, settings, resume=resume)
     output = run.output
+    if (known := run.finished) is not None:
+        return TrainResult(output, load_bundle(output / "bundle"), known)
     check_strategy(settings.meta)
     scales = None
     if settings.meta.retrain and settings.model.is_open:
@@ -323,7 +341,10 @@ def learn_scales(
 def with_fixed_scales(settings: Settings) -> Settings:
     """Return the settings of a training whose scales are not learned."""
     learned = settings.meta
-    fixed = MetaSettings(parametrisation=learned.parametrisation, maximum=learned.maximum)
+    fixed = MetaSettings(
+        parametrisation=learned.parametrisation, maximum=learned.maximum,
+        top_sites=learned.top_sites, top_every=learned.top_every,
+    )  # fmt: skip
     return settings.model_copy(update={"meta": fixed})
 
 

@@ -16,11 +16,11 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from rsmeta._version import __version__
 from rsmeta.errors import optional
-from rsmeta.training.checkpoints import LAST
+from rsmeta.training.checkpoints import BEST, LAST
 from rsmeta.training.fit import FitResult, fit
 from rsmeta.training.solve import solve_head
 from rsmeta.workflows.auto import settle_model
-from rsmeta.workflows.run_folder import METRICS_FILE, begun, check_run, write_text
+from rsmeta.workflows.run_folder import METRICS_FILE, begun, check_run, is_finished, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -98,6 +98,15 @@ class TrainingRun:
         return (self.output / "checkpoints" / LAST).exists()
 
     @property
+    def finished(self) -> dict[str, Any] | None:
+        """Numbers of the run in the folder, if it is to be resumed and nothing is left to do."""
+        if not (self._resume and is_finished(self.output)):
+            return None
+        logger.info("%s is finished; there is nothing to resume", self.output)
+        found: dict[str, Any] = json.loads((self.output / METRICS_FILE).read_text("utf-8"))
+        return found
+
+    @property
     def starts_anew(self) -> bool:
         """Whether the run begins with its first epoch."""
         return not (self._resume and self.resumable)
@@ -145,12 +154,19 @@ class TrainingRun:
         return round(time.monotonic() - self._started, 1)
 
     def finish(self, numbers: dict[str, Any]) -> None:
-        """Write the final numbers, which say that the run is complete.
+        """Write the final numbers, which say that the run is complete, and drop its checkpoints.
 
         Raises:
-            OutputError: They cannot be written.
+            OutputError: The numbers cannot be written.
         """
         write_text(self.output / METRICS_FILE, json.dumps(numbers, indent=2) + "\n")
+        if self._settings.trainer.keep_checkpoints:
+            return
+        folder = self.output / "checkpoints"
+        with contextlib.suppress(OSError):  # a file that stays harms nothing
+            for name in (BEST, LAST):
+                (folder / name).unlink(missing_ok=True)
+            folder.rmdir()
 
 
 def versions() -> dict[str, str]:

@@ -42,7 +42,7 @@ model:
   options: {img_size: 32, patch_size: 8, embed_dim: 32, depth: 2, num_heads: 2}
   head: linear
 tuner: full
-trainer: {max_epochs: 2, accelerator: cpu, optimizer: {lr: 0.003}}
+trainer: {max_epochs: 2, accelerator: cpu, keep_checkpoints: true, optimizer: {lr: 0.003}}
 """
 
 

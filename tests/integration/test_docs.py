@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from tests.integration.conftest import Rsmeta, RunToEnd
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+NOTEBOOKS = ROOT / "docs" / "notebooks"
+ALL_PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+PAGES = [page for page in ALL_PAGES if page.parent != NOTEBOOKS]  # they: test_docs_site.py
 CLASSES = ("water", "forest", "field")
 
 #: Makes a training command short: it must run, not learn.
@@ -241,7 +243,7 @@ def test_the_pages_are_there() -> None:
     }
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: page.stem)
 def test_links_on_the_page_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         if not re.match(r"[a-z]+:", target):

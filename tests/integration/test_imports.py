@@ -54,7 +54,8 @@ def test_light(code: str) -> None:
 
 
 def test_help_of_train_and_list_load_settings_but_no_torch() -> None:
-    found = imported(command("train", "--help")) | imported(command("list", "sensors"))
+    asked = (("train", "--help"), ("list", "sensors"), ("list", "backbones"))
+    found = imported("\n".join(command(*words) for words in asked))
     assert "pydantic" in found
     assert not found & (HEAVY - {"pydantic", "rasterio"})
 

@@ -113,6 +113,42 @@ def test_own_maps(rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path) -> None:
     assert inspected(rsmeta, tmp_path / "m.nc")["path"] == str(tmp_path / "m.nc")
 
 
+def test_a_scene_with_known_bands_shows_its_values(
+    rsmeta: Rsmeta, make_scene: MakeScene, tmp_path: Path
+) -> None:
+    image = np.arange(2 * 20 * 30, dtype=np.float32).reshape(2, 20, 30) / 1000
+    image[:, :5] = -1
+    path = make_scene(tmp_path / "s.tif", image, descriptions=("red", "nir"), nodata=-1)
+    found = inspected(rsmeta, path)
+    assert found["kind"] == "scene"
+    assert found["share_without_data"] == 0.25
+    for row, band, valid in zip(found["values"], ("red", "nir"), image[:, 5:], strict=True):
+        assert row["band"] == band
+        assert row["minimum"] == pytest.approx(valid.min(), rel=1e-4)
+        assert row["mean"] == pytest.approx(valid.mean(), rel=1e-4)
+        assert row["percentile_98"] == pytest.approx(np.percentile(valid, 98), rel=1e-4)
+    empty = make_scene(tmp_path / "e.tif", np.full((1, 4, 4), -1, np.float32),
+                       descriptions=("red",), nodata=-1)  # fmt: skip
+    assert inspected(rsmeta, empty)["values"] == []
+    assert inspected(rsmeta, empty)["share_without_data"] == 1
+
+
+def test_a_run_and_its_report(rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    assert rsmeta("report", tiny_run.folder, "--output", page).status == 0
+    found = inspected(rsmeta, page)
+    assert (found["kind"], found["about"]) == ("report", "Training run")
+    assert found["title"] == tiny_run.folder.name
+    assert found["facts"]
+    assert found["provenance"]
+    run = inspected(rsmeta, tiny_run.folder)
+    assert run["status"].startswith("finished")
+    assert "curves.png" in run["pictures"]
+    (tmp_path / "other.html").write_text("<h1>Else</h1>")
+    assert "is no page of rsmeta" in rsmeta("inspect", tmp_path / "other.html").complaint
+    assert "cannot read" in rsmeta("inspect", tmp_path / "absent.html").complaint
+
+
 def test_an_unfinished_run(rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path) -> None:
     run = shutil.copytree(tiny_run.folder, tmp_path / "run")
     shutil.rmtree(run / "bundle")

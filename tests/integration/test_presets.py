@@ -34,7 +34,18 @@ def images_only() -> list[str]:
     named = [
         name
         for name in preset_names("model")
-        if name.startswith(("in21k", "clip", "dofa", "satmae_vit", "scalemae"))
+        if name.startswith(
+            (
+                "in21k",
+                "clip",
+                "copernicus",
+                "dofa",
+                "panopticon",
+                "prithvi",
+                "satmae_vit",
+                "scalemae",
+            )
+        )
     ]
     assert len(named) >= 7
     return named

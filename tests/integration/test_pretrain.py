@@ -35,7 +35,7 @@ data: {scenes: ["scene?.tif"], chip_px: 32, chips_per_epoch: 8, batch_size: 4}
 model:
   options: {img_size: 32, patch_size: 8, embed_dim: 32, channel_embed: 8, depth: 2, num_heads: 2}
   decoder: {dim: 32, channel_embed: 8}
-trainer: {max_epochs: 1, accelerator: cpu}
+trainer: {max_epochs: 1, accelerator: cpu, keep_checkpoints: true}
 """
 
 

@@ -123,6 +123,27 @@ def test_scales_go_on_where_they_were(strategy: str, tiny_run: TinyRun, tmp_path
     assert len(last.unique()) == len(last), "they moved"
 
 
+def test_a_finished_run_keeps_no_checkpoints_unless_told_to(
+    rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    words = ("train", tiny_run.config, f"data.root={tiny_run.data}", "trainer.max_epochs=1",
+             "trainer.baseline=false", "--output", run)  # fmt: skip
+    assert rsmeta(*words, "trainer.keep_checkpoints=false").status == 0
+    assert not (run / "checkpoints").exists()
+    before = {file: file.stat().st_mtime_ns for file in run.rglob("*") if file.is_file()}
+    again = rsmeta(*words, "--resume")
+    assert again.status == 0, again.err
+    assert "is finished; there is nothing to resume" in again.err
+    longer = rsmeta(*words, "trainer.max_epochs=3", "--resume")
+    assert longer.status == 1
+    assert f"model.checkpoint={run}" in longer.complaint
+    assert "trainer.keep_checkpoints=true" in longer.complaint
+    assert before == {file: file.stat().st_mtime_ns for file in before}, "nothing was touched"
+    # With checkpoints, a finished run becomes longer.
+    assert (tiny_run.folder / "checkpoints" / "last.ckpt").exists()
+
+
 def test_resuming_with_other_settings_is_refused(rsmeta: Rsmeta, tiny_run: TinyRun) -> None:
     again = ("train", tiny_run.config, f"data.root={tiny_run.data}", "--output", tiny_run.folder)
     assert "--resume" in rsmeta(*again).complaint

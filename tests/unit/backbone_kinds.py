@@ -33,6 +33,9 @@ KINDS: dict[str, ModelSpec] = {
         ("swinv2", "swinv2_tiny_window8_256", {**_SWIN, "window_size": 4}),
         ("satmae group", "satmae_vit_b16_group", {**TINY["group"], **SMALL}),
         ("dofa", "dofa_vit_b16", {**_VIT, "patch_size": 8}),
+        ("panopticon", "panopticon_vit_b14", {**_VIT, "img_size": 28}),
+        ("copernicus", "copernicus_vit_b16", {**_VIT, "patch_size": 8, "gsd_m": 10}),
+        ("prithvi", "prithvi_vit_300m_tl", {**TINY["rgb"], **SMALL, "location": [47.5, 8.5]}),
         ("scalemae", "scalemae_vit_l16", {**TINY["rgb"], **SMALL, "gsd_m": 2.5}),
         ("satmae rgb", "satmae_vit_b16_rgb", {**TINY["rgb"], **SMALL}),
     )

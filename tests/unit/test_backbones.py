@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import timm
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -12,9 +13,12 @@ from rsmeta.config.model import ModelSpec
 from rsmeta.config.tuner import Position, TunerSpec
 from rsmeta.models import backbone_names, build_backbone, list_backbones
 from rsmeta.models.build import build_network
+from rsmeta.models.names import TIMM_CLASSES, timm_line, timm_names
 from rsmeta.models.timm.swin import TimmSwin
 from tests.unit.backbone_kinds import KINDS, RADAR, RGB, SIX, with_options
+from tests.unit.test_models_copernicus import TWELVE
 from tests.unit.test_models_dofa import NINE
+from tests.unit.test_models_prithvi import HLS
 from tests.unit.tiny_satmae import TEN
 
 if TYPE_CHECKING:
@@ -32,7 +36,8 @@ def _build(kind: str, bands: Any = SIX, **keys: Any) -> Backbone:
 
 def _published(kind: str) -> tuple[Any, ...]:
     """Return bands that weights of the kind could expect."""
-    return TEN if "group" in kind else NINE if kind == "dofa" else RGB
+    known = {"prithvi": HLS, "dofa": NINE, "panopticon": TWELVE, "copernicus": TWELVE}
+    return TEN if "group" in kind else known.get(kind, RGB)
 
 
 def _saved(kind: str, folder: Path) -> str:
@@ -232,3 +237,14 @@ def test_every_name_of_timm_builds(name: str) -> None:
         found = backbone(torch.randn(1, 3, 40, 70)).map
     assert found.shape[1] == backbone.dim
     assert found.isfinite().all()
+
+
+def test_names_and_tags_read_from_timm_s_source_are_those_that_timm_registers() -> None:
+    registered = {
+        name: [full.partition(".")[2] for full in timm.list_pretrained(f"{name}.*")]
+        for module in TIMM_CLASSES
+        for name in timm.list_models(module=module)
+    }
+    assert timm_names() == tuple(sorted(registered))
+    for name, tags in registered.items():
+        assert timm_line(name).partition("; published weights: ")[2] == ", ".join(tags), name

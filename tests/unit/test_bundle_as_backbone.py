@@ -60,7 +60,19 @@ def _start(folder: Path, bands: Any = BANDS, **model: Any) -> Network:
 
 @pytest.mark.parametrize("tuner", ["lora", "ssf", "full"])
 @pytest.mark.parametrize(
-    "kind", ["vit", "dinov2", "eva02", "swinv2", "dofa", "scalemae", "satmae group"]
+    "kind",
+    [
+        "vit",
+        "dinov2",
+        "eva02",
+        "swinv2",
+        "dofa",
+        "panopticon",
+        "copernicus",
+        "prithvi",
+        "scalemae",
+        "satmae group",
+    ],
 )
 def test_it_computes_what_the_trained_network_did(kind: str, tuner: str, tmp_path: Path) -> None:
     spec = KINDS[kind].model_dump(include={"backbone", "options"})

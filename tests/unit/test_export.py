@@ -16,10 +16,10 @@ from rsmeta.bundle import BundleRecord, load_bundle, save_bundle
 from rsmeta.config.model import ModelSpec
 from rsmeta.config.tuner import TunerSpec
 from rsmeta.errors import BundleError, CheckpointError, ExportError, OutputError
+from rsmeta.files import file_sha256
 from rsmeta.geo.bands import generic_band
 from rsmeta.models import build_backbone
 from rsmeta.models.build import build_network
-from rsmeta.models.checkpoint import file_sha256
 from rsmeta.peft import AdaptedModule, merge
 from rsmeta.workflows.export import export
 from tests.unit.backbone_kinds import KINDS

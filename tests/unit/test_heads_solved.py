@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -72,6 +74,20 @@ def test_forests_equal_scikit_learn(name: str, estimator: type) -> None:
     np.testing.assert_allclose(pixels(head([scene], scene)), expected, atol=1e-6)
 
 
+def test_a_forest_that_has_been_asked_takes_the_trees_of_another() -> None:
+    features, labels, groups = problem()
+    first, second, scene = made("forest", trees=5), made("forest", trees=5), image()
+    first.solve(features, labels, groups, seed=0)
+    second.solve(features, labels[::-1], groups, seed=0)
+    before, wanted = pixels(first([scene], scene)), pixels(second([scene], scene))
+    assert abs(before - wanted).max() > 0.1
+    copied = copy.deepcopy(first)
+    for head in (first, copied):
+        head.fit_shapes(second.state_dict())
+        head.load_state_dict(second.state_dict())
+        np.testing.assert_array_equal(pixels(head([scene], scene)), wanted)
+
+
 def test_values_at_a_threshold_go_the_way_that_scikit_learn_sends_them() -> None:
     # Whole numbers: thresholds lie at halves, or, between neighbours, on what float32 rounds to.
     draw = np.random.default_rng(0)
@@ -96,6 +112,8 @@ def test_logistic_equals_scikit_learn(classes: int) -> None:
     theirs = LogisticRegression(C=0.7, class_weight="balanced", max_iter=2000).fit(scaled, labels)
     said = head.probabilities(torch.from_numpy(features)).numpy()
     np.testing.assert_allclose(said, theirs.predict_proba(scaled), atol=2e-6)
+    scene = torch.from_numpy(features).T.reshape(1, 4, 20, 20)
+    np.testing.assert_allclose(pixels(head([scene], scene)), said, atol=2e-6)
 
 
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")  # of the one to compare with

@@ -72,7 +72,7 @@ def test_noise_moves_next_to_nothing_and_a_signal_in_it_is_followed(estimates: i
         return signal + torch.randn(400, generator=generator)
 
     still = travelled(lambda: noise(0.0), 60, estimates, travel=30)
-    assert float(still.abs().mean()) < 0.06 * math.log(30)
+    assert float(still.abs().mean()) < 0.03 * math.log(30)
     assert float(still.mean().abs()) < 0.01 * math.log(30)
     open_gate = travelled(lambda: noise(0.0), 60, estimates, travel=30, gate=0)
     assert float(open_gate.abs().mean()) > 3 * float(still.abs().mean())
@@ -125,14 +125,12 @@ def trained(labels: str, **meta: Any) -> dict[str, float]:
     return scales_of(network)
 
 
-@pytest.mark.parametrize(
-    "meta", [{}, {"granularity": "site", "gate": 2.0}], ids=["default", "site"]
-)
+@pytest.mark.parametrize("meta", [{}, {"granularity": "site"}], ids=["default", "site"])
 def test_scales_stay_under_shuffled_labels_and_move_under_real_ones(meta: dict[str, Any]) -> None:
     shuffled = trained("shuffled", **meta)
     real = trained("real", **meta)
     farthest = max(abs(math.log(scale)) for scale in shuffled.values())
-    assert farthest < math.log(1.3)
+    assert farthest < math.log(1.1)
     assert max(abs(math.log(scale)) for scale in real.values()) > math.log(2)
 
 

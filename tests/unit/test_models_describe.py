@@ -11,8 +11,9 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
+from rsmeta.files import file_sha256
 from rsmeta.models import BACKBONES, describe_checkpoint
-from rsmeta.models.checkpoint import Checkpoint, file_sha256
+from rsmeta.models.checkpoint import Checkpoint
 from rsmeta.models.timm.describe import describe_timm
 from rsmeta.models.weights import known, known_weights
 
@@ -134,6 +135,7 @@ def test_a_known_hash_decides(dino: Path, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_families_come_in_a_fixed_order() -> None:
-    assert BACKBONES.names()[:6] == [
-        "dofa", "pixels", "satmae", "scalemae", "timm", "torchgeo",
+    assert BACKBONES.names()[:9] == [
+        "copernicus", "dofa", "panopticon", "pixels", "prithvi", "satmae", "scalemae", "timm",
+        "torchgeo",
     ]  # fmt: skip

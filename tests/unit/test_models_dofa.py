@@ -160,6 +160,16 @@ def test_full_size_names_are_timm_s_networks() -> None:
     assert (large.dim, large.patch_px) == (1024, 16)
 
 
+def onnx_input(session: Any, raw: Any) -> Any:
+    """Normalise display values (B, C, H, W) as the notes of an ONNX file say."""
+    notes = session.get_modelmeta().custom_metadata_map
+    mean, std = (
+        np.array(json.loads(notes[f"standardization_{what}"]))[:, None, None]
+        for what in ("mean", "std")
+    )
+    return ((raw / 255 - mean) / std).astype(np.float32)
+
+
 def test_adapters_merge_and_onnx_follows(official: Path, tmp_path: Path) -> None:
     model = {"backbone": "dofa_vit_b16", "options": TINY, "checkpoint": str(official)}
     saved = _bundle(tmp_path / "bundle", {"method": "lora", "rank": 2}, model)
@@ -172,8 +182,5 @@ def test_adapters_merge_and_onnx_follows(official: Path, tmp_path: Path) -> None
         torch.testing.assert_close(
             merged.network(torch.tensor(raw), valid), wanted, atol=1e-5, rtol=1e-4
         )
-    told = json.loads(session.get_modelmeta().custom_metadata_map["standardization_std"])
-    mean = json.loads(session.get_modelmeta().custom_metadata_map["standardization_mean"])
-    image = (raw / 255 - np.array(mean)[:, None, None]) / np.array(told)[:, None, None]
-    (found,) = session.run(None, {"image": image.astype(np.float32)})
+    (found,) = session.run(None, {"image": onnx_input(session, raw)})
     assert np.abs(found - torch.softmax(wanted, dim=1).numpy()).max() < 1e-4

@@ -13,7 +13,7 @@ from rsmeta.errors import ConfigError
 from rsmeta.geo.bands import Band, generic_band
 from rsmeta.geo.sensors import load_sensor
 from rsmeta.models import build_network
-from rsmeta.models.satmae import SatmaeBackbone, TemporalSatmae
+from rsmeta.models.satmae.backbone import SatmaeBackbone, TemporalSatmae
 from rsmeta.models.stem import embedding_size
 from rsmeta.peft import merge, unmerge
 from tests.unit.tiny_satmae import BANDS, KINDS, RGB, S2, TEN, build, pretrained, spec_of, state_of

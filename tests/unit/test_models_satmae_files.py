@@ -15,8 +15,8 @@ from rsmeta.errors import CheckpointError, ConfigError, UnknownNameError
 from rsmeta.geo.bands import generic_band
 from rsmeta.geo.sensors import load_sensor
 from rsmeta.models import build_backbone, describe_checkpoint, open_checkpoint
+from rsmeta.models.names import satmae_names
 from rsmeta.models.records import METADATA_KEY, OwnRecord
-from rsmeta.models.satmae import satmae_names
 from rsmeta.models.satmae.backbone import OneDateSatmae
 from rsmeta.models.shipped import shipped_weights
 from tests.unit.tiny_satmae import KINDS, RGB, TEN, build, pretrained, state_of

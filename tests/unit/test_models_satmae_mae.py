@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from rsmeta.config.model import ModelSpec
 from rsmeta.geo.sensors import load_sensor
-from rsmeta.models.satmae import build_satmae
+from rsmeta.models.satmae.build import build_satmae
 from rsmeta.models.satmae.mae import GroupAutoencoder, draw_mask, from_patches, to_patches
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from torch.nn import functional
 from rsmeta.config.model import ModelSpec
 from rsmeta.geo.bands import Band, generic_band
 from rsmeta.geo.sensors import load_sensor
-from rsmeta.models.satmae import build_satmae
+from rsmeta.models.satmae.build import build_satmae
 from rsmeta.models.satmae.positions import embed_dates, sincos_1d, sincos_2d
 
 if TYPE_CHECKING:

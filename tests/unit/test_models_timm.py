@@ -12,9 +12,11 @@ from safetensors.torch import load_file, save_file
 
 from rsmeta.config.model import ModelSpec
 from rsmeta.errors import CheckpointError, ConfigError, UnknownNameError
+from rsmeta.files import file_sha256
 from rsmeta.geo.bands import generic_band
-from rsmeta.models.checkpoint import file_sha256, read_checkpoint
-from rsmeta.models.timm.build import TimmViT, backbone_names, build_timm
+from rsmeta.models.checkpoint import read_checkpoint
+from rsmeta.models.names import timm_names as backbone_names
+from rsmeta.models.timm.build import TimmViT, build_timm
 
 if TYPE_CHECKING:
     from pathlib import Path

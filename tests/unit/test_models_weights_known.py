@@ -16,8 +16,9 @@ from rsmeta.errors import CheckpointError, ConfigError, UnknownNameError
 from rsmeta.geo.bands import generic_band, loose_key
 from rsmeta.geo.sensors import known_band, load_sensor
 from rsmeta.models import build_backbone, list_backbones
+from rsmeta.models.names import TORCHGEO as PREFIX
+from rsmeta.models.names import torchgeo_names
 from rsmeta.models.timm.torchvision_swin import is_torchvision_swin, timm_swin_state
-from rsmeta.models.torchgeo import PREFIX, torchgeo_names
 from rsmeta.models.weights import known_weights, pick_weights
 from rsmeta.models.weights.download import cache_place
 from rsmeta.models.weights.known import read_weights

@@ -40,6 +40,8 @@ class BoxImages(ImageSet):
         settings: How crops are cut: context, turn, square.
     """
 
+    in_memory = True
+
     def __init__(
         self, objects: BoxObjects, labels: np.ndarray, reader: ImageReader, settings: BoxesSettings
     ) -> None:

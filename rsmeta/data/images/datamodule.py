@@ -21,6 +21,7 @@ from rsmeta.data.images.sampler import (
     class_counts,
 )
 from rsmeta.data.images.statistics import image_statistics
+from rsmeta.data.images.window_cache import WindowCache
 from rsmeta.data.meta_sampler import MetaBatches, MetaSampler
 from rsmeta.data.splits import PARTS, Part
 from rsmeta.data.streams import random_stream
@@ -90,6 +91,7 @@ class ImageDataModule(LightningDataModule):
         self._train = found.sets["train"]
         self._held_out = found.held_out
         self.bands = self._train.bands
+        self._cache = WindowCache(settings.cache_bytes)
 
     @property
     def validates(self) -> bool:
@@ -147,8 +149,9 @@ class ImageDataModule(LightningDataModule):
         )  # fmt: skip
         # A last, smaller batch is left out, unless there is no other.
         return self._loader(
-            self._train, sampler, drop_last=len(sampler) >= self.settings.batch_size
-        )
+            self._train, sampler, drop_last=len(sampler) >= self.settings.batch_size,
+            cache=self._cache,
+        )  # fmt: skip
 
     def meta_dataloader(
         self, meta: MetaSettings, *, steps_ahead: int = 0, first_step: int = 0
@@ -180,7 +183,7 @@ class ImageDataModule(LightningDataModule):
         )
         sets = [self._train] if held_out is None else [self._train, held_out]
         return DataLoader(
-            ImageDataset(sets, self.settings),
+            ImageDataset(sets, self.settings, self._cache),
             batch_sampler=sampler,
             num_workers=min(1, self.settings.workers),
             generator=torch.Generator(),
@@ -214,10 +217,15 @@ class ImageDataModule(LightningDataModule):
         return ImageSampling(images.labels, len(self.classes), sampling=sampling)
 
     def _loader(
-        self, images: ImageSet, sampler: Sampler[Any], *, drop_last: bool
+        self,
+        images: ImageSet,
+        sampler: Sampler[Any],
+        *,
+        drop_last: bool,
+        cache: WindowCache | None = None,
     ) -> DataLoader[Batch]:
         return DataLoader(
-            ImageDataset([images], self.settings),
+            ImageDataset([images], self.settings, cache),
             batch_size=self.settings.batch_size,
             sampler=sampler,
             num_workers=self.settings.workers,

@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 
 from rsmeta.config.images import ImageSizing
 from rsmeta.data.images.resize import to_chip
+from rsmeta.data.images.window_cache import WindowCache
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,11 +31,18 @@ class ImageDataset(Dataset[dict[str, Any]]):
     Args:
         sets: The images.
         settings: The ``data`` section: how they are resized and cropped.
+        cache: Keeps what was decoded, under the numbers of these images; none: nothing is kept.
     """
 
-    def __init__(self, sets: Sequence[ImageSet], settings: ImageSettings) -> None:
+    def __init__(
+        self,
+        sets: Sequence[ImageSet],
+        settings: ImageSettings,
+        cache: WindowCache | None = None,
+    ) -> None:
         self.sets = tuple(sets)
         self.settings = settings
+        self.cache = cache or WindowCache(0)
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -47,8 +55,18 @@ class ImageDataset(Dataset[dict[str, Any]]):
             if index < len(images):
                 break
             index -= len(images)
-        image, valid = self._sized(images.read(index), key.crop)
+        pixels = images.read(index) if images.in_memory else self._decoded(images, index, key.image)
+        image, valid = self._sized(pixels, key.crop)
         return {"image": image, "valid": valid, "label": torch.as_tensor(images.labels[index])}
+
+    def _decoded(self, images: ImageSet, index: int, number: int) -> Pixels:
+        """Read an image, or take what was kept of it."""
+        pixels = self.cache.get(number)
+        if pixels is None:
+            pixels = images.read(index)
+            if not self.cache.full:
+                self.cache.keep(number, pixels)
+        return pixels
 
     def _sized(self, pixels: Pixels, crop: RandomCrop | None) -> tuple[Tensor, Tensor]:
         if isinstance(self.settings, ImageSizing):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from copy import copy
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Self
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,7 +38,12 @@ class ImageSet(abc.ABC):
             (N,) float32.
         origins: Number of the picture or place that each image comes from, (N,) int64; images of
             one origin never part. None: each is its own.
+
+    Attributes:
+        in_memory: Whether nothing has to be decoded to read an image again.
     """
+
+    in_memory: ClassVar[bool] = False
 
     def __init__(self, labels: np.ndarray, origins: np.ndarray | None = None) -> None:
         self.labels = labels

@@ -11,12 +11,12 @@ from rsmeta.errors import CheckpointError
 from rsmeta.models.checkpoint import check_numbers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from rsmeta.models.checkpoint import StateDict
 
-#: Beginnings of the generator's tensors in a published file.
-GENERATOR = ("patch_embed.weight_generator.", "patch_embed.fclayer.")
+#: Where a published file of DOFA has the generator's tensors.
+AT = "patch_embed."
 
 _HEADS = 4
 #: Factor of all that the generator makes.
@@ -45,13 +45,12 @@ class FilterGenerator(nn.Module):
         self.weight_generator = _Maker(dim, tokens, hidden, outputs, width)
         self.fclayer = _Residual(dim)
 
-    def forward(self, wavelengths_nm: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, waves: Tensor) -> tuple[Tensor, Tensor]:
         """Return filters (D, C, p, p) and their bias (D,).
 
         Args:
-            wavelengths_nm: Of the bands, in their order, (C,).
+            waves: Embedded wavelengths of the bands, in their order, (C, dim).
         """
-        waves = _embed(wavelengths_nm, self.weight_generator.dim)
         flat, bias = self.weight_generator(self.fclayer(waves))
         side = round((flat.shape[1] / len(bias)) ** 0.5)
         filters = flat.view(len(waves), side, side, len(bias)).permute(3, 0, 1, 2)
@@ -93,9 +92,14 @@ class _Residual(nn.Module):
         return waves + inner.relu()
 
 
-def has_generator(state: Mapping[str, Tensor]) -> bool:
-    """Whether tensors are those of a DOFA as published."""
-    return f"{GENERATOR[0]}weight_tokens" in state
+def has_generator(state: Mapping[str, Tensor], at: str = AT) -> bool:
+    """Whether tensors have a generator of filters, as published.
+
+    Args:
+        state: Tensors by name.
+        at: How the names of its tensors begin.
+    """
+    return f"{at}weight_generator.weight_tokens" in state
 
 
 def refuse_dofa(state: Mapping[str, Tensor], backbone: str, source: str) -> None:
@@ -112,20 +116,21 @@ def refuse_dofa(state: Mapping[str, Tensor], backbone: str, source: str) -> None
 
 
 def generate(
-    state: StateDict, wavelengths_nm: Sequence[float], source: str
+    state: StateDict, embed: Callable[[int], Tensor], source: str, at: str = AT
 ) -> tuple[Tensor, Tensor]:
-    """Return the filters (D, C, p, p) and bias (D,) that a checkpoint makes of wavelengths.
+    """Take the generator out of a checkpoint; return its filters (D, C, p, p) and bias (D,).
 
     Args:
-        state: Tensors as published.
-        wavelengths_nm: Of the bands, in their order.
+        state: Tensors as published; those of the generator are removed.
+        embed: Embeds the bands in that many numbers each, (C, dim).
         source: The checkpoint; for messages.
+        at: How the names of the generator's tensors begin.
 
     Raises:
         CheckpointError: Its generator is incomplete or damaged.
     """
-    own = {k.removeprefix("patch_embed."): v.float() for k, v in state.items()
-           if k.startswith(GENERATOR)}  # fmt: skip
+    begin = (f"{at}weight_generator.", f"{at}fclayer.")
+    own = {k.removeprefix(at): state.pop(k).float() for k in list(state) if k.startswith(begin)}
     check_numbers(own, source)
     at = "weight_generator."
     try:
@@ -136,18 +141,16 @@ def generate(
         generator.load_state_dict(own)
     except (KeyError, ValueError, RuntimeError, AssertionError) as error:
         raise CheckpointError(
-            f"{source} has no complete generator of filters, as a DOFA has; get the file again"
+            f"{source} has no complete generator of filters; get the file again"
         ) from error
     with torch.no_grad():
-        # The published code takes micrometres; the last digit matters inside its sines.
-        waves_um = torch.tensor([wave / 1000 for wave in wavelengths_nm], dtype=torch.float32)
-        filters, bias = generator(waves_um * 1000)
+        filters, bias = generator(embed(dim))
     return filters, bias
 
 
-def _embed(wavelengths_nm: Tensor, dim: int) -> Tensor:
-    """Return sines and cosines of wavelengths, (C, dim)."""
-    omega = torch.arange(dim // 2, dtype=torch.float32, device=wavelengths_nm.device)
+def sines(numbers: Tensor, dim: int) -> Tensor:
+    """Return sines and cosines of wavelengths (C,) in nm, (C, dim), in single precision."""
+    omega = torch.arange(dim // 2, dtype=torch.float32, device=numbers.device)
     omega = 1.0 / 10000 ** (omega / (dim / 2.0))
-    angles = torch.outer(wavelengths_nm, omega)
+    angles = torch.outer(numbers, omega)
     return torch.cat([angles.sin(), angles.cos()], dim=1)

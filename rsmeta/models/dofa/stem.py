@@ -1,19 +1,21 @@
-"""The wavelength at which DOFA makes the filter of a band, and the report of what it made."""
+"""The wavelength at which DOFA makes the filter of a band, and filters for bands of the input."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rsmeta.errors import enumerate_names
-from rsmeta.geo.sensors import known_band
-from rsmeta.models.dofa.generator import GENERATOR, generate, has_generator
+from rsmeta.models.dofa.generator import AT, generate, has_generator, sines
+from rsmeta.models.dofa.spectrum import Spectrum
 from rsmeta.models.patch_stem import STEM_WEIGHT, fit_patch_stem
-from rsmeta.models.stem import StemFilter, StemReport
+from rsmeta.models.stem import StemReport
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor
 
     from rsmeta.config.model import StemSpec
     from rsmeta.geo.bands import Band
@@ -28,73 +30,69 @@ SENTINEL2 = ("B04", "B03", "B02", "B05", "B06", "B07", "B08", "B11", "B12")
 RADAR_NM = 3750.0
 _RADAR = frozenset({"vv", "vh", "hh", "hv", "sar"})
 
-#: Wavelengths that it was trained on otherwise, nm.
-_TRAINED_NM = (400.0, 2500.0)
-
 STEM_BIAS = "patch_embed.proj.bias"
+
+
+def is_radar_band(band: Band) -> bool:
+    """Whether a band is radar, by its wavelength or its name."""
+    return band.spectrum_part == "microwave" or band.name.casefold() in _RADAR
 
 
 def dofa_wavelength(band: Band) -> float | None:
     """Return the wavelength at which the filter of a band is made, nm; none: it is unknown."""
-    if band.spectrum_part == "microwave" or band.name.casefold() in _RADAR:
-        return RADAR_NM
-    return band.wavelength_nm
+    return RADAR_NM if is_radar_band(band) else band.wavelength_nm
 
 
-def fit_dofa_stem(
-    state: StateDict, spec: StemSpec, recorded: Sequence[Band] | None, bands: Sequence[Band],
-    *, source: str,
-) -> StemReport:  # fmt: skip
-    """Replace the generator in ``state`` by filters for ``bands``.
+@dataclass(frozen=True)
+class Generated:
+    """How the filters of a family come about.
 
     Args:
-        state: Tensors of a checkpoint, as published or after an earlier training; changed.
-        spec: How filters are made.
-        recorded: The bands of the filters that earlier training left; none: none did.
-        bands: Bands of the input, in its order.
-        source: The checkpoint; for messages.
-
-    Raises:
-        CheckpointError: Its generator is damaged, or the bands of its filters are unknown.
+        spectrum: How it sees bands.
+        embed: Embeds codes of bands in so many numbers each, (C, dim).
+        at: How the names of its generator's tensors begin.
     """
-    if not has_generator(state):
-        return fit_patch_stem(state, spec, recorded, bands, source=source)
-    waves = [dofa_wavelength(band) for band in bands]
-    direct = spec.strategy in ("match", "wavelength")
-    known = [wave for wave in waves if wave is not None] if direct else []
-    reference = [known_band(name) for name in spec.bands or SENTINEL2]
-    given = known or [wave for wave in map(dofa_wavelength, reference) if wave is not None]
-    filters, state[STEM_BIAS] = generate(state, given, source)
-    for key in [key for key in state if key.startswith(GENERATOR)]:
-        del state[key]
-    if not known:
+
+    spectrum: Spectrum
+    embed: Callable[[Sequence[Any], int], Tensor]
+    at: str = AT
+
+    def fit(
+        self, state: StateDict, spec: StemSpec, recorded: Sequence[Band] | None,
+        bands: Sequence[Band], *, source: str,
+    ) -> StemReport:  # fmt: skip
+        """Replace the generator in ``state`` by filters for ``bands``.
+
+        Args:
+            state: Tensors of a checkpoint, as published or after an earlier training; changed.
+            spec: How filters are made.
+            recorded: The bands of the filters that earlier training left; none: none did.
+            bands: Bands of the input, in its order.
+            source: The checkpoint; for messages.
+
+        Raises:
+            CheckpointError: Its generator is damaged, or the bands of its filters are unknown.
+        """
+        if not has_generator(state, self.at):
+            return fit_patch_stem(state, spec, recorded, bands, source=source)
+        plan = self.spectrum.plan(spec, bands)
+        filters, state[STEM_BIAS] = generate(
+            state, lambda dim: self.embed(plan.codes, dim), source, self.at
+        )
+        if plan.direct:
+            state[STEM_WEIGHT] = plan.spread(filters, dim=1)
+            return plan.report
         state[STEM_WEIGHT] = filters
-        how = spec.model_copy(update={"bands": None})
-        if direct:
-            how = how.model_copy(update={"strategy": "mean"})
-        report = fit_patch_stem(state, how, reference, bands, source=source)
+        report = fit_patch_stem(state, plan.spec, plan.reference, bands, source=source)
         return StemReport(report.filters, spec.strategy, report.notes)
-    made = iter(filters.unbind(dim=1))
-    mean = filters.mean(dim=1)
-    columns = [mean if wave is None else next(made) for wave in waves]
-    state[STEM_WEIGHT] = torch.stack(columns, dim=1)
-    entries = tuple(_entry(band, wave) for band, wave in zip(bands, waves, strict=True))
-    return StemReport(entries, spec.strategy, _notes(bands, waves))
 
 
-def _entry(band: Band, wave_nm: float | None) -> StemFilter:
-    if wave_nm is None:
-        return StemFilter(band.name, "mean", reason="its wavelength is unknown")
-    return StemFilter(band.name, "generated", {f"{wave_nm:g} nm": 1.0})
+def _embedded(wavelengths_nm: Sequence[float], dim: int) -> Tensor:
+    # The published code takes micrometres; the last digit matters inside its sines.
+    waves_um = torch.tensor([wave / 1000 for wave in wavelengths_nm], dtype=torch.float32)
+    return sines(waves_um * 1000, dim)
 
 
-def _notes(bands: Sequence[Band], waves: Sequence[float | None]) -> tuple[str, ...]:
-    low, high = _TRAINED_NM
-    far = [
-        band.name
-        for band, wave in zip(bands, waves, strict=True)
-        if wave is not None and wave != RADAR_NM and not low <= wave <= high
-    ]
-    if not far:
-        return ()
-    return (f"DOFA saw no wavelengths like those of {enumerate_names(far)} in its training",)
+DOFA = Generated(
+    Spectrum("DOFA", SENTINEL2, dofa_wavelength, lambda wave_nm: f"{wave_nm:g} nm"), _embedded
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from rsmeta.models.pixels.backbone import PREFIX, build_pixels, pixel_names, pixels_line
+from rsmeta.models.pixels.backbone import PixelBackbone
+from rsmeta.models.pixels.features import Surroundings
 
-__all__ = ["PREFIX", "build_pixels", "pixel_names", "pixels_line"]
+__all__ = ["PixelBackbone", "Surroundings"]

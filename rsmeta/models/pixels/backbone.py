@@ -13,12 +13,8 @@ from rsmeta.config.base import Strict
 from rsmeta.config.load import validate
 from rsmeta.errors import ConfigError
 from rsmeta.models.backbone import Backbone, Features
-from rsmeta.models.pixels.features import (
-    index_pairs,
-    local_statistics,
-    normalised_difference,
-    ratios,
-)
+from rsmeta.models.names import PIXELS
+from rsmeta.models.pixels.features import Surroundings, index_pairs, normalised_difference
 from rsmeta.models.records import BackboneRecord
 from rsmeta.models.stem import StemFilter, StemReport
 
@@ -28,9 +24,6 @@ if TYPE_CHECKING:
     from rsmeta.config.model import ModelSpec
     from rsmeta.geo.bands import Band
     from rsmeta.peft.sites import Site
-
-#: Name of the only backbone of this family.
-PREFIX = "pixels"
 
 #: Most bands whose pairs are features.
 MOST_BANDS_OF_RATIOS = 32
@@ -79,7 +72,7 @@ class PixelBackbone(Backbone):
 
     def __init__(self, bands: Sequence[Band], options: PixelOptions) -> None:
         record = BackboneRecord(
-            name=PREFIX, family=PREFIX, source=None, bands=None, mean=None, std=None,
+            name=PIXELS, family=PIXELS, source=None, bands=None, mean=None, std=None,
             image_px=1, licence=None, form="physical",
         )  # fmt: skip
         filters = tuple(StemFilter(band.name, "copied", {band.name: 1.0}) for band in bands)
@@ -160,27 +153,26 @@ class PixelBackbone(Backbone):
 
     def forward(self, x: Tensor) -> Features:
         """Return the features of every pixel, and their mean over valid pixels."""
-        found = self._features(x)
+        found = self.features(Surroundings(self.enter(x)))
         valid = x.isfinite().all(dim=1, keepdim=True)
         total = valid.sum(dim=(2, 3)).clamp_min(1)
         return Features(found, torch.where(valid, found, 0.0).sum(dim=(2, 3)) / total)
 
     def dense(self, x: Tensor, depths: Sequence[int]) -> list[Tensor]:
         """Return the features of every pixel, (B, D, H, W), once per depth."""
-        found = self._features(x)
+        found = self.features(Surroundings(self.enter(x)))
         return [found for _ in depths]
 
-    def _features(self, x: Tensor) -> Tensor:
-        x = self.enter(x)
-        valid = x.isfinite().all(dim=1, keepdim=True)
-        image = torch.where(valid, x, 0.0)
-        found, means = [image], {1: image}
+    def features(self, given: Surroundings) -> Tensor:
+        """Return the features of every pixel, (B, D, H, W), of what several backbones may share."""
+        image = given.bands
+        found = [image]
         for side in self._context:
-            means[side], deviation = local_statistics(image, valid, side)
-            found += [means[side], deviation] if self._deviations else [means[side]]
+            mean, deviation = given.local(side)
+            found += [mean, deviation] if self._deviations else [mean]
         for a, b in self._indices.values():
             found.append(normalised_difference(image[:, a : a + 1], image[:, b : b + 1]))
-        found += [ratios(means[side]) for side in self._ratios_of]
+        found += [given.ratios(side) for side in self._ratios_of]
         return torch.cat(found, dim=1)
 
 
@@ -200,13 +192,3 @@ def build_pixels(spec: ModelSpec, bands: Sequence[Band] | None) -> PixelBackbone
     if bands is None:
         raise ConfigError("model.backbone=pixels has no bands of its own; omit model.stem.strategy")
     return PixelBackbone(bands, options)
-
-
-def pixel_names() -> tuple[str, ...]:
-    """Return the name of the backbone."""
-    return (PREFIX,)
-
-
-def pixels_line(name: str) -> str:
-    """Say in one line what the backbone is."""
-    return "no network: bands, local means and deviations, spectral indices (with head forest, …)"

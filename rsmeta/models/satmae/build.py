@@ -10,6 +10,8 @@ from rsmeta.config.load import validate
 from rsmeta.errors import CheckpointError, ConfigError, UnknownNameError
 from rsmeta.geo.sensors import known_band
 from rsmeta.models.checkpoint import LoadReport, load_strictly, open_checkpoint
+from rsmeta.models.names import SATMAE_LICENCE as LICENCE
+from rsmeta.models.names import satmae_names
 from rsmeta.models.patch_stem import fit_patch_stem
 from rsmeta.models.records import own_record
 from rsmeta.models.satmae.backbone import OneDateSatmae, TemporalSatmae
@@ -22,14 +24,13 @@ from rsmeta.models.satmae.groups import (
 )
 from rsmeta.models.satmae.layout import settle_layout
 from rsmeta.models.satmae.options import (
-    PUBLISHED_SIZES,
+    FAMILIES,
     GroupOptions,
     SatmaeOptions,
     TemporalOptions,
 )
-from rsmeta.models.satmae.records import LICENCE, RGB_BANDS, make_record
+from rsmeta.models.satmae.records import RGB_BANDS, make_record
 from rsmeta.models.satmae.weights import (
-    FAMILIES,
     encoder_state,
     explain_mismatch,
     read_layout,
@@ -54,17 +55,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PREFIX = "satmae_vit_"
-
 Satmae: TypeAlias = "OneDateSatmae | TemporalSatmae"
 
 Options = TypeVar("Options", bound=SatmaeOptions)
-
-
-def satmae_names() -> tuple[str, ...]:
-    """Return the names of all SatMAE backbones, sorted."""
-    published = [f"{PREFIX}{size}_{kind}" for size in PUBLISHED_SIZES for kind in FAMILIES]
-    return tuple(sorted([*published, f"{PREFIX}nano_group"]))
 
 
 def build_satmae(spec: ModelSpec, bands: Sequence[Band] | None = None) -> Satmae:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rsmeta.models.names import SATMAE_LICENCE as LICENCE
 from rsmeta.models.records import own_record
-from rsmeta.models.satmae.options import PUBLISHED_GROUPS, SIZES
-from rsmeta.models.satmae.records import LICENCE, RGB_BANDS
-from rsmeta.models.satmae.weights import FAMILIES, recognise, without_wrapper
-from rsmeta.models.weights import weights_of
+from rsmeta.models.satmae.options import FAMILIES, PUBLISHED_GROUPS, SIZES
+from rsmeta.models.satmae.records import RGB_BANDS
+from rsmeta.models.satmae.weights import recognise, without_wrapper
 
 if TYPE_CHECKING:
     from rsmeta.models.checkpoint import Checkpoint
@@ -17,26 +17,6 @@ if TYPE_CHECKING:
 
 #: What a training program notes beside the tensors that is worth showing.
 _NOTES = ("epoch", "epochs", "mask_ratio", "norm_pix_loss", "spatial_mask", "dataset_type")
-
-
-def satmae_line(name: str) -> str:
-    """Return one line on what a backbone's name means."""
-    size, kind = name.split("_")[2:]
-    what = {
-        "group": "channel groups of Sentinel-2",
-        "rgb": "red, green, blue",
-        "temporal": "red, green, blue at three dates",
-    }[kind]
-    own = "rsmeta's own, with weights: pretrained: true"
-    whose = own if size == "nano" else _published(name)
-    return f"SatMAE {SIZES[size].label}: {what} ({whose})"
-
-
-def _published(name: str) -> str:
-    """Return the tags of the published weights, the default first, and their licence."""
-    found = sorted(weights_of(name), key=lambda known: not known.entry.default)
-    tags = ", ".join(f".{known.name.partition('.')[2]}" for known in found)
-    return f"published weights {tags}: {LICENCE}" if tags else "no published weights"
 
 
 def describe_satmae(checkpoint: Checkpoint) -> dict[str, Any] | None:

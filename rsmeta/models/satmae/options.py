@@ -19,6 +19,13 @@ ExtraBands: TypeAlias = Literal["join", "new", "refuse"]
 #: Imagery", Cong et al., NeurIPS 2022, section 3.2 and appendix.
 PUBLISHED_GROUPS = (("B02", "B03", "B04", "B08"), ("B05", "B06", "B07", "B8A"), ("B11", "B12"))
 
+#: Title of each family.
+FAMILIES: dict[Kind, str] = {
+    "group": "SatMAE multispectral, channel groups",
+    "rgb": "SatMAE RGB, or a masked autoencoder of the same build",
+    "temporal": "SatMAE temporal",
+}
+
 #: Width of the embedding of a date; the rest of a temporal token's width embeds its place.
 DATE_DIM = 384
 

@@ -65,6 +65,36 @@ def sincos_2d(
     return functional.pad(grid.float(), (0, 0, 1, 0))[None]
 
 
+def sincos_3d(rows: int, cols: int, dim: int, *, device: torch.device | None = None) -> Tensor:
+    """Embed a grid of patches of the first of several dates, behind a zero for the class token.
+
+    Six sixteenths of the width hold the column, six the row, four the date: Prithvi's order.
+
+    Args:
+        rows: Rows of patches.
+        cols: Columns of patches.
+        dim: Width, a multiple of 16.
+        device: Where the table is made; none: the default device.
+
+    Returns:
+        Embeddings (1, 1 + rows · cols, dim), float32, row by row.
+
+    Raises:
+        ValueError: ``dim`` is no multiple of 16.
+    """
+    if dim % 16:
+        raise ValueError(f"embeddings of a grid and a date need a width that 16 divides, not {dim}")
+    place, date = dim // 16 * 6, dim // 16 * 4
+    across, down, when = (
+        sincos_1d(torch.arange(count, device=device), width)
+        for count, width in ((cols, place), (rows, place), (1, date))
+    )
+    parts = (across.expand(rows, -1, -1), down[:, None].expand(-1, cols, -1),
+             when.expand(rows, cols, -1))  # fmt: skip
+    grid = torch.cat(parts, dim=-1).reshape(rows * cols, dim)
+    return functional.pad(grid.float(), (0, 0, 1, 0))[None]
+
+
 def resample_grid(table: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
     """Interpolate the embeddings of a grid bicubically; the class token's stays as it is.
 

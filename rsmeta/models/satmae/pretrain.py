@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from rsmeta.config.model import ModelSpec
 from rsmeta.errors import ConfigError
+from rsmeta.models.names import satmae_names
 from rsmeta.models.records import OwnRecord
-from rsmeta.models.satmae.build import build_satmae, satmae_names
+from rsmeta.models.satmae.build import build_satmae
 from rsmeta.models.satmae.encoder import GroupEncoder
 from rsmeta.models.satmae.mae import GroupAutoencoder
 

@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from rsmeta.config.model import ModelSpec
     from rsmeta.models.satmae.options import Kind, Layout
 
-#: Licence of SatMAE's code and weights.
-LICENCE = "CC BY-NC 4.0"
-
 
 def _published(name: str) -> dict[str, tuple[float, float]]:
     entry = known_inputs("satmae")[name]

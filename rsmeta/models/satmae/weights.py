@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from rsmeta.errors import CheckpointError, enumerate_names
-from rsmeta.models.satmae.options import DATE_DIM, PUBLISHED_SIZES, SIZES, Kind
+from rsmeta.models.satmae.options import DATE_DIM, FAMILIES, PUBLISHED_SIZES, SIZES, Kind
 from rsmeta.models.satmae.positions import fit_grid, is_sincos
 
 if TYPE_CHECKING:
@@ -22,13 +22,6 @@ Stage: TypeAlias = Literal["masked autoencoding", "fine-tuned", "encoder alone"]
 
 _GROUP_STEM = re.compile(r"patch_embed\.(\d+)\.proj\.weight")
 _BLOCK = re.compile(r"blocks\.(\d+)\.")
-
-#: Title of each family.
-FAMILIES: dict[Kind, str] = {
-    "group": "SatMAE multispectral, channel groups",
-    "rgb": "SatMAE RGB, or a masked autoencoder of the same build",
-    "temporal": "SatMAE temporal",
-}
 
 #: What only pretraining, and only a classifier, has: dropped.
 _DECODER = ("decoder_", "mask_token")

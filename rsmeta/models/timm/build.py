@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from rsmeta.errors import (
@@ -17,6 +16,7 @@ from rsmeta.errors import (
 )
 from rsmeta.models.checkpoint import LoadReport, load_strictly, open_checkpoint
 from rsmeta.models.dofa.generator import refuse_dofa
+from rsmeta.models.names import TIMM_CLASSES, timm_modules, timm_names
 from rsmeta.models.patch_stem import fit_patch_stem, own_bands
 from rsmeta.models.records import BackboneRecord, own_record
 from rsmeta.models.satmae.weights import refuse_satmae
@@ -35,15 +35,6 @@ if TYPE_CHECKING:
     from rsmeta.models.weights import LocalWeights
 
 logger = logging.getLogger(__name__)
-
-#: timm's modules whose networks rsmeta takes, and the class of each.
-_CLASSES = {
-    "vision_transformer": "VisionTransformer",
-    "deit": "VisionTransformer",
-    "eva": "Eva",
-    "swin_transformer": "SwinTransformer",
-    "swin_transformer_v2": "SwinTransformerV2",
-}
 
 #: Options of timm that rsmeta sets itself, or that are code and not values.
 _NOT_OPTIONS = frozenset(
@@ -110,27 +101,6 @@ def _wrap(
     return TimmViT(net, bands, record=record, stem_report=stem_report, load_report=load_report)
 
 
-@cache
-def backbone_names() -> tuple[str, ...]:
-    """Return the timm names of all transformers that rsmeta takes, sorted."""
-    return tuple(sorted(_modules()))
-
-
-@cache
-def _modules() -> dict[str, str]:
-    """Return the module of timm that each name belongs to."""
-    import timm
-
-    return {name: module for module in _CLASSES for name in timm.list_models(module=module)}
-
-
-def timm_line(name: str) -> str:
-    """Return one line on what a backbone's name means, and the tags of its weights."""
-    tags = _tags(name)
-    weights = f"; published weights: {', '.join(tags)}" if tags else ""
-    return f"timm {_CLASSES[_modules()[name]]}{weights}"
-
-
 def _record(spec: ModelSpec) -> BackboneRecord:
     """Return what timm knows of the named weights; the name gets its full tag.
 
@@ -141,8 +111,8 @@ def _record(spec: ModelSpec) -> BackboneRecord:
     from timm.models import get_pretrained_cfg
 
     name, _, tag = spec.backbone.partition(".")
-    if name not in backbone_names():
-        raise UnknownNameError("backbone", name, backbone_names())
+    if name not in timm_names():
+        raise UnknownNameError("backbone", name, timm_names())
     tags = _tags(name)
     if tag and tag not in tags:
         raise UnknownNameError(f"weights of {name}", tag, tags)
@@ -174,7 +144,7 @@ def _record(spec: ModelSpec) -> BackboneRecord:
 def _tags(name: str) -> list[str]:
     import timm
 
-    full = timm.list_pretrained(f"{name}.*") if name in backbone_names() else []
+    full = timm.list_pretrained(f"{name}.*") if name in timm_names() else []
     return [entry.partition(".")[2] for entry in full]
 
 
@@ -191,7 +161,7 @@ def create_network(spec: ModelSpec, channels: int) -> Any:
     import timm
 
     name = spec.backbone.partition(".")[0]
-    kind = getattr(timm.models, _CLASSES[_modules()[name]])
+    kind = getattr(timm.models, TIMM_CLASSES[timm_modules()[name]])
     known = sorted({*inspect.signature(kind).parameters, "grad_checkpointing"} - _NOT_OPTIONS)
     for key in spec.options:
         if key not in known:

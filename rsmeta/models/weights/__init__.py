@@ -9,6 +9,7 @@ from rsmeta.models.weights.known import (
     recognise_weights,
     weights_of,
 )
+from rsmeta.models.weights.named import named_weights
 from rsmeta.models.weights.sources import LocalWeights, is_local, locate_weights
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "is_local",
     "known_weights",
     "locate_weights",
+    "named_weights",
     "pick_weights",
     "recognise_weights",
     "weights_of",

@@ -12,8 +12,6 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-import torch
-
 from rsmeta.errors import CheckpointError, one_line
 from rsmeta.files import write_atomically
 
@@ -54,6 +52,8 @@ def cache_place(address: str) -> Path:
             f"model.checkpoint={address} is no plain address of a file; download the file "
             f"yourself and set model.checkpoint= to it"
         )
+    import torch
+
     folder = Path(torch.hub.get_dir()) / "checkpoints" / parts.netloc.replace(":", "_").lower()
     if parts.query:  # the query may choose the file
         folder /= hashlib.sha256(parts.query.encode()).hexdigest()[:8]

@@ -71,7 +71,12 @@ def parse_hub_name(source: str, files: Sequence[str] = DEFAULT_FILES) -> HubName
     return HubName(found["repo"], found["revision"] or "main", wanted)
 
 
-def fetch_from_hub(source: str, files: Sequence[str] = DEFAULT_FILES) -> Path:
+def fetch_from_hub(
+    source: str,
+    files: Sequence[str] = DEFAULT_FILES,
+    *,
+    otherwise: str = "set model.checkpoint= to it",
+) -> Path:
     """Return the file of a hub name, from the hub's cache or else from the network.
 
     A file in the cache is taken without asking whether its branch has moved on since.
@@ -79,6 +84,7 @@ def fetch_from_hub(source: str, files: Sequence[str] = DEFAULT_FILES) -> Path:
     Args:
         source: ``hf:owner/name[@revision][/file]``.
         files: What to look for where no file is named, in this order.
+        otherwise: What else can be done with a file that was downloaded by hand.
 
     Raises:
         CheckpointError: The name is not one, or the file is unavailable now.
@@ -96,24 +102,19 @@ def fetch_from_hub(source: str, files: Sequence[str] = DEFAULT_FILES) -> Path:
         try:
             with _quiet():
                 return Path(hf_hub_download(name.repo, file, revision=name.revision))
-        except LocalEntryNotFoundError as error:  # offline: the other file would do no better
-            raise _unreachable(source, name, file, error) from error
-        except EntryNotFoundError as error:
-            missing = error
         except Exception as error:  # the hub's client raises errors of several libraries
-            raise _unreachable(source, name, file, error) from error
+            offline = isinstance(error, LocalEntryNotFoundError)  # other files would do no better
+            if not isinstance(error, EntryNotFoundError) or offline:
+                reason = one_line(error).partition(". ")[0][:160] or type(error).__name__
+                raise CheckpointError(
+                    f"cannot fetch {source} ({reason}); download {name.address(file)} elsewhere "
+                    f"and put it at {name.place(file)}, or {otherwise}"
+                ) from error
+            missing = error
     raise CheckpointError(
         f"{source} has no file {' or '.join(name.files)}; name one of its files: "
         f"hf:{name.repo}/FILE"
     ) from missing
-
-
-def _unreachable(source: str, name: HubName, file: str, error: Exception) -> CheckpointError:
-    reason = one_line(error).partition(". ")[0][:160] or type(error).__name__
-    return CheckpointError(
-        f"cannot fetch {source} ({reason}); download {name.address(file)} elsewhere and put it at "
-        f"{name.place(file)}, or set model.checkpoint= to it"
-    )
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rsmeta.errors import CheckpointError
-from rsmeta.models.checkpoint import file_sha256
+from rsmeta.files import file_sha256
 from rsmeta.models.weights.download import fetch_url
 from rsmeta.models.weights.hub import DEFAULT_FILES, HUB_PREFIX, fetch_from_hub
 

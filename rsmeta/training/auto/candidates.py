@@ -79,15 +79,18 @@ TITLES = {
 
 Single: TypeAlias = "tuple[str, Mapping[str, Any], Mapping[str, Any]]"
 
+#: Within an average, 50 trees are as good as 100, and map twice as fast.
+_TREES = {"trees": 50}
+
 #: Candidates on bands, simplest first: head, its options, options of ``pixels``.
 TRIED: tuple[Single, ...] = (
     ("logistic", {"strength": 1.0}, {}),
-    ("extra_trees", {}, {}),
+    ("extra_trees", _TREES, {}),
     ("logistic", {"strength": 1.0}, {"ratios": True}),
     ("lda", {}, {"ratios": True}),
     ("lda", {}, {"context": (3, 7)}),
     ("logistic", {"strength": 1.0}, {"ratios": "local", "context": (3, 7), "deviations": False}),
-    ("extra_trees", {}, {"ratios": True, "context": (3, 7)}),
+    ("extra_trees", _TREES, {"ratios": True, "context": (3, 7)}),
 )
 
 #: Those of ``TRIED`` whose average is the usual choice: of all fixed models the best on the tasks
@@ -100,7 +103,7 @@ MOST_BANDS = 16
 #: The same where there are more bands than that, on which trees and deviations do harm.
 TRIED_MANY: tuple[Single, ...] = (
     ("logistic", {"strength": 0.1}, {}),
-    ("extra_trees", {}, {}),
+    ("extra_trees", _TREES, {}),
     ("lda", {}, {}),
     ("lda", {}, {"context": (3, 7), "deviations": False}),
 )

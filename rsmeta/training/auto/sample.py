@@ -45,6 +45,12 @@ class Sample:
         )
         return flat.reshape(groups, self.classes)
 
+    @property
+    def groups_per_class(self) -> float:
+        """How many groups a class has on average, of those that can be held out."""
+        of_class = (self.group_counts > 0).sum(axis=0)
+        return float(np.where(of_class > 1, of_class, 0).sum() / max((of_class > 0).sum(), 1))
+
 
 def draw_sample(
     data: SceneDataModule,

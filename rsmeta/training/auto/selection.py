@@ -14,6 +14,7 @@ from rsmeta.training.auto.candidates import RULE, candidates_of, usual_names
 from rsmeta.training.auto.held_out import Tried, try_all, with_options
 from rsmeta.training.auto.sample import divide_groups, draw_sample
 from rsmeta.training.auto.scores import choose, group_confusions, macro_f1, resampled_f1
+from rsmeta.training.callbacks import TimeLeft
 from rsmeta.training.solve import check_classes
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from rsmeta.training.auto.sample import Sample
 
 logger = logging.getLogger(__name__)
+
+#: A comparison of one model that takes longer says how long the others may take.
+_SLOW_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,8 @@ def _selection(model: ModelSpec, data: SceneDataModule, *, seed: int, rule: Rule
     candidates, usual = candidates_of(model, data.bands), usual_names(model, data.bands)
     sample = draw_sample(data, rule, seed=seed)
     check_classes(sample.places.label, data)
+    if usual and sample.groups_per_class < rule.groups:
+        rule = replace(rule, repeats=1)  # the usual choice keeps its place whatever comes out
     divisions = [
         _fold_of_pixels(sample, rule, random_stream("auto_folds", seed, repeat))
         for repeat in range(rule.repeats)
@@ -136,7 +142,12 @@ def _selection(model: ModelSpec, data: SceneDataModule, *, seed: int, rule: Rule
         return _fallback(candidates, usual)
     logger.info("comparing %d models on %s pixels of %d polygons or blocks", len(candidates),
                 f"{len(sample.places.row):,}", len(sample.group_counts))  # fmt: skip
-    tried = list(try_all(candidates, data, sample, divisions, seed=seed))
+    tried, left = [], TimeLeft(len(candidates))
+    for one in try_all(candidates, data, sample, divisions, seed=seed):
+        tried.append(one)
+        logger.debug("%s compared in %.0f s%s", one.name, one.seconds, more := left.after_one())
+        if one.seconds > _SLOW_S and more:
+            logger.info("%d of %d compared%s", len(tried), len(candidates), more)
     tried += _averages(tried, usual, sample, rule)
     confusions = np.stack([group_confusions(one.shares, sample) for one in tried])
     scores = macro_f1(confusions.sum(axis=1))
@@ -144,10 +155,10 @@ def _selection(model: ModelSpec, data: SceneDataModule, *, seed: int, rule: Rule
     names = [one.name for one in tried]
     prior = [one.members for one in tried].index(usual) if usual else None
     judged = np.unique(sample.places.group[np.any([one >= 0 for one in divisions], axis=0)])
-    each = float((sample.group_counts[judged] > 0).sum() / np.unique(sample.places.label).size)
     chosen, reason = choose(
-        scores, drawn, [one.complexity for one in tried], prior, rule, groups=each
-    )
+        scores, drawn, [one.complexity for one in tried], prior, rule,
+        groups=sample.groups_per_class,
+    )  # fmt: skip
     reference = int(scores.argmax()) if prior is None else prior
     errors = (drawn - drawn[:, [reference]]).std(axis=0, ddof=1)
     rows = tuple(

@@ -11,6 +11,7 @@ from rsmeta.training.meta.history import ScaleHistory
 from rsmeta.training.meta.judgement import judge_scales
 from rsmeta.training.meta.strategy import STRATEGIES, MetaStrategy, build_strategy, check_strategy
 from rsmeta.training.meta.task import MetaTask
+from rsmeta.training.meta.top_sites import TopSites
 
 __all__ = [
     "STRATEGIES",
@@ -18,6 +19,7 @@ __all__ = [
     "MetaStrategy",
     "MetaTask",
     "ScaleHistory",
+    "TopSites",
     "build_strategy",
     "check_strategy",
     "evolution",

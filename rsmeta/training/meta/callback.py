@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import logging
-import zlib
 from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
+from rsmeta.config.meta import GradientOptions
 from rsmeta.errors import TrainingError
 from rsmeta.training.meta.descent import is_finite
-from rsmeta.training.meta.isolation import isolated
+from rsmeta.training.meta.isolation import isolated, seeded
 from rsmeta.training.meta.objective import ClassObjective
 from rsmeta.training.meta.schedule import travel_shares
 from rsmeta.training.meta.strategy import build_strategy
-from rsmeta.training.meta.task import MetaTask
+from rsmeta.training.meta.task import MetaTask, loss_scale
+from rsmeta.training.meta.trials import try_scales
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,6 +79,8 @@ class MetaStep(Callback):
         self._shares = travel_shares(meta, total)
         if meta.objective != "training":
             self._objective = ClassObjective(meta.objective, self.data.class_counts)
+        if self._restored is None and trainer.global_step == 0:
+            self._try(trainer, module)
         if not self._shares:
             logger.warning(
                 "no scale will move: a run of %d steps ends before its first meta step; lower "
@@ -89,12 +92,19 @@ class MetaStep(Callback):
             )
             self._batches = iter(loader)
 
+    def _try(self, trainer: Trainer, module: TaskModule) -> None:
+        """Start from the best of a few scales, where the strategy tries any."""
+        assert self._strategy is not None
+        options = self._strategy.options
+        if isinstance(options, GradientOptions) and options.lr is None:
+            try_scales(module, trainer, self.data, options, self._objective)
+
     def on_before_optimizer_step(self, trainer: Trainer, module: TaskModule, *_: Any) -> None:  # type: ignore[override]  # our module
         """Gather the scales' gradient of this training step, which its backward pass yields."""
         if not module.settings.meta.uses_training_gradients:
             return
         assert self._strategy is not None
-        scale, estimate = _loss_scale(trainer), []
+        scale, estimate = loss_scale(trainer), []
         for rho in self._strategy.rhos:
             found = torch.zeros_like(rho) if rho.grad is None else rho.grad
             estimate.append(found if scale == 1 else found / scale)
@@ -117,8 +127,7 @@ class MetaStep(Callback):
             self.done += 1
             return
         with isolated(module, self._strategy.rhos), trainer.precision_plugin.forward_context():
-            place = (module.settings.seed, "meta", self.done, module.global_rank)
-            torch.manual_seed(zlib.crc32(repr(place).encode()))
+            seeded(module, "meta", self.done)
             self._strategy.update(self._task(trainer, module))
         self.done += 1
 
@@ -156,7 +165,7 @@ class MetaStep(Callback):
             batches=batches[ahead:],
             optimizer=trainer.optimizers[0],
             clip_norm=trainer.gradient_clip_val,
-            loss_scale=_loss_scale(trainer),
+            loss_scale=loss_scale(trainer),
             share=self._shares[trainer.global_step],
             training_estimates=estimates,
         )
@@ -165,9 +174,3 @@ class MetaStep(Callback):
         assert self._batches is not None
         batch = trainer.strategy.batch_to_device(next(self._batches))
         return module.changed(batch, augment=module.settings.meta.source == "train")
-
-
-def _loss_scale(trainer: Trainer) -> float:
-    """Return the factor that half-precision training multiplies losses by."""
-    scaler = getattr(trainer.precision_plugin, "scaler", None)
-    return 1.0 if scaler is None else float(scaler.get_scale())

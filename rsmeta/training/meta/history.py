@@ -40,10 +40,17 @@ class ScaleHistory(Callback):
         self.scales: list[list[float]] = []
         self.sites: list[str] = []
 
-    def on_train_start(self, trainer: Trainer, module: TaskModule) -> None:  # type: ignore[override]  # our module
-        """Record the scales at the start."""
+    def on_fit_start(self, trainer: Trainer, module: TaskModule) -> None:  # type: ignore[override]  # our module
+        """Record the scales that the settings give."""
         self.sites = list(scales_of(module.network.backbone))
         if not self.steps:
+            self._record(trainer, module)
+
+    def on_train_start(self, trainer: Trainer, module: TaskModule) -> None:  # type: ignore[override]  # our module
+        """Record the scales that the first step is taken with, if trials have changed them."""
+        if trainer.global_step == 0 and self.scales[-1] != list(
+            scales_of(module.network.backbone).values()
+        ):
             self._record(trainer, module)
 
     def on_train_batch_end(self, trainer: Trainer, module: TaskModule, *_: Any) -> None:  # type: ignore[override]  # our module

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import zlib
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from torch import nn
+
+    from rsmeta.training.module import TaskModule
 
 
 @contextlib.contextmanager
@@ -53,3 +56,9 @@ def isolated(module: nn.Module, rhos: Sequence[nn.Parameter]) -> Iterator[None]:
         with torch.no_grad():
             for buffer, before in buffers:
                 buffer.copy_(before)
+
+
+def seeded(module: TaskModule, *place: object) -> None:
+    """Seed what is drawn from now on by the run, the place and the process."""
+    place = (module.settings.seed, *place, module.global_rank)
+    torch.manual_seed(zlib.crc32(repr(place).encode()))

@@ -39,9 +39,11 @@ def judge_scales(history: ScaleHistory, settings: MetaSettings, optimizer: str) 
         return [_still(moved, settings, optimizer)]
     if scales.min() <= 0:
         return []
+    first = history.steps.count(history.steps[0]) - 1  # after trials, before the first step
+    scales, steps = scales[first:], history.steps[first:]
     course = np.log(scales).mean(axis=1)
     factor = math.exp(course[-1] - course[0])
-    if factor > _RISE and _pace(course, history.steps, settings) > _PACE:
+    if factor > _RISE and _pace(course, steps, settings) > _PACE:
         return [
             f"the scales still rose when they were frozen (to {factor:.1f} times their start, on "
             f"average): your learning rate or scale is too low; raise trainer.optimizer.lr, or "

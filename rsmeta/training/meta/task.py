@@ -11,6 +11,7 @@ from torch.func import functional_call
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from lightning import Trainer
     from torch import Tensor, nn
 
     from rsmeta.models.network import Network
@@ -96,3 +97,9 @@ class MetaTask:
         for batch in self.batches:
             loss = self.loss_of(batch, weights)
             yield self.gradient(loss, inputs, retain_graph=weights is not None)
+
+
+def loss_scale(trainer: Trainer) -> float:
+    """Return the factor that half-precision training multiplies losses by."""
+    scaler = getattr(trainer.precision_plugin, "scaler", None)
+    return 1.0 if scaler is None else float(scaler.get_scale())

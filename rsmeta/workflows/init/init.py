@@ -12,6 +12,7 @@ from rsmeta.config.yaml_files import parse_yaml
 from rsmeta.errors import ConfigError, LabelsError
 from rsmeta.geo.inputs import check_not_an_input
 from rsmeta.geo.writer import check_output
+from rsmeta.shown import Shown, View
 from rsmeta.workflows.init.guess import Guess, section_lines, settings_of
 from rsmeta.workflows.init.inputs import sort_inputs
 from rsmeta.workflows.init.label_guesses import LabelGuesses, guess_labels
@@ -34,8 +35,8 @@ _MODEL = (
 )
 
 
-@dataclass(frozen=True)
-class Draft:
+@dataclass(frozen=True, repr=False)
+class Draft(Shown):
     """A guessed configuration.
 
     Attributes:
@@ -49,6 +50,15 @@ class Draft:
     settings: Settings
     scene: str
     output: Path | None = None
+
+    def view(self) -> View:
+        """Return the configuration."""
+        facts = {
+            "scene": self.scene,
+            "output": self.output,
+            "classes": len(self.settings.scenes.classes),
+        }
+        return View(facts, text=self.text)
 
 
 def init(

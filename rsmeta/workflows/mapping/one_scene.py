@@ -14,6 +14,8 @@ from rsmeta.files import partial_folder
 from rsmeta.geo.handles import bounded_cache
 from rsmeta.gis.outputs.raster_spec import MapSpec
 from rsmeta.gis.outputs.rasters import writing
+from rsmeta.gis.outputs.thumbnail import thumbnail
+from rsmeta.shown import Shown, View
 from rsmeta.workflows.mapping.fingerprint import is_done, resume_fingerprint
 from rsmeta.workflows.mapping.plausibility import check_not_empty
 from rsmeta.workflows.mapping.progress import MapProgress, Progress, progress_for
@@ -35,8 +37,8 @@ logger = logging.getLogger(__name__)
 _WRITING_CACHE_BYTES = 16 * 2**20
 
 
-@dataclass(frozen=True)
-class PredictResult:
+@dataclass(frozen=True, repr=False)
+class PredictResult(Shown):
     """Summary of mapping one scene.
 
     Attributes:
@@ -96,6 +98,16 @@ class PredictResult:
     def outputs(self) -> dict[str, str]:
         """Where the files are, by the name of the product."""
         return {name: output.destination for name, output in self.products.outputs.items()}
+
+    def view(self) -> View:
+        """Return what the classes cover, with the map."""
+        facts = {"scene": self.scene, "map": self.outputs.get("map"),
+                 "size": f"{self.grid.width_px:,} x {self.grid.height_px:,} px",
+                 "status": self.status, "seconds": self.seconds}  # fmt: skip
+        areas = {name: area / 10_000 for name, area in self.class_areas_m2.items()}
+        rows = [(n, pixels, areas.get(n)) for n, pixels in self.class_pixels.items()]
+        picture = thumbnail(str(facts["map"]))
+        return View(facts, ("class", "pixels", "hectares"), rows, [picture] if picture else [])
 
 
 def map_scene(

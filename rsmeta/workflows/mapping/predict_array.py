@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -32,6 +31,8 @@ from rsmeta.workflows.mapping.sidecars import tags_of
 from rsmeta.workflows.mapping.worker import compute_block
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import xarray as xr
     from numpy.typing import NDArray
 
@@ -88,7 +89,7 @@ def predict_array(
         maker = BlockMaker(spec, plan.grid, (layer,))
         if any(part.array.chunks is not None for part in raster.parts):
             if not isinstance(bundle, ModelBundle):  # else it travels along
-                request = replace(request, model=Path(bundle))
+                request = replace(request, model=loaded.path or loaded)
             values = _lazily(request, maker, raster, device)
         else:
             values = _at_once(request, loaded, maker, device)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rsmeta.bundle import ModelBundle, load_bundle
+from rsmeta.bundle.find import bundle_folder
 from rsmeta.config.images import ImageSizing
 from rsmeta.data.images.files import ImageReader
 from rsmeta.data.images.image_set import Pixels
@@ -94,7 +95,7 @@ def predict_images(
     given = [images] if isinstance(images, str | Path) else list(images)
     files = _files(given)
     lists = (file for file in map(list_file, given) if file is not None)
-    models = [] if isinstance(bundle, ModelBundle) else [bundle]
+    models = [] if isinstance(bundle, ModelBundle) else [bundle_folder(bundle)]
     check_not_an_input((table, footprints), [*files, *lists, *models])
     for path in (table, footprints):
         check_output(path, overwrite=overwrite)

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 from rsmeta.config.sweep_runs import read_sweep
 from rsmeta.config.yaml_files import read_yaml
 from rsmeta.errors import OutputError, RunsFailedError
-from rsmeta.workflows.run_folder import CONFIG_FILE, METRICS_FILE, check_run
+from rsmeta.shown import Shown, View
+from rsmeta.training.callbacks import TimeLeft
+from rsmeta.workflows.run_folder import CONFIG_FILE, LENGTH, METRICS_FILE, check_run
 from rsmeta.workflows.sweep.process import Places, train_apart
-from rsmeta.workflows.sweep.table import TABLES, Outcome, Row, scores_of, write_tables
+from rsmeta.workflows.sweep.table import TABLES, Outcome, Row, scores_of, shown, write_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -27,12 +29,9 @@ logger = logging.getLogger(__name__)
 #: Subfolder that holds the runs.
 RUNS = "runs"
 
-#: Settings that end a run: if they change, a finished run continues.
-_LENGTH = ("max_epochs", "max_steps", "max_minutes", "early_stopping")
 
-
-@dataclass(frozen=True)
-class SweepResult:
+@dataclass(frozen=True, repr=False)
+class SweepResult(Shown):
     """Result of a sweep.
 
     Attributes:
@@ -44,6 +43,13 @@ class SweepResult:
     output: Path
     rows: list[Row]
     outcomes: list[Outcome]
+
+    def view(self) -> View:
+        """Return the table."""
+        failed = sum(one.error is not None for one in self.outcomes)
+        facts = {"output": self.output, "runs": len(self.outcomes), "failed": failed}
+        header, rows = shown(self.rows)
+        return View(facts, header, rows)
 
 
 def sweep(
@@ -81,10 +87,12 @@ def sweep(
     )
     (output / RUNS).mkdir(parents=True, exist_ok=True)
     rows = write_tables(output, list(outcomes.values()))
+    left = TimeLeft(len(waiting))
     for outcome in _trained(output, waiting, places):
         outcomes[outcome.run] = outcome
         rows = write_tables(output, list(outcomes.values()))
-        _log(outcome, sum(one.status != "waiting" for one in outcomes.values()), len(runs))
+        ended = sum(one.status != "waiting" for one in outcomes.values())
+        _log(outcome, f"{ended}/{len(runs)}", left.after_one())
     result = SweepResult(output, rows, list(outcomes.values()))
     failed = {one.run.label: one.error for one in result.outcomes if one.error is not None}
     if failed:
@@ -120,8 +128,8 @@ def _previous(output: Path, run: SweepRun) -> Outcome:
         return Outcome(run)
     length = read_yaml(folder / CONFIG_FILE)["trainer"]
     required = run.settings.trainer.model_dump(mode="json")
-    if any(length.get(key) != required[key] for key in _LENGTH):
-        (folder / METRICS_FILE).unlink()  # of a shorter run, which continues
+    if any(length.get(key) != required[key] for key in LENGTH):
+        (folder / METRICS_FILE).unlink()  # of a shorter run with checkpoints, which continues
         return Outcome(run)
     return Outcome(run, metrics=_metrics(folder))
 
@@ -151,11 +159,11 @@ def _trained(output: Path, runs: Sequence[SweepRun], places: Places) -> Iterator
         pool.shutdown(cancel_futures=True)
 
 
-def _log(outcome: Outcome, ended: int, count: int) -> None:
+def _log(outcome: Outcome, ended: str, left: str) -> None:
     if outcome.metrics is None:
-        logger.warning("%d/%d  %s  failed: %s", ended, count, outcome.run.label, outcome.error)
+        logger.warning("%s  %s  failed: %s%s", ended, outcome.run.label, outcome.error, left)
         return
     scores = scores_of(outcome.metrics)
     part = "test" if any(name.startswith("test_") for name in scores) else "validation"
     text = "  ".join(f"{k} {v:.4g}" for k, v in scores.items() if k.startswith(part))
-    logger.info("%d/%d  %s  %s", ended, count, outcome.run.label, text)
+    logger.info("%s  %s  %s%s", ended, outcome.run.label, text, left)

@@ -77,6 +77,8 @@ class CifarImages(ImageSet):
         settings: Scale and offset.
     """
 
+    in_memory = True
+
     def __init__(
         self, path: Path, records: np.ndarray, bands: tuple[Band, ...], settings: CifarSettings
     ) -> None:
