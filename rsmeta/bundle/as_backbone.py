@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
-import torch
 from safetensors import SafetensorError, safe_open
 
 from rsmeta.bundle.bundle import load_bundle, read_record
@@ -174,7 +173,7 @@ def _check(model: ModelSpec, record: BundleRecord, folder: Path) -> None:
 def weights_of(
     bundle: ModelBundle,
     *,
-    dtype: torch.dtype = torch.float32,
+    half: bool = False,
     unit: InputUnit | None = None,
     licence: str | None = None,
 ) -> tuple[OwnWeights, OwnRecord]:
@@ -182,7 +181,7 @@ def weights_of(
 
     Args:
         bundle: The model, which is changed.
-        dtype: Of what was learned.
+        half: What was learned in float16.
         unit: What mean and deviation of the bands are in; none: unknown.
         licence: Of the weights; none: that of the weights that they started from.
 
@@ -199,7 +198,10 @@ def weights_of(
             f"hold; start from a run with an adapter that merges (lora, dora, ssf, bias, full, ...)"
         )
     strip_merged(network)
-    own = network.backbone.own_weights(dtype)
+    if half:
+        for parameter in network.backbone.parameters():
+            parameter.data = parameter.data.half()
+    own = network.backbone.own_weights()
     bands = [record.bands[i] for i in own.order]
     notes = OwnRecord.of(
         [band.band for band in bands],

@@ -150,13 +150,10 @@ class Backbone(Sited):
         """Names of the bands of the patch embedding, where a projection leads to them."""
         return None if self.projection is None else self._projected
 
-    def own_weights(self, dtype: torch.dtype = torch.float32) -> OwnWeights:
+    def own_weights(self) -> OwnWeights:
         """Return the weights as a file of them has them, for the bands of the input.
 
         A projection of the bands becomes part of the patch embedding.
-
-        Args:
-            dtype: Of what was learned; buffers keep theirs.
 
         Raises:
             ConfigError: There is no network, or it cannot be one of a file.
@@ -169,7 +166,6 @@ class Backbone(Sited):
             state[STEM_WEIGHT] = torch.einsum(
                 "dkhw,kc->dchw", state[STEM_WEIGHT], self.projection.weight.detach()[..., 0, 0]
             ).contiguous()
-        state |= {name: state[name].to(dtype) for name, _ in nets[0].named_parameters()}
         return OwnWeights(state, tuple(range(len(self.bands))))
 
     @abstractmethod

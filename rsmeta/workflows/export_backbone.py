@@ -6,7 +6,6 @@ import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import torch
 from safetensors.torch import save
 
 from rsmeta.bundle.as_backbone import check_has_backbone, weights_of
@@ -36,7 +35,7 @@ def export_backbone(bundle: ModelBundle, path: Path, licence: str | None = None)
     """
     check_has_backbone(bundle.record, bundle.path)
     copied = replace(bundle, network=copy.deepcopy(bundle.network))
-    own, notes = weights_of(copied, dtype=torch.float16, unit=_unit(bundle), licence=licence)
+    own, notes = weights_of(copied, half=True, unit=_unit(bundle), licence=licence)
     try:
         with write_atomically(path) as hidden:
             hidden.write_bytes(save(own.tensors, notes.metadata()))

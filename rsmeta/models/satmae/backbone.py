@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-import torch
-
 from rsmeta.errors import ConfigError
 from rsmeta.models.backbone import Backbone, Features, OwnWeights
 from rsmeta.models.block_sites import sites_of
@@ -102,27 +100,24 @@ class SatmaeBackbone(Backbone, Generic[E_co]):
         """None where channel groups name them."""
         return None if self.group_names else super().weights_bands
 
-    def own_weights(self, dtype: torch.dtype = torch.float32) -> OwnWeights:
+    def own_weights(self) -> OwnWeights:
         """Return the weights as a file of them has them; groups without bands are left out.
-
-        Args:
-            dtype: Of what was learned.
 
         Raises:
             ConfigError: The bands are projected onto channel groups.
         """
         encoder: Encoder = self.vit
         if not isinstance(encoder, GroupEncoder):
-            return super().own_weights(dtype)
+            return super().own_weights()
         if self.projection is not None:
             raise ConfigError(
                 f"{self.record.name} projects its bands onto channel groups "
                 f"(model.stem.strategy=project), which no weights file can hold; train it with "
                 f"another stem strategy, or start from its own weights"
             )
-        state = backbone_state(encoder, dtype)
+        state = backbone_state(encoder)
         kept = encoder.state_dict()["channel_cls_embed"]
-        state["channel_cls_embed"] = kept.to(dtype).detach().cpu().contiguous()
+        state["channel_cls_embed"] = kept.detach().cpu().contiguous()
         order = tuple(i for group in encoder.groups for i in group.inputs)
         return OwnWeights(state, order, tuple(group.names for group in encoder.groups))
 
