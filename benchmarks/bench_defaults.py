@@ -1,86 +1,206 @@
-"""Former and present defaults of training, on the same held-out labels.
+"""Steps per epoch and patience of training: the defaults beside others, on the same labels.
 
-    python benchmarks/bench_defaults.py DATA OUT.csv [TASK ...]
+A small network from random weights is trained in full on a crop of the generator's landscape, and
+tested on the crop beside it: eight pairs of crops, which all settings share.
 
-DATA holds the folders of public imagery that the experiments name. One row per task, fold (or seed)
-and set of defaults is appended as it comes; rows that are there are not computed again.
+    python benchmarks/bench_defaults.py run RESULTS.csv [TASKS] [SETTINGS] [PAIRS]
+    python benchmarks/bench_defaults.py table RESULTS.csv
+
+TASKS and SETTINGS are names divided by semicolons, or ``all``. A row is appended as it comes, and
+is not computed again. ``table`` rewrites the table in ``benchmarks/defaults.md``.
 """
 
 from __future__ import annotations
 
 import csv
+import itertools
+import logging
+import math
+import statistics
 import sys
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import rasterio
+from bench_few_labels import MARKS, WORK, macro_f1
+from few_labels_tasks import COVER
+from rasterio.windows import Window
+from transfer import ROOT
 
 import rsmeta
+from rsmeta.config import load_settings
+from rsmeta.data.datamodule import SceneDataModule
+from rsmeta.sample_data import make_landscape
 
-#: What was the default: 20 epochs of 800 chips, no early stopping, brightness changed always.
-FORMER = [
-    "data.chips_per_epoch=800", "trainer.early_stopping=null",
-    "data.augment={gain: 0.2, band_gain: 0.1}",
-]  # fmt: skip
-DEFAULTS = {"former": FORMER, "present": []}
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
-RUNS = 8
+    from rsmeta.sample_data import SampleData
 
-#: Experiment, and what makes run k of 8 of it: a fold of whole polygons, or a seed of blocks.
-TASKS: dict[str, tuple[str, str, list[str]]] = {
-    "beaufort": ("beaufort", "beaufort_s2", ["model=vit_nano", "tuner=full"]),
-    "slovenia": ("slovenia", "slovenia_s2", ["data.scenes=[scene_0.tif]"]),
-    "cloudmask": ("cloudmask", "cloudmask", [
-        "data.scenes=[landsat7.tif]", "data.test_scenes=[]", "trainer={}", "data.augment={}",
-    ]),
-}  # fmt: skip
+PAGE = ROOT / "benchmarks" / "defaults.md"
+
+#: Side of a crop: it has some 60 cells of 16 px, by which steps are counted.
+CROP_PX = 120
+
+CLASSES = COVER[20]
+
+#: How many squares of 8 x 8 px are labelled; none: every pixel.
+TASKS: Mapping[str, int | None] = {"dense labels": None, "40 squares": 40}
+
+#: Steps of an epoch as a multiple of the default, and further settings.
+SETTINGS: Mapping[str, tuple[float, Mapping[str, Any]]] = {
+    "default": (1, {}),
+    "half the steps": (0.5, {}),
+    "twice the steps": (2, {}),
+    "four times the steps": (4, {}),
+    "patience 12": (1, {"early_stopping": 12}),
+    "no early stopping": (1, {"early_stopping": None}),
+}
+REFERENCE = "default"
+PAIRS = 8
 
 
-def held_out(task: str, run: int) -> list[str]:
-    """Return what holds out the test labels of a run; the seed of training goes with it."""
-    if task == "beaufort":
-        return [f"data.split={{folds: 4, repeats: 2, fold: {run}, validation: 0.2}}", "seed=0"]
-    return ["data.split={validation: 0.2, test: 0.25}", f"seed={run}"]
+def run_one(number: int, squares: int | None, setting: str) -> dict[str, Any]:
+    """Train once on a crop; return the score on its neighbour, steps and seconds."""
+    factor, trainer = SETTINGS[setting]
+    made = _landscape()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_crop(made, folder / "train", 2 * number, squares)
+        write_crop(made, folder / "test", 2 * number + 1, None)
+        classes = dict(enumerate(CLASSES, start=1))
+        data: dict[str, Any] = {
+            "root": name, "scenes": ["train.tif"], "labels": "train_labels.tif", "ignore": [0],
+            "classes": classes, "chip_px": 32, "batch_size": 8,
+        }  # fmt: skip
+        settings = {"data": data, "model": "vit_nano", "trainer": {"baseline": False, **trainer}}
+        usual = SceneDataModule(load_settings(settings).scenes, seed=0).chips_per_epoch
+        data["chips_per_epoch"] = 8 * max(round(factor * usual / 8), 1)
+        started, busy = time.monotonic(), time.process_time()
+        run = rsmeta.train(settings, output=folder / "run")
+        spent = {"seconds": round(time.monotonic() - started, 1),
+                 "cpu_seconds": round(time.process_time() - busy, 1)}  # fmt: skip
+        tested = {**data, "scenes": ["test.tif"], "labels": "test_labels.tif",
+                  "split": {"validation": 0}}  # fmt: skip
+        found = rsmeta.evaluate(folder / "run" / "bundle", {"data": tested}, split="train")
+    score = macro_f1(np.array(found.as_dict()["confusion"]))
+    return {"macro_f1": round(score, 4), "batches": data["chips_per_epoch"] // 8,
+            "steps": run.metrics["steps"], "best_epoch": run.metrics["best_epoch"],
+            "epochs": run.metrics["epochs"], **spent}  # fmt: skip
 
 
-def measure(data: Path, task: str, run: int, more: list[str]) -> dict[str, Any]:
-    """Train once; return scores, steps and seconds."""
-    experiment, folder, changed = TASKS[task]
-    words = [f"data.root={data / folder}", *changed, *held_out(task, run), *more]
-    started = time.monotonic()
-    with tempfile.TemporaryDirectory() as output:
-        metrics = rsmeta.train(
-            Path("configs/experiments") / f"{experiment}.yaml", words, output=Path(output) / "run"
-        ).metrics
-    forest = metrics.get("baseline", {}).get("forest", {}).get("test", {})
-    return {
-        "macro_f1": metrics["test"]["macro_f1"], "miou": metrics["test"]["miou"],
-        "forest_macro_f1": forest.get("macro_f1"), "steps": metrics["steps"],
-        "seconds": round(time.monotonic() - started, 1),
-    }  # fmt: skip
+_landscape = cache(lambda: make_landscape(WORK / "landscapes"))
+
+
+def write_crop(made: SampleData, path: Path, number: int, squares: int | None) -> None:
+    """Write one of 16 crops of the scene, and its labels: all of them, or squares."""
+    row, col = divmod(number, 4)
+    window = Window(col * CROP_PX, row * CROP_PX, CROP_PX, CROP_PX)
+    for source, end in ((made.scenes[0], ".tif"), (made.labels[0], "_labels.tif")):
+        with rasterio.open(source) as file:
+            values, profile = file.read(window=window), file.profile
+            profile |= {"transform": file.window_transform(window)}
+            scales, offsets, names = file.scales, file.offsets, file.descriptions
+        profile |= {"width": CROP_PX, "height": CROP_PX}
+        if end == "_labels.tif":
+            values, profile["nodata"] = _labels(values, squares, number), None
+        with rasterio.open(f"{path}{end}", "w", **profile) as file:
+            file.write(values)
+            file.scales, file.offsets, file.descriptions = scales, offsets, names
+
+
+def _labels(values: np.ndarray, squares: int | None, number: int) -> np.ndarray:
+    labels = np.zeros_like(values)
+    for place, mine in enumerate(CLASSES.values(), start=1):
+        labels[np.isin(values, mine)] = place
+    if squares is None:
+        return labels
+    rng, kept = np.random.default_rng(number), np.zeros(labels.shape, bool)
+    for row, col in rng.integers(0, CROP_PX - 8, (squares, 2)):
+        kept[:, row : row + 8, col : col + 8] = True
+    return np.where(kept, labels, 0).astype(labels.dtype)
+
+
+def run_all(table: Path, chosen: Sequence[Sequence[str]], pairs: int) -> None:
+    """Run what is missing in the table, pair by pair."""
+    logging.getLogger("rsmeta").setLevel(logging.ERROR)
+    done = {key(row) for row in read(table)}
+    for number, name, setting in itertools.product(range(pairs), *chosen):
+        if (name, str(number), setting) in done:
+            continue
+        row = {"task": name, "pair": number, "setting": setting}
+        row |= run_one(number, TASKS[name], setting)
+        fresh = not table.exists()
+        with table.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(row))
+            if fresh:
+                writer.writeheader()
+            writer.writerow(row)
+        print(row, flush=True)
+
+
+def read(table: Path) -> list[dict[str, str]]:
+    """Return the rows of a table; none if there is none."""
+    if not table.exists():
+        return []
+    with table.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def key(row: Mapping[str, str]) -> tuple[str, str, str]:
+    """Return what a row is about."""
+    return row["task"], row["pair"], row["setting"]
+
+
+def shown(rows: list[dict[str, str]]) -> str:
+    """Return scores, paired differences to the default, and what they cost."""
+    by_key = {key(row): row for row in rows}
+    names = ("task", "setting", "pairs", "batches per epoch", "steps", "macro-F1", "- default",
+             "CPU seconds")  # fmt: skip
+    lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+    for name, setting in itertools.product(TASKS, SETTINGS):
+        own = [row for row in rows if (row["task"], row["setting"]) == (name, setting)]
+        if not own:
+            continue
+        pairs = [(row, by_key.get((name, row["pair"], REFERENCE))) for row in own]
+        gains = [float(a["macro_f1"]) - float(b["macro_f1"]) for a, b in pairs if b]
+        cells = [f"{statistics.mean(float(row[k]) for row in own):.0f}"
+                 for k in ("batches", "steps", "cpu_seconds")]  # fmt: skip
+        difference = "" if setting == REFERENCE else _with_error(gains, "+")
+        lines.append(
+            f"| {name} | {setting} | {len(own)} | {cells[0]} | {cells[1]} | "
+            f"{_with_error([float(row['macro_f1']) for row in own])} | {difference} | {cells[2]} |"
+        )
+    return "\n".join(lines)
+
+
+def _with_error(values: list[float], sign: str = "") -> str:
+    if len(values) < 2:
+        return "".join(f"{100 * value:{sign}.1f}" for value in values)
+    error = statistics.stdev(values) / math.sqrt(len(values))
+    return f"{100 * statistics.mean(values):{sign}.1f} ± {100 * error:.1f}"
 
 
 def main() -> None:
-    """Measure what is missing in the table."""
-    data, table, *tasks = map(str, sys.argv[1:])
-    file = Path(table)
-    done = set()
-    if file.exists():
-        with file.open(newline="") as text:
-            done = {(row["task"], row["run"], row["defaults"]) for row in csv.DictReader(text)}
-    for run in range(RUNS):
-        for task in tasks or TASKS:
-            for name, more in DEFAULTS.items():
-                if (task, str(run), name) in done:
-                    continue
-                row = {"task": task, "run": run, "defaults": name}
-                row |= measure(Path(data), task, run, more)
-                fresh = not file.exists()
-                with file.open("a", newline="") as text:
-                    writer = csv.DictWriter(text, list(row))
-                    if fresh:
-                        writer.writeheader()
-                    writer.writerow(row)
+    """Run, or rewrite the table."""
+    words = sys.argv[1:]
+    if words[:1] == ["table"] and len(words) == 2:
+        before, _, rest = PAGE.read_text(encoding="utf-8").partition(MARKS[0])
+        after, table = rest.partition(MARKS[1])[2], shown(read(Path(words[1])))
+        PAGE.write_text(f"{before}{MARKS[0]}\n{table}\n{MARKS[1]}{after}", encoding="utf-8")
+        return
+    if words[:1] != ["run"] or not 2 <= len(words) <= 5:
+        sys.exit(__doc__)
+    names, settings, pairs = (*words[2:], *("all", "all", str(PAIRS))[len(words) - 2 :])
+    chosen = [
+        list(known) if given == "all" else [one for one in known if one in given.split(";")]
+        for given, known in ((names, TASKS), (settings, SETTINGS))
+    ]
+    run_all(Path(words[1]), chosen, int(pairs))
 
 
 if __name__ == "__main__":

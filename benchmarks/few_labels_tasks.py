@@ -34,7 +34,7 @@ GAP_PX = 2
 #: Side of the squares that stand for polygons a user draws.
 SQUARE_PX = 8
 #: Classes of the landscapes: name -> label values.
-_COVER: dict[int, dict[str, tuple[int, ...]]] = {
+COVER: dict[int, dict[str, tuple[int, ...]]] = {
     5: {"water": (1,), "forest": (2, 3), "field": (4, 5, 6, 7)},
     20: {"water": (1,), "broadleaf": (2,), "conifer": (3,), "grass": (4,), "crop": (5, 6),
          "soil": (7,), "built-up": (8,)},
@@ -208,9 +208,9 @@ def _clouds(data: Path, sensor: str, count: int, name: str) -> Task:
 
 def _landscape(work: Path, sensor: str, count: int, name: str) -> Task:
     made = _landscapes(work / "landscapes", sensor)
-    labels = _renumbered(made.labels[0], _COVER[count])
+    labels = _renumbered(made.labels[0], COVER[count])
     return Task(name, made.scenes[0], labels, _blocks(labels.shape, labels.shape[0] // 8),
-                tuple(_COVER[count]), ("squares", count))  # fmt: skip
+                tuple(COVER[count]), ("squares", count))  # fmt: skip
 
 
 _landscapes = cache(lambda folder, sensor: make_landscape(folder, sensor=sensor))

@@ -35,7 +35,12 @@ def command(options: dict[str, Any], output: Path) -> None:
         "Accuracy of its map in an area not used for training:"
     )
     scores(result.scores)
-    click.echo(f"\npicture    {result.picture}")
+    click.echo(
+        f"\nMacro F1 on held-out labels of the scene trained on: {result.held_out['model']:.3f}; "
+        f"of a random forest on single pixels: {result.held_out['forest']:.3f}"
+    )
+    click.echo(f"\nreport     {result.report}")
+    click.echo(f"picture    {result.picture}")
     if result.scales.exists():
         click.echo(f"scales     {result.scales}")
     click.echo(f"map        {result.map}")

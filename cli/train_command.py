@@ -138,6 +138,8 @@ def _list_trainable(settings: Settings) -> None:
         for name in result.candidates:
             click.echo(f"  {name}")
         click.echo("and averages of several; nothing was trained or written")
+        assert result.seconds is not None
+        click.echo(f"this would take about {duration_text(result.seconds)} on this machine")
         return
     show.trainable(result.rows)
     click.echo(

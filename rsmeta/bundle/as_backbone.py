@@ -15,7 +15,7 @@ from rsmeta.bundle.bundle import load_bundle, read_record
 from rsmeta.bundle.find import RECORD_FILE, WEIGHTS_FILE, is_on_hub, published_bundle
 from rsmeta.config.model import FORMER_DEFAULT
 from rsmeta.errors import CheckpointError, ConfigError, enumerate_names
-from rsmeta.models.build import build_network
+from rsmeta.models.build import average_network, build_network
 from rsmeta.models.describe import BUNDLE_TENSOR
 from rsmeta.models.families import plain_backbone
 from rsmeta.models.names import PIXELS
@@ -54,6 +54,8 @@ def build_from(
     Raises:
         RsmetaError: As ``build_network``; or the run cannot be a backbone.
     """
+    if model.average:
+        return _average_from(model, tuner, **settings)
     found = None if model.checkpoint is None else _find(model.checkpoint)
     if found is None:
         return build_network(model, tuner, **settings)
@@ -66,6 +68,20 @@ def build_from(
         spec = _write(bundle, model, file)
         network = build_network(spec, tuner, **settings)
     return _settled(network, spec, model.checkpoint or "", bundle.record)
+
+
+def _average_from(
+    model: ModelSpec, tuner: TunerSpec | Sequence[TunerSpec], **settings: Any
+) -> Network:
+    """Build an average of networks, some of which may start from runs; the bundle holds those."""
+    given = {key: settings[key] for key in ("bands", "classes", "mean", "std")}
+    members = [build_from(one, tuner, **given) for one in model.average]
+    network = average_network(model, tuner, members, **given)
+    if any(one.backbone.in_bundle for one in members):
+        pairs = zip(model.average, members, strict=True)
+        rebuilt = tuple(member.rebuilt_by or one for one, member in pairs)
+        network.rebuilt_by = model.model_copy(update={"average": rebuilt})
+    return network
 
 
 def standalone(model: ModelSpec, backbone: Backbone) -> ModelSpec:

@@ -39,27 +39,28 @@ def draw_scales(final: Mapping[str, float], history: ScaleHistory) -> Figure:
     figure = Figure(figsize=(6.2 + width, max(3.6, 1.4 + 0.34 * depth)), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[6.2, width])
     _courses(left, history, positions)
-    start = float(np.mean(history.scales[0]))
+    start = float(np.mean(history.scales[history.first]))
     _map(right, _table(final, depth, positions), positions, start)
     return figure
 
 
 def _courses(axis: Axes, history: ScaleHistory, positions: Sequence[str]) -> None:
     """Draw one line per site: its position by colour, its depth by darkness."""
-    values = np.array(history.scales)
+    values, steps = np.array(history.scales)[history.first :], history.steps[history.first :]
     colours = mpl.colormaps["tab10"].colors  # type: ignore[attr-defined]
     blocks = [int(site.split(".")[0]) for site in history.sites]
     for i, site in enumerate(history.sites):
         position = site.split(".")[1]
         axis.plot(
-            history.steps, values[:, i], lw=1.1, color=colours[positions.index(position) % 10],
+            steps, values[:, i], lw=1.1, color=colours[positions.index(position) % 10],
             alpha=0.35 + 0.65 * blocks[i] / max(*blocks, 1),
         )  # fmt: skip
     axis.axhline(values[0].mean(), color="0.7", lw=0.8, ls="--", zorder=0)
     handles = [Line2D([], [], color=colours[i % 10], label=p) for i, p in enumerate(positions)]
     axis.legend(handles=handles, frameon=False, ncols=2, title="position; deeper is darker")
     axis.set_xlabel("optimizer step")
-    axis.set_title("scales over time")
+    given = f" (given {np.mean(history.scales[0]):.3g}, trials chose {values[0].mean():.3g})"
+    axis.set_title(f"scales over time{given if history.first else ''}")
     axis.spines[["top", "right"]].set_visible(False)
 
 

@@ -85,6 +85,17 @@ def check_classes(labels: np.ndarray, data: TrainingData) -> None:
         )
 
 
+def pixels_to_solve(data: SceneDataModule) -> int:
+    """Return how many labelled pixels of the training part a head is solved with."""
+    counts = np.asarray(data.class_counts)
+    return int(np.minimum(counts, _most_of_each(counts)).sum())
+
+
+def _most_of_each(counts: np.ndarray) -> int:
+    """Return how many pixels of each class count at most."""
+    return min(MOST_PER_CLASS, MOST // max(int((counts > 0).sum()), 1))
+
+
 def labelled_pixels(
     network: Network, data: TrainingData, part: Part, *, seed: int
 ) -> LabelledPixels:
@@ -101,8 +112,7 @@ def labelled_pixels(
     shares = None
     if part == "train":
         counts = np.asarray(data.class_counts)
-        most = min(MOST_PER_CLASS, MOST // max(int((counts > 0).sum()), 1))
-        shares = most / np.maximum(counts, 1)
+        shares = _most_of_each(counts) / np.maximum(counts, 1)
     places = labelled_places(
         scenes, data.settings, shares=shares, rng=random_stream("labelled_pixels", seed)
     )

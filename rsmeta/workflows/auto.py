@@ -14,6 +14,7 @@ from rsmeta.training.auto import (
     Selection,
     candidates_of,
     compare_network,
+    estimate_selection,
     select_model,
     select_zoom,
 )
@@ -124,6 +125,14 @@ def open_candidates(settings: Settings, data: TrainingData) -> tuple[str, ...]:
     if not (settings.model.is_open and _compares(settings)):
         return ()
     return tuple(one.name for one in candidates_of(settings.model, data.bands))
+
+
+def estimated_seconds(settings: Settings, data: TrainingData) -> float:
+    """Return how long choosing a model takes, with the time that a network is given."""
+    minutes = settings.trainer.max_minutes
+    network = 60 * minutes if minutes and settings.model.backbone == AUTO else 0.0
+    scenes = cast("SceneDataModule", data)
+    return network + estimate_selection(settings.model, scenes, seed=settings.seed)
 
 
 def without_candidates(settings: Settings) -> Settings:

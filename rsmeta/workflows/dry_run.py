@@ -15,7 +15,7 @@ from rsmeta.training.duration import estimate_duration
 from rsmeta.training.meta import check_strategy
 from rsmeta.training.module import TaskModule
 from rsmeta.training.optimizers import learning_table
-from rsmeta.workflows.auto import open_candidates, without_candidates
+from rsmeta.workflows.auto import estimated_seconds, open_candidates, without_candidates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,7 +70,8 @@ def dry_run(config: str | Path | Mapping[str, Any] | Settings, overrides: Overri
     check_strategy(settings.meta)
     data = task.data(settings)
     if candidates := open_candidates(settings, data):
-        return DryRun(rows=[], trained=0, total=0, candidates=candidates)
+        seconds = estimated_seconds(settings, data)
+        return DryRun(rows=[], trained=0, total=0, seconds=seconds, candidates=candidates)
     settings = without_candidates(settings)
     count = len(data.bands)
     network = build_from(

@@ -275,6 +275,7 @@ def test_a_dry_run_lists_the_candidates_and_writes_nothing(
     assert ended.status == 0, ended.err
     assert "logistic regression on bands + ratios" in ended.out
     assert "nothing was trained or written" in ended.out
+    assert "this would take about " in ended.out
     assert sorted(tmp_path.iterdir()) == before
 
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
+from rsmeta.bundle.as_backbone import build_from
 from rsmeta.config.tuner import TunerSpec
 from rsmeta.heads import HEADS, build_head
 from rsmeta.heads.logistic import strength_path
 from rsmeta.heads.solved import SolvedHead, standardisation
-from rsmeta.models.build import build_network, check_not_random_and_frozen, head_input
+from rsmeta.models.build import check_not_random_and_frozen, head_input
 from rsmeta.training.auto.scores import balanced_loss
 from rsmeta.training.pixel_features import features_at
 
@@ -37,6 +38,7 @@ class Tried:
         complexity: The simpler one has less.
         shares: Probabilities of held-out pixels, (R, N, K); NaN where a pixel never was.
         seconds: For features and all fits.
+        feature_seconds: For features alone; 0 where another candidate has them too.
         members: Names of the candidates that it averages, or its own.
     """
 
@@ -45,6 +47,7 @@ class Tried:
     complexity: float
     shares: np.ndarray
     seconds: float
+    feature_seconds: float
     members: tuple[str, ...]
 
 
@@ -61,7 +64,7 @@ def try_all(
     mean, std = data.statistics
     for one in candidates:
         started = time.monotonic()
-        network = build_network(
+        network = build_from(
             one.model, TunerSpec(), bands=data.bands, classes=sample.classes, mean=mean, std=std
         )
         check_not_random_and_frozen(network, one.model)
@@ -71,10 +74,11 @@ def try_all(
             known[key] = features_at(
                 network, sample.scenes, sample.places, chip_px=data.settings.chip_px
             )
+        computed = time.monotonic() - started
         options, shares = _best_variant(one, network, known[key], sample, divisions, seed)
         yield Tried(
             one.name, with_options(one.model, options), one.complexity, shares,
-            time.monotonic() - started, (one.name,),
+            time.monotonic() - started, computed, (one.name,),
         )  # fmt: skip
 
 

@@ -87,6 +87,12 @@ def draw_sample(
     return Sample(scenes, chosen._replace(group=group.ravel()), weight[kept], classes)
 
 
+def folds_of_pixels(sample: Sample, rule: Rule, rng: np.random.Generator) -> np.ndarray:
+    """Return the fold of each pixel, (N,); -1: never held out."""
+    folds: np.ndarray = divide_groups(sample.group_counts, rule.folds, rng)[sample.places.group]
+    return folds
+
+
 def divide_groups(counts: np.ndarray, folds: int, rng: np.random.Generator) -> np.ndarray:
     """Deal groups into folds, each class as evenly as can be.
 

@@ -12,7 +12,7 @@ from rsmeta.config.model import ModelSpec
 from rsmeta.data.streams import random_stream
 from rsmeta.training.auto.candidates import RULE, candidates_of, usual_names
 from rsmeta.training.auto.held_out import Tried, try_all, with_options
-from rsmeta.training.auto.sample import divide_groups, draw_sample
+from rsmeta.training.auto.sample import draw_sample, folds_of_pixels
 from rsmeta.training.auto.scores import choose, group_confusions, macro_f1, resampled_f1
 from rsmeta.training.callbacks import TimeLeft
 from rsmeta.training.solve import check_classes
@@ -132,10 +132,9 @@ def _selection(model: ModelSpec, data: SceneDataModule, *, seed: int, rule: Rule
     candidates, usual = candidates_of(model, data.bands), usual_names(model, data.bands)
     sample = draw_sample(data, rule, seed=seed)
     check_classes(sample.places.label, data)
-    if usual and sample.groups_per_class < rule.groups:
-        rule = replace(rule, repeats=1)  # the usual choice keeps its place whatever comes out
+    rule = rule.for_groups(sample.groups_per_class) if usual else rule
     divisions = [
-        _fold_of_pixels(sample, rule, random_stream("auto_folds", seed, repeat))
+        folds_of_pixels(sample, rule, random_stream("auto_folds", seed, repeat))
         for repeat in range(rule.repeats)
     ]
     if not any((one >= 0).any() for one in divisions):
@@ -189,12 +188,6 @@ def _fallback(candidates: Sequence[Candidate], usual: Sequence[str]) -> Selectio
     )  # fmt: skip
 
 
-def _fold_of_pixels(sample: Sample, rule: Rule, rng: np.random.Generator) -> np.ndarray:
-    """Return the fold of each pixel, (N,); -1: never held out."""
-    folds: np.ndarray = divide_groups(sample.group_counts, rule.folds, rng)[sample.places.group]
-    return folds
-
-
 def _averages(
     tried: Sequence[Tried], usual: Sequence[str], sample: Sample, rule: Rule
 ) -> Iterator[Tried]:
@@ -216,5 +209,5 @@ def _averages(
             f"average of {', '.join(numbers[name] for name in names)}",
             ModelSpec(average=tuple(one.model for one in members)),
             100 + sum(one.complexity for one in members),
-            np.mean([one.shares for one in members], axis=0), 0.0, names,
+            np.mean([one.shares for one in members], axis=0), 0.0, 0.0, names,
         )  # fmt: skip

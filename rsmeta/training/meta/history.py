@@ -40,6 +40,11 @@ class ScaleHistory(Callback):
         self.scales: list[list[float]] = []
         self.sites: list[str] = []
 
+    @property
+    def first(self) -> int:
+        """Index of the scales that the first step is taken with; those before were replaced."""
+        return self.steps.count(self.steps[0]) - 1
+
     def on_fit_start(self, trainer: Trainer, module: TaskModule) -> None:  # type: ignore[override]  # our module
         """Record the scales that the settings give."""
         self.sites = list(scales_of(module.network.backbone))

@@ -39,8 +39,7 @@ def judge_scales(history: ScaleHistory, settings: MetaSettings, optimizer: str) 
         return [_still(moved, settings, optimizer)]
     if scales.min() <= 0:
         return []
-    first = history.steps.count(history.steps[0]) - 1  # after trials, before the first step
-    scales, steps = scales[first:], history.steps[first:]
+    scales, steps = scales[history.first :], history.steps[history.first :]
     course = np.log(scales).mean(axis=1)
     factor = math.exp(course[-1] - course[0])
     if factor > _RISE and _pace(course, steps, settings) > _PACE:
