@@ -101,7 +101,8 @@ def _tilts(rng: np.random.Generator, deviation: float, rows: int = 1) -> NDArray
     at = np.log(np.array(WAVELENGTH_NM)[_SEEN])
     at = (at - at[0]) / (at[-1] - at[0])
     shapes = [np.ones_like(at), 2 * at - 1, np.cos(2 * np.pi * at), np.sin(2 * np.pi * at)]
-    return np.exp(rng.standard_normal((rows, len(shapes))) * deviation / 2 @ np.stack(shapes))
+    exponents = rng.standard_normal((rows, len(shapes))) * deviation / 2 @ np.stack(shapes)
+    return np.asarray(np.exp(exponents), np.float64)
 
 
 def _observe(
