@@ -49,7 +49,8 @@ class GradientOptions(Strict):
         "the best of which it starts from; 0: none",
     )
     trial_scales: tuple[float, ...] = Field(
-        default=(0.1, 1.0, 10.0), description="scales to try beside tuner.scale"
+        default=(0.1, 1.0, 10.0),
+        description="scales to try; tuner.scale then matters in runs too short for trials only",
     )
     lr: float | None = Field(
         default=None,

@@ -19,7 +19,6 @@ from rsmeta.data.meta_sampler import MetaBatches, MetaSampler
 from rsmeta.data.quantities import target_statistics
 from rsmeta.data.sampler import CellSampling, GridChipSampler, RandomChipSampler
 from rsmeta.data.statistics import band_statistics
-from rsmeta.data.torchgeo_compat import stack_samples
 from rsmeta.data.unscaled import say_radar_units, warn_if_unscaled
 from rsmeta.errors import SplitError
 
@@ -192,7 +191,6 @@ class SceneDataModule(LightningDataModule):
             self._chips([*train, *self._held_out]),
             batch_sampler=sampler,
             num_workers=min(1, self.settings.workers),
-            collate_fn=stack_samples,
             generator=torch.Generator(),
         )
 
@@ -256,6 +254,5 @@ class SceneDataModule(LightningDataModule):
             sampler=sampler,
             num_workers=self.settings.workers,
             persistent_workers=self.settings.workers > 0,
-            collate_fn=stack_samples,
             drop_last=drop_last,
         )

@@ -18,6 +18,7 @@ from rsmeta.data.label_reader import IGNORE, LabelReader
 from rsmeta.errors import LabelsError, enumerate_names, one_line
 from rsmeta.geo.footprint import outline
 from rsmeta.geo.grid import Grid
+from rsmeta.geo.handles import open_raster
 from rsmeta.geo.reprojection import onto_grid
 from rsmeta.geo.warp import warped
 
@@ -75,11 +76,10 @@ class RasterLabels(LabelReader):
 
     def read(self, window: Window) -> np.ndarray:
         """Return class indices of a window of the scene's grid, (H, W) int64."""
-        with _opened(self.path) as raster:
-            try:
-                values, known = self._read_values(raster, window)
-            except RasterioError as error:
-                raise LabelsError(f"cannot read {self.path} ({one_line(error)})") from error
+        try:
+            values, known = self._read_values(open_raster(self.path), window)
+        except RasterioError as error:
+            raise LabelsError(f"cannot read {self.path} ({one_line(error)})") from error
         return self._to_labels(values, known)
 
     def _read_values(

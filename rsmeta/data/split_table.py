@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import geopandas
 import numpy as np
-import pandas
 import shapely
 
 from rsmeta.data.label_index import labelled_windows
@@ -37,6 +35,9 @@ def write_split(
     Raises:
         OSError: It cannot be written.
     """
+    import geopandas
+    import pandas
+
     frames = []
     for part, indexed in parts.items():
         for one in indexed:

@@ -14,7 +14,6 @@ from rsmeta.data.chip_cache import ChipCache
 from rsmeta.data.open_scenes import open_scenes, wanted_bands
 from rsmeta.data.statistics import band_statistics
 from rsmeta.data.streams import random_stream
-from rsmeta.data.torchgeo_compat import stack_samples
 from rsmeta.data.unlabelled_chips import UnlabelledChips, UnlabelledSampler, index_unlabelled
 from rsmeta.errors import TrainingError
 
@@ -107,6 +106,5 @@ class UnlabelledDataModule(LightningDataModule):
             sampler=self.train_sampler(),
             num_workers=self.settings.workers,
             persistent_workers=self.settings.workers > 0,
-            collate_fn=stack_samples,
             drop_last=True,
         )

@@ -71,7 +71,9 @@ def build_network(
         TunerError: The backbone cannot take the tuner.
     """
     if model.average:
-        return _average(model, tuner, bands=bands, classes=classes, mean=mean, std=std)
+        settings: dict[str, Any] = {"bands": bands, "classes": classes, "mean": mean, "std": std}
+        members = [build_network(one, tuner, **settings) for one in model.average]
+        return average_network(model, tuner, members, **settings)
     backbone = build_backbone(model, bands)
     if backbone.dates != 1:
         raise ConfigError(
@@ -98,9 +100,10 @@ def build_network(
     return Network(normalisation, backbone, head, **parts)
 
 
-def _average(
+def average_network(
     model: ModelSpec,
     tuner: TunerSpec | Sequence[TunerSpec],
+    members: Sequence[Network],
     *,
     bands: Sequence[Band],
     classes: int,
@@ -109,13 +112,18 @@ def _average(
 ) -> AverageNetwork:
     """Build the average of several networks, each with its own head.
 
+    Args:
+        model: With ``average``.
+        tuner: That the members stay as they are.
+        members: The networks of ``model.average``, in its order.
+        bands: Bands of the images, in their order, C.
+        classes: Number of classes K.
+        mean: Mean of each band over training pixels, physical units, (C,).
+        std: Standard deviation likewise.
+
     Raises:
         ConfigError: The head of a member takes gradient steps.
     """
-    members = [
-        build_network(one, tuner, bands=bands, classes=classes, mean=mean, std=std)
-        for one in model.average
-    ]
     for number, member in enumerate(members):
         if not member.solvable:
             raise ConfigError(

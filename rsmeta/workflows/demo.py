@@ -15,6 +15,7 @@ from rsmeta.sample_data import make_landscape
 from rsmeta.workflows.evaluate_map import evaluate_map
 from rsmeta.workflows.mapping.predict_scenes import predict
 from rsmeta.workflows.mapping.request import open_for
+from rsmeta.workflows.report import MapSources, report
 from rsmeta.workflows.train import train
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,10 @@ class DemoResult:
         map: The map.
         picture: Scene, truth and map side by side.
         scales: The learned scales of the adapters, over the steps and by block and position.
+        report: Page of the run and its map.
         scores: Accuracy of the map, as in ``MapAccuracy.as_dict``.
+        held_out: Macro F1 on labels of the trained scene that were held out: of the model
+            (``model``) and of a random forest on single pixels (``forest``).
     """
 
     bundle: Path
@@ -41,14 +45,16 @@ class DemoResult:
     map: Path
     picture: Path
     scales: Path
+    report: Path
     scores: dict[str, Any]
+    held_out: dict[str, float]
 
 
 def demo(output: str | Path, *, progress: bool = False) -> DemoResult:
     """Adapt the nano backbone to the west of a synthetic landscape and map its east.
 
-    The backbone was pretrained on Sentinel-2-like scenes of other places; the landscape is
-    rendered as Landsat 8 would see it. How strongly each adapter acts is learned, too.
+    The backbone was pretrained on other synthetic places; the landscape is rendered as Landsat 8
+    would see it. How strongly each adapter acts is learned, too.
 
     Args:
         output: Folder for all outputs; the run of an earlier demo in it is replaced.
@@ -85,11 +91,20 @@ def demo(output: str | Path, *, progress: bool = False) -> DemoResult:
         [("truth", data.labels[1]), ("map", output / "east_map.tif")],
         record.classes,
     )
+    page = report(
+        output / "run", output / "east_map.tif", output=output / "report.html", overwrite=True,
+        sources=MapSources(scene=east, reference=data.labels[1], ignore=(0,)),
+    )  # fmt: skip
     return DemoResult(
         bundle=output / "run" / "bundle",
         scene=east,
         map=output / "east_map.tif",
         picture=output / "east_map.png",
         scales=output / "run" / "plots" / "scales.png",
+        report=page,
         scores=scores.as_dict(),
+        held_out={
+            "model": run.metrics["validation"]["macro_f1"],
+            "forest": run.metrics["baseline"]["forest"]["validation"]["macro_f1"],
+        },
     )

@@ -115,7 +115,8 @@ def _pinned(model: ModelSpec, network: Network) -> ModelSpec:
         return model
     pinned = []
     for one, member in zip(model.average, network.members, strict=True):
-        report = member.backbone.load_report
+        backbone = member.backbone
+        report = None if backbone.in_bundle else backbone.load_report
         sha256 = None if report is None else report.sha256
         pinned.append(one.model_copy(update={"checkpoint_sha256": sha256}))
     return model.model_copy(update={"average": tuple(pinned)})

@@ -88,6 +88,13 @@ def test_building_a_network_to_map_with_loads_nothing_of_training_either() -> No
     assert not found & (TRAINING_ONLY | {"matplotlib", "pandas", "scipy", "sklearn", "xarray"})
 
 
+@pytest.mark.slow
+def test_training_on_rasters_loads_no_tables_of_polygons() -> None:
+    """TorchGeo brings geopandas, pandas and half of its data sets: two seconds and more."""
+    found = imported("import rsmeta.workflows.dry_run, rsmeta.data.datamodule")
+    assert not found & {"torchgeo", "geopandas", "pyogrio"}
+
+
 def test_names_of_the_package_arrive_when_used() -> None:
     found = imported(
         "import rsmeta\nassert callable(rsmeta.inspect)\nassert 'train' in dir(rsmeta)"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import torch
 
 import rsmeta
 from rsmeta.errors import RsmetaError
+from rsmeta.training.auto import candidates
 from rsmeta.workflows.dry_run import dry_run
 from rsmeta.workflows.inspect import inspect
 
@@ -101,6 +104,43 @@ def test_a_backbone_of_pixel_sizes_keeps_that_of_its_scenes(train: Any, tmp_path
     assert bundle.network.backbone.vit.gsd_m == gsd_m
     again = train(RADAR, model={"checkpoint": str(run), "head": "linear"})
     assert rsmeta.load_bundle(again / "bundle").network.backbone.vit.gsd_m == gsd_m
+
+
+def test_an_average_has_runs_as_members_and_holds_them(
+    train: Any, optical: Path, tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept"
+    shutil.copytree(optical, kept)
+    model = {"average": ["pixels", {"checkpoint": str(kept), "head": "logistic"}]}
+    run = train(OPTICAL, model=model, tuner="head", trainer={"baseline": False})
+    shutil.rmtree(kept)
+    bundle = rsmeta.load_bundle(run / "bundle")
+    assert [one.checkpoint for one in bundle.record.model.average] == [None, None]
+    image = torch.full((1, 4, 32, 32), 0.15)
+    valid = torch.ones(1, 32, 32, dtype=torch.bool)
+    member = bundle.network.members[1]
+    old = rsmeta.load_bundle(optical / "bundle").network
+    with torch.no_grad():
+        wanted = old.backbone(old.prepare(image, valid)).map
+        torch.testing.assert_close(
+            member.backbone(member.prepare(image, valid)).map, wanted, atol=2e-5, rtol=1e-4
+        )
+        shares = [one(image, valid).softmax(1) for one in bundle.network.members[1:]]
+        pixels = bundle.network(image, valid).softmax(1) * 2 - shares[0]
+    assert pixels.min() > -1e-4  # what is left is the other member's probability
+
+
+def test_a_candidate_of_auto_may_be_a_run(
+    train: Any, optical: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(candidates, "TRIED", candidates.TRIED[:1])  # takes less time
+    monkeypatch.setattr(candidates, "USUAL", candidates.TRIED)
+    candidate = {"checkpoint": str(optical), "zoom": 1}
+    run = train(
+        OPTICAL, model={"candidates": [candidate]}, tuner="head", trainer={"baseline": False},
+    )  # fmt: skip
+    text = (run / "metrics.json").read_text()
+    assert f"logistic regression on {optical}" in str(json.loads(text)["selection"]["candidates"])
 
 
 def test_a_dry_run_counts_and_writes_nothing(optical: Path, tmp_path: Path) -> None:

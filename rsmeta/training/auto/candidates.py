@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from rsmeta.config.model import AUTO, HeadSpec, ModelSpec
+from rsmeta.config.model import AUTO, FORMER_DEFAULT, HeadSpec, ModelSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -189,5 +189,6 @@ def user_candidates(models: Sequence[ModelSpec], first: int) -> Iterator[Candida
         for zoom in ZOOMS if model.zoom == "auto" else (model.fixed_zoom,):
             spec = model.model_copy(update={"zoom": zoom})
             head = TITLES.get(spec.head.name, spec.head.name)
-            name = f"{head} on {spec.backbone}" + (f", zoom {zoom}" if zoom > 1 else "")
+            of_run = spec.checkpoint if spec.backbone == FORMER_DEFAULT else None
+            name = f"{head} on {of_run or spec.backbone}" + (f", zoom {zoom}" if zoom > 1 else "")
             yield Candidate(name, spec, first + number, _variants(spec.head))

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rsmeta.bundle.as_backbone import build_from
 from rsmeta.config.tuner import TunerSpec
 from rsmeta.data.streams import random_stream
-from rsmeta.models.build import build_network
 from rsmeta.training.auto.candidates import RULE
 from rsmeta.training.auto.sample import draw_sample
 from rsmeta.training.auto.scores import choose, group_confusions, macro_f1, resampled_f1
@@ -61,9 +61,7 @@ def compare_network(
     """
     mean, std = data.statistics
     classes = len(data.classes)
-    solved = build_network(
-        chosen, TunerSpec(), bands=data.bands, classes=classes, mean=mean, std=std
-    )
+    solved = build_from(chosen, TunerSpec(), bands=data.bands, classes=classes, mean=mean, std=std)
     solve_head(solved, data, seed=seed)
     sample = draw_sample(data, RULE, parts=("validation",), seed=seed)
     shares = [

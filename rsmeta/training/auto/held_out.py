@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
+from rsmeta.bundle.as_backbone import build_from
 from rsmeta.config.tuner import TunerSpec
 from rsmeta.heads import HEADS, build_head
 from rsmeta.heads.logistic import strength_path
 from rsmeta.heads.solved import SolvedHead, standardisation
-from rsmeta.models.build import build_network, check_not_random_and_frozen, head_input
+from rsmeta.models.build import check_not_random_and_frozen, head_input
 from rsmeta.training.auto.scores import balanced_loss
 from rsmeta.training.pixel_features import features_at
 
@@ -63,7 +64,7 @@ def try_all(
     mean, std = data.statistics
     for one in candidates:
         started = time.monotonic()
-        network = build_network(
+        network = build_from(
             one.model, TunerSpec(), bands=data.bands, classes=sample.classes, mean=mean, std=std
         )
         check_not_random_and_frozen(network, one.model)

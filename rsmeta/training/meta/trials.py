@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from rsmeta.peft import reset_scales, scales_of
+from rsmeta.peft import reset_scales
 from rsmeta.training.meta.isolation import isolated, seeded
 from rsmeta.training.meta.processes import averaged
 from rsmeta.training.meta.task import loss_scale
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lightning import Trainer
     from torch import Tensor, nn
 
-    from rsmeta.config.meta import GradientOptions
+    from rsmeta.config.meta import GradientOptions, MetaSettings
     from rsmeta.models.network import Network
     from rsmeta.tasks.base import TrainingData
     from rsmeta.training.meta.task import Batch
@@ -36,6 +36,9 @@ logger = logging.getLogger(__name__)
 #: Steps below which the loss of a trial says nothing; such trials are left out.
 _FEWEST = 5
 
+#: Steps after which a scale that is too high has shown it. Short runs may spend twice the share.
+_ENOUGH = 15
+
 #: Trials draw what a meta step of this number would, which no run reaches.
 _STREAM = 2**31 - 1
 
@@ -44,13 +47,11 @@ class Trial:
     """A scale, and the weights that a few steps with it have led to.
 
     Args:
-        name: The scale, as the log has it.
         module: Starts from its network's present weights and scales.
         optimizer: Steps the weights; of this trial alone.
     """
 
-    def __init__(self, name: str, module: TaskModule, optimizer: torch.optim.Optimizer) -> None:
-        self.name = name
+    def __init__(self, module: TaskModule, optimizer: torch.optim.Optimizer) -> None:
         self.losses: list[float] = []
         self._optimizer = optimizer
         self._weights = [p for group in optimizer.param_groups for p in group["params"]]
@@ -101,20 +102,25 @@ class Trial:
 
 
 def steps_of_a_trial(options: GradientOptions, total_steps: int, trials: int) -> int:
-    """Return the steps of each trial, so that all are a share of the run; 0: too few."""
-    steps = math.floor(options.trial_share * total_steps / trials)
+    """Return the steps of each trial, so that all are a share of the run; 0: too few.
+
+    Args:
+        options: The share.
+        total_steps: Optimizer steps of the run.
+        trials: How many there are.
+    """
+    if not trials:
+        return 0
+    share = options.trial_share * total_steps / trials
+    steps = math.floor(max(share, min(_ENOUGH, 2 * share)))
     return steps if steps >= _FEWEST else 0
 
 
-def scales_to_try(options: GradientOptions, module: TaskModule) -> list[float]:
-    """Return the scales to try beside those that the network has."""
-    present = set(scales_of(module.network.backbone).values())
-    meta = module.settings.meta
+def scales_to_try(options: GradientOptions, meta: MetaSettings) -> list[float]:
+    """Return the scales that the form of the scales allows; none: there is nothing to compare."""
     top = meta.maximum if meta.parametrisation == "sigmoid" else math.inf
-    return [
-        scale for scale in options.trial_scales
-        if scale < top and not all(math.isclose(scale, one, rel_tol=1e-4) for one in present)
-    ]  # fmt: skip
+    scales = [scale for scale in dict.fromkeys(options.trial_scales) if scale < top]
+    return scales if len(scales) > 1 else []
 
 
 def try_scales(
@@ -126,9 +132,9 @@ def try_scales(
 ) -> None:
     """Set the scales to the best of those that were tried; nothing else is changed.
 
-    All trials see the same batches. The mean loss of these, each before the weights are stepped
-    on it, decides; where the scales are asked another question than the weights, the batches of
-    meta steps do, after the last step.
+    All trials see the same batches. The mean loss of the second half of these, each before the
+    weights are stepped on it, decides; where the scales are asked another question than the
+    weights, the batches of meta steps do, after the last step.
 
     Args:
         module: What is about to be trained.
@@ -140,17 +146,17 @@ def try_scales(
     Source: the losing rates of short runs are dropped in Hyperband (Li et al., JMLR 2018), too;
     this is one round of it.
     """
-    others = scales_to_try(options, module)
-    steps = steps_of_a_trial(options, int(trainer.estimated_stepping_batches), 1 + len(others))
-    if not steps or not others:
+    meta, backbone = module.settings.meta, module.network.backbone
+    scales = scales_to_try(options, meta)
+    steps = steps_of_a_trial(options, int(trainer.estimated_stepping_batches), len(scales))
+    if not steps:
         return
-    meta = module.settings.meta
     judged = 0 if objective is None and meta.source == "train" else max(steps // 2, meta.batches)
     with isolated(module, module.network.trainable_parameters()), _kept(module.network):
-        trials = [Trial("the given one", module, _optimizer(module))]
-        for scale in others:
-            reset_scales(module.network.backbone, scale)
-            trials.append(Trial(f"{scale:g}", module, _optimizer(module)))
+        trials = []
+        for scale in scales:
+            reset_scales(backbone, scale)
+            trials.append(Trial(module, _optimizer(module)))
         seeded(module, "trials")
         with trainer.precision_plugin.forward_context():
             losses = _losses(module, trainer, data, objective, (steps, judged))
@@ -160,15 +166,13 @@ def try_scales(
                         trial.step(loss_of, loss_scale(trainer), trainer.gradient_clip_val)
                     else:
                         trial.judge(loss_of)
-    found = [trial.verdict(judged or steps) for trial in trials]
-    best = found.index(min(found))  # of equals the first
-    if best:
-        reset_scales(module.network.backbone, others[best - 1])
-    said = ", ".join(f"{t.name} {loss:.4g}" for t, loss in zip(trials, found, strict=True))
-    logger.info(
-        "tried scales for %d steps each (loss: %s); the run starts from %s",
-        steps, said, trials[best].name,
-    )  # fmt: skip
+    found = {s: t.verdict(judged or (steps + 1) // 2) for s, t in zip(scales, trials, strict=True)}
+    best = min(found, key=found.__getitem__)
+    if not math.isfinite(found[best]):
+        return  # the run itself will say what is wrong
+    reset_scales(backbone, best)
+    said = ", ".join(f"{scale:g}: {loss:.4g}" for scale, loss in found.items())
+    logger.info("tried scales for %d steps each (loss of %s); starting from %g", steps, said, best)
 
 
 @contextlib.contextmanager

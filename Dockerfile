@@ -1,0 +1,21 @@
+# docker build --tag rsmeta .
+# docker run --rm --volume "$PWD:/data" rsmeta predict scene.tif --model run/bundle --output map.tif
+#
+# PyTorch's default wheels bring CUDA (docker run --gpus all). For an image of the CPU alone, name
+# the index of PyTorch's CPU wheels: --build-arg TORCH_OPTIONS="--index-url ADDRESS".
+FROM python:3.12-slim
+
+ARG TORCH_OPTIONS=""
+ARG EXTRAS="arrays,s3,dask,hub"
+
+RUN pip install --no-cache-dir torch torchvision ${TORCH_OPTIONS}
+COPY . /src
+RUN pip install --no-cache-dir "/src[${EXTRAS}]" && rm -rf /src
+
+# Caches of weights lie where the user who runs the container may write.
+ENV HF_HOME=/tmp/cache/huggingface TORCH_HOME=/tmp/cache/torch MPLCONFIGDIR=/tmp/cache/matplotlib
+RUN useradd --create-home rsmeta
+USER rsmeta
+WORKDIR /data
+ENTRYPOINT ["rsmeta"]
+CMD ["--help"]

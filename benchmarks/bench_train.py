@@ -1,0 +1,236 @@
+"""Share of a training step that the network takes: chips, augmentation, Lightning are the rest.
+
+    python benchmarks/bench_train.py --rounds 5
+
+For each network and source of chips: the bare step (forward, backward, optimizer on ready
+batches), chips read anew (``data.cache=none``), chips kept (``auto``), and TorchGeo's
+RandomGeoSampler with DataLoader. CPU seconds of the process, with one thread; medians over the
+rounds. Kept chips are measured in the first pass of 20 batches and in a later one. A third of the
+large scene fits its cache, as of 10,980 x 10,980 pixels in four bands would fit the default one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import rasterio
+import torch
+from PIL import Image
+from rasterio.transform import from_origin
+
+from rsmeta.config.load import load_settings
+from rsmeta.losses import build_loss
+from rsmeta.models.build import build_network
+from rsmeta.tasks import task_of
+from rsmeta.training.module import TaskModule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+#: Passes of 20 batches between the first and the one that is taken for all later ones.
+_PASSES = 4
+
+BANDS = ("blue", "green", "red", "nir")
+
+#: Name, settings of the model, chip side, batch.
+NETWORKS = {
+    "nano, 32 px": ({"backbone": "satmae_vit_nano_group", "pretrained": True}, 32, 16),
+    "ViT-S/16, 224 px": ({"backbone": "vit_small_patch16_224", "zoom": 1}, 224, 4),
+    "Swin-T, 224 px": ({"backbone": "swin_tiny_patch4_window7_224", "zoom": 1}, 224, 4),
+}
+
+
+def write_scene(path: Path, side: int, **profile: Any) -> None:
+    """Write a scene of four bands, with texture that deflates as imagery does, and labels."""
+    rng = np.random.default_rng(0)
+    transform = from_origin(500_000, 5_200_000, 10, 10)
+    common = {"driver": "GTiff", "height": side, "width": side, "crs": "EPSG:32633",
+              "transform": transform, **profile}  # fmt: skip
+    with rasterio.open(path, "w", count=4, dtype="uint16", **common) as scene:
+        scene.descriptions = BANDS
+        for top in range(0, side, 1024):
+            height = min(1024, side - top)
+            coarse = rng.integers(300, 3000, (4, -(-height // 8), -(-side // 8)))
+            block = np.kron(coarse, np.ones((1, 8, 8), np.int64))[:, :height, :side]
+            noisy = block + rng.integers(0, 64, block.shape)
+            window = rasterio.windows.Window(0, top, side, height)
+            scene.write(noisy.astype(np.uint16), window=window)
+    with rasterio.open(
+        path.with_name(f"{path.stem}_labels.tif"), "w", count=1, dtype="uint8", **common
+    ) as labels:
+        for top in range(0, side, 1024):
+            height = min(1024, side - top)
+            coarse = rng.integers(0, 4, (-(-height // 32), -(-side // 32)), dtype=np.uint8)
+            window = rasterio.windows.Window(0, top, side, height)
+            labels.write(np.kron(coarse, np.ones((32, 32), np.uint8))[:height, :side], 1,
+                         window=window)  # fmt: skip
+
+
+def write_pictures(folder: Path, suffix: str, count: int = 120) -> None:
+    """Write a folder of pictures of 256 x 256 pixels in four classes."""
+    rng = np.random.default_rng(0)
+    for i in range(count):
+        place = folder / f"class{i % 4}" / f"{i}{suffix}"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        coarse = rng.integers(0, 255, (32, 32, 3), np.uint8)
+        Image.fromarray(np.kron(coarse, np.ones((8, 8, 1), np.uint8))).save(place)
+
+
+def settings_of(source: str, root: Path, network: str, cache: str) -> Any:
+    """Return the settings of one case."""
+    model, chip_px, batch = NETWORKS[network]
+    cache = "140MB" if source == "large" and cache == "auto" else cache
+    common = {"root": str(root), "chip_px": chip_px, "batch_size": batch, "cache": cache}
+    tree: dict[str, Any] = {"model": model, "tuner": {"method": "full"}}
+    if source in ("PNG", "JPEG"):
+        tree["task"] = "classification"
+        tree["data"] = common | {"kind": "folder", "root": str(root / source), "validation": 0,
+                                 "chips_per_epoch": 20 * batch}  # fmt: skip
+    else:
+        tree["data"] = common | {
+            "scenes": f"{source}.tif", "labels": "{stem}_labels.tif", "ignore": 0,
+            "classes": {1: "a", 2: "b", 3: "c"}, "chips_per_epoch": 20 * batch, "scale": 1e-4,
+            "split": {"validation": 0},
+        }  # fmt: skip
+    return load_settings(tree)
+
+
+class Case:
+    """One network on one source: its module, and chips kept or read anew."""
+
+    def __init__(self, source: str, root: Path, network: str) -> None:
+        self.settings = settings_of(source, root, network, "auto")
+        task = task_of(self.settings)
+        self.kept = task.data(self.settings)
+        self.anew = task.data(settings_of(source, root, network, "none"))
+        count = len(self.kept.bands)
+        net = build_network(
+            self.settings.model, self.settings.tuner, bands=self.kept.bands,
+            classes=task.outputs(self.kept), mean=[0.1] * count, std=[0.1] * count,
+            meta=self.settings.meta, per_pixel=task.per_pixel,
+        )  # fmt: skip
+        loss = build_loss(self.settings.loss, task.loss_statistics(self.kept), task.losses)
+        self.module = TaskModule(net, loss, task.metrics(self.kept), self.settings)
+        self.module.train()
+        self.optimizer = torch.optim.AdamW(net.trainable_parameters(), lr=1e-5)
+
+    def step(self, ready: dict[str, torch.Tensor]) -> None:
+        """Train one step on a ready batch."""
+        loss = self.module.loss(self.module.score(ready["image"], ready["valid"]), ready["target"])
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def chips(self, batches: Iterable[dict[str, Any]]) -> float:
+        """Return the CPU seconds of a batch's chips and their augmentation."""
+        begun, count = time.process_time(), 0
+        for batch in batches:
+            self.module.changed(batch)
+            count += 1
+        return (time.process_time() - begun) / count
+
+    def forget(self) -> None:
+        """Begin with nothing kept."""
+        cache = self.kept._cache  # noqa: SLF001 no one else has a reason to empty it
+        self.kept._cache = type(cache)(cache.limit_bytes)  # noqa: SLF001
+
+    def bare(self, steps: int) -> float:
+        """Return the CPU seconds of a step on ready batches."""
+        batch = next(iter(self.kept.train_dataloader()))
+        ready = self.module.changed(batch)
+        begun = time.process_time()
+        for _ in range(steps):
+            self.step(ready)
+        return (time.process_time() - begun) / steps
+
+
+def torchgeo_seconds(path: Path, chip_px: int, batch: int) -> float:
+    """Return the CPU seconds of a batch of TorchGeo's random chips of the same scene and labels."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from torchgeo.datasets import RasterDataset, stack_samples
+        from torchgeo.samplers import RandomGeoSampler
+
+        class Scenes(RasterDataset):
+            filename_glob = path.name
+            is_image = True
+
+        class Labels(RasterDataset):
+            filename_glob = f"{path.stem}_labels.tif"
+            is_image = False
+
+        data = Scenes(path.parent) & Labels(path.parent)
+        sampler = RandomGeoSampler(data, size=chip_px, length=20 * batch)
+        loader = torch.utils.data.DataLoader(
+            data, batch_size=batch, sampler=sampler, collate_fn=stack_samples
+        )
+        begun = time.process_time()
+        count = len(list(loader))
+        return (time.process_time() - begun) / count
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--side", type=int, default=4096, help="side of the large scene")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        write_scene(root / "small.tif", 1000)
+        write_scene(root / "large.tif", args.side, compress="deflate", predictor=2, tiled=True,
+                    blockxsize=512, blockysize=512)  # fmt: skip
+        for suffix, name in ((".png", "PNG"), (".jpg", "JPEG")):
+            write_pictures(root / name, suffix)
+        print("| network | chips of | bare step, ms | read anew, ms | first, ms | later, ms "
+              "| TorchGeo, ms | bare / step, anew | bare / step, kept |")  # fmt: skip
+        print("|---|---|---|---|---|---|---|---|---|")
+        for network in NETWORKS:
+            for source in ("small", "large", "PNG", "JPEG"):
+                if source in ("PNG", "JPEG") and "nano" in network:
+                    continue
+                print(row(network, source, root, args.rounds), flush=True)
+
+
+def row(network: str, source: str, root: Path, rounds: int) -> str:
+    """Measure one line of the table."""
+    _, chip_px, batch = NETWORKS[network]
+    found: dict[str, list[float]] = {}
+    case = Case(source, root, network)
+    case.bare(1)
+    for _ in range(rounds):
+        case.forget()
+        once = {
+            "bare": case.bare(3),
+            "anew": case.chips(case.anew.train_dataloader()),
+            "first": case.chips(case.kept.train_dataloader()),
+        }
+        for _ in range(_PASSES):
+            case.chips(case.kept.train_dataloader())
+        once["later"] = case.chips(case.kept.train_dataloader())
+        if source in ("small", "large"):
+            once["torchgeo"] = torchgeo_seconds(root / f"{source}.tif", chip_px, batch)
+        for name, seconds in once.items():
+            found.setdefault(name, []).append(seconds)
+    ms = {name: 1000 * statistics.median(values) for name, values in found.items()}
+    shares = [
+        statistics.median(b / (b + c) for b, c in zip(found["bare"], found[how], strict=True))
+        for how in ("anew", "later")
+    ]
+    geo = f"{ms['torchgeo']:.1f}" if "torchgeo" in ms else "-"
+    return (
+        f"| {network} | {source} | {ms['bare']:.0f} | {ms['anew']:.1f} | {ms['first']:.1f} "
+        f"| {ms['later']:.1f} | {geo} | {shares[0]:.3f} | {shares[1]:.3f} |"
+    )
+
+
+if __name__ == "__main__":
+    main()
