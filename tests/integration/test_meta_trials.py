@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
+from rsmeta.config.meta import MetaSettings
 from rsmeta.errors import ConfigError
 from rsmeta.peft import scales_of
 from rsmeta.training.fit import fit
-from rsmeta.training.meta import callback, judge_scales
-from rsmeta.training.meta.trials import try_scales
+from rsmeta.training.meta import build_strategy, callback, judge_scales
+from rsmeta.training.meta.trials import steps_of_a_trial, try_scales
 from rsmeta.training.module import TaskModule
 from tests.integration.conftest import write_data
 from tests.integration.meta_runs import make_module, settings_of
@@ -86,7 +87,7 @@ def test_trials_change_the_scales_and_nothing_else(
 
 @pytest.mark.parametrize(
     ("more", "trials"),
-    [(("meta.trial_share=0.1",), 0), (("meta.lr=0.1",), 0), (("meta.trial_scales=[]",), 0),
+    [(("meta.trial_share=0.1",), 0), (("meta.lr=0.1",), 0),
      (("meta.trial_scales=[2, 2]",), 0), (("meta.strategy=evolution",), 0),
      (("meta.parametrisation=sigmoid",), 2), ((), 3)],
 )  # fmt: skip
@@ -98,6 +99,19 @@ def test_scales_are_tried_where_there_is_time_and_reason(
     said = [record.getMessage() for record in caplog.records if "tried" in record.getMessage()]
     assert len(said) == bool(trials)
     assert [line.count(": ") for line in said] == [trials] * bool(trials)
+
+
+@pytest.mark.parametrize(
+    ("share", "total", "trials", "steps"),
+    [(0.15, 150, 3, 15), (0.15, 300, 3, 15), (0.15, 400, 3, 20), (0.15, 100, 3, 10),
+     (0.15, 49, 3, 0), (0, 10_000, 3, 0), (0.15, 300, 0, 0), (0.3, 10_000, 2, 1500)],
+)  # fmt: skip
+def test_trials_take_their_share_and_twice_that_in_short_runs(
+    share: float, total: int, trials: int, steps: int
+) -> None:
+    meta = MetaSettings(strategy="first_order", trial_share=share)
+    options = build_strategy(meta, [torch.nn.Parameter(torch.zeros(()))]).options
+    assert steps_of_a_trial(options, total, trials) == steps
 
 
 def test_a_scale_that_ends_in_no_number_is_never_chosen(scenes: Path, tmp_path: Path) -> None:

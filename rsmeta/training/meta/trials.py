@@ -36,6 +36,9 @@ logger = logging.getLogger(__name__)
 #: Steps below which the loss of a trial says nothing; such trials are left out.
 _FEWEST = 5
 
+#: Steps after which a scale that is too high has shown it. Short runs may spend twice the share.
+_ENOUGH = 15
+
 #: Trials draw what a meta step of this number would, which no run reaches.
 _STREAM = 2**31 - 1
 
@@ -99,8 +102,17 @@ class Trial:
 
 
 def steps_of_a_trial(options: GradientOptions, total_steps: int, trials: int) -> int:
-    """Return the steps of each trial, so that all are a share of the run; 0: too few."""
-    steps = math.floor(options.trial_share * total_steps / trials) if trials else 0
+    """Return the steps of each trial, so that all are a share of the run; 0: too few.
+
+    Args:
+        options: The share.
+        total_steps: Optimizer steps of the run.
+        trials: How many there are.
+    """
+    if not trials:
+        return 0
+    share = options.trial_share * total_steps / trials
+    steps = math.floor(max(share, min(_ENOUGH, 2 * share)))
     return steps if steps >= _FEWEST else 0
 
 
@@ -120,9 +132,9 @@ def try_scales(
 ) -> None:
     """Set the scales to the best of those that were tried; nothing else is changed.
 
-    All trials see the same batches. The mean loss of these, each before the weights are stepped
-    on it, decides; where the scales are asked another question than the weights, the batches of
-    meta steps do, after the last step.
+    All trials see the same batches. The mean loss of the second half of these, each before the
+    weights are stepped on it, decides; where the scales are asked another question than the
+    weights, the batches of meta steps do, after the last step.
 
     Args:
         module: What is about to be trained.
@@ -154,7 +166,7 @@ def try_scales(
                         trial.step(loss_of, loss_scale(trainer), trainer.gradient_clip_val)
                     else:
                         trial.judge(loss_of)
-    found = {s: t.verdict(judged or steps) for s, t in zip(scales, trials, strict=True)}
+    found = {s: t.verdict(judged or (steps + 1) // 2) for s, t in zip(scales, trials, strict=True)}
     best = min(found, key=found.__getitem__)
     if not math.isfinite(found[best]):
         return  # the run itself will say what is wrong
