@@ -1,7 +1,8 @@
 """What the shipped nano backbone's weights buy on real scenes, against random weights.
 
-``python benchmarks/bench_pretrain.py [DATA_FOLDER] [SEEDS] [frozen|lora]`` prints two tables, or
-one of them; none of the scenes was seen in pretraining.
+``python benchmarks/bench_pretrain.py [DATA_FOLDER] [SEEDS] [frozen|lora] [WEIGHTS ...]`` prints two
+tables, or one of them; none of the scenes was seen in pretraining. Further weights files of the
+nano backbone are further rows of the first.
 
 Frozen: logistic regression on the bands and the features of four blocks of 25 labelled pixels of
 each class, which is what ``model.head: logistic`` does; its strength is chosen by two grouped
@@ -28,6 +29,7 @@ import torch
 from rasterio.features import rasterize
 from rasterio.windows import Window
 from scipy.ndimage import uniform_filter
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from transfer import COMMON, ROOT, machine, train_and_test
@@ -44,6 +46,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rsmeta.geo.scene import Scene
+
+    #: Returns the features (F, h, w) of each pixel of a place; a seed draws what is random.
+    Features = Callable[["Place", int], NDArray[np.float32]]
 
 #: Bands that the nano backbone knows.
 TEN = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
@@ -125,7 +130,7 @@ def context(place: Place, seed: int) -> NDArray[np.float32]:
     return place.thinned(np.concatenate(found)).astype(np.float32)
 
 
-def features(**model: Any) -> Callable[[Place, int], NDArray[np.float32]]:
+def features(**model: Any) -> Features:
     """Return what gives the features of a backbone beside the bands."""
 
     def of(place: Place, seed: int) -> NDArray[np.float32]:
@@ -153,25 +158,24 @@ def features(**model: Any) -> Callable[[Place, int], NDArray[np.float32]]:
     return of
 
 
-#: Overrides that leave the weights to chance.
-RANDOM = ("model.pretrained=false",)
-
-#: Rows of the first table; finer: patches of 4 pixels instead of 8, all bands in one group.
+#: Rows of the first table. Random weights of the shipped architecture: other weights of the same
+#: number, patch and groups; those of the earlier one had a patch of 8 and three groups.
 NANO = "satmae_vit_nano_group"
-FINER = {"patch_size": 4, "groups": [list(TEN)]}
+ARCHITECTURE = {"patch_size": 4, "groups": [list(TEN)]}
+FOREST = "no backbone: forest on the bands"
 ROWS = {
     "nano, pretrained": features(backbone=NANO, pretrained=True),
-    "nano, random weights": features(backbone=NANO),
-    "finer nano, random weights": features(backbone=NANO, options=FINER),
+    "nano, random weights": features(backbone=NANO, options=ARCHITECTURE),
     "no backbone: bands": bands,
     "no backbone: bands, local means and deviations": context,
+    FOREST: bands,
 }
 
 
 # -- grouped halves ------------------------------------------------------------------------------
 
 
-def score(place: Place, found: NDArray[np.float32], seed: int) -> float:
+def score(place: Place, found: NDArray[np.float32], seed: int, *, forest: bool = False) -> float:
     """Return the macro F1 on whole groups that were held out, the mean of both halves."""
     rng = np.random.default_rng([seed, 2026])
     labels, groups = place.labels.ravel(), place.groups.ravel()
@@ -187,7 +191,8 @@ def score(place: Place, found: NDArray[np.float32], seed: int) -> float:
         )  # fmt: skip
         test = rng.permutation(outside)[:TESTED]
         mean, std = x[train].mean(axis=0), x[train].std(axis=0) + 1e-6
-        probe = _fit((x[train] - mean) / std, labels[train], groups[train])
+        given = (x[train] - mean) / std, labels[train]
+        probe = _forest(*given, seed) if forest else _fit(*given, groups[train])
         told = probe.predict((x[test] - mean) / std)
         present = np.unique(labels[test])
         scores.append(f1_score(labels[test], told, labels=present, average="macro"))
@@ -231,6 +236,10 @@ def _probe(
         warnings.simplefilter("ignore")
         probe = LogisticRegression(C=strength, max_iter=100, class_weight="balanced")
         return probe.fit(x, labels)
+
+
+def _forest(x: NDArray[np.float32], labels: NDArray[np.int64], seed: int) -> RandomForestClassifier:
+    return RandomForestClassifier(300, class_weight="balanced", random_state=seed).fit(x, labels)
 
 
 # -- LoRA ----------------------------------------------------------------------------------------
@@ -283,20 +292,26 @@ def main() -> None:
         return
     print(machine())
     which = sys.argv[3] if len(sys.argv) > 3 else ""
+    others = {Path(file).stem: features(backbone=NANO, checkpoint=file) for file in sys.argv[4:]}
     if which != "lora":
-        table("frozen, macro F1", frozen_scores(data, seeds))
+        table("frozen, macro F1", frozen_scores(data, seeds, ROWS | others))
     if which != "frozen":
         table("LoRA, macro F1", lora_scores(data, seeds))
 
 
-def frozen_scores(data: Path, seeds: range) -> dict[str, dict[str, list[float]]]:
+def frozen_scores(
+    data: Path, seeds: range, kinds: dict[str, Features]
+) -> dict[str, dict[str, list[float]]]:
     """Return the scores of each row and task, one per seed: the mean over the task's scenes."""
     rows = {}
-    for name, of in ROWS.items():
+    for name, of in kinds.items():
         by_task: dict[str, list[list[float]]] = {"cloudmask": [], "slovenia": []}
         for place in places(data):
             kept = None if "random" in name else of(place, 0)
-            row = [score(place, of(place, s) if kept is None else kept, s) for s in seeds]
+            row = [
+                score(place, of(place, s) if kept is None else kept, s, forest=name == FOREST)
+                for s in seeds
+            ]
             print(f"{name}, {place.name}: {cell(row)}", file=sys.stderr, flush=True)
             by_task[place.task].append(row)
         rows[name] = {task: list(np.mean(found, axis=0)) for task, found in by_task.items()}
@@ -305,8 +320,10 @@ def frozen_scores(data: Path, seeds: range) -> dict[str, dict[str, list[float]]]
 
 def lora_scores(data: Path, seeds: range) -> dict[str, dict[str, list[float]]]:
     """Return the scores of pretrained and random weights and each task, one per seed."""
+    groups = f"[[{', '.join(TEN)}]]"
+    random = ("model.pretrained=false", f"model.options={{patch_size: 4, groups: {groups}}}")
     rows: dict[str, dict[str, list[float]]] = {}
-    for name, overrides in (("nano, pretrained", ()), ("nano, random weights", RANDOM)):
+    for name, overrides in (("nano, pretrained", ()), ("nano, random weights", random)):
         rows[name] = {}
         for task in ("cloudmask", "slovenia"):
             rows[name][task] = [lora(data, task, seed, *overrides) for seed in seeds]

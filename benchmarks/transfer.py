@@ -1,6 +1,6 @@
 """The transfer tasks that several benchmarks train on, and how a run of them is scored.
 
-``landsat``: the nano backbone, pretrained on Sentinel-2-like scenes, adapted to a Landsat-8-like
+``landsat``: the nano backbone, pretrained on synthetic places, adapted to a Landsat-8-like
 landscape's west and tested on its east. ``clouds``: trained on Landsat 5 and 7, tested on
 Sentinel-2 (real scenes; the folder of ``configs/experiments/cloudmask.yaml``).
 """

@@ -23,7 +23,7 @@ from rsmeta_cli.scores import scores
 def command(options: dict[str, Any], output: Path) -> None:
     """Adapt a pretrained backbone to another sensor and map a scene; takes minutes on a CPU.
 
-    The nano backbone was pretrained on Sentinel-2-like scenes. The demo generates a landscape as
+    The nano backbone was pretrained on other synthetic places. The demo generates a landscape as
     Landsat 8 would see it, trains adapters on its west, maps its east and scores the map against
     the truth.
     """
@@ -31,7 +31,7 @@ def command(options: dict[str, Any], output: Path) -> None:
 
     result = demo(output, progress=sys.stderr.isatty() and not options["quiet"])
     click.echo(
-        "\nA backbone pretrained on Sentinel-2-like scenes was adapted to Landsat-8-like scenes.\n"
+        "\nA backbone pretrained on other synthetic places was adapted to Landsat-8-like scenes.\n"
         "Accuracy of its map in an area not used for training:"
     )
     scores(result.scores)

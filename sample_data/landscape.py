@@ -13,6 +13,7 @@ from rsmeta.sample_data.materials import CLASSES
 from rsmeta.sample_data.places import PLACES, Place, draw_place
 from rsmeta.sample_data.radar import look_sentinel1
 from rsmeta.sample_data.sensor import look_sentinel2
+from rsmeta.sample_data.varied import look_varied
 from rsmeta.sample_data.write import write_labels, write_polygons, write_scene
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ SENSORS: dict[str, tuple[Callable[[np.random.Generator, Place, Ground], Picture]
     "sentinel2": (look_sentinel2, ""),
     "landsat8": (look_landsat8, "_landsat8"),
     "sentinel1": (look_sentinel1, "_sentinel1"),
+    "varied": (look_varied, "_varied"),
 }
 
 #: Number of the first place that is drawn; those below are the named ones.

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from rsmeta.bundle.record import BundleRecord
     from rsmeta.config.model import ModelSpec
     from rsmeta.config.tuner import TunerSpec
-    from rsmeta.models.backbone import Backbone
+    from rsmeta.models.backbone import Backbone, OwnWeights
     from rsmeta.models.network import Network
+    from rsmeta.models.records import InputUnit
 
 #: What pretraining leaves in its run folder, a weights file like any other.
 _PRETRAINED = "backbone.safetensors"
@@ -150,8 +151,12 @@ def _bundle_of(file: Path) -> Path | None:
     return folder
 
 
-def _check(model: ModelSpec, record: BundleRecord, folder: Path) -> None:
-    """Refuse a run that has no backbone, or another one than the settings ask for."""
+def check_has_backbone(record: BundleRecord, folder: Path | None) -> None:
+    """Refuse a model that no other can start from.
+
+    Raises:
+        CheckpointError: It classifies pixels, or averages models.
+    """
     if record.model.backbone.startswith(PIXELS):
         raise CheckpointError(
             f"{folder} is a model of single pixels (model.backbone={record.model.backbone}), which "
@@ -162,6 +167,11 @@ def _check(model: ModelSpec, record: BundleRecord, folder: Path) -> None:
             f"{folder} averages several models, which have no backbone in common; name the run of "
             f"one of them"
         )
+
+
+def _check(model: ModelSpec, record: BundleRecord, folder: Path) -> None:
+    """Refuse a run that has no backbone, or another one than the settings ask for."""
+    check_has_backbone(record, folder)
     named, own = plain_backbone(model)[0], plain_backbone(record.model)[0]
     if model.backbone != FORMER_DEFAULT and named != own:
         raise ConfigError(
@@ -176,10 +186,26 @@ def _check(model: ModelSpec, record: BundleRecord, folder: Path) -> None:
         )
 
 
-def _write(bundle: ModelBundle, model: ModelSpec, file: Path) -> ModelSpec:
-    """Write the backbone of a bundle as a weights file; return the settings that load it."""
+def weights_of(
+    bundle: ModelBundle,
+    *,
+    half: bool = False,
+    unit: InputUnit | None = None,
+    licence: str | None = None,
+) -> tuple[OwnWeights, OwnRecord]:
+    """Merge the adapters of a bundle; return its backbone's weights and what they expect.
+
+    Args:
+        bundle: The model, which is changed.
+        half: What was learned in float16.
+        unit: What mean and deviation of the bands are in; none: unknown.
+        licence: Of the weights; none: that of the weights that they started from.
+
+    Raises:
+        CheckpointError: Adapters that no weights can hold.
+        ConfigError: Weights that no file can hold.
+    """
     record, network = bundle.record, bundle.network
-    backbone = network.backbone
     left = merge(network).left
     if left:
         methods = dict.fromkeys(site.split()[0] for site in left)
@@ -188,17 +214,27 @@ def _write(bundle: ModelBundle, model: ModelSpec, file: Path) -> ModelSpec:
             f"hold; start from a run with an adapter that merges (lora, dora, ssf, bias, full, ...)"
         )
     strip_merged(network)
-    own = backbone.own_weights()
+    if half:
+        for parameter in network.backbone.parameters():
+            parameter.data = parameter.data.half()
+    own = network.backbone.own_weights()
     bands = [record.bands[i] for i in own.order]
     notes = OwnRecord.of(
         [band.band for band in bands],
         mean=tuple(band.mean for band in bands),
         std=tuple(band.std for band in bands),
         form=record.stem.form,
-        unit=None,
-        licence=record.backbone.licence,
+        unit=unit,
+        licence=licence or record.backbone.licence,
         groups=own.groups,
     )
+    return own, notes
+
+
+def _write(bundle: ModelBundle, model: ModelSpec, file: Path) -> ModelSpec:
+    """Write the backbone of a bundle as a weights file; return the settings that load it."""
+    record, backbone = bundle.record, bundle.network.backbone
+    own, notes = weights_of(bundle)
     safetensors.torch.save_file(own.tensors, file, notes.metadata())
     name, options = plain_backbone(record.model)
     groups = {"groups": [list(group) for group in own.groups]} if own.groups else {}

@@ -255,6 +255,13 @@ class AugmentSettings(Strict):
         le=2,
         description="each band times exp(±band_gain): calibration; none: 0.1 for transfer, else 0",
     )
+    band_drop: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="probability that a chip shows only the mean of a band: for a backbone that "
+        "will meet sensors without it",
+    )
 
     @property
     def gains(self) -> tuple[float, float]:

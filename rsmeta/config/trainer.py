@@ -105,8 +105,8 @@ class TrainerSettings(Strict):
     deterministic: bool = Field(default=False, description="use deterministic operations only")
     early_stopping: Annotated[int, Field(ge=1)] | Literal["auto"] | None = Field(
         default="auto",
-        description="stop after this many validations without a better score; auto: 6, or never "
-        "where keep=last or there is no validation part; none: never",
+        description="stop after this many validations without a better score; auto: 6 that span "
+        "200 steps, or never where keep=last or there is no validation part; none: never",
     )
     keep: Literal["best", "last"] = Field(
         default="best",

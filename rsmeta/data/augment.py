@@ -47,11 +47,20 @@ class Augment(nn.Module):
             target = _moved(target, ways) if of_pixels else target
         count, bands = image.shape[:2]
         gain, band_gain = self.settings.gains
-        if not gain and not band_gain:
-            return image, valid, target
-        exponent = gain * _uniform(image, count, 1)
-        exponent = exponent + band_gain * _uniform(image, count, bands)
-        return image * torch.exp(exponent), valid, target
+        if gain or band_gain:
+            exponent = gain * _uniform(image, count, 1)
+            exponent = exponent + band_gain * _uniform(image, count, bands)
+            image = image * torch.exp(exponent)
+        return self._drop_bands(image), valid, target
+
+    def _drop_bands(self, image: Tensor) -> Tensor:
+        """Give some bands no value, NaN, which ``Prepare`` takes for their mean."""
+        if not self.settings.band_drop:
+            return image
+        chance = torch.rand(*image.shape[:2], 1, 1, device=image.device)
+        # The band with the highest number is always kept.
+        dropped = (chance < self.settings.band_drop) & (chance < chance.amax(dim=1, keepdim=True))
+        return image.masked_fill(dropped, torch.nan)
 
     def _ways(self, count: int) -> Tensor:
         """Draw how each of so many chips is moved, (B,): quarter turns, plus 4 if mirrored before.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import signal
 import threading
 import warnings
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
     from rsmeta.training.pretrain import PretrainModule
 
 logger = logging.getLogger(__name__)
+
+#: Steps without a better score before training stops, by default.
+_LEAST_STEPS = 200
 
 
 @dataclass(frozen=True)
@@ -239,19 +243,31 @@ def _monitored(module: TaskModule | PretrainModule) -> dict[str, Any]:
     return {"monitor": module.task.monitor, "mode": "min" if module.task.less_is_better else "max"}
 
 
+def _patience(settings: TrainerSettings, data: TrainingData | UnlabelledDataModule) -> int | None:
+    """Return after how many validations without a better score training stops; none: it does not.
+
+    By default they span some steps at least: the first epochs of few labels are short, and no
+    network has learned anything by their end.
+    """
+    if settings.early_stopping != "auto" or settings.patience is None:
+        return settings.patience
+    batches = len(data.train_dataloader()) * settings.check_val_every_n_epoch
+    steps = max(batches // settings.accumulate_grad_batches, 1)
+    return max(settings.patience, math.ceil(_LEAST_STEPS / steps))
+
+
 def _stopping(
     module: TaskModule | PretrainModule, data: TrainingData | UnlabelledDataModule
 ) -> list[Callback]:
     """Return what ends training before its last epoch."""
     settings = module.settings.trainer
     found: list[Callback] = []
-    if settings.patience is not None and data.validates:
+    patience = _patience(settings, data)
+    if patience is not None and data.validates:
         # A score that is undefined, because the part lacks a class, is no reason to stop; nor is
         # one that is missing after an epoch that max_steps cut short.
         found.append(
-            EarlyStopping(
-                **_monitored(module), patience=settings.patience, check_finite=False, strict=False
-            )
+            EarlyStopping(**_monitored(module), patience=patience, check_finite=False, strict=False)
         )
     if settings.max_minutes is not None:
         found.append(Timer(timedelta(minutes=settings.max_minutes), interval="epoch"))

@@ -53,8 +53,8 @@ class DemoResult:
 def demo(output: str | Path, *, progress: bool = False) -> DemoResult:
     """Adapt the nano backbone to the west of a synthetic landscape and map its east.
 
-    The backbone was pretrained on Sentinel-2-like scenes of other places; the landscape is
-    rendered as Landsat 8 would see it. How strongly each adapter acts is learned, too.
+    The backbone was pretrained on other synthetic places; the landscape is rendered as Landsat 8
+    would see it. How strongly each adapter acts is learned, too.
 
     Args:
         output: Folder for all outputs; the run of an earlier demo in it is replaced.

@@ -1,4 +1,4 @@
-"""Export a trained model: a self-contained bundle, LoRA files for HF peft, or ONNX."""
+"""Export a trained model: a self-contained bundle, LoRA files for HF peft, ONNX, a backbone."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from rsmeta.files import write_atomically
 from rsmeta.geo.inputs import check_not_an_input
 from rsmeta.peft import AdaptedModule, merge, scales_of, strip_merged
 from rsmeta.peft.lora import LoRAOnOutput, lora_parts, low_rank_pair
+from rsmeta.workflows.export_backbone import export_backbone
 from rsmeta.workflows.export_onnx import export_onnx
 
 if TYPE_CHECKING:
@@ -38,15 +39,19 @@ def export(
     *,
     form: str,
     overwrite: bool = False,
+    licence: str | None = None,
 ) -> Path:
     """Export a model.
 
     Args:
         bundle: A bundle, or its folder.
-        output: Folder to write; for ``onnx`` a file.
-        form: ``merged`` (one self-contained bundle), ``peft`` (LoRA files for HF peft) or
-            ``onnx`` (one file for the QGIS plugin Deepness).
+        output: Folder to write; for ``onnx`` and ``backbone`` a file.
+        form: ``merged`` (one self-contained bundle), ``peft`` (LoRA files for HF peft),
+            ``onnx`` (one file for the QGIS plugin Deepness) or ``backbone`` (a weights file that
+            other models can start from).
         overwrite: Replace an existing output.
+        licence: Of the exported weights, for ``backbone``; none: that of the weights that they
+            started from.
 
     Returns:
         The folder or file.
@@ -58,17 +63,23 @@ def export(
     """
     if form not in FORMS:
         raise ExportError(f"unknown export format {form!r}; use {' or '.join(FORMS)}")
+    if licence is not None and form != "backbone":
+        raise ExportError(f"--licence={licence} applies to --format backbone, not to {form}")
     folder = Path(output)
     if folder.exists() and not overwrite:
         raise OutputError(f"{folder} exists; choose another name, or use --overwrite")
-    if form == "onnx" and (folder.suffix.lower() != ".onnx" or folder.is_dir()):
-        raise OutputError(f"cannot write ONNX to {folder}; name a file that ends in .onnx")
+    ending = _FILES.get(form)
+    if ending is not None and (folder.suffix.lower() != ending or folder.is_dir()):
+        raise OutputError(
+            f"--format {form} cannot write to {folder}; name a file that ends in {ending}"
+        )
     if folder.is_dir() and any(folder.iterdir()) and not _is_export(folder):
         raise OutputError(f"{folder} holds other files than an export; choose another folder")
     loaded = bundle if isinstance(bundle, ModelBundle) else load_bundle(bundle)
     used = [loaded.path] if loaded.path is not None else []
     check_not_an_input([folder], [*used, *loaded.record.model.checkpoints])
-    FORMS[form](loaded, folder)
+    options = {} if licence is None else {"licence": licence}
+    FORMS[form](loaded, folder, **options)
     return folder
 
 
@@ -233,8 +244,12 @@ def _write_folder(folder: Path, files: dict[str, bytes]) -> None:
         raise OutputError(f"cannot write {folder} ({one_line(error)})") from error
 
 
-FORMS: dict[str, Callable[[ModelBundle, Path], None]] = {
+FORMS: dict[str, Callable[..., None]] = {
     "merged": _export_merged,
     "peft": _export_peft,
     "onnx": export_onnx,
+    "backbone": export_backbone,
 }
+
+#: Ending of the formats that are one file.
+_FILES = {"onnx": ".onnx", "backbone": ".safetensors"}

@@ -44,6 +44,15 @@ def test_less_than_one_batch_is_refused(tiny_run: TinyRun, tmp_path: Path) -> No
         train(tiny_run.config, few, output=tmp_path / "run")
 
 
+def test_short_epochs_do_not_end_training_before_it_has_begun(
+    tiny_run: TinyRun, tmp_path: Path
+) -> None:
+    more = [f"data.root={tiny_run.data}", "trainer.max_epochs=8", "trainer.optimizer.lr=1.0e-9",
+            "trainer.baseline=false", "data.chips_per_epoch=4", "data.batch_size=4"]  # fmt: skip
+    run = train(tiny_run.config, more, output=tmp_path / "run")
+    assert run.metrics["epochs"] == 8  # not after 6 without a better score, which are 6 steps
+
+
 def test_early_stopping_and_lora_bundle_stay_small(tiny_run: TinyRun, tmp_path: Path) -> None:
     """A frozen backbone with LoRA still saves and maps; stopping ends before max_epochs."""
     more = [

@@ -20,7 +20,6 @@ from rsmeta.config.load import (
     PRESET_SECTIONS,
     preset_comment,
     preset_names,
-    read_settings,
 )
 from rsmeta.config.pretrain import PretrainSettings
 from rsmeta.config.resources import config_dir
@@ -281,10 +280,12 @@ def test_every_experiment_loads_and_is_short(path: Path) -> None:
 @pytest.mark.parametrize(
     "path", sorted((config_dir() / "pretrain").glob("*.yaml")), ids=lambda path: path.stem
 )
-def test_every_pretraining_loads(path: Path) -> None:
-    loaded = read_settings(PretrainSettings, path, ["data.root=somewhere"])
-    assert loaded.licence, "weights that ship say under which licence"
-    assert path.read_text(encoding="utf-8").startswith("#"), "a comment says what it is"
+def test_every_recipe_of_shipped_weights_loads(path: Path) -> None:
+    loaded = load_settings(path, ["data.root=somewhere"])
+    assert loaded.model.checkpoint is None, "they start from random weights"
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("#"), "a comment says what it is"
+    assert "--licence" in text, "weights that ship say under which licence"
 
 
 @pytest.mark.parametrize("model", [Settings, PretrainSettings])

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.windows import Window
 
-from rsmeta.config.data import DataSettings
+from rsmeta.config.data import AugmentSettings, DataSettings
 from rsmeta.data.augment import Augment
 from rsmeta.data.chips import LabelledScene
 from rsmeta.data.datamodule import SceneDataModule
@@ -33,6 +33,7 @@ from rsmeta.errors import (
 )
 from rsmeta.geo.grid import Grid
 from rsmeta.geo.scene import open_scene
+from rsmeta.models.prepare import Prepare
 
 if TYPE_CHECKING:
     from tests.conftest import MakeScene
@@ -301,6 +302,22 @@ def test_augmentation_moves_image_validity_and_labels_together() -> None:
     assert (moved_mask == torch.where(moved_valid, moved[:, 0].round().long() - 1, -1)).all()
     assert not torch.equal(moved_mask, mask)
     assert moved_mask.unique().tolist() == mask.unique().tolist()
+
+
+@pytest.mark.parametrize("share", [0.3, 0.95])
+def test_dropped_bands_show_their_mean_and_one_is_always_kept(share: float) -> None:
+    augment = AugmentSettings(gain=0, band_gain=0, band_drop=share)
+    torch.manual_seed(0)
+    image = torch.rand(400, 5, 4, 4) + 1
+    valid = torch.ones(400, 4, 4, dtype=torch.bool)
+    changed, _, _ = Augment(augment)(image, valid, valid.long())
+    dropped = changed.isnan().all(dim=(2, 3))
+    assert torch.equal(dropped, changed.isnan().any(dim=(2, 3))), "a band as a whole"
+    assert not dropped.all(dim=1).any()
+    assert dropped.float().mean() == pytest.approx(min(share, 0.8), abs=0.05)
+    shown = Prepare([1.5] * 5, [0.3] * 5)(changed, valid)
+    assert (shown[dropped] == 0).all()
+    assert shown[~dropped].abs().amin(dim=(1, 2)).max() > 0
 
 
 @pytest.mark.parametrize("names", [["B08", "B04"], ["nir", "red"]])

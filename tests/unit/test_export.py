@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -12,12 +13,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from rsmeta.bundle import BundleRecord, load_bundle, save_bundle
+from rsmeta.config.model import ModelSpec
 from rsmeta.config.tuner import TunerSpec
-from rsmeta.errors import BundleError, ExportError, OutputError
+from rsmeta.errors import BundleError, CheckpointError, ExportError, OutputError
 from rsmeta.files import file_sha256
 from rsmeta.geo.bands import generic_band
+from rsmeta.models import build_backbone
 from rsmeta.models.build import build_network
-from rsmeta.peft import AdaptedModule
+from rsmeta.peft import AdaptedModule, merge
 from rsmeta.workflows.export import export
 from tests.unit.backbone_kinds import KINDS
 from tests.unit.tiny_satmae import TEN
@@ -118,6 +121,55 @@ def test_merged_satmae_stands_alone(official: Path, tmp_path: Path) -> None:
     merged = load_bundle(tmp_path / "merged")
     assert merged.record.model.checkpoint is None
     torch.testing.assert_close(_logits(merged), _logits(bundle), atol=1e-5, rtol=1e-5)
+
+
+# -- weights for other models ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "tuner"),
+    [("satmae group", "full"), ("satmae group", "lora"), ("satmae group", "head"),
+     ("vit", "lora"), ("dinov2", "full")],
+)  # fmt: skip
+def test_a_backbone_is_a_weights_file_for_other_bands_and_heads(
+    kind: str, tuner: str, tmp_path: Path
+) -> None:
+    model = KINDS[kind].model_dump(include={"backbone", "options"})
+    bundle = _bundle(tmp_path / "bundle", {"method": tuner}, model, TEN)
+    before = _logits(bundle)
+    file = export(bundle, tmp_path / "b.safetensors", form="backbone", licence="CC0-1.0")
+    assert torch.equal(_logits(bundle), before), "the model itself is left alone"
+    parameters = sum(p.numel() for p in bundle.network.backbone.parameters())
+    assert file.stat().st_size < 2.2 * parameters + 40_000, "float16"
+    options = bundle.network.backbone.standalone_options | model["options"]
+    spec = ModelSpec(backbone=model["backbone"], checkpoint=str(file), options=options)
+    backbone = build_backbone(spec, TEN).eval()
+    record = backbone.record
+    assert (record.licence, record.form) == ("CC0-1.0", bundle.record.stem.form)
+    assert record.mean == pytest.approx([0.1] * len(TEN))
+    assert backbone.load_report is not None
+    assert not backbone.load_report.missing
+    image = torch.rand(2, 10, 32, 32, generator=torch.Generator().manual_seed(0))
+    merged = copy.deepcopy(bundle.network.backbone)
+    merge(merged)
+    with torch.no_grad():
+        ours, theirs = backbone(image), merged(image)
+    torch.testing.assert_close(ours.map, theirs.map, atol=0.01, rtol=0.01)
+    torch.testing.assert_close(ours.cls, theirs.cls, atol=0.01, rtol=0.01)
+    three = build_backbone(spec, [band for band in TEN if band.name in ("B02", "B03", "B08")])
+    assert three.stem_report.all_matched
+
+
+def test_a_backbone_that_no_file_can_hold(tmp_path: Path) -> None:
+    bundle = _bundle(tmp_path / "bundle", {"method": "adapter"}, {"options": OPTIONS}, BANDS)
+    file = tmp_path / "b.safetensors"
+    with pytest.raises(CheckpointError, match="was trained with adapter"):
+        export(bundle, file, form="backbone")
+    with pytest.raises(OutputError, match=r"ends in \.safetensors"):
+        export(bundle, tmp_path / "b", form="backbone")
+    with pytest.raises(ExportError, match="--licence=MIT applies to --format backbone"):
+        export(bundle, tmp_path / "m", form="merged", licence="MIT")
+    assert not file.exists()
 
 
 #: Kinds of backbones some of whose projections have no bias.

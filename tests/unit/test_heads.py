@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from rsmeta.config.model import HeadSpec
+from rsmeta.errors import ConfigError
 from rsmeta.heads import HEADS, HeadInput, OutputSpec, PixelHead, SolvedHead, build_head
 
 
@@ -71,6 +72,29 @@ def test_skip_brings_detail_and_can_be_left_out() -> None:
         head = _built(HeadSpec(**spec), shape, classes=2)
         flat, detailed = torch.zeros(1, 3, 32, 32), torch.randn(1, 3, 32, 32)
         assert torch.equal(head(maps, flat), head(maps, detailed)) != skip
+
+
+def test_the_linear_head_takes_several_blocks_side_by_side() -> None:
+    head = _built(HeadSpec(name="linear", depths=[0, 3]), _shape(4, dim=8), classes=2)
+    assert head.depths == (0, 3)
+    maps = [torch.randn(1, 8, 2, 2) for _ in head.depths]
+    both = head(maps, torch.zeros(1, 3, 32, 32))
+    alone = [head([m if i == j else torch.zeros_like(m) for j, m in enumerate(maps)],
+                  torch.zeros(1, 3, 32, 32)) for i in range(2)]  # fmt: skip
+    none = head([torch.zeros_like(m) for m in maps], torch.zeros(1, 3, 32, 32))
+    torch.testing.assert_close(both, alone[0] + alone[1] - none)
+
+
+@pytest.mark.parametrize(
+    ("depths", "told"),
+    [([4], "4 is beyond the backbone's 4 block"), ([-1], "depths"), ([], "depths")],
+)
+def test_blocks_that_the_linear_head_cannot_take(depths: list[int], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        _built(HeadSpec(name="linear", depths=depths), _shape(4), classes=2)
+    stages = HeadInput((8, 16), (4, 8), (0, 0, 1, 1), channels=3)
+    with pytest.raises(ConfigError, match="several resolutions"):
+        _built(HeadSpec(name="linear", depths=[0, 1]), stages, classes=2)
 
 
 def test_output_spec_says_what_values_mean() -> None:

@@ -17,7 +17,7 @@ from rsmeta.geo.sensors import load_sensor
 from rsmeta.models import build_backbone, describe_checkpoint, open_checkpoint
 from rsmeta.models.names import satmae_names
 from rsmeta.models.records import METADATA_KEY, OwnRecord
-from rsmeta.models.satmae.options import PUBLISHED_GROUPS
+from rsmeta.models.satmae.backbone import OneDateSatmae
 from rsmeta.models.shipped import shipped_weights
 from tests.unit.tiny_satmae import KINDS, RGB, TEN, build, pretrained, state_of
 
@@ -233,23 +233,25 @@ def test_the_nano_backbone_ships_with_its_weights() -> None:
     assert file.stat().st_size <= 2_000_000
     backbone = build_backbone(ModelSpec(backbone="satmae_vit_nano_group", pretrained=True), TEN)
     assert backbone.load_report is not None
-    assert backbone.load_report.missing == ("channel_cls_embed",)
+    assert not backbone.load_report.missing
     assert {p.dtype for p in backbone.parameters()} == {torch.float32}
     record = backbone.record
     assert (record.form, record.unit, record.licence) == ("standard", "reflectance", "CC0-1.0")
-    assert record.bands == tuple(name for group in PUBLISHED_GROUPS for name in group)
+    assert record.bands == tuple(band.name for band in TEN)
     assert record.mean is not None
     assert all(0.03 < mean < 0.5 for mean in record.mean), "reflectance"
     told = describe_checkpoint(file)
     assert told["backbone"] == "satmae_vit_nano_group"
     assert told["licence"] == "CC0-1.0"
-    assert told["bands"] == ["+".join(group) for group in PUBLISHED_GROUPS]
+    assert told["bands"] == ["+".join(band.name for band in TEN)]
 
 
-def test_nano_without_weights_has_the_same_measures() -> None:
-    random = build_backbone(ModelSpec(backbone="satmae_vit_nano_group"), TEN)
+def test_nano_with_random_weights_can_have_the_measures_of_the_shipped_ones() -> None:
     shipped = build_backbone(ModelSpec(backbone="satmae_vit_nano_group", pretrained=True), TEN)
-    assert (random.dim, random.depth, random.patch_px) == (shipped.dim, shipped.depth, 8)
+    assert isinstance(shipped, OneDateSatmae)
+    options = {"patch_size": shipped.patch_px, "groups": shipped.group_names}
+    random = build_backbone(ModelSpec(backbone="satmae_vit_nano_group", options=options), TEN)
+    assert (random.dim, random.depth, random.patch_px) == (shipped.dim, shipped.depth, 4)
     shapes = [{k: v.shape for k, v in b.named_parameters()} for b in (random, shipped)]
     assert shapes[0] == shapes[1]
 

@@ -222,6 +222,23 @@ def test_radar_is_backscatter_with_speckle_and_no_clouds(others: dict[str, Sampl
     assert 0.02 < (~chip.valid).mean() < 0.2
 
 
+def test_varied_places_are_seen_in_light_air_and_contrast_of_their_own(tmp_path: Path) -> None:
+    made = make_landscape(tmp_path, sensor="varied", seed=1, places=2)
+    scenes = [open_scene(path) for path in made.scenes]
+    for scene, labels in zip(scenes, made.labels, strict=True):
+        assert [band.name for band in scene.bands] == [
+            name for name in BANDS if name not in ("B01", "B09", "B10")
+        ]
+        truth = read(labels)
+        assert truth.shape == scene.grid.shape
+        assert len(np.unique(truth)) > 8
+    assert {scene.grid.pixel_size[0] for scene in scenes} <= {10, 20, 30}
+    values = [scene.read(scene.grid.full_window).data for scene in scenes]
+    assert all(np.isfinite(one).all() for one in values)
+    centres = np.array([one.mean(axis=(1, 2)) for one in values])
+    assert np.ptp(centres, axis=0).max() > 0.02, "no two places have the same light"
+
+
 def test_places_are_drawn_by_seed(tmp_path: Path) -> None:
     drawn = [
         [draw_place(np.random.default_rng([seed, number]), number) for number in range(40)]

@@ -305,12 +305,12 @@ class TemporalEncoder(Encoder):
         return self._with_cls(tokens.flatten(1, 2), cls_place)
 
 
-def backbone_state(encoder: GroupEncoder, dtype: torch.dtype = torch.float32) -> StateDict:
+def backbone_state(encoder: GroupEncoder, dtype: torch.dtype | None = None) -> StateDict:
     """Return the encoder's tensors under SatMAE's published names; empty groups are left out.
 
     Args:
         encoder: The encoder.
-        dtype: Of what was learned; the formulas' embeddings are always float32.
+        dtype: Of what was learned; none: its own. The formulas' embeddings are always float32.
     """
     learned = {name for name, _ in encoder.named_parameters()}
     places = {group.index: i for i, group in enumerate(encoder.groups)}
@@ -324,6 +324,6 @@ def backbone_state(encoder: GroupEncoder, dtype: torch.dtype = torch.float32) ->
         elif key.startswith("patch_embed."):
             _, index, rest = key.split(".", 2)
             name = f"patch_embed.{places[int(index)]}.{rest}"
-        kept = kept.to(dtype) if key in learned else kept
+        kept = kept if dtype is None or key not in learned else kept.to(dtype)
         state[name] = kept.detach().cpu().contiguous()
     return state
