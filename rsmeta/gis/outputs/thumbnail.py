@@ -6,7 +6,6 @@ import io
 from typing import Any
 
 import numpy as np
-from matplotlib.image import imsave
 
 from rsmeta.errors import RsmetaError
 from rsmeta.geo.handles import open_raster, reading
@@ -23,6 +22,8 @@ def thumbnail(path: str) -> bytes | None:
     Args:
         path: A map of classes or of numbers.
     """
+    from matplotlib.image import imsave  # here: maps are drawn without it
+
     try:
         with reading(path):
             values, valid = _thinned(path)
