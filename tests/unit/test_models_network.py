@@ -230,10 +230,12 @@ def test_the_head_is_named_by_string_or_mapping() -> None:
 def _pairs_of_presets() -> list[Any]:
     """Return all of them; those of large models, but for one tuner each, take their time."""
     quick = {"satmae_nano", "vit_nano", "vit_small_in21k"}
+
+    def is_quick(model: str, tuner: str) -> bool:
+        return model in quick or (tuner == "lora" and "600m" not in model)
+
     return [
-        pytest.param(
-            model, tuner, marks=[] if model in quick or tuner == "lora" else pytest.mark.slow
-        )
+        pytest.param(model, tuner, marks=[] if is_quick(model, tuner) else pytest.mark.slow)
         for model in preset_names("model")
         if model != "auto"  # chosen with labels at hand
         for tuner in preset_names("tuner")

@@ -222,6 +222,7 @@ def test_radar_is_backscatter_with_speckle_and_no_clouds(others: dict[str, Sampl
     assert 0.02 < (~chip.valid).mean() < 0.2
 
 
+@pytest.mark.slow
 def test_varied_places_are_seen_in_light_air_and_contrast_of_their_own(tmp_path: Path) -> None:
     made = make_landscape(tmp_path, sensor="varied", seed=1, places=2)
     scenes = [open_scene(path) for path in made.scenes]
