@@ -1,8 +1,8 @@
 # docker build --tag rsmeta .
 # docker run --rm --volume "$PWD:/data" rsmeta predict scene.tif --model run/bundle --output map.tif
 #
-# PyTorch's default wheels bring CUDA (docker run --gpus all). For an image of the CPU alone, name
-# the index of PyTorch's CPU wheels: --build-arg TORCH_OPTIONS="--index-url ADDRESS".
+# PyTorch's default wheels bring CUDA (docker run --gpus all). For an image of the CPU alone, give
+# pip's options for PyTorch's CPU wheels: --build-arg TORCH_OPTIONS="...".
 FROM python:3.12-slim
 
 ARG TORCH_OPTIONS=""

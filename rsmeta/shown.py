@@ -38,7 +38,7 @@ class Shown:
     """A result that is one line in a console and a table with pictures in a notebook."""
 
     def view(self) -> View:
-        """Return what is shown."""
+        """Return what is shown; each result has its own."""
         raise NotImplementedError
 
     def __repr__(self) -> str:

@@ -55,7 +55,7 @@ _Longitude = Annotated[float, Field(ge=-180, le=180)]
 
 
 class CopernicusOptions(Strict):
-    """What a Copernicus-FM may be told of all scenes; what is not given it has a token for."""
+    """What a Copernicus-FM may be told of all scenes; it has a learned token for the rest."""
 
     date: datetime.date | None = Field(default=None, description="acquisition date")
     location: tuple[_Latitude, _Longitude] | None = Field(
