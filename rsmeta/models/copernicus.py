@@ -55,7 +55,7 @@ _Longitude = Annotated[float, Field(ge=-180, le=180)]
 
 
 class CopernicusOptions(Strict):
-    """What a Copernicus-FM may be told of all scenes; it has a learned token for the rest."""
+    """Facts about the scenes that a Copernicus-FM can use; learned tokens replace missing ones."""
 
     date: datetime.date | None = Field(default=None, description="acquisition date")
     location: tuple[_Latitude, _Longitude] | None = Field(
