@@ -5,21 +5,18 @@ from __future__ import annotations
 import datetime
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import onnxruntime
 import pytest
 import torch
 
-from rsmeta.bundle import load_bundle
 from rsmeta.config.model import ModelSpec
 from rsmeta.errors import CheckpointError, ConfigError, UnknownNameError
 from rsmeta.geo.bands import Band
 from rsmeta.geo.sensors import known_band, load_sensor
 from rsmeta.models import build_backbone, describe_checkpoint, list_backbones
 from rsmeta.models.copernicus import RADAR_NM, SENTINEL2
-from rsmeta.workflows.export import export
+from tests.exported import merged_and_onnx_follow
 from tests.unit.test_export import _bundle
-from tests.unit.test_models_dofa import MANY, TINY, onnx_input
+from tests.unit.test_models_dofa import MANY, TINY
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -152,14 +149,4 @@ def test_adapters_merge_and_onnx_follows(official: Path, tmp_path: Path) -> None
     options = {**TINY, **CONTEXT}
     model = {"backbone": "copernicus_vit_b16", "options": options, "checkpoint": str(official)}
     saved = _bundle(tmp_path / "bundle", {"method": "lora", "rank": 2}, model)
-    raw = np.random.default_rng(0).uniform(0, 1, (2, 4, 32, 32)).astype(np.float32)
-    valid = torch.ones(2, 32, 32, dtype=torch.bool)
-    merged = load_bundle(export(saved, tmp_path / "merged", form="merged"))
-    session = onnxruntime.InferenceSession(export(saved, tmp_path / "m.onnx", form="onnx"))
-    with torch.no_grad():
-        wanted = load_bundle(tmp_path / "bundle").network(torch.tensor(raw), valid)
-        torch.testing.assert_close(
-            merged.network(torch.tensor(raw), valid), wanted, atol=1e-5, rtol=1e-4
-        )
-    (found,) = session.run(None, {"image": onnx_input(session, raw)})
-    assert np.abs(found - torch.softmax(wanted, dim=1).numpy()).max() < 1e-4
+    merged_and_onnx_follow(tmp_path / "bundle", saved, tmp_path)

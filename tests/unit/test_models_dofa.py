@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import onnxruntime
 import pytest
 import torch
 
-from rsmeta.bundle import load_bundle
 from rsmeta.config.model import ModelSpec
 from rsmeta.config.tuner import TunerSpec
 from rsmeta.errors import CheckpointError, ConfigError, UnknownNameError
@@ -19,7 +15,7 @@ from rsmeta.geo.sensors import known_band, load_sensor
 from rsmeta.models import build_backbone, describe_checkpoint, list_backbones
 from rsmeta.models.build import build_network
 from rsmeta.models.dofa.stem import SENTINEL2
-from rsmeta.workflows.export import export
+from tests.exported import merged_and_onnx_follow
 from tests.unit.test_export import _bundle
 
 if TYPE_CHECKING:
@@ -160,27 +156,7 @@ def test_full_size_names_are_timm_s_networks() -> None:
     assert (large.dim, large.patch_px) == (1024, 16)
 
 
-def onnx_input(session: Any, raw: Any) -> Any:
-    """Normalise display values (B, C, H, W) as the notes of an ONNX file say."""
-    notes = session.get_modelmeta().custom_metadata_map
-    mean, std = (
-        np.array(json.loads(notes[f"standardization_{what}"]))[:, None, None]
-        for what in ("mean", "std")
-    )
-    return ((raw / 255 - mean) / std).astype(np.float32)
-
-
 def test_adapters_merge_and_onnx_follows(official: Path, tmp_path: Path) -> None:
     model = {"backbone": "dofa_vit_b16", "options": TINY, "checkpoint": str(official)}
     saved = _bundle(tmp_path / "bundle", {"method": "lora", "rank": 2}, model)
-    raw = np.random.default_rng(0).uniform(0, 1, (2, 4, 32, 32)).astype(np.float32)
-    valid = torch.ones(2, 32, 32, dtype=torch.bool)
-    merged = load_bundle(export(saved, tmp_path / "merged", form="merged"))
-    session = onnxruntime.InferenceSession(export(saved, tmp_path / "m.onnx", form="onnx"))
-    with torch.no_grad():
-        wanted = load_bundle(tmp_path / "bundle").network(torch.tensor(raw), valid)
-        torch.testing.assert_close(
-            merged.network(torch.tensor(raw), valid), wanted, atol=1e-5, rtol=1e-4
-        )
-    (found,) = session.run(None, {"image": onnx_input(session, raw)})
-    assert np.abs(found - torch.softmax(wanted, dim=1).numpy()).max() < 1e-4
+    merged_and_onnx_follow(tmp_path / "bundle", saved, tmp_path)
