@@ -42,7 +42,7 @@ class GradientOptions(Strict):
         description="standard errors by which a gradient must differ from 0 for its rho to move",
     )
     trial_share: float = Field(
-        default=0.15,
+        default=0.1,
         ge=0,
         le=1,
         description="share of a run's steps to spend, before it, on short trials of some scales, "
