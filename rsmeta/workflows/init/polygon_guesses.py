@@ -152,8 +152,8 @@ def _classes(
     """Return the entries of the classes of a column, and where their values come from."""
     cells = [cell for cell in column.tolist() if not is_empty_cell(cell)]
     if all(isinstance(cell, bool) for cell in cells):
-        named = ({"value": 0, "name": f"no {column.name}"}, {"value": 1, "name": str(column.name)})
-        return named, f"{column.name}: no, yes"
+        yes = str(column.name)
+        return ({"value": 0, "name": f"no {yes}"}, {"value": 1, "name": yes}), f"{yes}: no, yes"
     if all(_whole(cell) for cell in cells):
         values = sorted({int(float(cell)) for cell in cells})
         if any(value < 0 for value in values):
