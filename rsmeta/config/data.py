@@ -395,7 +395,7 @@ class DataSettings(SceneSettings):
         default="scenes", description="what the data are: scenes with a label for every pixel"
     )
     labels: str = Field(
-        description="label raster or polygons; '{stem}' stands for the scene's file name"
+        description="label raster, polygons or points; '{stem}' stands for the scene's file name"
     )
     validation_scenes: Names = Field(
         default=(), description="scenes for validation only; none: cut from the training scenes"
