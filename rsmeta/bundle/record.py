@@ -93,7 +93,7 @@ class BandRecord(MeasuredBand):
     @property
     def band(self) -> Band:
         """The band alone."""
-        return replace(super().band, formula=self.formula and self.formula.formula)
+        return replace(super().band, formula=None if self.formula is None else self.formula.formula)
 
     @property
     def training_range(self) -> tuple[float, float] | None:
