@@ -170,7 +170,7 @@ class Scene:
         raw = dataset.read(indexes, window=window, out_dtype=self.dtype)
         has_data = None
         if self.alpha_index is not None:
-            has_data = dataset.read(self.alpha_index, window=window)[None] > 0
+            has_data = dataset.read([self.alpha_index], window=window, out_dtype=self.dtype) > 0
         flags = dataset.mask_flag_enums
         masked = [i for i, index in enumerate(indexes) if _has_mask(flags[index - 1])]
         if masked and MaskFlags.per_dataset in flags[indexes[masked[0]] - 1]:
