@@ -336,7 +336,9 @@ class ReadSettings(Strict):
         "vapour absorbs: [[1340, 1460], [1790, 1960]]",
     )
     use_bands: tuple[str, ...] | None = Field(
-        default=None, description="bands to train on; none: all bands of the first file"
+        default=None,
+        description="bands to train on; none: all bands of the first file; computed ones too: "
+        "ndvi, VV/VH, B08-B04, (B08-B04)/(B08+B04)",
     )
     scale: float | None = Field(default=None, description="physical = raw * scale + offset")
     offset: float | None = Field(default=None, description="physical = raw * scale + offset")
