@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -121,6 +122,10 @@ def test_the_sensor_of_scenes_whose_names_fit_several(
     scene = make_scene(tmp_path / "s.tif", raw, descriptions=("B4", "B8"))
     with pytest.raises(SceneError, match="cannot recognise the bands"):
         rsmeta.predict(scene, bundle, output=tmp_path / "m.tif")
+    trained = bundle.record.read.model_copy(update={"bands": ("blue", "red", "nir")})
+    other = replace(bundle, record=bundle.record.model_copy(update={"read": trained}))
+    with pytest.raises(SceneError, match="the model was trained on files of 3 bands: give such"):
+        rsmeta.predict(scene, other, output=tmp_path / "m.tif")
     products = rsmeta.Products(tmp_path / "m.tif", probabilities=tmp_path / "p.tif")
     rsmeta.predict(scene, bundle, output=products, settings={"sensor": "sentinel2_l2a"})
     with rasterio.open(tmp_path / "p.tif") as dataset:
