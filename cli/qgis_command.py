@@ -18,7 +18,7 @@ def command(wanted: str | None, profile: str | None) -> None:
     The plugin remembers the environment of this rsmeta and runs it from there; the Python of QGIS
     needs no packages. Without --install or --uninstall, says what is installed.
     """
-    from rsmeta.workflows.qgis import find_profile, install, installed_command, uninstall
+    from rsmeta_cli.qgis_profiles import find_profile, install, installed_command, uninstall
 
     if wanted == "install":
         found = install(profile)

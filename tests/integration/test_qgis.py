@@ -13,7 +13,7 @@ import geopandas
 import pytest
 import shapely
 
-from rsmeta.workflows.qgis import install
+from rsmeta_cli.qgis_profiles import install
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rsmeta.qgis_plugin.process import progress_of
+from rsmeta_cli.qgis_plugin.process import progress_of
 
 if TYPE_CHECKING:
     from pathlib import Path

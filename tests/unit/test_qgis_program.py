@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rsmeta import qgis_plugin
-from rsmeta.qgis_plugin import process
-from rsmeta.qgis_plugin.process import (
+from rsmeta.workflows.mapping.progress import MapProgress, progress_for
+from rsmeta_cli import qgis_plugin
+from rsmeta_cli.predict_progress import map_progress
+from rsmeta_cli.qgis_plugin import process
+from rsmeta_cli.qgis_plugin.process import (
     ProgramError,
     installed_program,
     progress_of,
     run,
     why_not_there,
 )
-from rsmeta.qgis_plugin.workplace import move_into, why_not_new, workplace
-from rsmeta.workflows.mapping.progress import MapProgress, progress_for
-from rsmeta_cli.predict_progress import map_progress
+from rsmeta_cli.qgis_plugin.workplace import move_into, why_not_new, workplace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,10 +13,10 @@ from configparser import Error as IniError
 from dataclasses import dataclass
 from pathlib import Path
 
-import rsmeta.qgis_plugin as plugin
+import rsmeta_cli.qgis_plugin as plugin
 from rsmeta.errors import ConfigError, OutputError, enumerate_names, one_line
 from rsmeta.files import read_text, write_atomically
-from rsmeta.qgis_plugin.process import FOREIGN, PROGRAM_FILE
+from rsmeta_cli.qgis_plugin.process import FOREIGN, PROGRAM_FILE
 
 logger = logging.getLogger(__name__)
 
