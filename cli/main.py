@@ -147,12 +147,21 @@ def _fail(sentence: str, status: int) -> None:
 
 
 class _EchoHandler(logging.Handler):
-    """Writes log records to standard error as plain lines."""
+    """Writes log records to standard error as plain lines, a warning once per command."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._warned: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record, with a prefix for warnings."""
-        prefix = "warning: " if record.levelno >= logging.WARNING else ""
-        click.echo(f"{prefix}{record.getMessage()}", err=True)
+        text = record.getMessage()
+        if record.levelno >= logging.WARNING:
+            if text in self._warned:
+                return
+            self._warned.add(text)
+            text = f"warning: {text}"
+        click.echo(text, err=True)
 
 
 def _set_up_logging(level: int) -> None:

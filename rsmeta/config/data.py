@@ -336,7 +336,9 @@ class ReadSettings(Strict):
         "vapour absorbs: [[1340, 1460], [1790, 1960]]",
     )
     use_bands: tuple[str, ...] | None = Field(
-        default=None, description="bands to train on; none: all bands of the first file"
+        default=None,
+        description="bands to train on; none: all bands of the first file; computed ones too: "
+        "ndvi, VV/VH, B08-B04, (B08-B04)/(B08+B04)",
     )
     scale: float | None = Field(default=None, description="physical = raw * scale + offset")
     offset: float | None = Field(default=None, description="physical = raw * scale + offset")
@@ -393,7 +395,7 @@ class DataSettings(SceneSettings):
         default="scenes", description="what the data are: scenes with a label for every pixel"
     )
     labels: str = Field(
-        description="label raster or polygons; '{stem}' stands for the scene's file name"
+        description="label raster, polygons or points; '{stem}' stands for the scene's file name"
     )
     validation_scenes: Names = Field(
         default=(), description="scenes for validation only; none: cut from the training scenes"
