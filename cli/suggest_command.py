@@ -23,7 +23,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--labels", type=click.Path(), help="Polygons drawn already; no place touches them.")
 @click.option("--overwrite", is_flag=True, help="Replace --output if it exists.")
 @click.pass_obj
-def command(options: dict[str, Any], scene: str, model: str, output: Path, **given: Any) -> None:
+def command(options: dict[str, Any], /, scene: str, model: str, output: Path, **given: Any) -> None:
     """Suggest the places of SCENE that are worth labelling next.
 
     They are squares that the model is unsure of and that differ in what the scene shows, the most
