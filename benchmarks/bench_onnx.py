@@ -3,8 +3,9 @@
     python benchmarks/bench_onnx.py [ROUNDS] [BACKBONE:TILE_PX:BATCH ...]
 
 Side by side in one run, in turns, one thread: milliseconds of CPU per tile, and the largest
-difference of a probability from torch's float32. OpenVINO takes part if it is installed. The networks have random weights, but for
-``satmae_vit_nano_group``, which has its own, and no trained head.
+difference of a probability from torch's float32. OpenVINO takes part if it is installed. The
+networks have random weights, but for ``satmae_vit_nano_group``, which has its own, and no trained
+head.
 """
 
 from __future__ import annotations
