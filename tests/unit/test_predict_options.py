@@ -175,3 +175,38 @@ def test_images_are_labelled_in_smaller_batches_where_memory_runs_out(
     assert [r.getMessage() for r in caplog.records if "memory" in r.getMessage()] == [
         "cpu ran out of memory; continuing with 2 tiles at once"
     ]
+
+
+class Tiles(Bands):
+    """Its two bands as scores; remembers the sides of tiles."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sides: set[int] = set()
+
+    def forward(self, image: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        self.sides.add(image.shape[-1])
+        return image
+
+
+def test_larger_tiles_overlap_by_as_many_pixels_and_are_fewer(tmp_path: Path, scene: Path) -> None:
+    network = Tiles()
+    bundle = bundle_of(network, classes=2, tile_px=16, overlap=0.25)
+
+    def tiles(name: str, **settings: Any) -> int:
+        (result,) = rsmeta.predict(scene, bundle, output=tmp_path / name, settings=settings)
+        return result.tiles
+
+    # A step of 12 of 40 x 60 pixels, of 28, and of 16.
+    assert tiles("usual.tif") == 3 * 5
+    assert tiles("larger.tif", tile_px=32) == 2 * 2
+    assert tiles("more.tif", tile_px=32, overlap=0.5) == 2 * 3
+    assert network.sides == {16, 32}
+    maps = []
+    for name in ("usual.tif", "larger.tif", "more.tif"):
+        with rasterio.open(tmp_path / name) as dataset:
+            maps.append(dataset.read(1))
+    assert np.array_equal(maps[0], maps[1])
+    assert np.array_equal(maps[0], maps[2])
+    with pytest.raises(ConfigError, match="trained for tiles of 16 px; give at least as many"):
+        tiles("smaller.tif", tile_px=8)
