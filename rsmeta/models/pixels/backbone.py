@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from rsmeta.config.base import Strict
 from rsmeta.config.load import validate
 from rsmeta.errors import ConfigError, counted
+from rsmeta.geo.computed import index_pairs
 from rsmeta.models.backbone import Backbone, Features
 from rsmeta.models.names import PIXELS
-from rsmeta.models.pixels.features import Surroundings, index_pairs, normalised_difference
+from rsmeta.models.pixels.features import Surroundings, normalised_difference
 from rsmeta.models.records import BackboneRecord
 from rsmeta.models.stem import StemFilter, StemReport
 
