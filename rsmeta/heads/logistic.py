@@ -129,7 +129,8 @@ def linear_scores(
             found[number] = found[number] + one
     size = features[0][0].shape[2:]
     least = math.log(LEAST_PROBABILITY)
-    return [one.log_softmax(dim=1).clamp_min(least).unflatten(2, size) for one in found]
+    logs = [one.log_softmax(dim=1).clamp_min(least) for one in found]
+    return [one.reshape(*one.shape[:2], *size) for one in logs]
 
 
 def logistic_weights(
