@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from rsmeta.errors import ScenesFailedError
+from rsmeta.errors import ScenesFailedError, counted
 from rsmeta_cli.predict_progress import image_progress, map_progress
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def _show(results: Sequence[PredictResult]) -> None:
         if result.status == "kept":
             click.echo(f"{result.outputs['map']}: was finished already")
             continue
-        skipped = f", {result.skipped} empty tiles skipped" if result.skipped else ""
+        skipped = f", {counted(result.skipped, 'empty tile')} skipped" if result.skipped else ""
         summary = _summary(result)
         click.echo(f"{result.outputs['map']}: {summary} ({result.seconds:.1f} s{skipped})")
 

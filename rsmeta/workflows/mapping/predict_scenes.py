@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from rsmeta.bundle import BundleRecord
     from rsmeta.config.load import Overrides
+    from rsmeta.config.predict import PredictSettings
     from rsmeta.workflows.mapping.executors import DaskExecutor, LocalExecutor
     from rsmeta.workflows.mapping.request import Bounds, IfExists, MapRequest
 
@@ -231,9 +232,24 @@ def with_settings(record: BundleRecord, settings: Overrides) -> BundleRecord:
             f"augment={chosen.augment}, stride_px={chosen.stride_px}: crops and strides apply to "
             f"models of whole images; use augment=flips or all, and omit stride_px"
         )
-    if chosen.tile_px != record.predict.tile_px:
+    if chosen.tile_px in (None, record.predict.tile_px):
+        return record.model_copy(update={"predict": chosen})
+    return _with_larger_tiles(record, chosen, chosen.tile_px)
+
+
+def _with_larger_tiles(record: BundleRecord, chosen: PredictSettings, tile_px: int) -> BundleRecord:
+    """Return the record with larger tiles, which overlap by as many pixels unless told otherwise.
+
+    Raises:
+        ConfigError: They are smaller than those of training.
+    """
+    if tile_px < record.tile_px:
         raise ConfigError(
-            f"tile_px={chosen.tile_px}: the model was trained for tiles of {record.tile_px} px; "
-            f"omit tile_px"
+            f"tile_px={tile_px}: the model was trained for tiles of {record.tile_px} px; give at "
+            f"least as many, or omit tile_px"
         )
-    return record.model_copy(update={"predict": chosen})
+    if chosen.overlap == record.predict.overlap:
+        overlap_px = int(record.tile_px * chosen.overlap)
+        # Half a pixel more, so that rounding leaves no pixel less.
+        chosen = chosen.model_copy(update={"overlap": (overlap_px + 0.5) / tile_px})
+    return record.model_copy(update={"predict": chosen, "tile_px": tile_px})

@@ -7,7 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from rsmeta.errors import BandsUnrecognisedError, ConfigError, GridMismatchError, SceneError
+from rsmeta.errors import (
+    BandsUnrecognisedError,
+    ConfigError,
+    GridMismatchError,
+    SceneError,
+    counted,
+)
 from rsmeta.files import partial_folder
 from rsmeta.geo.aoi import read_aoi
 from rsmeta.geo.handles import other_georeferencing
@@ -240,10 +246,14 @@ def open_for(source: AnySource, record: BundleRecord) -> Scene:
         scene = open_scene(source, rules, wanted=wanted, fallback=fallback)
     except BandsUnrecognisedError as error:
         names = ", ".join(band.name for band in wanted)
+        trained, other = record.read.bands, ""
+        if isinstance(trained, tuple) and len(trained) != len(error.found):
+            number = counted(len(trained), "band")
+            other = f"the model was trained on files of {number}: give such a file, or "
         raise BandsUnrecognisedError(
             error.source, error.found, error.fits,
-            f"describe its bands in the file, so that {names} can be found among them, or name "
-            f"its sensor with --sensor",
+            f"{other}describe its bands in the file, so that {names} can be found among them, or "
+            f"name its sensor with --sensor",
         ) from error  # fmt: skip
     return scene.select(wanted)
 
