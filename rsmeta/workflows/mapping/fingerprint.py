@@ -26,7 +26,9 @@ def resume_fingerprint(request: MapRequest) -> dict[str, Any]:
     reading = {
         key: value for key, value in asdict(scene).items() if key not in {"grid", "acquired"}
     }
-    chosen = settings.model_dump(include={"overlap", "blend", "augment", "precision", "optimize"})
+    chosen = settings.model_dump(
+        include={"overlap", "blend", "augment", "precision", "optimize", "engine"}
+    )
     return {
         "version of rsmeta": __version__,
         "model": model.hexdigest(),
