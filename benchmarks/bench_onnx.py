@@ -1,10 +1,11 @@
-"""Whether another engine runs a network faster than torch: ONNX Runtime, and bfloat16 of torch.
+"""Whether another engine runs a network faster than torch: ONNX Runtime, OpenVINO, or bfloat16.
 
     python benchmarks/bench_onnx.py [ROUNDS] [BACKBONE:TILE_PX:BATCH ...]
 
 Side by side in one run, in turns, one thread: milliseconds of CPU per tile, and the largest
-difference of a probability from torch's float32. The networks have random weights, but for
-``satmae_vit_nano_group``, which has its own, and no trained head.
+difference of a probability from torch's float32. OpenVINO takes part if it is installed. The
+networks have random weights, but for ``satmae_vit_nano_group``, which has its own, and no trained
+head.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from rsmeta.models.network import Network
 
 USUAL = (
-    "satmae_vit_nano_group:32:64",
+    "satmae_vit_nano_group:32:32",
     "vit_small_patch16_224:224:2",
     "swin_tiny_patch4_window7_224:224:2",
 )
@@ -52,8 +53,8 @@ def network_of(backbone: str) -> Network:
     ).eval()  # fmt: skip
 
 
-def session_of(network: Network, example: torch.Tensor) -> onnxruntime.InferenceSession:
-    """Return the network as ONNX Runtime runs it: everything that it can fuse, one thread."""
+def exported(network: Network, example: torch.Tensor) -> bytes:
+    """Return the network in ONNX form, for batches like an example."""
     bands = example.shape[1]
     model = Standalone(
         copy.deepcopy(network), torch.full((bands,), MEAN), torch.full((bands,), STD)
@@ -63,10 +64,27 @@ def session_of(network: Network, example: torch.Tensor) -> onnxruntime.Inference
         input_names=["image"], output_names=["probabilities"],
     )  # fmt: skip
     assert program is not None
+    return program.model_proto.SerializeToString()
+
+
+def session_of(model: bytes) -> onnxruntime.InferenceSession:
+    """Return a network as ONNX Runtime runs it: everything that it can fuse, one thread."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    return onnxruntime.InferenceSession(program.model_proto.SerializeToString(), options)
+    return onnxruntime.InferenceSession(model, options)
+
+
+def compiled(model: bytes) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Return a network as OpenVINO runs it, in float32; none where that is not installed."""
+    try:
+        import openvino
+    except ImportError:
+        return None
+    core = openvino.Core()
+    hints = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
+    run = core.compile_model(core.read_model(model), "CPU", hints)
+    return lambda image: run(image)[0]
 
 
 def engines_of(backbone: str, tile_px: int, batch: int) -> dict[str, Callable[[], np.ndarray]]:
@@ -76,14 +94,16 @@ def engines_of(backbone: str, tile_px: int, batch: int) -> dict[str, Callable[[]
     image = torch.nn.functional.interpolate(coarse, size=(tile_px, tile_px), mode="bilinear")
     valid = torch.ones(batch, tile_px, tile_px, dtype=torch.bool)
     softmax: Any = partial(torch.softmax, dim=1, dtype=torch.float32)
-    session = session_of(network, image)
+    model = exported(network, image)
+    session, graph = session_of(model), compiled(model)
     physical = image * STD + MEAN
     models = [optimised(network, softmax, CPU, reduced=reduced) for reduced in (False, True)]
-    return {
+    engines = {
         "torch, float32": lambda: models[0](physical, valid).numpy(),
         "torch, bfloat16": lambda: models[1](physical, valid).numpy(),
         "ONNX Runtime": lambda: session.run(None, {"image": image.numpy()})[0],
     }
+    return engines if graph is None else engines | {"OpenVINO": lambda: graph(image.numpy())}
 
 
 def compare(backbone: str, tile_px: int, batch: int, rounds: int) -> None:

@@ -45,6 +45,7 @@ class _Mosaic(click.Choice[str]):
 @click.option("--summary", type=_FILE, help="Also write a summary of all scenes as JSON.")
 @click.option("--sensor", metavar="NAME", help="Sensor of the scenes: see rsmeta list sensors.")
 @click.option("--bounds", nargs=4, type=float, metavar="W S E N", help="Map this part; degrees.")
+@click.option("--part", metavar="I/N", help="Map the I-th of N strips; a VRT joins their files.")
 @click.option("--aoi", type=_FILE, help="Map inside these polygons only; any CRS.")
 @click.option("--mask", type=_FILE, hidden=True)  # its old name
 # Options that are called like a field of rsmeta.Postprocess are given to it.
@@ -67,6 +68,10 @@ class _Mosaic(click.Choice[str]):
 @click.option(
     "--optimize", type=click.IntRange(0, 1),
     help="Trade exactness for speed. 1: bfloat16 where the device supports it.",
+)  # fmt: skip
+@click.option(
+    "--engine", type=click.Choice(["torch", "onnx", "openvino"]),
+    help="What runs the network on a CPU. onnx, openvino: faster, once their graph is made.",
 )  # fmt: skip
 @click.option("--workers", type=click.IntRange(1), help="Compute in N processes, one per GPU.")
 @click.option("--dask", metavar="ADDRESS", help="Compute on Dask workers: tcp://scheduler:port.")
@@ -91,7 +96,7 @@ def command(options: dict[str, Any], /, **given: Any) -> None:
     scenes, model = list(given.pop("scenes")), given.pop("model")
     mask = given.pop("mask")
     given["aoi"] = given["aoi"] or mask
-    shorthand = {name: given.pop(name) for name in ("optimize", "sensor")}
+    shorthand = {name: given.pop(name) for name in ("optimize", "engine", "sensor")}
     given["settings"] = (
         *given["settings"],
         *(f"{name}={value}" for name, value in shorthand.items() if value is not None),
@@ -133,7 +138,7 @@ def _map(
 def _label_images(images: list[str], model: Path, given: dict[str, Any], *, quiet: bool) -> None:
     """Label whole images instead of mapping scenes, as a table is asked for."""
     maps_only = ("resume", "bounds", "summary", "stac", "quicklook", "vector", "probabilities",
-                 "confidence", "entropy", "workers", "dask", "aoi", "mosaic", "crs", "like",
+                 "confidence", "entropy", "workers", "dask", "aoi", "part", "mosaic", "crs", "like",
                  "majority_px", "sieve_px")  # fmt: skip
     asked = [f"--{name.removesuffix('_px')}" for name in maps_only if given.get(name)]
     if asked:

@@ -13,7 +13,8 @@ from rsmeta.data.reference_points import holds_reference_points, read_reference_
 from rsmeta.errors import ConfigError, LabelsError, SceneError, enumerate_names
 from rsmeta.geo.inputs import check_not_an_input, raster_files
 from rsmeta.gis.class_map import open_class_map
-from rsmeta.gis.sampling import allocate, check_points_output, draw, write_points
+from rsmeta.gis.sampling import allocate, draw, write_points
+from rsmeta.gis.vector.frames import check_features_output
 from rsmeta.metrics import SegmentationMetrics
 from rsmeta.metrics.map_accuracy import MapAccuracy
 from rsmeta.metrics.sample import estimates_from_sample
@@ -148,7 +149,7 @@ def draw_sample(
     if points < 1:
         raise ConfigError(f"cannot draw {points} points; ask for at least 1")
     output = Path(output)
-    check_points_output(output, overwrite=overwrite)
+    check_features_output(output, "points", overwrite=overwrite)
     check_not_an_input([output], raster_files(path))
     class_map = open_class_map(path)
     cover = class_map.cover()

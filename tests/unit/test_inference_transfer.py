@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from rsmeta.inference.transfer import CudaTransfer, Transfer, transfer_for
@@ -33,15 +34,16 @@ def test_what_is_kept_does_not_hold_its_batch() -> None:
     assert kept.untyped_storage().nbytes() == 4 * 4
 
 
-def test_weighted_sums_are_those_of_all_classes() -> None:
+@pytest.mark.parametrize("classes", [1, 3, 300])
+def test_weighted_sums_are_those_of_all_classes(classes: int) -> None:
     rng = np.random.default_rng(0)
     transfer = transfer_for(CPU)
-    scores = rng.random((3, 40, 50), dtype=np.float32)
+    scores = rng.random((classes, 40, 50), dtype=np.float32)
     rows, cols = rng.random(20, dtype=np.float32), rng.random(30, dtype=np.float32)
-    sums = transfer.zeros((3, 25, 35))
+    sums = transfer.zeros((classes, 25, 35))
     for _ in range(2):  # on a part of the sums, with a part of a tile
         transfer.add_weighted(sums[:, 5:, 5:], torch.from_numpy(scores)[:, 20:, 20:], rows, cols)
-    expected = np.zeros((3, 25, 35), np.float32)
+    expected = np.zeros((classes, 25, 35), np.float32)
     expected[:, 5:, 5:] = 2 * scores[:, 20:, 20:] * (rows[:, None] * cols)
     np.testing.assert_allclose(sums.numpy(), expected, rtol=1e-6)
 
