@@ -6,13 +6,14 @@
 ``measure`` prints seconds of CPU and bytes per gigapixel of every stage, one thread, and with them
 the model of ``docs/scale.md``: how long 1, 8 and 64 workers take for a scene of 100 000 x 100 000
 pixels. ``check`` maps a small scene with processes of this machine, and compares the time per block
-with the model's. Seconds of CPU barely depend on what else the machine does; those of ``check``, by
-the clock, do.
+with the model's; set OMP_NUM_THREADS=1, so that each process has one core. Seconds of CPU barely
+depend on what else the machine does; those of ``check``, by the clock, do.
 """
 
 from __future__ import annotations
 
 import json
+import resource
 import sys
 import tempfile
 import time
@@ -52,8 +53,10 @@ BATCH = 2
 STORE_BYTES_PER_S = 100e6
 SCENE_PX = 100_000.0**2
 WORKERS = (1, 8, 64)
-#: Networks by how long a tile takes one worker, as shares of ViT-S on one core.
-SPEEDS = {"ViT-S, one core": 1.0, "ViT-S, eight cores": 1 / 8, "ViT-S, a GPU": 1 / 500}
+#: How long workers take, as shares of one core: for the network, and for everything beside it.
+SPEEDS = {
+    "one core": (1.0, 1.0), "eight cores": (1 / 8, 1 / 8), "a GPU, 16 cores": (1 / 500, 1 / 16),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -82,26 +85,32 @@ class Stages:
     bytes_read: float
     bytes_written: float
 
-    def seconds(self, workers: int, *, speed: float, pixels: float) -> dict[str, float]:
+    def seconds(
+        self, workers: int, *, speed: tuple[float, float], pixels: float
+    ) -> dict[str, float]:
         """Return how long a scene takes, by what takes it.
 
         Workers compute side by side, each reads ahead; one process takes their blocks and writes
-        them meanwhile, and makes the map from them at the end.
+        them meanwhile, and makes the map from them at the end. In parts, each has a file of its
+        own.
 
         Args:
             workers: How many.
-            speed: How long the network takes, as a share of one core.
+            speed: How long one takes for the network, and for what it does beside, as shares of
+                one core.
             pixels: Of the scene.
         """
         size = pixels / GIGA
-        own = self.reading + self.network * speed + self.blending + self.making
+        beside = self.reading + self.blending + self.making
+        own = self.network * speed[0] + beside * speed[1]
         store = self.bytes_read / STORE_BYTES_PER_S
         computing = max(own, store) * size / workers
         taking = (self.task + self.writing) * size
         finishing = self.finishing * size
+        own_file = (self.writing + self.finishing) * size / workers
         return {
             "computing": computing, "taking": taking, "finishing": finishing,
-            "all": max(computing, taking) + finishing,
+            "all": max(computing, taking) + finishing, "in parts": computing + own_file,
         }  # fmt: skip
 
 
@@ -193,29 +202,41 @@ def tell(stages: Stages) -> None:
 
 
 def check(side_px: int, counts: list[int]) -> None:
-    """Map a scene with processes of this machine; print seconds by the clock, and of one block."""
+    """Map a scene with processes of this machine; print what it takes, and what the model says.
+
+    A small network and small blocks, so that there are many; the processes' own start is what
+    mapping takes beside the model's seconds.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        made = make_bundle("vit_small_patch16_224", BATCH)
+        made = make_bundle("vit_tiny_patch16_224", BATCH)
         save_bundle(folder / "bundle", made.record, made.network)
         make_scene(folder / "scene.tif", side_px)
         bundle = load_bundle(folder / "bundle")
+        bench_predict.bare_seconds(bundle.network, 4, BATCH, "cpu")  # warm
+        tile_s = bench_predict.bare_seconds(bundle.network, 16, BATCH, "cpu")[1] / 16
         for workers in counts:
+            before = _children_seconds()
             arrived: list[float] = []
             (result,) = predict(
                 folder / "scene.tif", bundle, output=folder / "map.tif", if_exists="overwrite",
                 execution=Execution("cpu", workers=workers), settings=["block_px=512"],
                 on_progress=lambda _, arrived=arrived: arrived.append(time.perf_counter()),
             )  # fmt: skip
-            # The first block of each process has to wait until the process has started.
-            steady = arrived[workers:]
-            each = (steady[-1] - steady[0]) / max(len(steady) - 1, 1)
             print(
-                f"{workers} workers: {result.seconds:.1f} s in all, {each:.3f} s per block, "
-                f"{len(arrived)} blocks, finishing {result.stages['finishing']:.2f} s, "
-                f"writing {result.stages['writing']:.2f} s",
+                f"{workers} workers: {result.seconds:.1f} s by the clock, "
+                f"{arrived[-1] - arrived[0]:.1f} s from the first block to the last of "
+                f"{len(arrived)}; {_children_seconds() - before:.1f} s of CPU in the workers, of "
+                f"which the network {result.tiles * tile_s:.1f} s ({result.tiles} tiles); writing "
+                f"{result.stages['writing']:.2f} s, finishing {result.stages['finishing']:.2f} s",
                 flush=True,
             )
+
+
+def _children_seconds() -> float:
+    """Return the seconds of CPU of all processes that this one has started and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def main() -> None:

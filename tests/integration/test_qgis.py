@@ -64,7 +64,7 @@ def in_qgis(tmp_path: Path, environment: dict[str, str]) -> Callable[..., Any]:
         program = Path(__file__).with_name("qgis_session.py")
         session = subprocess.run(
             [PYTHON, "-X", "faulthandler", program, asked, answer],
-            capture_output=True, text=True, timeout=600, check=False, env=environment,
+            capture_output=True, text=True, check=False, env=environment,
         )  # fmt: skip
         assert answer.exists(), f"{session.returncode}: {session.stderr}"
         return json.loads(answer.read_text(encoding="utf-8"))
@@ -112,7 +112,7 @@ def test_from_polygons_to_a_map_and_the_next_places(
     assert seen["shares"] == sorted(seen["shares"])
     assert seen["shares"][-1] == 100
     drawn = geopandas.read_file(folder / "Modell ä" / "labels.gpkg")
-    assert sorted(drawn["class"].unique()) == names  # of the selected ones
+    assert set(drawn["class"]) == set(names)  # of the selected ones
     assert len(drawn) == 8
     found = geopandas.read_file(folder / "nächste.gpkg", layer="places")
     assert found["place"].tolist() == [1, 2, 3]
