@@ -2,10 +2,10 @@
 
 Both in one run, in turns, over the same tiles of a made-up scene of 13 bands:
 
-    python benchmarks/bench_predict.py [SIDE_PX] [ROUNDS] [BACKBONE] [DEVICE] [THREADS]
+    python benchmarks/bench_predict.py [SIDE_PX] [ROUNDS] [BACKBONE] [DEVICE] [THREADS] [BATCH]
 
-prints tiles per second of the bare forward pass at its best batch size, of the whole way, and
-the seconds of each stage. The bare pass runs in a thread of its own, as the engine's does, and with
+prints seconds of the bare forward pass at its best batch size, or BATCH, of the whole way, and of
+each stage. The bare pass runs in a thread of its own, as the engine's does, and with
 as many threads inside: on a busy machine a main thread with more of them than there are free cores
 waits at their barriers, and any comparison with it flatters the engine. With several threads there
 is a second bare pass, in lanes as the engine's: a loop per thread, which do not wait for each
@@ -139,7 +139,7 @@ def main() -> None:
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, ", end="")
     print(f"{datetime.now(UTC):%Y-%m-%d}")
     network = make_bundle(backbone, 1).network.to(device)
-    batch = best_batch(network, device)
+    batch = int(given[5]) if 5 in given else best_batch(network, device)
     bundle = make_bundle(backbone, batch)
     grid = Grid(None, Affine.identity(), side_px, side_px)
     plan = TilePlan(

@@ -13,6 +13,7 @@ depend on what else the machine does; those of ``check``, by the clock, do.
 from __future__ import annotations
 
 import json
+import resource
 import sys
 import tempfile
 import time
@@ -201,29 +202,41 @@ def tell(stages: Stages) -> None:
 
 
 def check(side_px: int, counts: list[int]) -> None:
-    """Map a scene with processes of this machine; print seconds by the clock, and of one block."""
+    """Map a scene with processes of this machine; print what it takes, and what the model says.
+
+    A small network and small blocks, so that there are many; the processes' own start is what
+    mapping takes beside the model's seconds.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        made = make_bundle("vit_small_patch16_224", BATCH)
+        made = make_bundle("vit_tiny_patch16_224", BATCH)
         save_bundle(folder / "bundle", made.record, made.network)
         make_scene(folder / "scene.tif", side_px)
         bundle = load_bundle(folder / "bundle")
+        bench_predict.bare_seconds(bundle.network, 4, BATCH, "cpu")  # warm
+        tile_s = bench_predict.bare_seconds(bundle.network, 16, BATCH, "cpu")[1] / 16
         for workers in counts:
+            before = _children_seconds()
             arrived: list[float] = []
             (result,) = predict(
                 folder / "scene.tif", bundle, output=folder / "map.tif", if_exists="overwrite",
                 execution=Execution("cpu", workers=workers), settings=["block_px=512"],
                 on_progress=lambda _, arrived=arrived: arrived.append(time.perf_counter()),
             )  # fmt: skip
-            # The first block of each process has to wait until the process has started.
-            steady = arrived[workers:]
-            each = (steady[-1] - steady[0]) / max(len(steady) - 1, 1)
             print(
-                f"{workers} workers: {result.seconds:.1f} s in all, {each:.3f} s per block, "
-                f"{len(arrived)} blocks, finishing {result.stages['finishing']:.2f} s, "
-                f"writing {result.stages['writing']:.2f} s",
+                f"{workers} workers: {result.seconds:.1f} s by the clock, "
+                f"{arrived[-1] - arrived[0]:.1f} s from the first block to the last of "
+                f"{len(arrived)}; {_children_seconds() - before:.1f} s of CPU in the workers, of "
+                f"which the network {result.tiles * tile_s:.1f} s ({result.tiles} tiles); writing "
+                f"{result.stages['writing']:.2f} s, finishing {result.stages['finishing']:.2f} s",
                 flush=True,
             )
+
+
+def _children_seconds() -> float:
+    """Return the seconds of CPU of all processes that this one has started and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def main() -> None:
