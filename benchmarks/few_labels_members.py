@@ -53,6 +53,11 @@ def windows(task: Task, at: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, 
     return every[:, at[0][kept], at[1][kept]].swapaxes(0, 1), kept
 
 
+def usual(bands: int) -> tuple[Single, ...]:
+    """Return the members of the usual average for so many bands."""
+    return USUAL if bands <= MOST_BANDS else USUAL_MANY
+
+
 def probabilities(
     one: Single, given: tuple[np.ndarray, np.ndarray, np.ndarray], test: np.ndarray, classes: int
 ) -> np.ndarray:
@@ -90,8 +95,8 @@ def scores(task: Task, fold: Fold, number: int) -> list[float]:
     where = where[0][drawn], where[1][drawn]
     test, kept = windows(task, where)
     truth = fold.test[where][kept].astype(np.int64) - 1
-    usual = USUAL if train.shape[1] <= MOST_BANDS else USUAL_MANY
-    said = [probabilities(one, given, test, len(task.classes)) for one in (*PLAIN, *usual)]
+    members = (*PLAIN, *usual(train.shape[1]))
+    said = [probabilities(one, given, test, len(task.classes)) for one in members]
     said.insert(len(PLAIN), np.mean(said[len(PLAIN) :], axis=0))
     every = np.arange(len(task.classes))
     return [macro_f1(confusion_matrix(truth, one.argmax(axis=1), labels=every)) for one in said]
