@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
-from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from rsmeta.data.build_splits import build_splits
@@ -40,7 +39,7 @@ Batch = dict[str, Any]
 _FEWEST_STEPS, _MOST_STEPS = 10, 200
 
 
-class SceneDataModule(LightningDataModule):
+class SceneDataModule:
     """Chips of labelled scenes for training, validation and testing.
 
     Batches hold ``image`` (B, C, H, W) float32 physical, ``valid`` (B, H, W) bool and ``mask``
@@ -74,7 +73,6 @@ class SceneDataModule(LightningDataModule):
         epochs: int = 1,
         train_on_validation: bool = False,
     ) -> None:
-        super().__init__()
         self.settings = settings
         self.seed = seed
         self.epochs = epochs

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from rsmeta.data.chip_cache import ChipCache
@@ -38,7 +37,7 @@ class _WholeScene:
         return self.scene.read(window)
 
 
-class UnlabelledDataModule(LightningDataModule):
+class UnlabelledDataModule:
     """Chips of unlabelled scenes.
 
     Batches hold ``image`` (B, C, H, W) float32 physical and ``valid`` (B, H, W) bool.
@@ -55,7 +54,6 @@ class UnlabelledDataModule(LightningDataModule):
     validates = False
 
     def __init__(self, settings: GroundSettings, *, seed: int) -> None:
-        super().__init__()
         self.settings = settings
         self.seed = seed
         opened = open_scenes(settings, settings.scenes)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import Function
+from torch.nn import functional
 
 from rsmeta.config.tuner import MaskOptions
-from rsmeta.peft.adapter import weight_of
+from rsmeta.peft.adapter import Part, weight_of
 from rsmeta.peft.lora import require_linear
 from rsmeta.peft.parameters import ParameterAdapter
 from rsmeta.peft.plan import TUNERS, SiteTuner
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rsmeta.peft.sites import Site
 
 
@@ -45,6 +49,26 @@ class Masked(ParameterAdapter):
             self.bias_values = nn.Parameter(torch.zeros(len(bias_places)))
             self.register_buffer("bias_places", bias_places.int())
 
+    @classmethod
+    def run(cls, base: nn.Module, x: Tensor, parts: Sequence[Part]) -> Tensor:
+        """Return the adapted output; of a plain map, the backward pass keeps its input alone."""
+        if type(base) is not nn.Linear or base.weight.requires_grad:
+            return super().run(base, x, parts)
+        changes: list[tuple[Tensor, Tensor]] = []
+        bias = base.bias
+        for part in parts:
+            adapter = cast("Masked", part.adapter)
+            width = base.in_features
+            changes.append(_scaled_at(part, adapter.weight_places, adapter.weight_values, width))
+            if adapter.bias_values is not None:
+                change = _scaled_at(part, adapter.bias_places, adapter.bias_values, 1)
+                bias = bias.index_add(0, *change)
+        places, values = (
+            changes[0] if len(changes) == 1 else map(torch.cat, zip(*changes, strict=True))
+        )
+        output: Tensor = _ChangedLinear.apply(x, base.weight, bias, places, values)
+        return output
+
     def differences(self) -> dict[str, Tensor]:
         """Return what is added to weight (out_features, in_features) and bias (out_features,)."""
         rows, columns = self.shape
@@ -55,6 +79,54 @@ class Masked(ParameterAdapter):
             zeros = self.bias_values.new_zeros(rows)
             found["bias"] = zeros.index_add(0, self.bias_places, self.bias_values)
         return found
+
+
+class _ChangedLinear(Function):
+    """A linear map with some of its weights changed; the changed weight is made twice, not kept."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, places: Tensor, values: Tensor
+    ) -> Tensor:
+        """Return ``x`` (…, in) mapped by the weight (out, in) with ``values`` added at places."""
+        ctx.save_for_backward(x, weight, places, values)
+        return functional.linear(x, _changed(weight, places, values), bias)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        """Return the gradients of input, bias and values; the weight itself is frozen."""
+        x, weight, places, values = ctx.saved_tensors
+        grad_x = grad_bias = grad_values = None
+        rows = grad.reshape(-1, grad.shape[-1])
+        if ctx.needs_input_grad[0]:
+            grad_x = grad @ _changed(weight, places, values).to(grad.dtype)
+        if ctx.needs_input_grad[2]:
+            grad_bias = rows.sum(dim=0)
+        if ctx.needs_input_grad[4]:
+            whole = rows.T @ x.reshape(-1, x.shape[-1]).to(grad.dtype)
+            grad_values = whole.flatten().index_select(0, places)
+        return grad_x, None, grad_bias, None, grad_values
+
+
+def _changed(weight: Tensor, places: Tensor, values: Tensor) -> Tensor:
+    """Return a weight with ``values`` (n,) added at ``places`` (n,), counted row by row."""
+    flat = weight.detach().flatten()
+    return flat.index_add(0, places, values.to(weight.dtype)).view_as(weight)
+
+
+def _scaled_at(part: Part, places: Tensor, values: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """Return where in the module's own parameter a site's values belong, and the scaled values.
+
+    Args:
+        part: The site.
+        places: In the site's share of the parameter, counted row by row.
+        values: Unscaled.
+        width: Numbers in a row of the parameter.
+    """
+    scale = part.scale if part.scale.ndim == 0 else part.scale[places // width]
+    if part.rows is not None:
+        places = places + part.rows[0] * width
+    return places, scale * values
 
 
 @TUNERS.register("mask")

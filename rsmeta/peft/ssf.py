@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import Function
 
 from rsmeta.peft.adapter import Adapter, Part, bare, bias_of, weight_of
 from rsmeta.peft.parameters import run_changed
@@ -50,8 +51,11 @@ class SSF(Adapter):
     @classmethod
     def add_all(cls, y: Tensor, x: Tensor, parts: Sequence[Part]) -> Tensor:
         """Scale and shift the outputs of all sites of a module in one pass over them."""
-        factor, shift = _factor_and_shift(parts, y.shape[-1])
-        return torch.addcmul(shift.to(y.dtype), y, factor.to(y.dtype))
+        factor, shift = (one.to(y.dtype) for one in _factor_and_shift(parts, y.shape[-1]))
+        if not torch.is_grad_enabled() or torch.compiler.is_compiling() or not _invertible(factor):
+            return torch.addcmul(shift, y, factor)
+        output: Tensor = _ScaleShift.apply(y, factor, shift)
+        return output
 
     @classmethod
     def changed(cls, module: nn.Module, parts: Sequence[Part]) -> dict[str, Tensor]:
@@ -62,6 +66,42 @@ class SSF(Adapter):
             "weight": weight * factor.view(-1, *[1] * (weight.ndim - 1)),
             "bias": shift if bias is None else torch.addcmul(shift, bias, factor),
         }
+
+
+class _ScaleShift(Function):
+    """``y · factor + shift`` that keeps what it returns, which what follows keeps as well.
+
+    The attention keeps its q, k and v, an activation its input; ``y``, which nothing else keeps,
+    is found again from them: one activation in memory, not two.
+
+    Source: "In-Place Activated BatchNorm for Memory-Optimized Training of DNNs", Rota Bulò et al.,
+    CVPR 2018, section 3.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, factor: Tensor, shift: Tensor) -> Tensor:
+        """Return ``y`` (…, D) scaled and shifted by (D,) each."""
+        output = torch.addcmul(shift, y, factor)
+        ctx.save_for_backward(output, factor, shift)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
+        """Return the gradients of ``y``, factor and shift."""
+        output, factor, shift = ctx.saved_tensors
+        others = tuple(range(grad.ndim - 1))
+        grad_shift = grad.sum(dim=others)
+        grad_factor = ((grad * output).sum(dim=others) - shift * grad_shift) / factor
+        return grad * factor, grad_factor, grad_shift
+
+
+#: Factors below this in size would magnify what rounding leaves of the output.
+_LEAST_FACTOR = 1 / 16
+
+
+def _invertible(factor: Tensor) -> bool:
+    """Return whether what was scaled can be found again from the output, to float32's digits."""
+    return factor.dtype == torch.float32 and bool((factor.detach().abs() >= _LEAST_FACTOR).all())
 
 
 def _factor_and_shift(parts: Sequence[Part], width: int) -> tuple[Tensor, Tensor]:
