@@ -24,9 +24,10 @@ import tempfile
 import time
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from few_labels_frozen import frozen
 from few_labels_tasks import FOLDS, REPEATS, Fold, Task, pixels, tasks
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -66,9 +67,6 @@ TRAINED: Mapping[str, Mapping[str, Any]] = {
     "random forest + context": {"model": {**_LOCAL, "head": {"name": "forest", "trees": 300}}},
     "extra-trees + context": {"model": {**_LOCAL, "head": {"name": "extra_trees", "trees": 300}}},
     "logistic + context": {"model": {**_LOCAL, "head": "logistic"}},
-    "nano, frozen": {"model": {"preset": "satmae_nano", "head": "logistic"}},
-    "ViT-S, frozen": {"model": {**_VIT, "head": _HEAD}},
-    "ViT-S, frozen, zoom 4": {"model": {**_VIT, "zoom": 4, "head": _HEAD}},
     "nano, LoRA": {
         "model": "satmae_nano", "tuner": "lora", "data": {"chips_per_epoch": 160},
         "trainer": {**_ADAPTED, "optimizer": {"lr": 0.003}},
@@ -81,38 +79,48 @@ TRAINED: Mapping[str, Mapping[str, Any]] = {
     "auto": {"model": "auto"},
 }  # fmt: skip
 
-METHODS = (*CLASSICAL, *TRAINED)
+#: Models whose features are computed once per task, and only the head fold by fold.
+FROZEN: Mapping[str, Mapping[str, Any]] = {
+    "nano, frozen": {"preset": "satmae_nano", "head": "logistic"},
+    "ViT-S, frozen": {**_VIT, "head": _HEAD},
+    "ViT-S, frozen, zoom 4": {**_VIT, "zoom": 4, "head": _HEAD},
+}
+
+METHODS = (*CLASSICAL, *FROZEN, *TRAINED)
 REFERENCE = "random forest"
 
 
 def run_all(results: Path, data: Path, chosen: Sequence[Sequence[str]], folds: int) -> None:
-    """Run what is missing in the file, fold by fold, and append it as it comes."""
+    """Run what is missing in the file, task by task, and append it as it comes."""
     methods, names = chosen
     logging.getLogger("rsmeta").setLevel(logging.ERROR)
     results.parent.mkdir(parents=True, exist_ok=True)
     made = tasks(data, WORK)
     done = {key(line) for line in read(results)}
-    for number, name in itertools.product(range(folds), names):
-        missing = [method for method in methods if (name, number, method) not in done]
-        if not missing:
-            continue
-        task = made[name]()
-        fold = task.fold(number)
-        for method in missing:
+    for name in names:
+        wanted = itertools.product(methods, range(folds))
+        missing = [(method, number) for method, number in wanted
+                   if (name, number, method) not in done]  # fmt: skip
+        task = made[name]() if missing else None
+        for method, number in missing:
             line = {"task": name, "fold": number, "method": method, "machine": machine()}
-            line |= run_one(task, fold, method, data)
+            line |= run_one(cast("Task", task), number, method, data)
             with results.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
             print(name, number, method, line.get("macro_f1"), line.get("seconds"), flush=True)
 
 
-def run_one(task: Task, fold: Fold, method: str, data: Path) -> dict[str, Any]:
+def run_one(task: Task, number: int, method: str, data: Path) -> dict[str, Any]:
     """Return the scores of one method on one fold, or why there are none."""
     try:
-        if method in CLASSICAL:
-            confusion, spent = classical(task, fold, CLASSICAL[method]())
+        if method in FROZEN:
+            confusion, spent = frozen(task, number, with_weights(FROZEN[method], data), WORK)
+        elif method in CLASSICAL:
+            confusion, spent = classical(task, task.fold(number), CLASSICAL[method]())
         else:
-            confusion, spent = trained(task, fold, _with_weights(TRAINED[method], data))
+            settings = dict(TRAINED[method])
+            settings["model"] = with_weights(settings["model"], data)
+            confusion, spent = trained(task, task.fold(number), settings)
     except RsmetaError as error:
         return {"error": str(error)}
     return {"macro_f1": round(macro_f1(confusion), 4), **spent, "confusion": confusion.tolist()}
@@ -159,13 +167,12 @@ def trained(
     return np.array(found.as_dict()["confusion"]), spent
 
 
-def _with_weights(settings: Mapping[str, Any], data: Path) -> dict[str, Any]:
-    """Return settings whose checkpoint is a path."""
-    model = settings["model"]
+def with_weights(model: Any, data: Path) -> Any:
+    """Return settings of a model whose checkpoint is a path."""
     if not isinstance(model, dict) or "checkpoint" not in model:
-        return dict(settings)
+        return model
     path = data.parent / "weights" / model["checkpoint"]
-    return {**settings, "model": {**model, "checkpoint": str(path.resolve())}}
+    return {**model, "checkpoint": str(path.resolve())}
 
 
 def macro_f1(confusion: np.ndarray) -> float:

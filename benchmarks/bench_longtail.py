@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench_metapeft import OUTER, Run, average, cell, difference, read
+from bench_metapeft import Run, average, read, spread
 from quick_run import quick_run
 from transfer import ROOT, Task, machine
 
@@ -28,7 +28,10 @@ LOSSES = (
     "ce", "focal", "reweighted", "class_balanced", "balanced_softmax", "logit_adjusted", "lade",
     "ldam",
 )  # fmt: skip
-SCALES = {"fixed": "meta=fixed", "MetaPEFT": f"meta={{preset: first_order, {OUTER}}}"}
+SCALES = {
+    "fixed": "meta=fixed",
+    "MetaPEFT": "meta={preset: first_order, every_n_steps: 5, lr: 0.1}",
+}
 TAIL = "shadow"
 
 #: On top of ``configs/experiments/cloudmask_chips.yaml``.
@@ -90,7 +93,10 @@ def print_table(runs: list[Run]) -> None:
         for way in SCALES:
             own = [run for run in runs if (run["loss"], run["way"]) == (loss, way)]
             if own:
-                cells = " | ".join(cell(own, score) for score in SCORES.values())
+                scores = [[100 * score(run) for run in own] for score in SCORES.values()]
+                cells = " | ".join(
+                    f"{statistics.mean(one):.1f} ± {statistics.pstdev(one):.1f}" for one in scores
+                )
                 seconds = statistics.mean(run["seconds"] for run in own)
                 print(f"| `{loss}` | {way} | {len(own)} | {cells} | {seconds:.1f} |")
     by_key = {(run["seed"], run["loss"], run["way"]): run for run in runs}
@@ -100,7 +106,7 @@ def print_table(runs: list[Run]) -> None:
         if way == "fixed" and (seed, loss, "MetaPEFT") in by_key
     ]
     told = [
-        f"{name} {difference([a for a, _ in pairs], [b for _, b in pairs], score)}"
+        f"{name} {spread([100 * (score(a) - score(b)) for a, b in pairs])}"
         for name, score in SCORES.items()
     ]
     print(f"\nMetaPEFT - fixed, over {len(pairs)} pairs of equal loss and seed: {', '.join(told)}")

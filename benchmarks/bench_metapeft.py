@@ -1,16 +1,16 @@
 """What learned scales buy over fixed ones, by learning rate and starting scale.
 
 Every finished run is a line of a file, which a later call continues; differences are of runs with
-the same seed, task, tuner and optimizer:
+the same seed, task, tuner, optimizer and number of steps:
 
-    python benchmarks/bench_metapeft.py RESULTS.jsonl [seeds=8] [steps=150] [clouds=DIR] [vits=FILE]
+    python benchmarks/bench_metapeft.py RESULTS.jsonl [clouds=DIR] [vits=FILE]
     python benchmarks/bench_metapeft.py --table RESULTS.jsonl ...
     python benchmarks/bench_metapeft.py --write RESULTS.jsonl ...     # into metapeft.md
+    python benchmarks/bench_metapeft.py --cost [steps=300]            # fixed and learned in turn
 
-The most telling runs come first: LoRA on ``landsat``, every rate and starting scale; the tail's
-objective and shuffled labels; then real clouds, other tuners, and a ViT of 22 M parameters.
-``task=``, ``tuner=`` or ``optimizer=`` choose among them, so that several processes can share the
-work, with a file for each.
+The most telling runs come first: LoRA on ``landsat``, every rate; shuffled labels and other
+objectives; other tuners; real clouds; a ViT of 22 M parameters; ranks. ``task=``, ``tuner=`` or
+``optimizer=`` choose among them, so that processes can share the work, with a file for each.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from quick_run import quick_run
 from transfer import Task, clouds, landsat, machine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
 Run = dict[str, Any]
 
@@ -54,69 +54,67 @@ TUNERS = {
     "ssf": "{preset: ssf, scale: SCALE}",
 }
 
-#: For the relation of scale and rank: plain, with a normalised change, and rank-stabilised.
+#: For the relation of scale and rank: plain, and with a normalised change.
 RANKS = {
     f"rank {rank}{form and ', ' + form.split(':')[0]}": TUNERS["lora"].replace(
         "}", f", rank: {rank}{form and ', ' + form}}}"
     )
-    for rank in (2, 8, 32, 64)
-    for form in ("", "norm: 0.1", "rank_stabilised: true")
+    for rank in (2, 4, 8, 16, 32, 64)
+    for form in ("", "norm: 0.1")
 }
 
 #: Ways to set scales, by name.
 VARIANTS = {
     "fixed": "fixed",
     "first_order": "first_order",
-    "published": "published",
     "shuffled": "first_order",
-    "7 steps": "{preset: first_order, trial_share: 0.07}",
     "untried": "{preset: first_order, trial_share: 0}",
-    "gate 0": "{preset: first_order, gate: 0}",
-    "site": "{preset: first_order, granularity: site}",
-    "joint": "joint",
-    "unrolled": "unrolled",
     "balanced": "{preset: first_order, objective: balanced, batches: 4}",
     "tail": "{preset: first_order, objective: tail, batches: 4}",
     "worst": "{preset: first_order, objective: worst, batches: 4}",
-    "held_out": "{preset: first_order, source: held_out, batches: 4}",
 }
 
 #: Rates of AdamW and SGD.
 RATES = (("adamw", 0.001), ("adamw", 0.01), ("sgd", 0.3), ("sgd", 0.03))
 
-KEY = ("task", "tuner", "optimizer", "lr", "variant", "start", "seed")
+#: Optimizer steps: most runs, those of other tuners and ranks, those of the large ViT.
+LONG, SHORT, FEW = 300, 150, 60
+
+KEY = ("task", "tuner", "optimizer", "lr", "steps", "variant", "start", "seed")
 
 
 def stages(tasks: Collection[str]) -> Iterator[tuple[Any, ...]]:
-    """Yield groups of runs, most telling first: task, tuners, rates, ways with starts, seeds.
+    """Yield groups of runs, most telling first: task, tuners, rates, steps, ways, seeds.
 
     Learned scales are run from one start: trials make all starts the same run.
     """
+    learned = [("first_order", 1.0)]
     fixed = [("fixed", start) for start in (1.0, 10.0, 0.1)]
-    few = [("first_order", 1.0), *fixed]
-    for rate in (RATES[1], RATES[0], RATES[2]):
-        yield "landsat", ["lora"], [rate], few, 8
-    asked = [("tail", 1.0), ("shuffled", 1.0)]
-    yield "landsat", ["lora"], RATES[1:2], asked, 8
+    few = [*learned, *fixed]
+    for rate in (RATES[1], RATES[3], RATES[0]):
+        yield "landsat", ["lora"], [rate], LONG, few, 8
+    yield "landsat", ["lora"], RATES[1:2], LONG, [("shuffled", 1.0)], 8
+    yield "landsat", ["lora"], RATES[1:2], LONG, [("tail", 1.0), ("balanced", 1.0)], 8
+    yield "landsat", ["adaptformer", "ssf"], RATES[1:2], SHORT, few, 8
     if "clouds" in tasks:
-        yield "clouds", ["lora"], RATES[:3:2], few, 8
-    yield "landsat", ["lora"], RATES[:3], [("fixed", 3.0), ("fixed", 0.3)], 8
-    yield "landsat", ["adaptformer", "ssf"], RATES[:3:2], few, 8
+        yield "clouds", ["lora"], RATES[1:2], LONG, few, 8
     for task in tasks:
         if task.startswith("vits"):
-            yield task, ["lora"], RATES[:1], few, 2
-    others = [(way, 1.0) for way in ("untried", "gate 0", "published", "joint", "balanced")]
-    yield "landsat", ["lora"], RATES, [*few, *asked, *others], 8
-    ranks = [name for name in TUNERS | RANKS if "rank" in name]
-    yield "landsat", ranks, RATES[:1], [("first_order", 1.0)], 3
+            yield task, ["lora"], RATES[:1], FEW, few, 3
+    yield "landsat", [*RANKS], RATES[:1], SHORT, learned, 4
+    yield "landsat", ["lora"], RATES[2:3], LONG, few, 8
+    yield "landsat", ["lora"], RATES, LONG, [("fixed", 3.0), ("fixed", 0.3)], 8
+    yield "landsat", ["adaptformer", "ssf"], RATES[:1], SHORT, few, 8
+    if "clouds" in tasks:
+        yield "clouds", ["lora"], RATES[3:], LONG, few, 8
 
 
-def jobs(tasks: Collection[str], seeds: int) -> Iterator[Run]:
+def jobs(tasks: Collection[str]) -> Iterator[Run]:
     """Yield every run, those that are compared with each other close together."""
-    for task, tuners, rates, ways, most in stages(tasks):
-        for seed, tuner, (optimizer, lr) in product(range(min(seeds, most)), tuners, rates):
+    for task, tuners, rates, steps, ways, seeds in stages(tasks):
+        for seed, tuner, (optimizer, lr) in product(range(seeds), tuners, rates):
             for variant, start in ways:
-                values = (task, tuner, optimizer, lr, variant, start, seed)
+                values = (task, tuner, optimizer, lr, steps, variant, start, seed)
                 yield dict(zip(KEY, values, strict=True))
 
 
@@ -133,23 +131,21 @@ def run_all(results: Path, options: dict[str, str]) -> None:
     logging.getLogger("rsmeta").setLevel(logging.ERROR)
     torch.set_num_threads(1)
     done = {key_of(run) for run in read(results)}
-    steps, seeds = int(options.get("steps", 150)), int(options.get("seeds", 8))
     with tempfile.TemporaryDirectory() as folder, results.open("a", encoding="utf-8") as file:
         tasks: dict[str, Task] = {"landsat": landsat(Path(folder))}
         if "clouds" in options:
             tasks["clouds"] = clouds(Path(options["clouds"]))
         for depth in (9, 12) if "vits" in options else ():
             tasks[f"vits{depth}"] = vits(tasks["landsat"], Path(options["vits"]), depth)
-        for run in jobs(tasks, seeds):
+        for run in jobs(tasks):
             asked = all(options.get(k, run[k]) == run[k] for k in ("task", "tuner", "optimizer"))
             if key_of(run) in done or not asked:
                 continue
             found = quick_run(
-                tasks[run["task"]], run["seed"], steps, *overrides(run),
+                tasks[run["task"]], run["seed"], run["steps"], *overrides(run),
                 shuffled=run["variant"] == "shuffled",
             )  # fmt: skip
-            line = json.dumps({**run, "steps": steps, "machine": machine(), **found})
-            file.write(line + "\n")
+            file.write(json.dumps({**run, "machine": machine(), **found}) + "\n")
             file.flush()
             print(*key_of(run), f"{100 * average({**run, **found}):.1f}", flush=True)
 
@@ -188,77 +184,108 @@ def tail(run: Run) -> float:
 
 
 def tables(runs: list[Run]) -> str:
-    """Return the summary, and a table for each task, tuner, optimizer and rate."""
+    """Return three tables: learned against fixed scales, other questions, and ranks."""
     groups: dict[tuple[Any, ...], Group] = defaultdict(lambda: defaultdict(dict))
     for run in runs:
-        groups[key_of(run)[:4]][run["variant"], run["start"]][run["seed"]] = run
-    steps, made_on = runs[0]["steps"], runs[0]["machine"]
-    lines = [f"{len(runs)} runs of {steps} steps of 8 chips; {made_on}.", *summary(groups)]
-    for group, found in groups.items():
-        header = ("scales", "start", "seeds", "average", "tail", "average - fixed",
-                  "tail - fixed", "average - best fixed", "tail - best fixed", "final scales",
-                  "agreement", "cost")  # fmt: skip
-        lines += ["", f"### {', '.join(map(str, group))}", "", *head(header)]
-        best = best_fixed(found)
-        lines += [row(found, way, best) for way in found]
-    return "\n".join(lines)
+        groups[key_of(run)[:5]][run["variant"], run["start"]][run["seed"]] = run
+    return "\n".join([
+        f"{len(runs)} runs; {runs[0]['machine']}.", "", *summary(groups), "", *asked(groups), "",
+        *ranks(groups),
+    ])  # fmt: skip
 
 
 def summary(groups: dict[tuple[Any, ...], Group]) -> list[str]:
-    """Return what the aims ask: learned scales against fixed ones, over starts and rates.
-
-    Trials make all starts the same run, which is compared with the fixed scale of each.
-    """
-    header = ("task, tuner, optimizer, rate", "seeds", "learned - fixed, mean over starts",
-              "learned - best fixed", "cost")  # fmt: skip
-    lines = ["", *head(header)]
+    """Return what the aims ask: learned scales against each fixed one, and the best of them."""
+    starts = (0.1, 0.3, 1.0, 3.0, 10.0)
+    lines = head(("run", "seeds", *(f"fixed {start:g}" for start in starts), "learned",
+                  "- mean of fixed", "- best fixed", "tail - best fixed", "final scales",
+                  "agreement"))  # fmt: skip
     for group, found in groups.items():
         learned, best = found.get(("first_order", 1.0), {}), best_fixed(found)
         if not learned or not best:
             continue
-        fixed = [by_seed for (way, _), by_seed in found.items() if way == "fixed"]
-        seeds = [seed for seed in learned if all(seed in by_seed for by_seed in fixed)]
+        fixed = complete(found)
         pairs = [
-            statistics.mean(100 * (average(learned[s]) - average(one[s])) for one in fixed)
-            for s in seeds
+            statistics.mean(100 * (average(learned[s]) - average(one[s])) for one in fixed.values())
+            for s in learned
         ]
-        cells = (", ".join(map(str, group)), len(learned), spread(pairs),
-                 difference(learned, best, average),
-                 cost(learned, found.get(("fixed", 1.0), {})))  # fmt: skip
-        lines.append(f"| {' | '.join(map(str, cells))} |")
+        averages = [f"{mean(fixed[s], average):.1f}" if s in fixed else "" for s in starts]
+        lines.append(line((
+            name_of(group), len(learned), *averages, f"{mean(learned, average):.1f}",
+            spread(pairs), difference(learned, best, average), difference(learned, best, tail),
+            level(learned), agreement(learned),
+        )))  # fmt: skip
     return lines
+
+
+def asked(groups: dict[tuple[Any, ...], Group]) -> list[str]:
+    """Return how other objectives and shuffled labels differ from the best fixed scale."""
+    lines = head(("run", "scales", "seeds", "average", "tail", "average - best fixed",
+                  "tail - best fixed", "final scales", "agreement"))  # fmt: skip
+    for group, found in groups.items():
+        ways = [way for way in found if way[0] not in ("fixed", "first_order")]
+        for way in [("fixed", 1.0), ("first_order", 1.0), *ways] if ways else ():
+            own, best = found[way], best_fixed(found)
+            lines.append(line((
+                name_of(group), f"fixed {way[1]:g}" if way[0] == "fixed" else way[0], len(own),
+                f"{mean(own, average):.1f}", f"{mean(own, tail):.1f}",
+                difference(own, best, average), difference(own, best, tail), level(own),
+                agreement(own),
+            )))  # fmt: skip
+    return lines
+
+
+def ranks(groups: dict[tuple[Any, ...], Group]) -> list[str]:
+    """Return the learned scales by rank."""
+    lines = head(("run", "seeds", "average", "final scales"))
+    for group, found in groups.items():
+        if group[1] in RANKS:
+            own = found["first_order", 1.0]
+            lines.append(line((name_of(group), len(own), f"{mean(own, average):.1f}", level(own))))
+    return lines
+
+
+def name_of(group: tuple[Any, ...]) -> str:
+    """Return what a row is of."""
+    task, tuner, optimizer, rate, steps = group
+    return f"{task}, {tuner}, {optimizer} {rate:g}, {steps} steps"
 
 
 def head(names: tuple[str, ...]) -> list[str]:
     """Return the first two lines of a table."""
-    return [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+    return [line(names), "|---" * len(names) + "|"]
 
 
-def row(found: Group, way: tuple[str, float], best: dict[Any, Run]) -> str:
-    """Return a way's line in the table of its group."""
-    (variant, start), by_seed = way, found[way]
-    same = found.get(("fixed", start), {})
-    cells = (
-        variant, f"{start:g}", len(by_seed), f"{mean(by_seed, average):.1f}",
-        f"{mean(by_seed, tail):.1f}", difference(by_seed, same, average),
-        difference(by_seed, same, tail), difference(by_seed, best, average),
-        difference(by_seed, best, tail), level(by_seed), agreement(by_seed), cost(by_seed, same),
-    )  # fmt: skip
+def line(cells: Iterable[Any]) -> str:
+    """Return a line of a table."""
     return f"| {' | '.join(map(str, cells))} |"
+
+
+def complete(found: Group) -> dict[float, dict[Any, Run]]:
+    """Return the runs of each fixed scale that has every seed of the learned ones."""
+    seeds = found.get(("first_order", 1.0), {}).keys()
+    return {s: runs for (way, s), runs in found.items() if way == "fixed" and seeds <= runs.keys()}
 
 
 def best_fixed(found: Group) -> dict[Any, Run]:
     """Return the runs of the fixed scale with the highest average; none were run: none."""
-    fixed = [by_seed for (way, _), by_seed in found.items() if way == "fixed" and by_seed]
+    fixed = complete(found).values()
     return max(fixed, key=lambda by_seed: mean(by_seed, average), default={})
 
 
-def cost(own: dict[Any, Run], other: dict[Any, Run]) -> str:
-    """Return CPU seconds relative to those of the same seeds."""
-    seeds = own.keys() & other.keys()
-    if not seeds:
-        return ""
-    return f"{sum(own[s]['seconds'] for s in seeds) / sum(other[s]['seconds'] for s in seeds):.2f}"
+def costs(steps: int, rounds: int = 3) -> None:
+    """Print CPU seconds of the training loop, of runs with fixed and learned scales in turn."""
+    logging.getLogger("rsmeta").setLevel(logging.ERROR)
+    torch.set_num_threads(1)
+    spent: dict[str, list[float]] = defaultdict(list)
+    with tempfile.TemporaryDirectory() as folder:
+        task = landsat(Path(folder))
+        for seed, variant in product(range(rounds), ("fixed", "untried", "first_order", "tail")):
+            run = {"task": "landsat", "tuner": "lora", "optimizer": "adamw", "lr": 0.001,
+                   "variant": variant, "start": 1.0}  # fmt: skip
+            spent[variant].append(quick_run(task, seed, steps, *overrides(run))["seconds"])
+    for variant, seconds in spent.items():
+        print(f"{variant}: {sum(seconds) / rounds:.1f} s, {sum(seconds) / sum(spent['fixed']):.2f}")
 
 
 def write(text: str) -> None:
@@ -311,9 +338,13 @@ def main() -> None:
         text = tables([run for word in words[1:] for run in read(Path(word))])
         (write if words[0] == "--write" else print)(text)
         return
+    options = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
+    if words[:1] == ["--cost"]:
+        costs(int(options.get("steps", LONG)))
+        return
     if not words:
         sys.exit(__doc__)
-    run_all(Path(words[0]), dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word))
+    run_all(Path(words[0]), options)
 
 
 if __name__ == "__main__":

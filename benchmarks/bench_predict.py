@@ -7,8 +7,10 @@ Both in one run, in turns, over the same tiles of a made-up scene of 13 bands:
 prints tiles per second of the bare forward pass at its best batch size, of the whole way, and
 the seconds of each stage. The bare pass runs in a thread of its own, as the engine's does, and with
 as many threads inside: on a busy machine a main thread with more of them than there are free cores
-waits at their barriers, and any comparison with it flatters the engine. Seconds of CPU are given
-beside those of the clock, since other work on the machine disturbs them less.
+waits at their barriers, and any comparison with it flatters the engine. With several threads there
+is a second bare pass, in lanes as the engine's: a loop per thread, which do not wait for each
+other. Seconds of CPU are given beside those of the clock, since other work on the machine disturbs
+them less.
 """
 
 from __future__ import annotations
@@ -35,6 +37,8 @@ from rsmeta.config.tuner import TunerSpec
 from rsmeta.geo.grid import Grid
 from rsmeta.geo.sensors import load_sensor
 from rsmeta.geo.tiling import TilePlan
+from rsmeta.inference import sizing
+from rsmeta.inference.lanes import threads_per_lane
 from rsmeta.models.build import build_network
 from rsmeta.workflows.mapping.predict_scenes import predict
 
@@ -92,23 +96,27 @@ def make_bundle(backbone: str, batch_size: int) -> ModelBundle:
     return ModelBundle(BundleRecord.model_validate(tree), network)
 
 
-def bare_seconds(network: Network, tiles: int, batch_size: int, device: str) -> tuple[float, float]:
+def bare_seconds(
+    network: Network, tiles: int, batch_size: int, device: str, *, lanes: int = 1
+) -> tuple[float, float]:
     """Time the network alone, class probabilities included, over as many tiles: clock and CPU."""
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(_forward_passes, network, tiles, batch_size, device).result()
+    shares = [tiles // lanes + (lane < tiles % lanes) for lane in range(lanes)]
+    started, cpu = time.perf_counter(), time.process_time()
+    with threads_per_lane(lanes), ThreadPoolExecutor(lanes) as pool:
+        for done in [
+            pool.submit(_forward_passes, network, share, batch_size, device) for share in shares
+        ]:
+            done.result()
+    return time.perf_counter() - started, time.process_time() - cpu
 
 
 @torch.inference_mode()
-def _forward_passes(
-    network: Network, tiles: int, batch_size: int, device: str
-) -> tuple[float, float]:
+def _forward_passes(network: Network, tiles: int, batch_size: int, device: str) -> None:
     image = torch.rand(batch_size, 13, TILE_PX, TILE_PX, device=device)
     valid = torch.ones(batch_size, TILE_PX, TILE_PX, dtype=torch.bool, device=device)
-    started, cpu = time.perf_counter(), time.process_time()
     for start in range(0, tiles, batch_size):
         size = min(batch_size, tiles - start)
         torch.softmax(network(image[:size], valid[:size]), dim=1).float().sum().item()
-    return time.perf_counter() - started, time.process_time() - cpu
 
 
 def best_batch(network: Network, device: str) -> int:
@@ -139,30 +147,39 @@ def main() -> None:
         block_px=side_px,
     )  # fmt: skip
     tiles = len(plan.row_starts) * len(plan.col_starts)
-    ratios = []
+    lanes = sizing.choose_lanes(torch.device(device))
+    ratios: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         scene = Path(folder) / "scene.tif"
         make_scene(scene, side_px)
         for _ in range(rounds):
-            bare, bare_cpu = bare_seconds(network, tiles, batch, device)
+            bare = {"one loop": bare_seconds(network, tiles, batch, device)}
+            if lanes > 1:
+                bare["in lanes"] = bare_seconds(network, tiles, batch, device, lanes=lanes)
             cpu = time.process_time()
             (result,) = predict(
-                scene,
-                bundle,
-                output=Path(folder) / "map.tif",
-                if_exists="overwrite",
+                scene, bundle, output=Path(folder) / "map.tif", if_exists="overwrite",
                 execution=device,
-            )
-            cpu = time.process_time() - cpu
-            ratios.append(bare / result.seconds)
-            print(
-                f"{tiles} tiles ({result.tiles} computed): bare {tiles / bare:.2f} tiles/s, whole "
-                f"way {tiles / result.seconds:.2f} tiles/s, ratio {ratios[-1]:.3f}; CPU seconds "
-                f"{bare_cpu:.1f} and {cpu:.1f}, ratio {bare_cpu / cpu:.3f}",
-                flush=True,
-            )
-    stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in result.stages.items())
-    print(f"seconds of the last round: {stages}; median ratio {statistics.median(ratios):.3f}")
+            )  # fmt: skip
+            whole = result.seconds, time.process_time() - cpu
+            print(f"{tiles} tiles ({result.tiles} computed): {_told(whole)}", end="")
+            for name, seconds in bare.items():
+                both = [alone / all_ for alone, all_ in zip(seconds, whole, strict=True)]
+                for unit, ratio in zip(("clock", "CPU"), both, strict=True):
+                    ratios.setdefault(f"{name}, {unit}", []).append(ratio)
+                print(
+                    f"; bare, {name}: {_told(seconds)}, ratios {both[0]:.3f}, {both[1]:.3f}", end=""
+                )
+            print(flush=True)
+    print("s of the last round:", {name: round(s, 1) for name, s in result.stages.items()})
+    for name, found in ratios.items():
+        low, high = min(found), max(found)
+        print(f"ratio to the bare network, {name}: {statistics.median(found):.3f}", end="")
+        print(f" ({low:.3f} to {high:.3f})")
+
+
+def _told(seconds: tuple[float, float]) -> str:
+    return f"{seconds[0]:.2f} s, {seconds[1]:.2f} s of CPU"
 
 
 if __name__ == "__main__":

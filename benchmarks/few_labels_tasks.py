@@ -56,7 +56,7 @@ class Fold(NamedTuple):
     test: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Task:
     """A scene with all its labels.
 
@@ -116,22 +116,27 @@ class Task:
     def write(self, fold: Fold, folder: Path) -> tuple[Path, Path]:
         """Write training labels as polygons and test labels as a raster; return both files."""
         with rasterio.open(self.scene) as scene:
-            profile, crs, transform = scene.profile, scene.crs, scene.transform
+            crs, transform = scene.crs, scene.transform
         parts: dict[int, list[shapely.Geometry]] = {}
         for outline, owner in shapes(fold.owners, mask=fold.owners > 0, transform=transform):
             parts.setdefault(int(owner), []).append(shapely.geometry.shape(outline))
         names = [self.classes[self.labels[fold.owners == owner][0] - 1] for owner in parts]
         areas = [shapely.union_all(own) for own in parts.values()]
         folder.mkdir(parents=True, exist_ok=True)
-        train, test = folder / "train.gpkg", folder / "test.tif"
+        train = folder / "train.gpkg"
         train.unlink(missing_ok=True)
         geopandas.GeoDataFrame({"class": names}, geometry=areas, crs=crs).to_file(train)
-        kept = {key: profile[key] for key in ("height", "width", "crs", "transform")}
+        return train, self.write_raster(fold.test, folder / "test.tif")
+
+    def write_raster(self, labels: np.ndarray, path: Path) -> Path:
+        """Write classes (H, W) on the scene's grid; return the file."""
+        with rasterio.open(self.scene) as scene:
+            kept = {key: scene.profile[key] for key in ("height", "width", "crs", "transform")}
         with rasterio.open(
-            test, "w", driver="GTiff", count=1, dtype="uint8", compress="deflate", **kept
+            path, "w", driver="GTiff", count=1, dtype="uint8", compress="deflate", **kept
         ) as file:
-            file.write(fold.test, 1)
-        return train, test
+            file.write(labels, 1)
+        return path
 
 
 def pixels(task: Task, fold: Fold) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

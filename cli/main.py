@@ -22,10 +22,12 @@ COMMANDS = {
     "train": "Train a model from a configuration.",
     "pretrain": "Pretrain a backbone on scenes without labels.",
     "predict": "Map scenes with a trained model.",
+    "suggest": "Suggest the places of a scene that are worth labelling next.",
     "evaluate": "Score a model or a map against reference labels.",
     "report": "Write an HTML report of a run or a map.",
     "inspect": "Describe a scene, map, label file, bundle, run, checkpoint or configuration.",
     "export": "Export a trained model to another format.",
+    "qgis": "Install the QGIS plugin: train and map from the Processing toolbox.",
     "push": "Publish a trained model on the Hugging Face hub.",
     "list": "List the names that a configuration can use.",
     "doctor": "Check the installation: versions, GPU, GDAL, extras, caches, disk, network.",
@@ -145,12 +147,21 @@ def _fail(sentence: str, status: int) -> None:
 
 
 class _EchoHandler(logging.Handler):
-    """Writes log records to standard error as plain lines."""
+    """Writes log records to standard error as plain lines, a warning once per command."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._warned: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record, with a prefix for warnings."""
-        prefix = "warning: " if record.levelno >= logging.WARNING else ""
-        click.echo(f"{prefix}{record.getMessage()}", err=True)
+        text = record.getMessage()
+        if record.levelno >= logging.WARNING:
+            if text in self._warned:
+                return
+            self._warned.add(text)
+            text = f"warning: {text}"
+        click.echo(text, err=True)
 
 
 def _set_up_logging(level: int) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from rsmeta.errors import ScenesFailedError
+from rsmeta.errors import ScenesFailedError, counted
 from rsmeta_cli.predict_progress import image_progress, map_progress
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class _Mosaic(click.Choice[str]):
 @click.option("--summary", type=_FILE, help="Also write a summary of all scenes as JSON.")
 @click.option("--sensor", metavar="NAME", help="Sensor of the scenes: see rsmeta list sensors.")
 @click.option("--bounds", nargs=4, type=float, metavar="W S E N", help="Map this part; degrees.")
+@click.option("--part", metavar="I/N", help="Map the I-th of N strips; a VRT joins their files.")
 @click.option("--aoi", type=_FILE, help="Map inside these polygons only; any CRS.")
 @click.option("--mask", type=_FILE, hidden=True)  # its old name
 # Options that are called like a field of rsmeta.Postprocess are given to it.
@@ -132,7 +133,7 @@ def _map(
 def _label_images(images: list[str], model: Path, given: dict[str, Any], *, quiet: bool) -> None:
     """Label whole images instead of mapping scenes, as a table is asked for."""
     maps_only = ("resume", "bounds", "summary", "stac", "quicklook", "vector", "probabilities",
-                 "confidence", "entropy", "workers", "dask", "aoi", "mosaic", "crs", "like",
+                 "confidence", "entropy", "workers", "dask", "aoi", "part", "mosaic", "crs", "like",
                  "majority_px", "sieve_px")  # fmt: skip
     asked = [f"--{name.removesuffix('_px')}" for name in maps_only if given.get(name)]
     if asked:
@@ -154,7 +155,7 @@ def _show(results: Sequence[PredictResult]) -> None:
         if result.status == "kept":
             click.echo(f"{result.outputs['map']}: was finished already")
             continue
-        skipped = f", {result.skipped} empty tiles skipped" if result.skipped else ""
+        skipped = f", {counted(result.skipped, 'empty tile')} skipped" if result.skipped else ""
         summary = _summary(result)
         click.echo(f"{result.outputs['map']}: {summary} ({result.seconds:.1f} s{skipped})")
 

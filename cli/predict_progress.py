@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rsmeta.errors import counted
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -78,12 +80,19 @@ class _Lines:
 def _status(now: Progress) -> str:
     from rsmeta.workflows.mapping.summary import peak_memory_bytes
 
-    tiles = f"{now.tiles:,} tiles ({now.skipped:,} empty), " if now.stage == "mapping" else ""
+    tiles = (
+        f"{counted(now.tiles, 'tile')} ({now.skipped:,} empty), " if now.stage == "mapping" else ""
+    )
     return (
-        f"{now.done_px / 1e6:,.1f} of {now.total_px / 1e6:,.1f} Mpx, {tiles}"
+        f"{_millions(now.done_px)} of {_millions(now.total_px)} Mpx, {tiles}"
         f"{now.px_per_s / 1e6:.2f} Mpx/s, {_duration(now.left_s)} left, "
         f"{peak_memory_bytes() / 1e9:.1f} GB"
     )
+
+
+def _millions(pixels: int) -> str:
+    millions = pixels / 1e6
+    return f"{millions:,.1f}" if millions >= 1 else f"{millions:.2g}"
 
 
 def _duration(seconds: float) -> str:

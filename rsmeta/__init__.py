@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from rsmeta.workflows.pretrain import PretrainResult, pretrain
     from rsmeta.workflows.push import push
     from rsmeta.workflows.report import MapSources, report
+    from rsmeta.workflows.suggest import Suggestions, suggest
     from rsmeta.workflows.sweep.sweep import SweepResult, sweep
     from rsmeta.workflows.train import TrainResult, train
     from rsmeta.workflows.zero_shot import zero_shot
@@ -61,6 +62,7 @@ __all__ = [
     "Products",
     "RegressionResult",
     "SegmentationResult",
+    "Suggestions",
     "SweepResult",
     "TrainResult",
     "__version__",
@@ -77,6 +79,7 @@ __all__ = [
     "pretrain",
     "push",
     "report",
+    "suggest",
     "sweep",
     "train",
     "vectorise",
@@ -100,6 +103,7 @@ _HOME = {
     "Products": "rsmeta.gis.outputs.products",
     "RegressionResult": "rsmeta.metrics",
     "SegmentationResult": "rsmeta.metrics",
+    "Suggestions": "rsmeta.workflows.suggest",
     "SweepResult": "rsmeta.workflows.sweep.sweep",
     "TrainResult": "rsmeta.workflows.train",
     "draw_sample": "rsmeta.workflows.evaluate_map",
@@ -115,6 +119,7 @@ _HOME = {
     "pretrain": "rsmeta.workflows.pretrain",
     "push": "rsmeta.workflows.push",
     "report": "rsmeta.workflows.report",
+    "suggest": "rsmeta.workflows.suggest",
     "sweep": "rsmeta.workflows.sweep.sweep",
     "train": "rsmeta.workflows.train",
     "vectorise": "rsmeta.gis.vector",

@@ -238,6 +238,11 @@ def enumerate_names(names: Sequence[str], most: int = 12) -> str:
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with what it counts: "1 scene", "1,204 scenes"."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 def one_line(reason: object) -> str:
     """Return the text of an exception without line breaks."""
     return " ".join(str(reason).split())

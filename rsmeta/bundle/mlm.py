@@ -181,6 +181,8 @@ def _band(band: BandRecord) -> dict[str, Any]:
     if band.wavelength_nm is not None:
         width = f", {band.width_nm:g} nm wide" if band.width_nm is not None else ""
         details.append(f"{band.wavelength_nm:g} nm{width}")
+    if band.band.formula is not None:
+        details.append(str(band.band.formula))
     if details:
         known["description"] = ", ".join(details)
     if band.gsd_m is not None:

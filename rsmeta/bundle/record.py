@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any, Literal, Self
 
 from pydantic import AliasChoices, Field, model_validator
 
@@ -13,8 +14,8 @@ from rsmeta.config.model import ModelSpec
 from rsmeta.config.predict import PredictSettings
 from rsmeta.config.settings import TaskName
 from rsmeta.config.tuner import Tuner
+from rsmeta.geo.bands import Band, Formula, FormulaKind
 from rsmeta.geo.scene import ReadRules
-from rsmeta.geo.sensors import Band
 from rsmeta.heads.output import OutputSpec
 from rsmeta.models.records import InputForm
 from rsmeta.tasks import TASKS, Task
@@ -26,14 +27,46 @@ FORMAT = 3
 READABLE = (2, FORMAT)
 
 
-class BandRecord(Strict):
-    """A band that the model needs, and its normalisation."""
+class MeasuredBand(Strict):
+    """What is known of a band that scenes hold."""
 
     name: str
     common_name: str | None = None
     wavelength_nm: float | None = None
     gsd_m: float | None = None
     width_nm: float | None = None
+
+    @classmethod
+    def of(cls, band: Band, **more: Any) -> Self:
+        """Return the record of a band, with further keys of the record."""
+        known = {key: getattr(band, key) for key in MeasuredBand.model_fields}
+        return cls(**known, **more)
+
+    @property
+    def band(self) -> Band:
+        """The band alone."""
+        return Band(self.name, self.common_name, self.wavelength_nm, self.gsd_m, self.width_nm)
+
+
+class FormulaRecord(Strict):
+    """How a band is computed from two others."""
+
+    kind: FormulaKind
+    first: MeasuredBand
+    second: MeasuredBand
+
+    @property
+    def formula(self) -> Formula:
+        """The formula itself."""
+        return Formula(self.kind, self.first.band, self.second.band)
+
+
+class BandRecord(MeasuredBand):
+    """A band that the model needs, and its normalisation."""
+
+    formula: FormulaRecord | None = Field(
+        default=None, description="how it is computed from two other bands; none: it is measured"
+    )
     mean: float = Field(description="that it is normalised with, in physical units")
     std: float = Field(gt=0, description="that it is normalised with, in physical units")
     statistics_of: Literal["weights", "data"] = Field(
@@ -47,10 +80,20 @@ class BandRecord(Strict):
     )
     filter_from: str | None = Field(default=None, description="where its stem filter came from")
 
+    @classmethod
+    def of(cls, band: Band, **more: Any) -> Self:
+        """Return the record of a band, with further keys of the record."""
+        if band.formula is not None:
+            kind, first, second = band.formula
+            more["formula"] = FormulaRecord(
+                kind=kind, first=MeasuredBand.of(first), second=MeasuredBand.of(second)
+            )
+        return super().of(band, **more)
+
     @property
     def band(self) -> Band:
         """The band alone."""
-        return Band(self.name, self.common_name, self.wavelength_nm, self.gsd_m, self.width_nm)
+        return replace(super().band, formula=None if self.formula is None else self.formula.formula)
 
     @property
     def training_range(self) -> tuple[float, float] | None:

@@ -6,11 +6,21 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails
 
 #: A number that may be NaN or infinite, as values without data are.
 AnyNumber = Annotated[float, Field(allow_inf_nan=True)]
+
+
+def _not_zero(factor: float) -> float:
+    if factor == 0:
+        raise ValueError("0 would make all values equal; give another factor")
+    return factor
+
+
+#: A number that others are multiplied by.
+Factor = Annotated[float, AfterValidator(_not_zero)]
 
 
 class Strict(BaseModel):

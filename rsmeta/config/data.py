@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
-from rsmeta.config.base import AnyNumber, Strict
+from rsmeta.config.base import AnyNumber, Factor, Strict
 from rsmeta.config.colours import colours_of
 
 if TYPE_CHECKING:
@@ -135,18 +135,11 @@ class TargetSpec(Strict):
         min_length=1, description="what is estimated: biomass, canopy_height, soil_moisture"
     )
     unit: str | None = Field(default=None, description="its unit, as the map is to say: t/ha, m")
-    scale: float = Field(default=1.0, description="quantity = label * scale + offset")
+    scale: Factor = Field(default=1.0, description="quantity = label * scale + offset")
     offset: float = Field(default=0.0, description="quantity = label * scale + offset")
     nodata: AnyNumber | None = Field(
         default=None, description="label that means 'not known', where the raster does not say"
     )
-
-    @field_validator("scale")
-    @classmethod
-    def _scale_is_not_zero(cls, scale: float) -> float:
-        if scale == 0:
-            raise ValueError("0 would make all labels equal; give another factor")
-        return scale
 
 
 class SplitSettings(Strict):
@@ -336,9 +329,11 @@ class ReadSettings(Strict):
         "vapour absorbs: [[1340, 1460], [1790, 1960]]",
     )
     use_bands: tuple[str, ...] | None = Field(
-        default=None, description="bands to train on; none: all bands of the first file"
+        default=None,
+        description="bands to train on; none: all bands of the first file; computed ones too: "
+        "ndvi, VV/VH, B08-B04, (B08-B04)/(B08+B04)",
     )
-    scale: float | None = Field(default=None, description="physical = raw * scale + offset")
+    scale: Factor | None = Field(default=None, description="physical = raw * scale + offset")
     offset: float | None = Field(default=None, description="physical = raw * scale + offset")
     nodata: AnyNumber | None = Field(
         default=None, description="raw value without data, where the files do not say"
@@ -393,7 +388,7 @@ class DataSettings(SceneSettings):
         default="scenes", description="what the data are: scenes with a label for every pixel"
     )
     labels: str = Field(
-        description="label raster or polygons; '{stem}' stands for the scene's file name"
+        description="label raster, polygons or points; '{stem}' stands for the scene's file name"
     )
     validation_scenes: Names = Field(
         default=(), description="scenes for validation only; none: cut from the training scenes"

@@ -39,18 +39,21 @@ class GradientOptions(Strict):
     gate: float = Field(
         default=2.0,
         ge=0,
-        description="standard errors by which a gradient must differ from 0 for its rho to move",
+        description="standard errors by which a gradient must differ from 0 for its rho to move, "
+        "and by which a scale must lead in trials to be taken",
     )
     trial_share: float = Field(
-        default=0.15,
+        default=0.1,
         ge=0,
         le=1,
-        description="share of a run's steps to spend, before it, on short trials of some scales, "
-        "the best of which it starts from; 0: none",
+        description="share of a run's steps to spend, before it, on short trials of some scales; "
+        "the run starts from the best, or from that nearest to 1 if none is clearly better; "
+        "0: none",
     )
     trial_scales: tuple[float, ...] = Field(
         default=(0.1, 1.0, 10.0),
-        description="scales to try; tuner.scale then matters in runs too short for trials only",
+        description="scales to try; tuner.scale then matters only in runs too short for trials "
+        "(less than 5 steps each)",
     )
     lr: float | None = Field(
         default=None,

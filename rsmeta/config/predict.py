@@ -17,7 +17,7 @@ class PredictSettings(Strict):
         default=None,
         ge=8,
         description="side of a tile; none: side of a training chip, or of the area of a "
-        "training image",
+        "training image; a map may take larger tiles than training did",
     )
     stride_px: int | None = Field(
         default=None,

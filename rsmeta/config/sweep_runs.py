@@ -13,7 +13,7 @@ import yaml
 
 from rsmeta.config.load import Overrides, expand_presets, read_tree, set_key, validate
 from rsmeta.config.settings import Settings
-from rsmeta.errors import ConfigError, RsmetaError
+from rsmeta.errors import ConfigError, RsmetaError, counted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,8 +107,8 @@ def _settings_at(tree: Mapping[str, Any], point: Mapping[str, Any], seed: int) -
     if settings.trainer.devices != 1 or settings.trainer.num_nodes != 1:
         raise ConfigError(
             f"{source}: trainer.devices={settings.trainer.devices} on "
-            f"{settings.trainer.num_nodes} machine(s), but each run of a sweep has one device; "
-            f"drop both keys, and set sweep.parallel"
+            f"{counted(settings.trainer.num_nodes, 'machine')}, but each run of a sweep has one "
+            f"device; drop both keys, and set sweep.parallel"
         )
     return settings
 

@@ -129,6 +129,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
         tree = parse_yaml(Path(path).read_bytes())
     except FileNotFoundError:
         raise ConfigError(f"no configuration at {path}; check the path") from None
+    except IsADirectoryError:
+        inside = "".join(f", such as {one}" for one in sorted(Path(path).glob("*.yaml"))[:1])
+        raise ConfigError(f"{path} is a folder; give a configuration file{inside}") from None
     except (OSError, ConfigError) as error:
         raise ConfigError(f"cannot read {path} as YAML ({one_line(error)})") from error
     if not isinstance(tree, dict):

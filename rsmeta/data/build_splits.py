@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rsmeta.data.chips import LabelledScene
-from rsmeta.data.divide import NoLabelsError, divide
-from rsmeta.data.label_index import LabelIndex, index_labels
+from rsmeta.data.divide import divide
+from rsmeta.data.label_index import LabelIndex, NoLabelsError, index_labels
 from rsmeta.data.labels import LabelRules, open_labels
 from rsmeta.data.open_scenes import open_scenes, wanted_bands
 from rsmeta.data.places import same_place
 from rsmeta.data.quantities import open_quantity
 from rsmeta.data.splits import PARTS, Part
-from rsmeta.errors import enumerate_names
+from rsmeta.errors import counted, enumerate_names
 from rsmeta.geo.sources import scene_stem
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def build_splits(
         parts["train"] += parts["validation"]
         parts["validation"] = []
     if not parts["train"]:
-        raise NoLabelsError
+        raise NoLabelsError(pairs["train"])
     _log_counts(settings, parts)
     return parts
 
@@ -127,7 +127,8 @@ def _log_counts(settings: DataSettings, parts: Mapping[Part, Sequence[IndexedSce
             np.zeros(settings.strata, np.int64),
         )
         shown = ", ".join(f"{name} {n}" for name, n in zip(names, counts, strict=True) if n)
-        logger.info("%s: %d scene(s); labelled pixels: %s", part, len(parts[part]), shown or "none")
+        logger.info("%s: %s; labelled pixels: %s", part, counted(len(parts[part]), "scene"),
+                    shown or "none")  # fmt: skip
         missing = [name for name, n in zip(names, counts, strict=True) if not n]
         if missing and parts[part]:
             logger.warning("no labels in the %s part: %s", part, enumerate_names(missing))

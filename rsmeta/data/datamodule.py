@@ -109,7 +109,8 @@ class SceneDataModule:
         """Mean and standard deviation per band over the training part, (C,) each."""
         scenes = [p.labelled for p in self.parts["train"]]
         mean, std = band_statistics(scenes, seed=self.seed)
-        warn_if_unscaled(scenes[0].scene.sensor or self.settings.sensor, self.bands, mean)
+        if scenes[0].scene.dtype != "uint8":  # 8-bit values are made for display
+            warn_if_unscaled(scenes[0].scene.sensor or self.settings.sensor, self.bands, mean)
         say_radar_units(self.bands, mean)
         return mean, std
 

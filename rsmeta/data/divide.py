@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import shapely
 
-from rsmeta.data.label_index import count_by_block
+from rsmeta.data.label_index import NoLabelsError, count_by_block
 from rsmeta.data.label_range import label_range_px
 from rsmeta.data.places import same_place
 from rsmeta.data.polygon_split import (
@@ -23,7 +23,7 @@ from rsmeta.data.polygon_split import (
 )
 from rsmeta.data.splits import PARTS, Block, BlockLattice, Part, choose_blocks, regions_of
 from rsmeta.data.streams import random_stream
-from rsmeta.errors import SplitError
+from rsmeta.errors import SplitError, counted
 from rsmeta.geo.polygons import VectorFile
 
 if TYPE_CHECKING:
@@ -42,16 +42,6 @@ Divided: TypeAlias = "dict[Part, list[LabelledScene]]"
 
 #: Pixels left unused between whole polygons, and the least between blocks.
 _SMALLEST_GAP_PX = 2
-
-
-class NoLabelsError(SplitError):
-    """No label is left to train on."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "no labelled pixel is left for training: all labels are nodata, in data.ignore, on "
-            "pixels without data, or held out; check data.labels, data.nodata and data.split"
-        )
 
 
 class _HeldOut(NamedTuple):
@@ -174,7 +164,7 @@ def _by_files(
     places = same_place([one.scene.grid for one in scenes], touching=False)
     if len(places) <= len(shares):
         raise SplitError(
-            f"the {len(scenes)} scenes cover {len(places)} separate place(s), too few for "
+            f"the {len(scenes)} scenes cover {counted(len(places), 'separate place')}, too few for "
             f"split.by=files with {len(shares) + 1} parts; use split.by=blocks"
         )
     order = [places[i] for i in rng.permutation(len(places))]
@@ -205,13 +195,13 @@ def _by_blocks(
                 key = (number, row, col)
                 counts[key] = counts.get(key, 0) + count
     if not counts:
-        raise NoLabelsError
+        raise NoLabelsError(scenes)
     chosen = choose_blocks(counts, shares, rng)
     for part in shares:
         if not chosen[part]:
             raise SplitError(
-                f"the labels lie in {len(counts)} block(s), too few to keep a {part} part; "
-                f"set data.split.block_px smaller, or data.split.{part}=0"
+                f"the labels lie in {counted(len(counts), 'block')}, too few to keep a "
+                f"{part} part; set data.split.block_px smaller, or data.split.{part}=0"
             )
     for number, place in enumerate(places):
         gap_px = gap_between_blocks_px(settings, [scenes[i] for i in place])

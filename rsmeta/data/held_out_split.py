@@ -15,7 +15,7 @@ from rsmeta.data.label_index import CELL_PX
 from rsmeta.data.places import same_place
 from rsmeta.data.splits import Block, BlockLattice, Region, choose_blocks, grown
 from rsmeta.data.streams import random_stream
-from rsmeta.errors import SplitError
+from rsmeta.errors import SplitError, counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,7 +62,7 @@ def held_out_split(
     of_training, of_scales = index_scenes(settings, kept), index_scenes(settings, held)
     if not (of_training and of_scales):
         raise SplitError(
-            f"the training labels lie in {len(counts)} block(s), too few for "
+            f"the training labels lie in {counted(len(counts), 'block')}, too few for "
             f"meta.source=held_out; use meta.source=train"
         )
     return of_training, of_scales

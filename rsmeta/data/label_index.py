@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rasterio.warp import transform
 
+from rsmeta.errors import SplitError, enumerate_names
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from rasterio.windows import Window
 
@@ -24,6 +26,28 @@ CELL_PX = 16
 
 #: Side of the windows that labels are counted in, in pixels; a multiple of ``CELL_PX``.
 _STEP_PX = 1024
+
+
+class NoLabelsError(SplitError):
+    """No label is left to train on.
+
+    Args:
+        scenes: The training scenes.
+    """
+
+    def __init__(self, scenes: Sequence[LabelledScene]) -> None:
+        for one in scenes:
+            empty = _bands_without_data(one)
+            if 0 < len(empty) < len(one.scene.bands):
+                super().__init__(
+                    f"{one.scene.name}: no labelled pixel has data in {enumerate_names(empty)}, so "
+                    f"none can be used; leave such bands out with data.use_bands"
+                )
+                return
+        super().__init__(
+            "no labelled pixel is left for training: all labels are nodata, in data.ignore, on "
+            "pixels without data, or held out; check data.labels, data.nodata and data.split"
+        )
 
 
 @dataclass(frozen=True)
@@ -100,6 +124,18 @@ def labelled_values(labelled: LabelledScene) -> Iterator[np.ndarray]:
     """Yield the labels (N,) themselves of the labelled, valid pixels, window by window."""
     for _, found, values in labelled_windows(labelled):
         yield values[found >= 0]
+
+
+def _bands_without_data(labelled: LabelledScene) -> list[str]:
+    """Return the bands of a scene that hold no data on any labelled pixel."""
+    scene = labelled.scene
+    empty = list(scene.bands)
+    for window in scene.grid.windows(_STEP_PX):
+        found = labelled.labels.strata(labelled.read_labels(window)) >= 0
+        if not found.any():
+            continue
+        empty = [b for b in empty if not (scene.select([b]).read(window).valid & found).any()]
+    return [str(band) for band in empty]
 
 
 def _labelled_pixels(

@@ -1,4 +1,4 @@
-"""Labels drawn as polygons, burnt into the scene's grid; and the classes of a vector file."""
+"""Labels drawn as polygons or points, burnt into the scene's grid; the classes of a vector file."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ logger = logging.getLogger(__name__)
 
 
 class PolygonLabels(LabelReader):
-    """Polygons of any CRS, burnt into a scene's grid where a pixel's centre lies inside.
+    """Polygons and points of any CRS, burnt into a scene's grid.
 
-    Where polygons overlap, the later one in the file wins.
+    A polygon labels the pixels whose centres lie inside, a point the pixel that it lies in; it
+    counts as a polygon of that pixel. Where they overlap, the later one in the file wins.
 
     Args:
         path: GeoPackage, Shapefile, GeoJSON, FlatGeobuf or GeoParquet.
@@ -46,7 +47,7 @@ class PolygonLabels(LabelReader):
     def __init__(self, path: Path, grid: Grid, rules: LabelRules) -> None:
         self.path = path
         self.grid = grid
-        frame = VectorFile(path, rules.layer, error=LabelsError).read_onto(grid)
+        frame = VectorFile(path, rules.layer, error=LabelsError).read_labels_onto(grid)
         frame = frame[frame.intersects(outline(grid))]
         if frame.empty:
             raise LabelsError(f"the polygons {path} do not overlap the scene; check data.labels")
@@ -106,7 +107,7 @@ def class_of_each(path: Path, column: Any, rules: LabelRules) -> np.ndarray:
     classes = np.full(len(column), IGNORE, dtype=np.int64)
     filled = {
         row: cell for row, cell in enumerate(column.tolist())
-        if not _is_empty(cell) and (_named(cell, by_name) is not None
+        if not is_empty_cell(cell) and (_named(cell, by_name) is not None
                                     or not {_number(cell), str(cell)} & {*rules.ignore})
     }  # fmt: skip
     names = {row: _named(cell, by_name) for row, cell in filled.items()}
@@ -128,10 +129,10 @@ def _index_by_name(rules: LabelRules) -> dict[str, int]:
 
 
 def _filled(column: Any) -> list[Any]:
-    return [cell for cell in column.tolist() if not _is_empty(cell)]
+    return [cell for cell in column.tolist() if not is_empty_cell(cell)]
 
 
-def _is_empty(cell: Any) -> bool:
+def is_empty_cell(cell: Any) -> bool:
     """Return whether a cell holds nothing: NULL in any form, or blanks."""
     if isinstance(cell, str):
         return not cell.strip()

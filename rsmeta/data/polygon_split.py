@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import shapely
 
-from rsmeta.data.label_index import labelled_windows
+from rsmeta.data.label_index import NoLabelsError, labelled_windows
 from rsmeta.data.polygon_labels import PolygonLabels
 from rsmeta.errors import SplitError, enumerate_names
 
@@ -76,6 +76,8 @@ def hold_out_polygons(
         SplitError: Labels are no polygons, or no class has polygons for a part.
     """
     classes = polygon_classes(scenes)
+    if not classes:
+        raise NoLabelsError(scenes)
     chosen = choose_polygons(classes, shares, rng)
     for part in shares:
         if not chosen[part]:

@@ -14,8 +14,8 @@ from rsmeta.data.polygon_labels import (
     class_of_each,
 )
 from rsmeta.errors import LabelsError
-from rsmeta.geo.polygons import VectorFile
-from rsmeta.geo.reprojection import places_onto_grid
+from rsmeta.geo.polygons import POINTS, VectorFile
+from rsmeta.geo.reprojection import cells_onto_grid
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,7 +53,7 @@ def holds_reference_points(path: Path, layer: str | None = None) -> bool:
     if not (file.is_vector and file.path.exists()):
         return False
     kinds = set(file.read().geom_type)
-    return bool(kinds) and kinds <= {"Point", "MultiPoint"}
+    return bool(kinds) and kinds <= POINTS
 
 
 def read_reference_points(path: Path, grid: Grid, rules: LabelRules) -> ReferencePoints:
@@ -77,10 +77,7 @@ def read_reference_points(path: Path, grid: Grid, rules: LabelRules) -> Referenc
         logger.warning("%s: %d of %d points have no class and are left out",
                        path, unlabelled, len(frame))  # fmt: skip
     places = shapely.get_coordinates(frame.geometry.to_numpy())
-    x, y = places_onto_grid(places, frame.crs, grid).T
-    back = ~grid.transform
-    cols = np.floor(back.a * x + back.b * y + back.c)
-    rows = np.floor(back.d * x + back.e * y + back.f)
+    cols, rows = cells_onto_grid(places, frame.crs, grid)
     # places that the map projection does not reach come back as infinite
     known = labelled & np.isfinite(cols) & np.isfinite(rows)
     cols, rows = cols[known].astype(np.int64), rows[known].astype(np.int64)

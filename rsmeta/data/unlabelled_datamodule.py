@@ -14,7 +14,7 @@ from rsmeta.data.open_scenes import open_scenes, wanted_bands
 from rsmeta.data.statistics import band_statistics
 from rsmeta.data.streams import random_stream
 from rsmeta.data.unlabelled_chips import UnlabelledChips, UnlabelledSampler, index_unlabelled
-from rsmeta.errors import TrainingError
+from rsmeta.errors import TrainingError, counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,10 +69,12 @@ class UnlabelledDataModule:
         if not found:
             raise TrainingError(
                 f"no window of {settings.chip_px} x {settings.chip_px} pixels in "
-                f"{len(self.scenes)} scene(s) is valid for data.min_valid={settings.min_valid:g}; "
-                f"check data.nodata, or lower data.min_valid or data.chip_px"
+                f"{counted(len(self.scenes), 'scene')} is valid for "
+                f"data.min_valid={settings.min_valid:g}; check data.nodata, or lower "
+                f"data.min_valid or data.chip_px"
             )
-        logger.info("%d scene(s), %d windows with enough valid pixels", len(self.scenes), found)
+        logger.info("%s, %s with enough valid pixels", counted(len(self.scenes), "scene"),
+                    counted(found, "window"))  # fmt: skip
 
     @cached_property
     def statistics(self) -> tuple[np.ndarray, np.ndarray]:

@@ -19,7 +19,7 @@ from rsmeta.geo.grid import whole_pixels
 from rsmeta.geo.raster_source import RasterSource
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import xarray as xr
     from numpy.typing import NDArray
@@ -84,9 +84,11 @@ class ArrayRaster:
     """Bands of arrays on one grid, with as much of rasterio's datasets as scenes ask for.
 
     Args:
-        given: (row, column), (band, row, column), or a dataset of such; dimensions of length 1
-            are left out. Georeferenced as rioxarray has it.
+        given: (row, column), (band, row, column), a dataset of such, or several that each hold
+            bands; dimensions of length 1 are left out. Georeferenced as rioxarray has it. One
+            whose attribute ``colorinterp`` is ``alpha`` says by values above 0 where data are.
         name: What it is called in messages.
+        tags: What is known of it beside its attributes.
 
     Raises:
         SceneError: It is no raster: its dimensions, or its coordinates.
@@ -95,7 +97,12 @@ class ArrayRaster:
     driver = "xarray"
     subdatasets: tuple[str, ...] = ()
 
-    def __init__(self, given: xr.DataArray | xr.Dataset, name: str) -> None:
+    def __init__(
+        self,
+        given: xr.DataArray | xr.Dataset | list[xr.DataArray],
+        name: str,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
         import rioxarray  # noqa: F401 - gives arrays their accessor ``rio``
 
         self.name = name
@@ -103,12 +110,15 @@ class ArrayRaster:
         first = self.parts[0].array
         self.height, self.width = first.shape[1:]
         self.transform = _transform(first, name)
-        self.crs = _crs(first) or _crs(given)
+        whole = first if isinstance(given, list) else given
+        self.crs = _crs(first) or _crs(whole)
         places = [(i, j) for i, part in enumerate(self.parts) for j in range(len(part.array))]
         self._places = places
         self.count = len(places)
         self.descriptions = tuple(n for part in self.parts for n in part.names)
-        self.colorinterp = (ColorInterp.undefined,) * self.count
+        are_alpha = (part.array.attrs.get("colorinterp") == "alpha" for part in self.parts)
+        kinds = [ColorInterp.alpha if alpha else ColorInterp.undefined for alpha in are_alpha]
+        self.colorinterp = tuple(kinds[i] for i, _ in places)
         self.dtypes = tuple(str(self.parts[i].array.dtype) for i, _ in places)
         self.scales = tuple(_of_band(self.parts[i].array, _SCALES, j, 1.0) for i, j in places)
         self.offsets = tuple(_of_band(self.parts[i].array, _OFFSETS, j, 0.0) for i, j in places)
@@ -116,7 +126,7 @@ class ArrayRaster:
         flags = (MaskFlags.all_valid, MaskFlags.nodata)
         self.mask_flag_enums = tuple([flags[v is not None]] for v in self.nodatavals)
         self.files = [name] if Path(name).exists() else []
-        self._tags = _tags(given, first)
+        self._tags = {**_tags(whole, first), **(tags or {})}
         self._band_tags = [_spectrum(self.parts[i].array, j) for i, j in places]
 
     @property
@@ -240,7 +250,9 @@ def _with_groups(dataset: Any, source: str, engine: Literal["zarr", "h5netcdf"])
 
 
 def _parts(given: Any, name: str) -> tuple[Part, ...]:
-    if hasattr(given, "data_vars"):
+    if isinstance(given, list):
+        arrays = [_three_dims(array, name) for array in given]
+    elif hasattr(given, "data_vars"):
         dims = {d for v in given.data_vars.values() for d in v.dims}
         inner = [v for v in given.data_vars.values() if v.ndim >= 2 and v.dtype.kind in "iufb"]
         if not inner:

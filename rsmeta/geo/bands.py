@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from rsmeta.errors import BandsMissingError
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SpectrumPart: TypeAlias = Literal["reflected", "thermal", "microwave"]
+FormulaKind: TypeAlias = Literal["ratio", "difference", "index"]
 
 #: Common names of bands and the centre of their range in nm. Source: STAC extension
 #: "Electro-Optical" (eo) 2.0, table of common band names.
@@ -82,6 +83,7 @@ class Band:
         wavelength_nm: Centre wavelength in nanometres.
         gsd_m: Ground sample distance of the detector in metres; a file may be resampled.
         width_nm: Full width at half maximum in nanometres.
+        formula: How it is computed from two other bands; none: it is measured.
     """
 
     name: str
@@ -89,6 +91,7 @@ class Band:
     wavelength_nm: float | None = None
     gsd_m: float | None = None
     width_nm: float | None = None
+    formula: Formula | None = None
 
     @property
     def spectrum_part(self) -> SpectrumPart | None:
@@ -103,6 +106,33 @@ class Band:
         if common is None or plain_key(common) == plain_key(self.name):
             return self.name
         return f"{self.name} ({common})"
+
+
+class Formula(NamedTuple):
+    """How a band is computed from two others.
+
+    Attributes:
+        kind: ``ratio``: first / second; ``difference``: first - second; ``index``: the
+            normalised difference (first - second) / (first + second).
+        first: The first of them.
+        second: The second.
+    """
+
+    kind: FormulaKind
+    first: Band
+    second: Band
+
+    def __str__(self) -> str:
+        a, b = self.first.name, self.second.name
+        return {
+            "ratio": f"{a} / {b}", "difference": f"{a} - {b}", "index": f"({a} - {b}) / ({a} + {b})"
+        }[self.kind]  # fmt: skip
+
+
+def measured(bands: Sequence[Band]) -> tuple[Band, ...]:
+    """Return bands with the inputs of those that are computed in their place, each once."""
+    parts = [[b] if b.formula is None else [b.formula.first, b.formula.second] for b in bands]
+    return tuple(dict.fromkeys(band for own in parts for band in own))
 
 
 def generic_band(common_name: str) -> Band:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rasterio.enums import ColorInterp
 
-from rsmeta.errors import BandsUnrecognisedError, ConfigError, enumerate_names
+from rsmeta.errors import BandsUnrecognisedError, ConfigError, counted, enumerate_names
 from rsmeta.geo.bands import COMMON_NAMES, Band, generic_band, loose_key, plain_key
 from rsmeta.geo.metadata import is_sentinel2, plain_tags
 from rsmeta.geo.radar import polarisation_name
@@ -250,7 +250,9 @@ def _kept(
     for what, places in (("its bad-band list", bad), ("data.skip_nm", skipped)):
         if places:
             names = enumerate_names([bands[i].name for i in places], most=6)
-            logger.info("%s: %s leaves out %d band(s): %s", source, what, len(places), names)
+            logger.info(
+                "%s: %s leaves out %s: %s", source, what, counted(len(places), "band"), names
+            )
     kept = [i for i in range(len(bands)) if i not in {*bad, *skipped}]
     if not kept:
         raise ConfigError(

@@ -24,6 +24,7 @@ from rsmeta.errors import (
     one_line,
 )
 from rsmeta.geo.arrays import find_held, is_array_file, open_array_file
+from rsmeta.geo.prisma import is_prisma, open_prisma
 from rsmeta.geo.raster_source import AnySource, RasterSource
 from rsmeta.geo.remote import (
     forget,
@@ -251,6 +252,8 @@ def _open(source: RasterSource) -> Any:
     path = source.path
     if path is not None and is_array_file(path):
         return open_array_file(str(path))
+    if path is not None and is_prisma(path):
+        return open_prisma(str(path))
     try:
         return _patiently(source, lambda: open_quietly(source.gdal_name, sharing=False))
     except (*GDAL_ERRORS, ValueError) as error:

@@ -20,9 +20,11 @@ from rsmeta.errors import (
     one_line,
 )
 from rsmeta.geo.footprint import mended
-from rsmeta.geo.reprojection import onto_grid
+from rsmeta.geo.reprojection import onto_grid, pixels_of_points
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import geopandas
     from numpy.typing import NDArray
 
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 VECTOR_SUFFIXES = frozenset({".gpkg", ".shp", ".geojson", ".json", ".fgb", ".parquet"})
+#: Geometries that are points alone.
+POINTS = frozenset({"Point", "MultiPoint"})
 _COLLECTIONS = (shapely.GeometryType.GEOMETRYCOLLECTION, shapely.GeometryType.MULTIPOLYGON)
 
 
@@ -86,11 +90,46 @@ class VectorFile:
         Raises:
             RsmetaError: As of ``read``; or it holds no polygon.
         """
+        return self._only_polygons(self.read())
+
+    def read_onto(self, grid: Grid) -> geopandas.GeoDataFrame:
+        """Read what of the polygons lies on a grid, or close by, in its CRS.
+
+        Raises:
+            RsmetaError: As of ``read_polygons``; or only one of file and grid has a CRS.
+        """
+        return self._onto(self.read_polygons(), grid)
+
+    def read_labels_onto(self, grid: Grid) -> geopandas.GeoDataFrame:
+        """Read polygons and points onto a grid, as ``read_onto``; a point is the pixel it lies in.
+
+        Raises:
+            RsmetaError: As of ``read``; it holds neither polygons nor points; or only one of file
+                and grid has a CRS.
+        """
         frame = self.read()
+        pointed = frame.geom_type.isin(POINTS)
+        if not pointed.any():
+            return self._onto(self._only_polygons(frame, "polygons or points"), grid)
+        pixels = self._onto(frame[pointed], grid, to_areas=pixels_of_points)
+        if pointed.all():
+            return pixels
+        rest = frame[~pointed]
+        polygons = rest.set_geometry(_polygons_of(rest.geometry.to_numpy()))
+        flat = self._onto(polygons[~polygons.is_empty], grid)
+        import pandas
+
+        both: geopandas.GeoDataFrame = pandas.concat([flat, pixels]).sort_index()
+        return both
+
+    def _only_polygons(
+        self, frame: geopandas.GeoDataFrame, wanted: str = "polygons"
+    ) -> geopandas.GeoDataFrame:
+        """Return the polygons of a frame, valid and flat."""
         polygons = _polygons_of(frame.geometry.to_numpy())
         flat = ~shapely.is_empty(polygons)
         if not flat.any():
-            raise self._error(f"{self.path} holds no polygon; give polygons")
+            raise self._error(f"{self.path} holds no {wanted}; give {wanted}")
         if not flat.all():
             logger.warning(
                 "%s: %d of %d geometries are not polygons, or have no area, and are ignored",
@@ -99,13 +138,13 @@ class VectorFile:
         frame.geometry = polygons
         return frame[flat]
 
-    def read_onto(self, grid: Grid) -> geopandas.GeoDataFrame:
-        """Read what of the polygons lies on a grid, or close by, in its CRS.
-
-        Raises:
-            RsmetaError: As of ``read_polygons``; or only one of file and grid has a CRS.
-        """
-        frame = self.read_polygons()
+    def _onto(
+        self,
+        frame: geopandas.GeoDataFrame,
+        grid: Grid,
+        to_areas: Callable[[NDArray[Any], Any, Grid], NDArray[Any]] = onto_grid,
+    ) -> geopandas.GeoDataFrame:
+        """Return what of a frame lies on a grid, or close by, as areas in its CRS."""
         if (frame.crs is None) != (grid.crs is None):
             lacks, has = (self.path, "the scene") if frame.crs is None else ("the scene", self.path)
             tool = "ogr2ogr" if frame.crs is None else "gdal_edit.py"
@@ -114,12 +153,12 @@ class VectorFile:
                 f"add it, e.g. with {tool} -a_srs EPSG:…"
             )
         try:
-            polygons = onto_grid(frame.geometry.to_numpy(), frame.crs, grid)
+            areas = to_areas(frame.geometry.to_numpy(), frame.crs, grid)
         except GridMismatchError as error:
             raise self._error(f"{self.path} cannot be laid over the scene: {error}") from error
-        near = ~shapely.is_empty(polygons)
+        near = ~shapely.is_empty(areas)
         crs = None if grid.crs is None else grid.crs.to_wkt()
-        return frame.set_geometry(polygons, crs=crs)[near]
+        return frame.set_geometry(areas, crs=crs)[near]
 
     def _chosen_layer(self) -> str | None:
         import pyogrio

@@ -21,6 +21,8 @@ _LARGEST_LINEAR = 10.0
 
 def is_radar(band: Band) -> bool:
     """Return whether a band holds backscatter: by its wavelength, else by its polarisation."""
+    if band.formula is not None:
+        return is_radar(band.formula.first) and is_radar(band.formula.second)
     if band.spectrum_part is not None:
         return band.spectrum_part == "microwave"
     return band.common_name is None and _RADAR.fullmatch(band.name) is not None
@@ -51,7 +53,7 @@ def radar_units(bands: Iterable[Band], means: Iterable[float]) -> dict[str, Rada
     return {
         band.name: radar_unit(mean)
         for band, mean in zip(bands, means, strict=True)
-        if is_radar(band) and not _is_ratio(band.name)
+        if is_radar(band) and band.formula is None and not _is_ratio(band.name)
     }
 
 

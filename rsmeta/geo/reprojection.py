@@ -97,6 +97,57 @@ def places_onto_grid(places: NDArray[np.float64], crs: Any, grid: Grid) -> NDArr
     return places
 
 
+def cells_onto_grid(
+    places: NDArray[np.float64], crs: Any, grid: Grid
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return column and row of the pixels that places lie in, (N,) each, whole numbers.
+
+    They may lie outside the grid; infinite or NaN where it shows no such place.
+
+    Args:
+        places: (x, y) of each, (N, 2).
+        crs: Their CRS; none where the grid has none.
+        grid: The grid.
+
+    Raises:
+        GridMismatchError: There is no way from one CRS to the other.
+    """
+    x, y = places_onto_grid(places, crs, grid).T
+    back = ~grid.transform
+    with np.errstate(invalid="ignore"):
+        cols, rows = back.a * x + back.b * y + back.c, back.d * x + back.e * y + back.f
+    return np.floor(cols), np.floor(rows)
+
+
+def pixels_of_points(points: NDArray[Any], crs: Any, grid: Grid) -> NDArray[Any]:
+    """Return the pixels of a grid that points lie in, as areas in its CRS.
+
+    Args:
+        points: Points and multipoints, (N,).
+        crs: Their CRS; none where the grid has none.
+        grid: The grid.
+
+    Returns:
+        (N,); empty where a point lies outside the grid.
+
+    Raises:
+        GridMismatchError: There is no way from one CRS to the other.
+    """
+    places, owner = shapely.get_coordinates(points, return_index=True)
+    cols, rows = cells_onto_grid(places, crs, grid)
+    inside = (cols >= 0) & (cols < grid.width_px) & (rows >= 0) & (rows < grid.height_px)
+    cols, rows, owner = cols[inside], rows[inside], owner[inside]
+    t = grid.transform
+    squares = shapely.transform(
+        shapely.box(cols, rows, cols + 1, rows + 1),
+        lambda at: at @ np.array([[t.a, t.d], [t.b, t.e]]) + (t.c, t.f),
+    )
+    found = np.full(len(points), _NOTHING)
+    shapely.multipolygons(squares, indices=owner, out=found)
+    pixels: NDArray[Any] = mended(found)
+    return pixels
+
+
 def window_of(grid: Grid, bounds: Bounds) -> Window | None:
     """Return the window of a grid nearest to bounds in degrees, in whole pixels.
 

@@ -12,7 +12,9 @@ from rasterio.windows import Window
 
 from rsmeta.errors import SceneError, SceneUnreadableError
 from rsmeta.geo import metadata
+from rsmeta.geo.bands import measured
 from rsmeta.geo.chip import Chip
+from rsmeta.geo.computed import compute
 from rsmeta.geo.filebands import tell_bands
 from rsmeta.geo.grid import Grid, whole_pixels
 from rsmeta.geo.handles import open_raster, read_from, reading
@@ -20,8 +22,8 @@ from rsmeta.geo.raster_source import AnySource, RasterSource
 from rsmeta.geo.rules import ReadRules, ValidIf
 from rsmeta.geo.safe import is_safe
 from rsmeta.geo.scaling import band_scaling
+from rsmeta.geo.selection import Recipe, as_they_are, packed, select
 from rsmeta.geo.sources import expand_sources
-from rsmeta.geo.spectral_match import mix_bands
 from rsmeta.geo.stac_items import is_stac
 from rsmeta.geo.stac_scene import item_raster, safe_raster
 
@@ -51,7 +53,7 @@ class Scene:
         bands: Bands in use.
         grid: Place of the pixels.
         band_indexes: Place of the bands in the file, from 1; those that bands are made of, where
-            there are ``mixes``, and so are scale, offset and nodata.
+            there are ``recipes``, and so are scale, offset and nodata.
         scale: ``physical = raw * scale + offset``.
         offset: See ``scale``.
         nodata: Raw values without data, per band.
@@ -60,8 +62,9 @@ class Scene:
         alpha_index: Place of an alpha band in the file, from 1; 0 there is no data.
         acquired: When it was taken, UTC.
         sensor: Name of the sensor, where it is known.
-        mixes: Of each band, the places in ``band_indexes`` of what it is made of, with their
-            shares; none: each band is one of the file's.
+        recipes: Of each band, or of both inputs of one that is computed, the places in
+            ``band_indexes`` of what it is made of, with their shares; none: each band is one of
+            the file's.
     """
 
     source: RasterSource
@@ -76,7 +79,7 @@ class Scene:
     alpha_index: int | None = None
     acquired: datetime | None = None
     sensor: str | None = None
-    mixes: tuple[tuple[tuple[int, float], ...], ...] | None = None
+    recipes: tuple[Recipe, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -86,32 +89,22 @@ class Scene:
     def select(self, bands: Sequence[Band]) -> Scene:
         """Return the scene with only these bands, in this order.
 
-        They are found by name, else made of bands that see the same; see ``mix_bands``.
+        They are found by name, else computed or made of bands that see the same; see ``select``.
 
         Raises:
             BandsMissingError: The scene lacks one of them.
         """
-        found = mix_bands(bands, self.bands, self.name)
-        own = self.mixes or tuple(((i, 1.0),) for i in range(len(self.bands)))
-        parts = [
-            tuple((i, share * part) for k, part in mix.shares.items() for i, share in own[k])
-            for mix in found
-        ]
-        picked = list(dict.fromkeys(i for part in parts for i, _ in part))
-        places = {i: place for place, i in enumerate(picked)}
-        mixes = tuple(tuple((places[i], share) for i, share in part) for part in parts)
-        plain = mixes == tuple(((i, 1.0),) for i in range(len(bands)))
+        own = self.recipes or as_they_are(len(self.bands))
+        chosen, recipes = select(bands, self.bands, own, self.name)
+        picked, recipes_of_picked = packed(recipes)
         return replace(
             self,
-            bands=tuple(
-                wanted if mix.how else self.bands[next(iter(mix.shares))]
-                for wanted, mix in zip(bands, found, strict=True)
-            ),
+            bands=chosen,
             band_indexes=tuple(self.band_indexes[i] for i in picked),
             scale=tuple(self.scale[i] for i in picked),
             offset=tuple(self.offset[i] for i in picked),
             nodata=tuple(self.nodata[i] for i in picked),
-            mixes=None if plain else mixes,
+            recipes=recipes_of_picked,
         )
 
     @property
@@ -177,7 +170,7 @@ class Scene:
         raw = dataset.read(indexes, window=window, out_dtype=self.dtype)
         has_data = None
         if self.alpha_index is not None:
-            has_data = dataset.read(self.alpha_index, window=window)[None] > 0
+            has_data = dataset.read([self.alpha_index], window=window, out_dtype=self.dtype) > 0
         flags = dataset.mask_flag_enums
         masked = [i for i, index in enumerate(indexes) if _has_mask(flags[index - 1])]
         if masked and MaskFlags.per_dataset in flags[indexes[masked[0]] - 1]:
@@ -197,8 +190,8 @@ class Scene:
         valid: NDArray[np.bool_],
     ) -> None:
         """Fill in physical values, (C, h, w), 0 without data, and valid pixels, (h, w)."""
-        if self.mixes is not None:
-            self._mix(raw, has_data, data, valid)
+        if self.recipes is not None:
+            self._make(raw, has_data, data, valid)
             return
         valid[...] = self.valid_if == "all"
         for i, values in enumerate(data):
@@ -212,7 +205,7 @@ class Scene:
             else:
                 valid |= known
 
-    def _mix(
+    def _make(
         self,
         raw: NDArray[Any],
         has_data: NDArray[np.bool_] | None,
@@ -220,22 +213,27 @@ class Scene:
         valid: NDArray[np.bool_],
     ) -> None:
         """Fill in bands made of the file's, one of the latter at a time; else ``_to_physical``."""
+        parts = [part for own in self.recipes or () for part in own]
         used: list[list[tuple[int, float]]] = [[] for _ in raw]
-        for band, parts in enumerate(self.mixes or ()):
-            for i, share in parts:
-                used[i].append((band, share))
-        data[...] = 0
-        known = np.ones(data.shape, np.bool_)
+        for place, part in enumerate(parts):
+            for i, share in part:
+                used[i].append((place, share))
+        shape = len(parts), *data.shape[1:]
+        read = data if shape == data.shape else np.empty(shape, np.float32)
+        read[...] = 0
+        known = np.ones(shape, np.bool_)
         one = np.empty(raw.shape[1:], np.float32)
-        for i, bands in enumerate(used):
+        for i, places in enumerate(used):
             here = self._band_to_physical(i, raw[i], one)
             if has_data is not None:
                 here &= has_data[min(i, len(has_data) - 1)]
             np.copyto(one, 0, where=~here)
-            for band, share in bands:
-                data[band] += np.float32(share) * one
-                known[band] &= here
-        data[~known] = 0
+            for place, share in places:
+                read[place] += np.float32(share) * one
+                known[place] &= here
+        read[~known] = 0
+        if read is not data:
+            known = compute(self.bands, read, known, data)
         valid[...] = known.all(axis=0) if self.valid_if == "all" else known.any(axis=0)
 
     def _band_to_physical(
@@ -300,6 +298,7 @@ def open_scene(
         SceneError: Its numbers are complex.
     """
     rules, fallback = rules or ReadRules(), fallback or ReadRules()
+    wanted = None if wanted is None else measured(wanted)
     rules = replace(rules, skip_nm=rules.skip_nm or fallback.skip_nm)
     if not isinstance(source, RasterSource) and (is_stac(source) or is_safe(source)):
         item = (item_raster if is_stac(source) else safe_raster)(str(source), wanted)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from rsmeta.config.base import AnyNumber, Strict
+from rsmeta.config.base import AnyNumber, Factor, Strict
 from rsmeta.config.load import validate
 from rsmeta.config.resources import config_dir
 from rsmeta.config.yaml_files import read_yaml
@@ -115,7 +115,7 @@ class BandEntry(Strict):
     wavelength_nm: float | None = Field(default=None, gt=0)
     gsd_m: float | None = Field(default=None, gt=0)
     width_nm: float | None = Field(default=None, gt=0)
-    scale: float | None = None
+    scale: Factor | None = None
     offset: float | None = None
 
     @field_validator("common_name")
@@ -132,7 +132,7 @@ class SensorFile(Strict):
     title: str = ""
     unit: str = ""
     dtype: str | None = None
-    scale: float = 1.0
+    scale: Factor = 1.0
     offset: float = 0.0
     nodata: AnyNumber | None = None
     bands: tuple[BandEntry, ...] = Field(min_length=1)

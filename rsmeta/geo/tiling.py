@@ -179,7 +179,8 @@ class TilePlan(MapPlan):
             ValueError: The window is no tile of this plan.
         """
         row, col, *size = whole_pixels(tile)
-        if row not in self.row_starts or col not in self.col_starts or size != 2 * [self.tile_px]:
+        is_tile = _holds(self.row_starts, row) and _holds(self.col_starts, col)
+        if not is_tile or size != 2 * [self.tile_px]:
             raise ValueError(f"{tile} is no tile of {self}")
         rows, cols = (
             axis_weights(self._offsets(starts, at), self.tile_px, self.overlap_px, blend)
@@ -199,6 +200,11 @@ class TilePlan(MapPlan):
     def _overlapping(self, starts: tuple[int, ...], low: int, high: int) -> tuple[int, ...]:
         first = bisect_right(starts, low - self.tile_px)
         return starts[first : bisect_left(starts, high)]
+
+
+def _holds(ascending: tuple[int, ...], number: int) -> bool:
+    place = bisect_left(ascending, number)
+    return place < len(ascending) and ascending[place] == number
 
 
 def _around(windows: Sequence[Window]) -> Window:

@@ -15,11 +15,9 @@ from typing import TYPE_CHECKING
 import geopandas
 import numpy as np
 
-from rsmeta.errors import OutputError, one_line
-from rsmeta.files import write_atomically
 from rsmeta.geo.grid import whole_pixels
 from rsmeta.geo.pixel_area import pixel_areas_m2
-from rsmeta.geo.writer import check_output
+from rsmeta.gis.vector.frames import write_frame
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,9 +25,6 @@ if TYPE_CHECKING:
 
     from rsmeta.geo.grid import Grid
     from rsmeta.gis.class_map import ClassMap, Cover
-
-#: Files that points can be written to; one file each, so that it appears whole.
-POINT_SUFFIXES = (".gpkg", ".geojson", ".fgb")
 
 #: Samples that a rare class gets, if there are as many; the source advises 50 to 100.
 LEAST = 50
@@ -128,17 +123,6 @@ class _Reservoir:
         self.places = old_rows, old_cols
 
 
-def check_points_output(path: Path, *, overwrite: bool) -> None:
-    """Refuse, before any work, a file that points cannot be written to.
-
-    Raises:
-        OutputError: Its suffix means no vector file, it exists, or its folder cannot be written.
-    """
-    if path.suffix.lower() not in POINT_SUFFIXES:
-        raise OutputError(f"{path}: points go into a file of {', '.join(POINT_SUFFIXES)}")
-    check_output(path, overwrite=overwrite)
-
-
 def write_points(path: Path, grid: Grid, drawn: Drawn) -> None:
     """Write the centres of drawn pixels, in the CRS of the map, with an empty column ``class``.
 
@@ -149,11 +133,4 @@ def write_points(path: Path, grid: Grid, drawn: Drawn) -> None:
     crs = None if grid.crs is None else grid.crs.to_wkt()
     columns = {"id": np.arange(1, len(x) + 1), "class": np.full(len(x), None, dtype=object)}
     frame = geopandas.GeoDataFrame(columns, geometry=geopandas.points_from_xy(x, y), crs=crs)
-    frame["class"] = frame["class"].astype("string")
-    try:
-        with write_atomically(path) as hidden:
-            plain = hidden.with_name(f"sample{path.suffix}")  # some names mean something to GDAL
-            frame.to_file(plain, layer="sample")
-            plain.replace(hidden)
-    except (OSError, RuntimeError) as error:
-        raise OutputError(f"cannot write {path} ({one_line(error)})") from error
+    write_frame(path, frame, layer="sample")

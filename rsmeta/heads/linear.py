@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rsmeta.config.base import Strict
-from rsmeta.errors import ConfigError
+from rsmeta.errors import ConfigError, counted
 from rsmeta.heads.base import HEADS, HeadInput, LinearPixelHead
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ class LinearHead(LinearPixelHead):
         for depth in self._depths:
             if depth >= shape.depth:
                 raise ConfigError(
-                    f"model.head.depths: {depth} is beyond the backbone's {shape.depth} block(s)"
+                    f"model.head.depths: {depth} is beyond the backbone's "
+                    f"{counted(shape.depth, 'block')}"
                 )
         if len({shape.strides_px[depth] for depth in self._depths}) > 1:
             raise ConfigError(

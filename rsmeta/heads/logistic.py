@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import warnings
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -13,6 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from rsmeta.heads.base import HEADS, HeadInput
+from rsmeta.heads.regression import MOST_STEPS, USUAL_STRENGTH, best_strength, fit_regression
 from rsmeta.heads.solved import (
     LEAST_PROBABILITY,
     SolvedHead,
@@ -27,15 +27,6 @@ if TYPE_CHECKING:
     from rsmeta.config.base import Strict
 
 logger = logging.getLogger(__name__)
-
-#: Strengths that ``auto`` chooses from: inverse of the penalty, as scikit-learn's ``C``.
-_STRENGTHS = tuple(10.0**power for power in range(-4, 3))
-_USUAL_STRENGTH = 1.0
-_FOLDS = 4
-_MOST_STEPS = 2000
-
-#: Steps of a fit that only helps to choose the strength.
-_PATH_STEPS = 200
 
 
 class LogisticOptions(SolvedOptions):
@@ -94,9 +85,9 @@ class LogisticHead(SolvedHead):
         scaled = (features - mean) / std
         strength = self._strength
         if strength == "auto":
-            strength = _best_strength(scaled, labels, groups)
+            strength = best_strength(scaled, labels, groups, seed=seed)
             logger.info("logistic regression: strength %g by cross-validation", strength)
-        return self._take(_fitted(scaled, labels, strength), mean, std)
+        return self._take(fit_regression(scaled, labels, strength), mean, std)
 
     def _take(self, probe: Any, mean: np.ndarray, std: np.ndarray) -> str | None:
         """Keep the weights of a linear classifier; return what to warn of."""
@@ -105,8 +96,8 @@ class LogisticHead(SolvedHead):
         weight, bias = last_layer(probe.coef_, probe.intercept_, probe.classes_, self.classes)
         self.weight.copy_(weight)
         self.bias.copy_(bias)
-        slow = np.max(getattr(probe, "n_iter_", 0)) >= _MOST_STEPS
-        return f"the regression had not converged after {_MOST_STEPS} steps" if slow else None
+        slow = np.max(getattr(probe, "n_iter_", 0)) >= MOST_STEPS
+        return f"the regression had not converged after {MOST_STEPS} steps" if slow else None
 
 
 def logistic_weights(
@@ -145,7 +136,7 @@ class LdaHead(LogisticHead):
 
     def __init__(self, shape: HeadInput, classes: int, options: SolvedOptions) -> None:
         given = options.model_dump()
-        super().__init__(shape, classes, LogisticOptions(strength=_USUAL_STRENGTH, **given))
+        super().__init__(shape, classes, LogisticOptions(strength=USUAL_STRENGTH, **given))
 
     def solve(
         self, features: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, seed: int
@@ -164,72 +155,3 @@ class LdaHead(LogisticHead):
             solver="lsqr", shrinkage="auto", priors=np.full(count, 1 / count)
         )
         return self._take(analysis.fit(scaled, labels), mean, std)
-
-
-def _best_strength(scaled: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> float:
-    """Return the strength with the least balanced log loss on groups that were left out."""
-    from sklearn.metrics import log_loss
-    from sklearn.model_selection import GroupKFold
-    from sklearn.utils.class_weight import compute_sample_weight
-
-    folds = min(_FOLDS, len(np.unique(groups)))
-    if folds < 2 or len(np.unique(labels)) < 2:
-        return _USUAL_STRENGTH
-    classes = np.unique(labels)
-    index = np.searchsorted(classes, labels)
-    losses = np.zeros(len(_STRENGTHS))
-    for fit, judge in GroupKFold(folds).split(scaled, labels, groups):
-        if len(np.unique(labels[fit])) < 2:
-            continue
-        weights = compute_sample_weight("balanced", labels[judge])
-        paths = strength_path(scaled, index, fit, judge, strengths=_STRENGTHS, classes=len(classes))
-        for i, shares in enumerate(paths):
-            losses[i] += log_loss(labels[judge], shares, sample_weight=weights, labels=classes)
-    return _STRENGTHS[int(losses.argmin())] if losses.any() else _USUAL_STRENGTH
-
-
-def strength_path(
-    scaled: np.ndarray,
-    labels: np.ndarray,
-    fit: np.ndarray,
-    judge: np.ndarray,
-    *,
-    strengths: Sequence[float],
-    classes: int,
-) -> list[np.ndarray]:
-    """Return the probabilities of held-out pixels at each strength, each (J, K).
-
-    Args:
-        scaled: Standardised features (N, F).
-        labels: Class indices (N,).
-        fit: Indices of the pixels to fit; of two classes at least.
-        judge: Indices of those held out, (J,).
-        strengths: From weak to strong: each fit starts from the one before.
-        classes: Number of classes K; those that are not fitted get next to nothing.
-    """
-    probe, found = _regression(strengths[0], steps=_PATH_STEPS, warm_start=True), []
-    for strength in strengths:
-        probe.set_params(C=strength)
-        _fit(probe, scaled[fit], labels[fit])
-        shares = np.full((len(judge), classes), 1e-6)
-        shares[:, probe.classes_] += probe.predict_proba(scaled[judge])
-        found.append(shares / shares.sum(axis=1, keepdims=True))
-    return found
-
-
-def _fitted(scaled: np.ndarray, labels: np.ndarray, strength: float) -> Any:
-    return _fit(_regression(strength, steps=_MOST_STEPS), scaled, labels)
-
-
-def _regression(strength: float, *, steps: int, **options: Any) -> Any:
-    from sklearn.linear_model import LogisticRegression  # takes its time
-
-    return LogisticRegression(C=strength, max_iter=steps, class_weight="balanced", **options)
-
-
-def _fit(probe: Any, scaled: np.ndarray, labels: np.ndarray) -> Any:
-    from sklearn.exceptions import ConvergenceWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return probe.fit(scaled, labels)

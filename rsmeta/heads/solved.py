@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rsmeta.config.base import Strict
-from rsmeta.errors import ConfigError
+from rsmeta.errors import ConfigError, counted
 from rsmeta.heads.base import HeadInput, PixelHead
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ class SolvedHead(PixelHead):
         for depth in self._depths:
             if not 0 <= depth < shape.depth:
                 raise ConfigError(
-                    f"model.head.depths: {depth} is beyond the backbone's {shape.depth} block(s)"
+                    f"model.head.depths: {depth} is beyond the backbone's "
+                    f"{counted(shape.depth, 'block')}"
                 )
         coarse = shape.strides_px[self._depths[-1]] > 1
         self._bands = coarse if options.bands is None else options.bands

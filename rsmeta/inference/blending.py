@@ -5,29 +5,27 @@ from __future__ import annotations
 from collections import deque
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
 import torch
 from rasterio.windows import Window
 
 from rsmeta.geo.grid import whole_pixels
-from rsmeta.inference.arrays import large_array
 from rsmeta.inference.reading import within
 from rsmeta.inference.scoring import OpenedBlock, ScoredTiles
 from rsmeta.inference.spill_file import Slot, SpillFile
-from rsmeta.inference.transfer import Transfer
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
     from pathlib import Path
 
+    import numpy as np
     from torch import Tensor
 
     from rsmeta.geo.blending_weights import Blend
     from rsmeta.geo.tiling import TilePlan, Turn
     from rsmeta.inference.reading import ReadBlock
+    from rsmeta.inference.transfer import Transfer
 
     #: Number of a strip and a tile: neighbouring strips hold other parts of the tiles they share.
     _Key: TypeAlias = tuple[int, Window]
@@ -57,7 +55,8 @@ def blend_tiles(
     plan: TilePlan,
     blend: Blend,
     *,
-    where: torch.device,
+    network: Transfer,
+    sums: Transfer,
     spill_folder: Path | None = None,
 ) -> Generator[Block, None, None]:
     """Yield the blocks in their order, blended.
@@ -69,27 +68,26 @@ def blend_tiles(
         items: Blocks and scored tiles.
         plan: Where blocks and tiles lie.
         blend: How overlapping tiles are joined.
-        where: Device that holds the tiles which are waited with, and the sums.
+        network: Where the scored tiles are.
+        sums: Where tiles wait, and are summed: there, or in main memory.
         spill_folder: Folder for sums that wait for the next row of blocks; none: the system's.
     """
     opened: deque[_Sum] = deque()
-    waiting = _WaitingTiles()
+    waiting = _WaitingTiles(network, sums)
     with ExitStack() as stack:
         spill: SpillFile | None = None
-        transfer = Transfer(torch.device("cpu"))
         for item in items:
             if isinstance(item, OpenedBlock):
-                opened.append(_Sum(item, plan, blend, where))
+                opened.append(_Sum(item, plan, blend, sums))
                 waiting.expect(item.block)
             else:
                 if spill is None:
                     most = 4 * item.scores.shape[1] * plan.tile_px * plan.block_px
                     spill = stack.enter_context(SpillFile(spill_folder, most))
-                    transfer = Transfer(item.scores.device)
-                waiting.put(item, where, transfer)
+                waiting.put(item)
             while opened and opened[0].advance(waiting, spill):
                 turn = opened[0].turn
-                yield opened.popleft().block(transfer)
+                yield opened.popleft().block()
                 waiting.forget(turn, spill)
             waiting.let_go()
             del item
@@ -132,7 +130,9 @@ class _Carried:
 class _WaitingTiles:
     """Tiles, and sums for the next row of blocks, until those who need them have their turn."""
 
-    def __init__(self) -> None:
+    def __init__(self, network: Transfer, sums: Transfer) -> None:
+        self._network = network
+        self._sums = sums
         self._tiles: dict[_Key, _Waiting] = {}
         self._views: list[_Waiting] = []
         self.carried: dict[tuple[int, int], _Carried] = {}
@@ -144,9 +144,10 @@ class _WaitingTiles:
             if key not in self._tiles:
                 self._tiles[key] = _Waiting(strip.last_turn(tile), set(strip.columns(tile)))
 
-    def put(self, batch: ScoredTiles, where: torch.device, transfer: Transfer) -> None:
-        here = where.type == "cpu"
-        tiles = torch.from_numpy(transfer.to_host(batch.scores)) if here else batch.scores
+    def put(self, batch: ScoredTiles) -> None:
+        tiles = batch.scores
+        if self._sums.device != self._network.device:
+            tiles = torch.from_numpy(self._network.to_host(tiles))
         for key, scores in zip(batch.keys, tiles, strict=True):
             waiting = self._tiles[key]
             waiting.scores, waiting.is_view = scores, True
@@ -169,7 +170,7 @@ class _WaitingTiles:
         """Keep copies of what is a view: a whole batch would stay for a few tiles."""
         for waiting in self._views:
             if waiting.is_view and waiting.scores is not None:
-                waiting.scores, waiting.is_view = _copied(waiting.scores), False
+                waiting.scores, waiting.is_view = self._sums.kept(waiting.scores), False
         self._views = []
 
     def forget(self, turn: Turn, spill: SpillFile | None) -> None:
@@ -184,13 +185,11 @@ class _WaitingTiles:
 class _Sum:
     """Sums up one block, and what its tiles add below it."""
 
-    def __init__(
-        self, opened: OpenedBlock, plan: TilePlan, blend: Blend, where: torch.device
-    ) -> None:
+    def __init__(self, opened: OpenedBlock, plan: TilePlan, blend: Blend, sums: Transfer) -> None:
         self._opened = opened
         self._plan = plan
         self._blend = blend
-        self._where = where
+        self._sums = sums
         self._window = opened.block.window
         self._summed: set[Window] = set()
         self._missing: deque[Window] | None = None
@@ -232,16 +231,13 @@ class _Sum:
         self._window = Window(left, top, width, max(height, end - top))
         if carried is not None:
             above = spill.take(carried.slot)[:, top - carried.top :]
-            self._zeros(len(above))[:, : above.shape[1]] = above.to(self._where)
+            self._zeros(len(above))[:, : above.shape[1]] = above.to(self._sums.device)
         self._missing = deque(tile for tile in block.tiles if tile not in self._summed)
         return True
 
     def _zeros(self, classes: int) -> Tensor:
         shape = classes, int(self._window.height), int(self._window.width)
-        if self._where.type == "cpu":
-            self._total = torch.from_numpy(large_array(shape, np.float32))
-        else:
-            self._total = torch.zeros(shape, device=self._where)
+        self._total = self._sums.zeros(shape)
         return self._total
 
     def _add(self, tile: Window, scores: Tensor) -> None:
@@ -252,7 +248,7 @@ class _Sum:
             axis[part]
             for axis, part in zip(self._plan.weights(tile, self._blend), there, strict=True)
         )
-        _add_weighted(total[:, *here], scores[:, *there], rows, cols)
+        self._sums.add_weighted(total[:, *here], scores[:, *there], rows, cols)
         self._summed.add(tile)
 
     def _carry(self, waiting: _WaitingTiles, spill: SpillFile) -> None:
@@ -265,39 +261,13 @@ class _Sum:
             slot = spill.put(self._total[:, int(window.height) :])
             waiting.carried[self.turn[::2]] = _Carried(bottom, below, tiles, slot)
 
-    def block(self, transfer: Transfer) -> Block:
+    def block(self) -> Block:
         """Return the finished block."""
         opened, scores = self._opened, None
         if self._total is not None and opened.valid is not None:
-            scores = transfer.to_host(self._total[:, : len(opened.valid)])
+            scores = self._sums.to_host(self._total[:, : len(opened.valid)])
             if not opened.valid.all():
                 scores[:, ~opened.valid] = 0
         return Block(
             opened.block.window, scores, opened.valid, opened.computed, opened.block.skipped
         )
-
-
-# In main memory NumPy does the work, in one thread: torch would share each of these small steps
-# among threads of its own, which then spin for more and take the processor from the network.
-
-
-def _add_weighted(sums: Tensor, scores: Tensor, rows: np.ndarray, cols: np.ndarray) -> None:
-    """Add (K, h, w) scores times weights of rows (h,) and columns (w,) to sums."""
-    if not sums.is_cpu:
-        down, across = (_on_device(axis.tobytes(), sums.device) for axis in (rows, cols))
-        sums.addcmul_(scores, down[:, None] * across)
-        return
-    weights = rows[:, None] * cols
-    for total, score in zip(sums.numpy(), scores.numpy(), strict=True):
-        total += score * weights
-
-
-@lru_cache(maxsize=4096)  # the same few, over and over
-def _on_device(weights: bytes, device: torch.device) -> Tensor:
-    """Return float32 numbers on a GPU, without waiting for what it is at."""
-    numbers = torch.frombuffer(bytearray(weights), dtype=torch.float32)
-    return numbers.pin_memory().to(device, non_blocking=True)
-
-
-def _copied(scores: Tensor) -> Tensor:
-    return torch.from_numpy(scores.numpy().copy()) if scores.is_cpu else scores.clone()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from rsmeta.errors import RsmetaError
+from rsmeta.errors import RsmetaError, counted
 
 
 def choose_device(name: str) -> torch.device:
@@ -23,5 +23,7 @@ def choose_device(name: str) -> torch.device:
         raise RsmetaError(f"no device is called {name!r}; use auto, cpu, cuda or cuda:N")
     count = torch.cuda.device_count() if device.type == "cuda" else 0
     if device.type == "cuda" and (device.index or 0) >= count:
-        raise RsmetaError(f"--device {name}: this machine has {count} GPU(s); use --device cpu")
+        raise RsmetaError(
+            f"--device {name}: this machine has {counted(count, 'GPU')}; use --device cpu"
+        )
     return device

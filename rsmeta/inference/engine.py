@@ -18,11 +18,13 @@ from rsmeta.geo.patches import PatchPlan
 from rsmeta.geo.tiling import TilePlan
 from rsmeta.inference import sizing
 from rsmeta.inference.blending import Block, blend_tiles
+from rsmeta.inference.lanes import threads_per_lane
 from rsmeta.inference.model import ready
 from rsmeta.inference.patches import read_patches, score_patches
 from rsmeta.inference.pipeline import Pipeline
 from rsmeta.inference.reading import SceneReader, read_blocks
 from rsmeta.inference.scoring import Scorer, score_tiles
+from rsmeta.inference.transfer import Transfer, transfer_for
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
@@ -44,12 +46,13 @@ class Engine:
     """Computes the blocks of maps with one model.
 
     Args:
-        model: Maps chips in physical units to scores, e.g. class probabilities.
+        model: Maps chips in physical units to scores, e.g. class probabilities. On a CPU several
+            threads call it at once.
         device: Where the model is.
         scores: Scores per pixel, or per image.
         blend: How overlapping tiles are joined.
-        batch_size: Tiles through the model at once; none: chosen for the device. Where memory
-            runs out it is halved, and stays so.
+        batch_size: Tiles per forward pass; none: chosen for the device. Where memory runs out it
+            is halved, and stays so.
 
     Attributes:
         score: Scores a batch of any size, as ``run`` does: see ``Scorer``.
@@ -97,12 +100,14 @@ class Engine:
             RsmetaError: The device has not enough memory for one tile.
         """
         reader = SceneReader(scene, aoi)
-        with Pipeline() as pipeline, bounded_cache(sizing.choose_cache_bytes(scene, plan)):
+        lanes = sizing.choose_lanes(self.device) if isinstance(plan, TilePlan) else 1
+        cache = bounded_cache(sizing.choose_cache_bytes(scene, plan))
+        with threads_per_lane(lanes), Pipeline() as pipeline, cache:
             self.seconds = pipeline.seconds
             if isinstance(plan, PatchPlan):
                 yield from self._patches(plan, blocks, reader, pipeline)
             elif isinstance(plan, TilePlan):
-                yield from self._tiles(plan, blocks, reader, pipeline, spill_folder)
+                yield from self._tiles(plan, blocks, reader, pipeline, lanes, spill_folder)
             else:
                 raise TypeError(f"no way to compute {plan}")
 
@@ -118,15 +123,20 @@ class Engine:
         blocks: Iterable[Window],
         reader: SceneReader,
         pipeline: Pipeline,
+        lanes: int,
         spill_folder: Path | None,
     ) -> Iterator[Block]:
         strips = plan.strips(blocks, blocks_wide=sizing.choose_strip_blocks(plan, self._scores))
         readers = sizing.choose_readers(self.device)
         blocks_read = read_blocks(reader, plan, strips, count=readers)
         read = pipeline.ahead("reading", blocks_read, 1)
-        scored = pipeline.ahead("computing", score_tiles(read, self.score), 2)
+        scored = pipeline.ahead("computing", score_tiles(read, self.score, lanes=lanes), 2)
         where = sizing.choose_blending(plan, self._scores, self.device)
-        blended = blend_tiles(scored, plan, self._blend, where=where, spill_folder=spill_folder)
+        network = transfer_for(self.device)  # with a stream of its own, beside that of the scorer
+        sums = network if where == self.device else Transfer()
+        blended = blend_tiles(
+            scored, plan, self._blend, network=network, sums=sums, spill_folder=spill_folder
+        )
         return pipeline.ahead("blending", blended, 1)
 
 
@@ -139,7 +149,7 @@ def ready_engine(
     with ready(bundle, record, device) as model:
         yield Engine(
             model, device, scores=record.output.scores, blend=settings.blend,
-            batch_size=settings.batch_size,
+            batch_size=settings.batch_size or sizing.choose_batch_size(device, record.tile_px),
         )  # fmt: skip
 
 

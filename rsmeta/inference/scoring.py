@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -11,8 +12,9 @@ import numpy as np
 import torch
 
 from rsmeta.errors import RsmetaError
+from rsmeta.inference.lanes import Lanes
 from rsmeta.inference.reading import within
-from rsmeta.inference.transfer import Transfer
+from rsmeta.inference.transfer import transfer_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from rsmeta.geo.tiling import Turn
     from rsmeta.inference.reading import ReadBlock
+    from rsmeta.inference.transfer import Transfer
 
     #: (image (B, C, h, w) float32 physical, valid (B, h, w) bool) -> scores (B, K, h, w).
     Model: TypeAlias = Callable[[Tensor, Tensor], Tensor]
@@ -64,7 +67,8 @@ class Scorer:
     """Runs a model over batches, and over smaller ones from then on where memory runs out.
 
     Args:
-        model: Maps chips in physical units to scores, e.g. class probabilities.
+        model: Maps chips in physical units to scores, e.g. class probabilities. On a CPU several
+            threads may call it at once.
         device: Where it is.
         batch_size: Tiles at once.
 
@@ -75,8 +79,9 @@ class Scorer:
     def __init__(self, model: Model, device: torch.device, batch_size: int) -> None:
         self._model = model
         self._device = device
-        self.transfer = Transfer(device)
+        self.transfer = transfer_for(device)
         self.batch_size = self._said = batch_size
+        self._changing = threading.Lock()
 
     @torch.inference_mode()
     def __call__(self, image: np.ndarray, valid: np.ndarray) -> Tensor:
@@ -88,13 +93,14 @@ class Scorer:
         parts = []
         done = 0
         while done < len(image):
-            batch = slice(done, done + self.batch_size)
+            size = self.batch_size
+            batch = slice(done, done + size)
             scores = self._scores(image[batch], valid[batch])
             if scores is None:
-                self._take_less()
+                self._take_less(than=size)
             else:
                 parts.append(scores)
-                done += self.batch_size
+                done += size
         self._say_if_less()
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
@@ -113,49 +119,56 @@ class Scorer:
                 raise
             return None
 
-    def _take_less(self) -> None:
-        """Halve the batch; called when what the last one took has been let go."""
-        if self.batch_size == 1:
+    def _take_less(self, *, than: int) -> None:
+        """Halve the batch, unless another thread has; what the last one took has been let go."""
+        if than == 1:
             raise RsmetaError(
                 f"{self._device} has not enough memory for a single tile; choose another --device, "
                 f"or a model with smaller tiles"
             )
-        self.batch_size //= 2
+        with self._changing:
+            self.batch_size = min(self.batch_size, than // 2)
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
     def _say_if_less(self) -> None:
-        if self.batch_size < self._said:
-            self._said = self.batch_size
+        with self._changing:
+            less, self._said = self.batch_size < self._said, self.batch_size
+        if less:
             logger.warning(
-                "%s ran out of memory; continuing with %d tiles at once",
-                self._device,
-                self.batch_size,
+                "%s ran out of memory; continuing with %d tiles at once", self._device, self._said
             )
 
 
 def score_tiles(
-    blocks: Iterable[ReadBlock], scorer: Scorer
+    blocks: Iterable[ReadBlock], scorer: Scorer, *, lanes: int = 1
 ) -> Generator[OpenedBlock | ScoredTiles, None, None]:
     """Yield each block, and soon after it the tiles that it needs and no block before it had.
 
     A tile that a later block of the same strip touches is not computed again.
+
+    Args:
+        blocks: The blocks.
+        scorer: Scores their tiles.
+        lanes: Threads that score a batch each.
     """
     known: dict[Window, Turn] = {}
-    batch = _Batch(scorer.transfer)
-    for block in blocks:
-        turn = block.strip.turn(block.window)
-        known = {tile: last for tile, last in known.items() if last >= turn}
-        new = [tile for tile in block.tiles if tile not in known]
-        known |= {tile: block.strip.last_turn(tile) for tile in new}
-        yield _opened(block, len(new))
-        for tile in new:
-            batch.add(block, tile, room=scorer.batch_size)
-            if len(batch.keys) >= scorer.batch_size:
-                yield batch.scored(scorer)
-        del block
-    if batch.keys:
-        yield batch.scored(scorer)
+    with Lanes[ScoredTiles](lanes) as running:
+        batch = _Batch(scorer.transfer, under_way=running.ahead)
+        for block in blocks:
+            turn = block.strip.turn(block.window)
+            known = {tile: last for tile, last in known.items() if last >= turn}
+            new = [tile for tile in block.tiles if tile not in known]
+            known |= {tile: block.strip.last_turn(tile) for tile in new}
+            yield _opened(block, len(new))
+            for tile in new:
+                batch.add(block, tile, room=scorer.batch_size)
+                if len(batch.keys) >= scorer.batch_size:
+                    yield from running.call(batch.to_score(scorer))
+            del block
+        if batch.keys:
+            yield from running.call(batch.to_score(scorer))
+        yield from running.rest()
 
 
 def _opened(block: ReadBlock, computed: int) -> OpenedBlock:
@@ -182,17 +195,19 @@ class _Batch:
 
     Args:
         transfer: Brings them to the device.
+        under_way: Earlier batches that may still be read while one is filled.
     """
 
-    def __init__(self, transfer: Transfer) -> None:
+    def __init__(self, transfer: Transfer, *, under_way: int) -> None:
         self.keys: list[tuple[int, Window]] = []
         self._transfer = transfer
+        self._count = transfer.buffers + under_way
         self._buffers: deque[_Buffer] = deque()
 
     def add(self, block: ReadBlock, tile: Window, *, room: int) -> None:
         if block.data is None or block.valid is None or block.origin is None:
             raise ValueError(f"{block.window} has tiles and no pixels")
-        while len(self._buffers) < self._transfer.buffers:
+        while len(self._buffers) < self._count:
             self._buffers.append(self._buffer(room, len(block.data), tile))
         buffer = self._buffers[0]
         if not self.keys:
@@ -209,11 +224,15 @@ class _Batch:
             self._transfer.copied(),
         )  # fmt: skip
 
-    def scored(self, scorer: Scorer) -> ScoredTiles:
-        """Return the scores of its tiles, and be empty again."""
+    def to_score(self, scorer: Scorer) -> Callable[[], ScoredTiles]:
+        """Return what scores its tiles, and be empty again."""
         keys, self.keys = tuple(self.keys), []
         buffer = self._buffers[0]
-        scores = scorer(buffer.image[: len(keys)], buffer.valid[: len(keys)])
-        buffer.until_free = self._transfer.copied()
         self._buffers.rotate()
-        return ScoredTiles(keys, scores)
+
+        def scored() -> ScoredTiles:
+            scores = scorer(buffer.image[: len(keys)], buffer.valid[: len(keys)])
+            buffer.until_free = self._transfer.copied()
+            return ScoredTiles(keys, scores)
+
+        return scored

@@ -23,7 +23,13 @@ BLOCKS_PX = {"cpu": (1024, 512), "cuda": (2048, 1024, 512)}
 _SHARE = 0.25
 #: Disk space for sums that wait for the next row of blocks.
 _SPILL_BYTES = 2**30
+#: Tiles of ``_USUAL_PX`` at once, in all lanes; smaller tiles are more of the same pixels.
 _BATCH = {"cpu": 8, "cuda": 64}
+_USUAL_PX = 224
+#: The most of smaller tiles at once, per tile of ``_USUAL_PX``: more no longer make them faster.
+_MOST_SMALLER = 16
+#: Batches that are computed side by side, by several threads each if there are more of them.
+_FEW_LANES, _MOST_LANES = 4, 8
 #: Threads that decode a file side by side: on a CPU few, since the network needs the cores.
 _READERS = {"cpu": 4, "cuda": 16}
 _FLOAT = 4
@@ -65,9 +71,27 @@ def choose_cache_bytes(scene: Scene, plan: MapPlan) -> int:
     return min(max(2 * column, _LEAST_CACHE_BYTES), CACHE_BYTES)
 
 
-def choose_batch_size(device: torch.device) -> int:
-    """Return how many tiles to score at once, at first: fewer are taken where memory runs out."""
-    return _BATCH[device.type]
+def choose_batch_size(device: torch.device, tile_px: int = _USUAL_PX) -> int:
+    """Return how many tiles to score at once, at first: fewer are taken where memory runs out.
+
+    Args:
+        device: Where the network is.
+        tile_px: Side of a tile.
+    """
+    smaller = min(_USUAL_PX**2 // tile_px**2, _MOST_SMALLER)
+    return max(_BATCH[device.type] * max(smaller, 1) // choose_lanes(device), 1)
+
+
+def choose_lanes(device: torch.device) -> int:
+    """Return how many batches to compute side by side, which share torch's threads.
+
+    Up to some number each thread has a lane; more threads are shared so that few are left over.
+    """
+    if device.type != "cpu":
+        return 1
+    threads = torch.get_num_threads()
+    counts = range(min(threads, _FEW_LANES), min(threads, _MOST_LANES) + 1)
+    return max(counts, key=lambda lanes: (threads // lanes * lanes, lanes))
 
 
 def choose_readers(device: torch.device) -> int:

@@ -38,7 +38,7 @@ _LANGUAGE = "patch_embed_variable."
 SENTINEL2 = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
 
 #: Wavelength and width at which it was trained on Sentinel-1, nm, VV and VH alike; no physical
-#: width. Source: Copernicus-FM's own code.
+#: width. Source: zhu-xlab/Copernicus-FM, Copernicus-Bench/src/configs/dataset/*_s1.yaml.
 RADAR_NM = (5e7, 1e9)
 
 _Code = tuple[float, float]

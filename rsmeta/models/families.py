@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rsmeta.config.model import AUTO, AVERAGE
 from rsmeta.errors import ConfigError, UnknownNameError
@@ -18,6 +18,16 @@ if TYPE_CHECKING:
     from rsmeta.geo.bands import Band
     from rsmeta.models.backbone import Backbone
     from rsmeta.models.checkpoint import Checkpoint
+
+
+def as_named(spec: ModelSpec) -> tuple[str, dict[str, Any]]:
+    """Return the backbone and its options."""
+    return spec.backbone, dict(spec.options)
+
+
+def untagged(spec: ModelSpec) -> tuple[str, dict[str, Any]]:
+    """Return the backbone without the tag of its weights, and its options."""
+    return spec.backbone.partition(".")[0], dict(spec.options)
 
 
 @dataclass(frozen=True)
@@ -40,20 +50,12 @@ class BackboneFamily:
     names: Callable[[], tuple[str, ...]]
     line: Callable[[str], str]
     describe: Callable[[Checkpoint], Mapping[str, Any] | None] = lambda _: None
-    plain: Callable[[ModelSpec], tuple[str, dict[str, Any]]] = lambda spec: (
-        spec.backbone,
-        dict(spec.options),
-    )
+    plain: Callable[[ModelSpec], tuple[str, dict[str, Any]]] = as_named
     from_wavelengths: bool = False
 
 
 #: Families by name. Other packages add theirs through the entry-point group ``rsmeta.backbones``.
 BACKBONES: Registry[BackboneFamily] = Registry("backbone", BackboneFamily)
-
-
-def untagged(spec: ModelSpec) -> tuple[str, dict[str, Any]]:
-    """Return the backbone without the tag of its weights, and its options."""
-    return spec.backbone.partition(".")[0], dict(spec.options)
 
 
 def _on_use(module: str, name: str) -> Callable[..., Any]:
@@ -65,71 +67,49 @@ def _on_use(module: str, name: str) -> Callable[..., Any]:
     return call
 
 
-BACKBONES.add(
-    "timm",
-    BackboneFamily(
-        "", _on_use("timm.build", "build_timm"), names.timm_names, names.timm_line,
-        _on_use("timm.describe", "describe_timm"), untagged,
-    ),
-)  # fmt: skip
-BACKBONES.add(
-    "satmae",
-    BackboneFamily(
-        names.SATMAE, _on_use("satmae.build", "build_satmae"), names.satmae_names,
-        names.satmae_line, _on_use("satmae.describe", "describe_satmae"), untagged,
-    ),
-)  # fmt: skip
-BACKBONES.add(
-    "dofa",
-    BackboneFamily(
-        names.DOFA, _on_use("dofa.build", "build_dofa"), names.dofa_names, names.dofa_line,
-        _on_use("dofa.describe", "describe_dofa"), untagged, from_wavelengths=True,
-    ),
-)  # fmt: skip
-BACKBONES.add(
-    "pixels",
-    BackboneFamily(
-        names.PIXELS, _on_use("pixels.backbone", "build_pixels"), names.pixel_names,
-        names.pixels_line,
-    ),
-)  # fmt: skip
-BACKBONES.add(
-    "panopticon",
-    BackboneFamily(
-        names.PANOPTICON, _on_use("panopticon", "build_panopticon"), names.panopticon_names,
-        names.panopticon_line, _on_use("panopticon", "describe_panopticon"), untagged,
-        from_wavelengths=True,
-    ),
-)  # fmt: skip
-BACKBONES.add(
-    "copernicus",
-    BackboneFamily(
-        names.COPERNICUS, _on_use("copernicus", "build_copernicus"), names.copernicus_names,
-        names.copernicus_line, _on_use("copernicus", "describe_copernicus"), untagged,
-        from_wavelengths=True,
-    ),
-)  # fmt: skip
-BACKBONES.add(
-    "prithvi",
-    BackboneFamily(
-        names.PRITHVI, _on_use("prithvi", "build_prithvi"), names.prithvi_names,
-        names.prithvi_line, _on_use("prithvi", "describe_prithvi"), untagged,
-    ),
-)  # fmt: skip
-BACKBONES.add(
-    "scalemae",
-    BackboneFamily(
-        names.SCALEMAE, _on_use("scalemae", "build_scalemae"), names.scalemae_names,
-        names.scalemae_line, plain=untagged,
-    ),
-)  # fmt: skip
-BACKBONES.add(
-    "torchgeo",
-    BackboneFamily(
-        names.TORCHGEO, _on_use("torchgeo", "build_torchgeo"), names.torchgeo_names,
-        names.torchgeo_line, plain=_on_use("torchgeo", "torchgeo_plain"),
-    ),
-)  # fmt: skip
+class _Own(NamedTuple):
+    """Where a family of this package is: its functions bear its name.
+
+    Attributes:
+        prefix: As of ``BackboneFamily``.
+        build: Module with ``build_NAME``, imported when it is called.
+        describe: Module with ``describe_NAME``; none: its files cannot be told from others.
+        plain: As of ``BackboneFamily``.
+        from_wavelengths: As of ``BackboneFamily``.
+    """
+
+    prefix: str
+    build: str
+    describe: str | None = None
+    plain: Callable[[ModelSpec], tuple[str, dict[str, Any]]] = untagged
+    from_wavelengths: bool = False
+
+    def family(self, name: str) -> BackboneFamily:
+        """Return the family, of which nothing has been imported yet."""
+        return BackboneFamily(
+            self.prefix,
+            _on_use(self.build, f"build_{name}"),
+            getattr(names, f"{name}_names"),
+            getattr(names, f"{name}_line"),
+            _on_use(self.describe, f"describe_{name}") if self.describe else lambda _: None,
+            self.plain,
+            self.from_wavelengths,
+        )
+
+
+_OWN = {
+    "timm": _Own("", "timm.build", "timm.describe"),
+    "satmae": _Own(names.SATMAE, "satmae.build", "satmae.describe"),
+    "dofa": _Own(names.DOFA, "dofa.build", "dofa.describe", from_wavelengths=True),
+    "pixels": _Own(names.PIXELS, "pixels.backbone", plain=as_named),
+    "panopticon": _Own(names.PANOPTICON, "panopticon", "panopticon", from_wavelengths=True),
+    "copernicus": _Own(names.COPERNICUS, "copernicus", "copernicus", from_wavelengths=True),
+    "prithvi": _Own(names.PRITHVI, "prithvi", "prithvi"),
+    "scalemae": _Own(names.SCALEMAE, "scalemae"),
+    "torchgeo": _Own(names.TORCHGEO, "torchgeo", plain=_on_use("torchgeo", "torchgeo_plain")),
+}
+for _name, _own in _OWN.items():
+    BACKBONES.add(_name, _own.family(_name))
 
 
 def build_backbone(spec: ModelSpec, bands: Sequence[Band] | None = None) -> Backbone:

@@ -22,8 +22,8 @@ PRITHVI, PRITHVI_TL = "prithvi_vit_", "_tl"
 TORCHGEO, PIXELS = "torchgeo:", "pixels"
 
 SATMAE_LICENCE, DOFA_LICENCE, SCALEMAE_LICENCE = "CC BY-NC 4.0", "CC-BY-4.0", "CC-BY-NC-4.0"
-PRITHVI_LICENCE = PANOPTICON_LICENCE = "Apache-2.0"
-COPERNICUS_LICENCE = "CC-BY-4.0"
+PRITHVI_LICENCE = "Apache-2.0"
+PANOPTICON_LICENCE = COPERNICUS_LICENCE = "CC-BY-4.0"
 
 #: The sizes of Prithvi-EO-2.0.
 PRITHVI_SIZES = ("tiny", "100m", "300m", "600m")
@@ -137,7 +137,7 @@ def copernicus_line(name: str) -> str:
     return f"Copernicus-FM base: any bands, by wavelength and width ({published})"
 
 
-def pixel_names() -> tuple[str, ...]:
+def pixels_names() -> tuple[str, ...]:
     """Return the name of the backbone."""
     return (PIXELS,)
 

@@ -58,7 +58,7 @@ class Size:
 
 
 #: Source: "Prithvi-EO-2.0: A Versatile Multi-Temporal Foundation Model for Earth Observation
-#: Applications", Szwarcman et al., 2024 (arXiv:2412.02732), and its model cards.
+#: Applications", Szwarcman et al., 2024 (arXiv:2412.02732); tiny: TerraTorch, prithvi_vit.py.
 SIZES = {
     "tiny": Size(192, 12, 3),
     "100m": Size(768, 12, 12),

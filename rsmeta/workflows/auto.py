@@ -10,6 +10,7 @@ from rsmeta.config.meta import MetaSettings
 from rsmeta.config.model import AUTO, HeadSpec, ModelSpec
 from rsmeta.config.settings import SOLVED_HEADS
 from rsmeta.config.tuner import TunerSpec
+from rsmeta.errors import counted
 from rsmeta.training.auto import (
     Selection,
     candidates_of,
@@ -176,8 +177,9 @@ def _log(found: Selection) -> None:
         for row in found.rows:
             logger.info("%2d  %s  %.3f     %+.3f ± %.3f", row.number, row.name.ljust(width),
                         row.macro_f1, row.difference, row.standard_error)  # fmt: skip
-        logger.info("on %s pixels of %d polygons or blocks, each held out %d time(s) in one of %d "
-                    "groups", f"{found.pixels:,}", found.groups, found.repeats,
+        logger.info("on %s pixels of %d polygons or blocks, each held out %s in one of %d "
+                    "groups", f"{found.pixels:,}", found.groups,
+                    counted(found.repeats, "time"),
                     found.folds)  # fmt: skip
     logger.info("chosen: %s, since %s", found.name, found.reason)
     if len(found.members) > 1:

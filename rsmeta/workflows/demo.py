@@ -1,22 +1,28 @@
-"""Run the whole workflow on synthetic data: adapt a pretrained backbone to another sensor."""
+"""Run the whole workflow: adapt a pretrained backbone to synthetic data, or map a public scene."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rsmeta.config.resources import config_dir
 from rsmeta.errors import OutputError, one_line
 from rsmeta.gis.outputs.quicklook import quicklook
 from rsmeta.sample_data import make_landscape
 from rsmeta.workflows.evaluate_map import evaluate_map
+from rsmeta.workflows.init.init import init
 from rsmeta.workflows.mapping.predict_scenes import predict
 from rsmeta.workflows.mapping.request import open_for
+from rsmeta.workflows.public_scenes import BEAUFORT, PublicScene, fetch_scene
 from rsmeta.workflows.report import MapSources, report
 from rsmeta.workflows.train import train
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 logger = logging.getLogger(__name__)
 
@@ -64,16 +70,8 @@ def demo(output: str | Path, *, progress: bool = False) -> DemoResult:
         OutputError: The folder cannot be written.
     """
     output = Path(output)
-    marker = output / _MARKER
-    if output.is_file() or (output.exists() and any(output.iterdir()) and not marker.exists()):
-        raise OutputError(f"{output} holds something other than a demo; choose another folder")
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        marker.touch()
+    with _written(output):
         data = make_landscape(output / "data", sensor="landsat8")
-        shutil.rmtree(output / "run", ignore_errors=True)
-    except OSError as error:
-        raise OutputError(f"cannot write the demo to {output} ({one_line(error)})") from error
     logger.info("created %d Landsat-8-like scenes in %s", len(data.scenes), data.folder)
     east = data.scenes[1]
     run = train(
@@ -108,3 +106,90 @@ def demo(output: str | Path, *, progress: bool = False) -> DemoResult:
             "forest": run.metrics["baseline"]["forest"]["validation"]["macro_f1"],
         },
     )
+
+
+@dataclass(frozen=True)
+class RealDemoResult:
+    """Outputs of the demo on a public scene.
+
+    Attributes:
+        public: The scene, its licence and address.
+        bundle: The trained model.
+        scene: The mapped scene.
+        config: The guessed configuration.
+        map: The map.
+        picture: Scene and map side by side.
+        report: Page of the run and its map.
+        chosen: Model that was chosen.
+        held_out: Macro F1 on held-out polygons: of the model (``model``) and of a random forest
+            on single pixels (``forest``).
+    """
+
+    public: PublicScene
+    bundle: Path
+    scene: Path
+    config: Path
+    map: Path
+    picture: Path
+    report: Path
+    chosen: str
+    held_out: dict[str, float]
+
+
+def real_demo(
+    output: str | Path, *, source: str | None = None, progress: bool = False
+) -> RealDemoResult:
+    """Fetch a public scene with polygons, guess a configuration, train, map and report.
+
+    Args:
+        output: Folder for all outputs; the run of an earlier demo in it is replaced, what it has
+            fetched is kept.
+        source: Another address, or a folder, with the files of the scene.
+        progress: Show a progress bar.
+
+    Raises:
+        SceneError: The scene is unavailable.
+        OutputError: The folder cannot be written.
+    """
+    output, public = Path(output), BEAUFORT
+    with _written(output):
+        (output / "public").mkdir(exist_ok=True)
+    scene, labels = fetch_scene(public, output / "public", source=source)
+    logger.info("%s; %s", public.title, public.licence)
+    config = output / "config.yaml"
+    init(scene, labels=labels, output=config, overwrite=True)
+    run = train(config, output=output / "run", progress=progress)
+    predict(scene, run.bundle, output=output / "map.tif", if_exists="overwrite")
+    record = run.bundle.record
+    quicklook(
+        output / "map.png", open_for(scene, record), [("map", output / "map.tif")], record.classes
+    )
+    page = report(
+        output / "run", output / "map.tif", output=output / "report.html", overwrite=True,
+        sources=MapSources(scene=scene),
+    )  # fmt: skip
+    metrics = run.metrics
+    return RealDemoResult(
+        public=public, bundle=output / "run" / "bundle", scene=scene, config=config,
+        map=output / "map.tif", picture=output / "map.png", report=page,
+        chosen=metrics["selection"]["chosen"],
+        held_out={
+            "model": metrics["validation"]["macro_f1"],
+            "forest": metrics["baseline"]["forest"]["validation"]["macro_f1"],
+        },
+    )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _written(output: Path) -> Iterator[None]:
+    """Prepare the folder of a demo, and say in one line where it cannot be written."""
+    marker = output / _MARKER
+    if output.is_file() or (output.exists() and any(output.iterdir()) and not marker.exists()):
+        raise OutputError(f"{output} holds something other than a demo; choose another folder")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        marker.touch()
+        yield
+        shutil.rmtree(output / "run", ignore_errors=True)
+    except OSError as error:
+        raise OutputError(f"cannot write the demo to {output} ({one_line(error)})") from error

@@ -10,10 +10,11 @@ import numpy as np
 
 from rsmeta.data.labels import LabelRules, PolygonLabels, open_labels
 from rsmeta.data.reference_points import holds_reference_points, read_reference_points
-from rsmeta.errors import ConfigError, LabelsError, SceneError
+from rsmeta.errors import ConfigError, LabelsError, SceneError, enumerate_names
 from rsmeta.geo.inputs import check_not_an_input, raster_files
 from rsmeta.gis.class_map import open_class_map
-from rsmeta.gis.sampling import allocate, check_points_output, draw, write_points
+from rsmeta.gis.sampling import allocate, draw, write_points
+from rsmeta.gis.vector.frames import check_features_output
 from rsmeta.metrics import SegmentationMetrics
 from rsmeta.metrics.map_accuracy import MapAccuracy
 from rsmeta.metrics.sample import estimates_from_sample
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from rsmeta.metrics.sample import SampleEstimates
 
 logger = logging.getLogger(__name__)
+
+#: With fewer points in a stratum their spread, and so the interval, is often far too small.
+_FEW_POINTS = 10
 
 
 def evaluate_map(
@@ -102,10 +106,17 @@ def _estimates(
     if areas is None:  # no CRS: use shares of pixels
         areas = tuple(pixels / sum(cover.pixels) for pixels in cover.pixels)
     try:
-        return estimates_from_sample(np.array(result.confusion), areas, names)
+        found = estimates_from_sample(np.array(result.confusion), areas, names)
     except ValueError as error:
         logger.warning("no estimates for the whole map: %s; add points there", error)
         return None
+    few = [one.name for one in found.classes if one.mapped_area_m2 and one.samples < _FEW_POINTS]
+    if few:
+        logger.warning(
+            "fewer than %d points lie where the map has %s, so that intervals come out too narrow; "
+            "draw 50 or more in each class (--draw-sample)", _FEW_POINTS, enumerate_names(few),
+        )  # fmt: skip
+    return found
 
 
 def draw_sample(
@@ -138,7 +149,7 @@ def draw_sample(
     if points < 1:
         raise ConfigError(f"cannot draw {points} points; ask for at least 1")
     output = Path(output)
-    check_points_output(output, overwrite=overwrite)
+    check_features_output(output, "points", overwrite=overwrite)
     check_not_an_input([output], raster_files(path))
     class_map = open_class_map(path)
     cover = class_map.cover()

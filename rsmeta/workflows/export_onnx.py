@@ -137,6 +137,11 @@ def _scaling(record: BundleRecord) -> tuple[NDArray[np.float64], NDArray[np.floa
         )
     if read.scale is not None:
         pairs = [(read.scale, read.offset or 0.0)] * len(record.bands)
+    # Bands that are computed are so from physical values: nothing scales them.
+    pairs = [
+        pair if band.formula is None else (1.0, 0.0)
+        for pair, band in zip(pairs, record.bands, strict=True)
+    ]
     scale, offset = np.array(pairs, dtype=np.float64).T
     return scale, offset
 

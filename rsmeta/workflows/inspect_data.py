@@ -13,6 +13,7 @@ from rsmeta.geo.arrays import is_array_file
 from rsmeta.geo.handles import open_raster
 from rsmeta.geo.metadata import plain_tags
 from rsmeta.geo.radar import is_radar, radar_units
+from rsmeta.geo.sampling import spread_pixels
 from rsmeta.geo.scene import ReadRules, open_scene
 from rsmeta.gis import tags
 from rsmeta.gis.class_map import open_class_map
@@ -31,8 +32,6 @@ _REGIONS = (
     ("ultraviolet", 0.0, 400.0), ("visible", 400.0, 700.0), ("near infrared", 700.0, 1000.0),
     ("shortwave infrared", 1000.0, 3000.0), ("thermal", 3000.0, 1e6),
 )  # fmt: skip
-#: Windows, and pixels per side of each, that are read to find the range of values.
-_WINDOWS, _WINDOW_PX = 16, 256
 #: A raster, or a column, with more distinct values than this does not hold classes.
 _MOST_CLASSES = 64
 
@@ -96,7 +95,7 @@ def _statistics(scene: Scene) -> dict[str, Any]:
     """Return what some pixels of each band hold, in physical units; nothing of remote scenes."""
     if not Path(scene.name).exists():
         return {}
-    values, without_data = _sample(scene)
+    values, without_data = spread_pixels(scene)
     rows = []
     for band, one in zip(
         scene.bands if values.size else (), values.astype(np.float64), strict=False
@@ -138,7 +137,7 @@ def _radar(scene: Scene) -> dict[str, Any]:
     radar = [band for band in scene.bands if is_radar(band)]
     if not radar:
         return {}
-    values, _ = _sample(scene.select(radar))
+    values, _ = spread_pixels(scene.select(radar))
     if not values.size:
         return {}
     return {"radar": radar_units(radar, values.mean(axis=1, dtype=np.float64).tolist())}
@@ -153,7 +152,7 @@ def _plain_raster(source: str, advice: str) -> dict[str, Any]:
     bands, without_data = _ranges(scene)
     found = {"kind": "raster", "path": source, **_place(scene.grid), "bands": bands,
              "share_without_data": without_data}  # fmt: skip
-    values, counts = np.unique(_sample(scene)[0], return_counts=True)
+    values, counts = np.unique(spread_pixels(scene)[0], return_counts=True)
     is_whole = np.issubdtype(np.dtype(scene.dtype), np.integer)
     if raster.count == 1 and is_whole and len(values) <= _MOST_CLASSES:
         rows = [
@@ -196,7 +195,7 @@ def open_numbered(source: str | Path) -> Scene:
 def _ranges(scene: Scene) -> tuple[list[dict[str, Any]], float]:
     """Return values of each band in windows over the scene, and their share without data."""
     raster = open_raster(scene.source)
-    values, without_data = _sample(scene)
+    values, without_data = spread_pixels(scene)
     known = values.astype(np.float64)
     rows = [
         {
@@ -212,15 +211,6 @@ def _ranges(scene: Scene) -> tuple[list[dict[str, Any]], float]:
         for i in range(raster.count)
     ]
     return rows, round(without_data, 4)
-
-
-def _sample(scene: Scene) -> tuple[np.ndarray, float]:
-    """Return the valid pixels of windows spread over the scene, (C, N), and the share of others."""
-    windows = list(scene.grid.windows(_WINDOW_PX))
-    picked = sorted({*np.linspace(0, len(windows) - 1, _WINDOWS).astype(int)})
-    chips = [scene.read(windows[i]) for i in picked]
-    valid = sum(int(chip.valid.sum()) for chip in chips) / sum(chip.valid.size for chip in chips)
-    return np.concatenate([chip.data[:, chip.valid] for chip in chips], axis=1), 1 - valid
 
 
 def _of_map(source: str, own: dict[str, str]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas
 import shapely
 
-from rsmeta.errors import LabelsError, RsmetaError, SceneNotFoundError, one_line
+from rsmeta.errors import LabelsError, RsmetaError, SceneNotFoundError, counted, one_line
 from rsmeta.geo.grid import Grid
 from rsmeta.geo.handles import open_raster
 from rsmeta.geo.polygons import VECTOR_SUFFIXES, VectorFile
@@ -49,13 +49,13 @@ def _row(path: Path) -> dict[str, Any]:
         if path.suffix.lower() in VECTOR_SUFFIXES:
             layers = inspect_vector(path)["layers"] if is_vector(path) else []
             features = sum(layer["features"] for layer in layers)
-            holds = f"{features:,} features in {len(layers)} layer(s)"
+            holds = f"{counted(features, 'feature')} in {counted(len(layers), 'layer')}"
             return {**found, "holds": holds, "crs": layers[0]["crs"] if layers else None}
         raster = open_raster(path)
         grid = Grid(raster.crs or None, raster.transform, raster.height, raster.width)
         return {
             **found,
-            "holds": f"{raster.count} band(s) of {raster.dtypes[0]}, {raster.width:,} x "
+            "holds": f"{counted(raster.count, 'band')} of {raster.dtypes[0]}, {raster.width:,} x "
             f"{raster.height:,} px",
             "crs": None if grid.crs is None else grid.crs.to_string(),
             "gsd_m": grid.gsd_m,

@@ -39,10 +39,9 @@ def describe(settings: Settings, data: TrainingData, network: Network) -> Bundle
     stem, normalisation = network.backbone.stem_report, network.normalisation
     tile_px = _tile_px(settings, network)
     bands = tuple(
-        BandRecord(
-            name=band.name, common_name=band.common_name, wavelength_nm=band.wavelength_nm,
-            gsd_m=band.gsd_m, width_nm=band.width_nm, mean=own.mean, std=own.std,
-            statistics_of=own.whose, filter_from=origin, data_mean=float(mean), data_std=float(std),
+        BandRecord.of(
+            band, mean=own.mean, std=own.std, statistics_of=own.whose,
+            filter_from=origin, data_mean=float(mean), data_std=float(std),
         )
         for band, own, origin, mean, std in zip(
             data.bands, normalisation.bands, stem.origins, *data.statistics, strict=True

@@ -15,7 +15,7 @@ from lightning import seed_everything
 from lightning.pytorch.utilities import rank_zero_only
 
 from rsmeta._version import __version__
-from rsmeta.errors import optional
+from rsmeta.errors import counted, optional
 from rsmeta.training.checkpoint_names import BEST, LAST
 from rsmeta.training.fit import FitResult, fit
 from rsmeta.training.solve import solve_head
@@ -146,7 +146,10 @@ class TrainingRun:
             data: What it reads.
         """
         with begun(self.output, self._settings):
-            solve_head(network, data, seed=self._settings.seed)
+            started = time.monotonic()
+            pixels = solve_head(network, data, seed=self._settings.seed)
+            logger.info("solved on %s in %.1f s", counted(pixels, "labelled pixel"),
+                        time.monotonic() - started)  # fmt: skip
         return FitResult(epochs=0, steps=0, history=(), best_epoch=None)
 
     def seconds(self) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from rsmeta.inference.transfer import Transfer
+from rsmeta.inference.transfer import transfer_for
 
 pytestmark = pytest.mark.gpu
 
@@ -15,7 +15,7 @@ LONG = 1_000_000_000
 
 
 def test_buffers_are_pinned(gpu: torch.device) -> None:
-    transfer = Transfer(gpu)
+    transfer = transfer_for(gpu)
     for dtype in (np.float32, np.bool_):
         array = transfer.array((3, 4, 5), dtype)
         assert array.dtype == dtype
@@ -25,7 +25,7 @@ def test_buffers_are_pinned(gpu: torch.device) -> None:
 
 
 def test_copies_do_not_wait_for_kernels(gpu: torch.device) -> None:
-    transfer = Transfer(gpu)
+    transfer = transfer_for(gpu)
     array = transfer.array((2**20,), np.float32)
     array[:] = 1
     transfer.to_device(array)  # warm
@@ -39,7 +39,7 @@ def test_copies_do_not_wait_for_kernels(gpu: torch.device) -> None:
 
 def test_two_buffers_in_turn_lose_nothing(device: torch.device) -> None:
     """Filled again as soon as the copy is done, while the device is still busy with the last."""
-    transfer = Transfer(device)
+    transfer = transfer_for(device)
     buffers = [transfer.array((64, 1024), np.float32) for _ in range(max(transfer.buffers, 2))]
     until_free = [transfer.copied() for _ in buffers]
     sums = []
@@ -57,7 +57,7 @@ def test_two_buffers_in_turn_lose_nothing(device: torch.device) -> None:
 
 
 def test_results_come_back_whole(device: torch.device) -> None:
-    transfer = Transfer(device)
+    transfer = transfer_for(device)
     values = torch.arange(4 * 50 * 60, dtype=torch.float32, device=device).reshape(4, 50, 60)
     back = transfer.to_host(values[:, :33] * 2)
     np.testing.assert_array_equal(back, 2 * np.arange(12000).reshape(4, 50, 60)[:, :33])

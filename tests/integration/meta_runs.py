@@ -1,9 +1,10 @@
-"""Runs of the whole Lightning module with an meta steps, from Python, small and quick."""
+"""Runs of the whole Lightning module with meta steps, from Python, small and quick."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import torch
 from torch import nn
 
@@ -13,6 +14,7 @@ from rsmeta.losses import build_loss
 from rsmeta.metrics import SegmentationMetrics
 from rsmeta.models.build import build_network
 from rsmeta.peft import LoRA
+from rsmeta.training.fit import fit
 from rsmeta.training.module import TaskModule
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ def settings_of(data: Path, *overrides: str) -> Settings:
 
 
 class Disturbed(nn.Module):
-    """Batch statistics, dropout and a counter: all that an meta step could leave traces in."""
+    """Batch statistics, dropout and a counter: all that a meta step could leave traces in."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -79,3 +81,26 @@ def make_module(
     return TaskModule(
         network, build_loss(settings.loss, data.class_counts), metrics, settings
     ), data
+
+
+def killed_and_resumed(settings: Settings, folder: Path, *, after: int) -> list[dict[str, Any]]:
+    """Return what a run learned at one go, and killed after so many steps and resumed."""
+    step, ends = TaskModule.training_step, []
+
+    def killed(self: TaskModule, *given: Any) -> Any:
+        if self.global_step == after:
+            raise RuntimeError("killed")
+        return step(self, *given)
+
+    for way in ("whole", "killed"):
+        if way == "killed":
+            module, data = make_module(settings)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(TaskModule, "training_step", killed)
+                with pytest.raises(RuntimeError, match="killed"):
+                    fit(module, data, output=folder / way)
+        module, data = make_module(settings)
+        fit(module, data, output=folder / way, resume=True)
+        state = module.network.trained_state()
+        ends.append({name: value.detach().clone() for name, value in state.items()})
+    return ends

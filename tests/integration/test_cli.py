@@ -398,6 +398,8 @@ def test_every_command_has_help(rsmeta: Rsmeta) -> None:
         "demo",
         "init",
         "doctor",
+        "suggest",
+        "qgis",
         "help",
     ]
     for words in ([], *([command] for command in commands)):

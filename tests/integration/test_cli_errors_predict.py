@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     [
         ("batch=4", "unknown key 'batch'; did you mean 'batch_size'?"),
         ("overlap=0.9", "overlap=0.9: "),
-        ("tile_px=64", "the model was trained for tiles of 32 px"),
+        ("tile_px=16", "the model was trained for tiles of 32 px; give at least as many"),
         ("overlap", "is no override; write KEY=VALUE"),
     ],
 )

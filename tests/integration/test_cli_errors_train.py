@@ -55,6 +55,7 @@ def fails(rsmeta: Rsmeta, tiny_run: TinyRun, tmp_path: Path) -> Callable[..., st
         ("data.classes=[bare]", "give two or more"),
         ("data.use_bands=[blue, nir]", "lacks the band blue (blue is at 490 nm and"),
         ("data.bands=[green, red]", "data.bands names 2 bands, but "),
+        ("data.scale=0", "data.scale: 0 would make all values equal"),
         ("data.chips_per_epoch=2", "less than one batch of data.batch_size=4"),
         ("data.split.by=files", None),  # two places, three parts
         ("trainer.strategy=unheard_of", "cannot train with trainer.accelerator=cpu"),
@@ -77,6 +78,8 @@ def test_configuration_that_is_none(fails: Callable[..., str], tmp_path: Path) -
     ):
         file.write_bytes(content)
         assert told in fails(config=file)
+    told = f"{tmp_path} is a folder; give a configuration file, such as {file}"
+    assert told in fails(config=tmp_path)
 
 
 def test_folder_without_scenes(fails: Callable[..., str], tmp_path: Path) -> None:

@@ -142,9 +142,9 @@ def workplace(
     squares = [
         shapely.box(500_000 + 120 * i, 5_149_880 - 120 * j, 500_120 + 120 * i, 5_150_000 - 120 * j)
         for i in range(8)
-        for j in range(8)
+        for j in range(7)  # the south is left for suggestions
     ]
-    named = [CLASSES[(i + j) % 3] for i in range(8) for j in range(8)]
+    named = [CLASSES[(i + j) % 3] for i in range(8) for j in range(7)]
     frame = geopandas.GeoDataFrame({"class": named}, geometry=squares, crs="EPSG:32633")
     frame.to_crs("EPSG:4326").to_file(folder / "labels.gpkg")
     frame[:20].to_file(folder / "aoi.gpkg")

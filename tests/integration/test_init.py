@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import geopandas
@@ -11,7 +12,7 @@ import shapely
 import yaml
 
 import rsmeta as library
-from rsmeta.errors import LabelsError, OutputError
+from rsmeta.errors import LabelsError, OutputError, SplitError
 from rsmeta.workflows.init.guess import Guess, section_lines
 from tests.conftest import SOME_PLACE
 
@@ -257,6 +258,61 @@ def test_what_cannot_be_guessed_is_one_line(
     alone = rsmeta("init", scene)
     assert (alone.status, "polygons" in alone.err) == (1, True)
     assert not (tmp_path / "c.yaml").exists()
+
+
+def test_points_label_the_pixels_that_they_lie_in(
+    rsmeta: Rsmeta, scene: Path, tmp_path: Path
+) -> None:
+    """Points are labels like polygons, alone or beside them; lines are none."""
+    path = boxes(tmp_path, [{"class": ("a", "b")[i % 2]} for i in range(20)])
+    frame = geopandas.read_file(path)
+    assert "20 polygons on" in library.init(scene, labels=path).text
+    mixed, points = frame.copy(), frame.copy()
+    points.geometry = frame.centroid
+    mixed.geometry = [one.centroid if i % 4 > 1 else one for i, one in enumerate(frame.geometry)]
+    pixels = {}
+    for name, one in (("points", points), ("mixed", mixed)):
+        one.to_crs("EPSG:4326").to_file(tmp_path / f"{name}.gpkg")
+        text = library.init(scene, labels=tmp_path / f"{name}.gpkg").text
+        pixels[name] = re.findall(r"# 10 (points|polygons), (\d+) px", text)
+    # eight of the twenty lie where the scene has no data
+    assert pixels == {
+        "points": [("points", "6"), ("points", "6")],
+        "mixed": [("polygons", str(3 * 36 + 3)), ("polygons", str(3 * 36 + 3))],
+    }
+    ended = rsmeta("train", f"scenes={scene}", f"labels={tmp_path / 'points.gpkg'}",
+                   "model=pixels", "model.head.trees=5", "--output", tmp_path / "run")  # fmt: skip
+    assert ended.status == 0, ended.err
+    lines = frame.set_geometry(frame.boundary)
+    lines.to_file(tmp_path / "lines.gpkg")
+    with pytest.raises(LabelsError, match="no polygons or points; give polygons or points"):
+        library.init(scene, labels=tmp_path / "lines.gpkg")
+
+
+def test_a_column_of_yes_and_no_is_two_classes(scene: Path, tmp_path: Path) -> None:
+    labels = boxes(tmp_path, [{"n": i, "water": i % 3 == 0} for i in range(20)])
+    draft = library.init(scene, labels=labels)
+    names = {one["value"]: one["name"] for one in data_of(draft)["classes"]}
+    assert names == {0: "no water", 1: "water"}
+    counts = [one for one in draft.text.splitlines() if "polygons, " in one]
+    assert ["13 polygons" in counts[0], "7 polygons" in counts[1]] == [True, True]
+
+
+def test_doubtful_names_of_classes_are_to_be_checked(scene: Path, tmp_path: Path) -> None:
+    rows = [{"kind": ("wood", "Wood", "sea")[i % 3], "no": f"p{i}"} for i in range(30)]
+    text = library.init(scene, labels=boxes(tmp_path, rows)).text
+    assert "CHECK: Wood and wood are two classes" in text
+    each = boxes(tmp_path, [{"plot": f"p{i}"} for i in range(30)], "each.gpkg")
+    assert "CHECK: another one in each row" in library.init(scene, labels=each).text
+
+
+def test_a_band_without_data_is_named(make_scene: MakeScene, tmp_path: Path) -> None:
+    image = values().astype(np.float32)
+    image[2] = np.nan
+    scene = make_scene(tmp_path / "s.tif", image, descriptions=COLOURS)
+    labels = boxes(tmp_path, [{"class": ("a", "b")[i % 2]} for i in range(20)])
+    with pytest.raises(SplitError, match=r"s.tif: no labelled pixel has data in red.*use_bands"):
+        library.init(scene, labels=labels)
 
 
 def test_polygons_elsewhere(scene: Path, tmp_path: Path) -> None:

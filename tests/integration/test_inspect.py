@@ -217,10 +217,10 @@ def test_a_folder(rsmeta: Rsmeta, make_scene: MakeScene, tmp_path: Path) -> None
     assert found["kind"] == "folder"
     rows = {row["file"]: row for row in found["files"]}
     assert list(rows) == ["a.tif", "b.gpkg", "c.tif"]
-    assert rows["a.tif"]["holds"] == "3 band(s) of uint16, 30 x 20 px"
+    assert rows["a.tif"]["holds"] == "3 bands of uint16, 30 x 20 px"
     assert (rows["a.tif"]["crs"], rows["a.tif"]["gsd_m"]) == ("EPSG:32633", 10)
     assert (rows["b.gpkg"]["holds"], rows["b.gpkg"]["crs"]) == (
-        "1 features in 1 layer(s)", "EPSG:4326",
+        "1 feature in 1 layer", "EPSG:4326",
     )  # fmt: skip
     assert rows["c.tif"]["holds"].startswith("unreadable: cannot read")
     empty = tmp_path / "empty"

@@ -102,6 +102,7 @@ def test_the_wheel_alone_runs_the_demo(tmp_path: Path) -> None:
     [wheel] = tmp_path.glob("rsmeta-*.whl")
     assert wheel.stat().st_size < 10e6
     subprocess.run([*pip, "--target", tmp_path / "site", wheel], check=True)
+    assert (tmp_path / "site" / "rsmeta_cli" / "qgis_plugin" / "metadata.txt").is_file()
     home = tmp_path / "home"
     home.mkdir()
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "HOME": str(home),

@@ -113,6 +113,12 @@ def test_each_point_counts_once_and_weighs_by_its_stratum(
     assert f"overall accuracy {right:.4f} ± " in shown.out
     assert "user's" in shown.out
     assert "estimated ha" in shown.out
+    assert "fewer than" not in shown.err
+    few = make_points(tmp_path / "few.gpkg", places[6:30], classes[6:])
+    assert (
+        "fewer than 10 points lie where the map has bare"
+        in rsmeta("evaluate", "--map", mapped, "--reference", few).err
+    )
 
 
 def test_a_class_without_points_leaves_counts_alone(

@@ -23,7 +23,7 @@ from rsmeta.training.fit import fit
 from rsmeta.training.meta import MetaStep
 from rsmeta.training.module import TaskModule
 from tests.integration.conftest import CONFIG, TinyRun, write_data
-from tests.integration.meta_runs import make_module, settings_of
+from tests.integration.meta_runs import killed_and_resumed, make_module, settings_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -293,32 +293,16 @@ def test_held_out_data_are_seen_as_they_are(
 
 
 def test_a_killed_run_resumes_with_the_gradients_that_were_gathered(
-    meta_run: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    meta_run: TinyRun, tmp_path: Path
 ) -> None:
     """An epoch of 4 steps ends between meta steps, which are due every 3."""
     settings = settings_of(
         meta_run.data, "meta.lr=null", "meta.gate=0.5", "meta.every_n_steps=3",
         "data.chips_per_epoch=16", "trainer.max_epochs=2",
     )  # fmt: skip
-    step, ends = TaskModule.training_step, []
-
-    def killed(self: TaskModule, *given: Any) -> Any:
-        if self.global_step == 5:
-            raise RuntimeError("killed")
-        return step(self, *given)
-
-    for folder in ("whole", "killed"):
-        if folder == "killed":
-            module, data = make_module(settings)
-            with monkeypatch.context() as patch:
-                patch.setattr(TaskModule, "training_step", killed)
-                with pytest.raises(RuntimeError, match="killed"):
-                    fit(module, data, output=tmp_path / folder)
-        module, data = make_module(settings)
-        fit(module, data, output=tmp_path / folder, resume=True)
-        ends.append([rho.detach().clone() for rho in module.network.scale_parameters()])
-    assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
-    assert any(float(rho) != 0 for rho in ends[0])
+    whole, resumed = killed_and_resumed(settings, tmp_path, after=5)
+    assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
+    assert any(float(value) != 0 for name, value in whole.items() if name.endswith("rho"))
 
 
 def test_warnings_of_scales_that_did_nothing(

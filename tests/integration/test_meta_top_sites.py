@@ -10,14 +10,14 @@ import torch
 from rsmeta.errors import TunerError
 from rsmeta.training.fit import fit
 from rsmeta.training.meta import TopSites
-from rsmeta.training.module import TaskModule
 from tests.integration.conftest import write_data
-from tests.integration.meta_runs import make_module, settings_of
+from tests.integration.meta_runs import killed_and_resumed, make_module, settings_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from rsmeta.models.network import Network
+    from rsmeta.training.module import TaskModule
     from tests.conftest import MakeScene
 
 #: Six steps; q and v of two blocks are adapted.
@@ -87,30 +87,12 @@ def test_those_with_the_largest_mean_squared_gradient_are_chosen_anew(
     assert chosen == expected
 
 
-def test_a_killed_run_resumes_with_the_sites_that_were_chosen(
-    scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_run_resumes_with_the_sites_that_were_chosen(scenes: Path, tmp_path: Path) -> None:
     settings = settings_of(
         scenes, *FIXED, "meta.top_sites=2", "meta.top_every=4", "trainer.max_epochs=2"
     )
-    step, ends = TaskModule.training_step, []
-
-    def killed(self: TaskModule, *given: Any) -> Any:
-        if self.global_step == 7:
-            raise RuntimeError("killed")
-        return step(self, *given)
-
-    for folder in ("whole", "killed"):
-        if folder == "killed":
-            module, data = make_module(settings)
-            with monkeypatch.context() as patch:
-                patch.setattr(TaskModule, "training_step", killed)
-                with pytest.raises(RuntimeError, match="killed"):
-                    fit(module, data, output=tmp_path / folder)
-        module, data = make_module(settings)
-        fit(module, data, output=tmp_path / folder, resume=True)
-        ends.append(adapters(module.network))
-    assert all(torch.equal(value, ends[1][site]) for site, value in ends[0].items())
+    whole, resumed = killed_and_resumed(settings, tmp_path, after=7)
+    assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
 
 
 @pytest.mark.parametrize("tuner", ["{method: lora, rank: 2}", "full"])

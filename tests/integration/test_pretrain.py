@@ -162,7 +162,7 @@ def test_scenes_without_a_valid_pixel(
         "pretrain", scenes / "config.yaml", f"data.root={tmp_path}", "data.scenes=empty.tif",
         "data.nodata=0", "--output", tmp_path / "run",
     )  # fmt: skip
-    assert "no window of 32 x 32 pixels in 1 scene(s) is valid" in ended.complaint
+    assert "no window of 32 x 32 pixels in 1 scene is valid" in ended.complaint
 
 
 def test_folder_that_holds_a_run(rsmeta: Rsmeta, scenes: Path, run: Path) -> None:

@@ -9,6 +9,7 @@ import threading
 import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +62,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         path = self.path.partition("?")[0]
-        file = self.folder / path.lstrip("/")
+        file = self.folder / unquote(path).lstrip("/")
         answered = len(self.web.requests)
         is_over = self.web.stall_after is not None and answered >= self.web.stall_after
         share = None if is_over else self.web.stalling.pop(answered, 1.0)

@@ -23,6 +23,7 @@ from rsmeta.data.datamodule import SceneDataModule
 from rsmeta.data.labels import LabelRules, open_labels
 from rsmeta.data.scenes import SceneDataset
 from rsmeta.data.splits import choose_blocks, outline
+from rsmeta.data.statistics import Moments
 from rsmeta.errors import (
     BandsMissingError,
     ConfigError,
@@ -30,6 +31,7 @@ from rsmeta.errors import (
     SceneError,
     SceneNotFoundError,
     SplitError,
+    TrainingError,
 )
 from rsmeta.geo.grid import Grid
 from rsmeta.geo.scene import open_scene
@@ -219,6 +221,38 @@ def test_statistics_come_from_training_pixels_only(
     for one, other in zip(before.statistics, after.statistics, strict=True):
         assert np.allclose(one, other)
     assert np.allclose(before.statistics[0], image[:, ~held_out].mean(axis=1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.3, 1e7])
+def test_moments_of_pieces_are_those_of_the_whole(offset: float) -> None:
+    rng = np.random.default_rng(0)
+    pixels = offset + rng.normal(0, [[0.5], [30.0]], (2, 1000))
+    pixels = np.concatenate([pixels, np.full((1, 1000), offset, np.float32)])
+    moments = Moments(3)
+    for piece in np.split(pixels, [10, 11, 400], axis=1):
+        moments.add(piece, weight=piece.shape[1])
+    assert np.allclose(moments.mean, pixels.mean(axis=1), rtol=1e-12)
+    assert np.allclose(moments.std[:2], pixels[:2].std(axis=1), rtol=1e-6)
+    assert moments.std[2] == 1
+
+
+def test_bands_of_a_single_value_are_said(
+    make_data: Any, make_scene: MakeScene, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = make_data()
+    import rasterio
+
+    with rasterio.open(tmp_path / "s0.tif") as file:
+        image = file.read()
+    image[0] = 0.3
+    make_scene(tmp_path / "s0.tif", image, descriptions=BANDS)
+    mean, std = SceneDataModule(settings, seed=0).statistics
+    assert (mean[0], std[0]) == (pytest.approx(0.3), 1)
+    assert f"{BANDS[0]}: a single value on all training pixels" in caplog.text
+    image[:] = 0
+    make_scene(tmp_path / "s0.tif", image, descriptions=BANDS)
+    with pytest.raises(TrainingError, match="every band holds a single value"):
+        _ = SceneDataModule(settings, seed=0).statistics
 
 
 def test_scenes_of_several_crs_are_each_read_on_their_own_grid(

@@ -18,7 +18,7 @@ from rasterio.crs import CRS
 from rsmeta.errors import AoiError
 from rsmeta.geo.aoi import read_aoi
 from rsmeta.geo.grid import Grid
-from rsmeta.geo.reprojection import onto_grid
+from rsmeta.geo.reprojection import onto_grid, pixels_of_points
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -196,3 +196,36 @@ def test_a_mask_without_crs_says_how_to_get_one(tmp_path: Path) -> None:
         read_aoi(tmp_path / "a.shp", GRIDS["utm33"])
     local = Grid(None, GRIDS["utm33"].transform, 50, 50)
     assert read_aoi(tmp_path / "a.shp", local).inside(local).sum() == 256
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    name=st.sampled_from(["utm33", "190 degrees", "over 180", "world from 0", "albers", "turned"]),
+    cells=st.lists(st.tuples(st.integers(0, 49), st.integers(0, 49)), min_size=1, unique=True),
+    place=st.floats(0.02, 0.98),
+    crs=st.sampled_from([None, "EPSG:4326"]),
+)
+def test_a_point_is_the_pixel_that_it_lies_in(
+    name: str, cells: list[tuple[int, int]], place: float, crs: str | None
+) -> None:
+    turned = Affine.translation(5e5, 5e6) * Affine.rotation(20) * Affine.scale(10, 10)
+    grid = GRIDS.get(name) or Grid(CRS.from_epsg(32633), turned, 50, 50)
+    cells = [(row % grid.height_px, col % grid.width_px) for row, col in cells]
+    places = np.array([grid.transform * (col + place, row + 1 - place) for row, col in cells])
+    own = grid.crs.to_wkt() if grid.crs else None
+    if crs is not None:
+        way = pyproj.Transformer.from_crs(own, crs, always_xy=True)
+        places = np.column_stack(way.transform(*places.T))
+    found = pixels_of_points(shapely.points(places), crs or own, grid)
+    for (row, col), pixel in zip(cells, found, strict=True):
+        burnt = rasterio.features.rasterize([pixel], grid.shape, transform=grid.transform)
+        assert np.argwhere(burnt).tolist() == [[row, col]]
+
+
+def test_points_off_the_grid_are_no_pixels() -> None:
+    grid = GRIDS["utm33"]
+    left, bottom, right, top = grid.bounds
+    off = [(left - 1, top - 1), (right + 1, top - 1), (left + 1, top + 1), (left + 1, bottom - 1)]
+    points = [*shapely.points(off), shapely.MultiPoint([off[0], (left + 15, top - 5)])]
+    found = pixels_of_points(np.array(points), grid.crs and grid.crs.to_wkt(), grid)
+    assert [shapely.area(one) for one in found] == [0, 0, 0, 0, 100]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from rsmeta.config.model import HeadSpec
 from rsmeta.errors import ConfigError
 from rsmeta.heads import HEADS, HeadInput, SolvedHead, build_head
+from rsmeta.heads.regression import best_strength
 
 SHAPE = HeadInput(dims=(4,), strides_px=(1,), levels=(0, 0, 0, 0), channels=4)
 NAMES = ("forest", "extra_trees", "logistic", "lda", "mlp")
@@ -167,6 +169,37 @@ def test_strength_is_chosen_between_groups_not_within_them() -> None:
         head.solve(features.astype(np.float32), labels, of, seed=0)
         fits[name] = float(head.get_buffer("weight")[:, 1:].abs().sum())
     assert fits["grouped"] < fits["alone"]
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("strength", [0.01, 1.0])
+def test_features_that_say_the_same_change_nothing(classes: int, strength: float) -> None:
+    features, labels, groups = problem()
+    labels = np.minimum(labels, classes - 1)
+    mixed = np.random.default_rng(5).normal(size=(4, 150)) / 4
+    wide = (standardised(features) @ mixed + 3).astype(np.float32)
+    shape = replace(SHAPE, dims=(150,))
+    spec = HeadSpec(name="logistic", strength=strength)
+    head = build_head(spec, shape, classes=classes, registry=HEADS)
+    assert isinstance(head, SolvedHead)
+    head.solve(wide, labels, groups, seed=0)
+    scaled = standardised(wide)
+    theirs = LogisticRegression(C=strength, class_weight="balanced", max_iter=2000, tol=1e-8)
+    said = head.probabilities(torch.from_numpy(wide)).numpy()
+    np.testing.assert_allclose(said, theirs.fit(scaled, labels).predict_proba(scaled), atol=3e-3)
+
+
+def test_a_rare_class_takes_part_in_choosing_the_strength() -> None:
+    # 6,000 pixels in two groups, and a class with two groups of three pixels
+    features, labels, _ = problem(n=6000)
+    labels, groups = np.minimum(labels, 1), np.arange(6000) // 3000
+    features[[0, 1, 2, -3, -2, -1], 1] += 90_000
+    labels[[0, 1, 2, -3, -2, -1]] = 2
+    groups[[0, 1, 2, -3, -2, -1]] = [2, 2, 2, 3, 3, 3]
+    scaled = standardised(features)
+    assert best_strength(scaled, labels, groups, seed=0) > best_strength(
+        np.random.default_rng(0).normal(size=scaled.shape), labels, groups, seed=0
+    )
 
 
 def test_coarse_features_are_laid_on_the_pixels_beside_the_bands() -> None:

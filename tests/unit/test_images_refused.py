@@ -76,14 +76,14 @@ def test_mixed_band_counts_name_the_file(tmp_path: Path, make_scene: MakeScene) 
         make_scene(tmp_path / f"{i}.tif", array, descriptions=("red", "nir", "green")[:bands])
     (tmp_path / "train.txt").write_text("\n".join(f"{i}.tif {i % 2}" for i in range(4)))
     text = complaint(tmp_path)
-    assert "2.tif has 3 band(s), but" in text
+    assert "2.tif has 3 bands, but" in text
     assert "0.tif has 2" in text
 
 
 def test_grey_among_colour_is_refused_unless_all_become_rgb(tmp_path: Path) -> None:
     write_index(tmp_path)
     Image.fromarray(np.full((20, 20), 9, np.uint8)).save(tmp_path / "3.png")
-    assert "3.png has 1 band(s)" in complaint(tmp_path)
+    assert "3.png has 1 band" in complaint(tmp_path)
     assert len(opened(tmp_path, colour="rgb").bands) == 3
 
 

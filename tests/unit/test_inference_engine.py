@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -34,6 +35,13 @@ if TYPE_CHECKING:
 
     from rsmeta.inference.engine import Block
     from tests.conftest import MakeScene
+
+
+@pytest.fixture(params=[1, 3], ids="{} lanes".format)
+def lanes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    count: int = request.param
+    monkeypatch.setattr(sizing, "choose_lanes", lambda device: count)
+    return count
 
 
 @pytest.fixture
@@ -81,12 +89,14 @@ class Recorder:
         return image
 
 
+@pytest.mark.usefixtures("lanes")
 def test_batches_are_full_across_blocks_and_no_tile_is_computed_twice(scene: Scene) -> None:
     model, plan = Recorder(), plan_of(scene)
     blocks = blocks_of(model, scene, plan, batch_size=7)
     assert len(blocks) == 4 * 5
-    assert set(model.sizes[:-1]) == {7}
-    assert model.sizes[-1] <= 7
+    smallest, *others = sorted(model.sizes)  # the last one, which may end before another
+    assert set(others) == {7}
+    assert smallest <= 7
     assert sum(model.sizes) == len(plan.row_starts) * len(plan.col_starts)
     assert sum(block.tiles for block in blocks) == sum(model.sizes)
 
@@ -119,11 +129,12 @@ def test_finished_blocks_are_left_out(scene: Scene) -> None:
     strip_blocks=st.sampled_from([1, 2, 100]),
     overlap_px=st.sampled_from([0, 8, 25]),
     left_out=st.sets(st.integers(0, 60)),
+    lanes=st.sampled_from([1, 2, 5]),
     seed=st.integers(0, 1000),
 )
 def test_any_blocks_may_be_left_out(
     make_scene: MakeScene, tmp_path_factory: pytest.TempPathFactory, shape: tuple[int, int],
-    block_px: int, strip_blocks: int, overlap_px: int, left_out: set[int], seed: int,
+    block_px: int, strip_blocks: int, overlap_px: int, left_out: set[int], lanes: int, seed: int,
 ) -> None:  # fmt: skip
     """Blocks smaller than a tile too, and large holes: sums skip rows of blocks on their way."""
     path = tmp_path_factory.mktemp("scene") / "s.tif"
@@ -132,7 +143,10 @@ def test_any_blocks_may_be_left_out(
     plan = plan_of(scene, block_px, overlap_px=overlap_px)
     whole = blocks_of(Recorder(), scene, plan, batch_size=3)
     finished = {b.window for i, b in enumerate(whole) if i in left_out}
-    with mock.patch.object(sizing, "choose_strip_blocks", return_value=strip_blocks):
+    with (
+        mock.patch.object(sizing, "choose_strip_blocks", return_value=strip_blocks),
+        mock.patch.object(sizing, "choose_lanes", return_value=lanes),
+    ):
         rest = {
             b.window: b for b in blocks_of(Recorder(), scene, plan, batch_size=5, finished=finished)
         }
@@ -150,6 +164,7 @@ def test_a_full_disk_for_waiting_sums_is_said(scene: Scene, tmp_path: Path) -> N
     assert own_threads() == []
 
 
+@pytest.mark.usefixtures("lanes")
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
 def test_where_memory_ends_batches_become_smaller_and_this_is_said_once(
     scene: Scene, caplog: pytest.LogCaptureFixture, error: type[Exception]
@@ -165,6 +180,7 @@ def test_where_memory_ends_batches_become_smaller_and_this_is_said_once(
         assert np.array_equal(block.scores, other.scores)
 
 
+@pytest.mark.usefixtures("lanes")
 def test_no_memory_for_one_tile_is_an_error(scene: Scene) -> None:
     with pytest.raises(RsmetaError, match="not enough memory for a single tile"):
         blocks_of(Recorder(most=0), scene, plan_of(scene))
@@ -174,6 +190,7 @@ def own_threads() -> list[str]:
     return [t.name for t in threading.enumerate() if t.name.startswith("rsmeta")]
 
 
+@pytest.mark.usefixtures("lanes")
 def test_an_error_in_the_network_comes_out_and_ends_all_threads(scene: Scene) -> None:
     def wrong(image: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
         raise ZeroDivisionError("in the network")
@@ -193,6 +210,52 @@ def test_an_error_while_reading_comes_out_and_ends_all_threads(scene: Scene) -> 
     assert own_threads() == []
 
 
+def test_lanes_compute_side_by_side_and_keep_the_order(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first batch ends after the second has begun; each has its share of the threads."""
+    second_begun, turns, threads = threading.Event(), itertools.count(), set()
+
+    def model(image: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        threads.add(torch.get_num_threads())
+        if next(turns) == 0:
+            assert second_begun.wait(60)
+        else:
+            second_begun.set()
+        return image
+
+    expected = blocks_of(Recorder(), scene, plan_of(scene))
+    monkeypatch.setattr(sizing, "choose_lanes", lambda device: 2)
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        found = blocks_of(model, scene, plan_of(scene), batch_size=3)
+        assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)
+    assert threads == {2}
+    for block, other in zip(expected, found, strict=True):
+        assert block.window == other.window
+        assert np.array_equal(block.scores, other.scores)
+    assert own_threads() == []
+
+
+@pytest.mark.parametrize(
+    ("threads", "lanes", "batch"), [(1, 1, 8), (2, 2, 4), (6, 6, 1), (11, 5, 1), (64, 8, 1)]
+)
+def test_lanes_leave_few_threads_over_and_share_the_tiles_at_once(
+    monkeypatch: pytest.MonkeyPatch, threads: int, lanes: int, batch: int
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert sizing.choose_lanes(cpu) == lanes
+    assert sizing.choose_batch_size(cpu) == batch
+    assert (sizing.choose_lanes(gpu), sizing.choose_batch_size(gpu)) == (1, 64)
+    small = [sizing.choose_batch_size(cpu, tile_px) for tile_px in (8, 32, 112, 448)]
+    assert small == [max(8 * tiles // lanes, 1) for tiles in (16, 16, 4, 1)]
+
+
+@pytest.mark.usefixtures("lanes")
 def test_who_leaves_ends_all_threads(scene: Scene) -> None:
     plan = plan_of(scene, 16)
     blocks = Engine(Recorder(), scores=2).run(plan, plan.blocks(), scene)

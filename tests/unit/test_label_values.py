@@ -299,6 +299,19 @@ def test_unscaled_numbers_of_a_known_sensor_are_said_with_their_scale(
     assert fix is None or (len(said) == 1 and fix in said[0] and names[0] in said[0])
 
 
+def test_values_made_for_display_are_no_unscaled_reflectance(
+    make_scene: MakeScene, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    image = np.random.default_rng(0).integers(20, 160, (2, 64, 64))
+    make_scene(tmp_path / "s.tif", image.astype(np.uint8))
+    make_scene(tmp_path / "l.tif", np.indices((64, 64))[0].astype(np.uint8) % 2)
+    given_ = {"root": tmp_path, "scenes": "s.tif", "labels": "l.tif", "classes": ["a", "b"],
+              "sensor": "sentinel2_l2a", "bands": ["B04", "B08"], "chip_px": 16}  # fmt: skip
+    data = SceneDataModule(DataSettings.model_validate(given_), seed=0)
+    assert data.statistics[0].mean() == pytest.approx(90, abs=5)
+    assert not [record for record in caplog.records if "reflectance" in record.msg]
+
+
 def test_no_validation_part_beside_polygons_for_testing(
     make_scene: MakeScene, tmp_path: Path
 ) -> None:

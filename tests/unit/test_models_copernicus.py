@@ -11,45 +11,37 @@ import torch
 from rsmeta.config.model import ModelSpec
 from rsmeta.errors import CheckpointError, ConfigError, UnknownNameError
 from rsmeta.geo.bands import Band
-from rsmeta.geo.sensors import known_band, load_sensor
+from rsmeta.geo.sensors import known_band
 from rsmeta.models import build_backbone, describe_checkpoint, list_backbones
 from rsmeta.models.copernicus import RADAR_NM, SENTINEL2
-from tests.exported import merged_and_onnx_follow
-from tests.unit.test_export import _bundle
-from tests.unit.test_models_dofa import MANY, TINY
+from tests.unit.tiny_generated import (
+    MANY,
+    RADAR,
+    TINY,
+    adapters_merge_and_onnx_follows,
+    tiny_published,
+    write_published,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 TWELVE = tuple(map(known_band, SENTINEL2))
-RADAR = load_sensor("sentinel1_grd").bands
 UNKNOWN = float("nan")
 CONTEXT = {"date": "2023-07-14", "location": [47.5, -122.25], "gsd_m": 10}
 DAYS = (datetime.date(2023, 7, 14) - datetime.date(1970, 1, 1)).days
 
 
 def _theirs() -> Any:
-    """Return TorchGeo's own Copernicus-FM, tiny, with random weights everywhere."""
     from torchgeo.models.copernicusfm import CopernicusFM
 
-    torch.manual_seed(0)
-    net = CopernicusFM(img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=2).eval()
-    with torch.no_grad():
-        for name, parameter in net.named_parameters():
-            if "fc_norm" not in name:
-                parameter.add_(torch.randn_like(parameter) * 0.05)
-        net.pos_embed.normal_(std=0.02)
-        # Real filters are not so small that features hide a wrong one.
-        net.patch_embed_spectral.weight_generator.fc_weight.weight.mul_(20)
-    return net
+    return tiny_published(CopernicusFM, "patch_embed_spectral")
 
 
 @pytest.fixture(scope="module")
 def official(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file in the published format: no ``fc_norm``, no ``head``."""
     file = tmp_path_factory.mktemp("copernicus") / "CopernicusFM_ViT_base_varlang.pth"
-    torch.save({k: v for k, v in _theirs().state_dict().items() if "fc_norm" not in k}, file)
-    return file
+    return write_published(_theirs(), file)
 
 
 def _spec(official: Path, **keys: Any) -> ModelSpec:
@@ -147,6 +139,4 @@ def test_names_sizes_and_inspect(official: Path) -> None:
 def test_adapters_merge_and_onnx_follows(official: Path, tmp_path: Path) -> None:
     """What is known of the scenes stays in the merged bundle, which needs the file no more."""
     options = {**TINY, **CONTEXT}
-    model = {"backbone": "copernicus_vit_b16", "options": options, "checkpoint": str(official)}
-    saved = _bundle(tmp_path / "bundle", {"method": "lora", "rank": 2}, model)
-    merged_and_onnx_follow(tmp_path / "bundle", saved, tmp_path)
+    adapters_merge_and_onnx_follows("copernicus_vit_b16", official, options, tmp_path)

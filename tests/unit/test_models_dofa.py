@@ -11,44 +11,35 @@ from rsmeta.config.model import ModelSpec
 from rsmeta.config.tuner import TunerSpec
 from rsmeta.errors import CheckpointError, ConfigError, UnknownNameError
 from rsmeta.geo.bands import Band
-from rsmeta.geo.sensors import known_band, load_sensor
+from rsmeta.geo.sensors import known_band
 from rsmeta.models import build_backbone, describe_checkpoint, list_backbones
 from rsmeta.models.build import build_network
 from rsmeta.models.dofa.stem import SENTINEL2
-from tests.exported import merged_and_onnx_follow
-from tests.unit.test_export import _bundle
+from tests.unit.tiny_generated import (
+    MANY,
+    RADAR,
+    TINY,
+    adapters_merge_and_onnx_follows,
+    tiny_published,
+    write_published,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 NINE = tuple(known_band(name) for name in SENTINEL2)
-RADAR = load_sensor("sentinel1_grd").bands
-MANY = tuple(Band(f"b{i}", None, 400.0 + 10 * i) for i in range(200))
-TINY = {"embed_dim": 32, "depth": 2, "num_heads": 2, "img_size": 32, "patch_size": 8}
 
 
-def _theirs(seed: int = 0) -> Any:
-    """Return TorchGeo's own DOFA, tiny, with random weights everywhere."""
+def _theirs() -> Any:
     from torchgeo.models.dofa import DOFA
 
-    torch.manual_seed(seed)
-    net = DOFA(img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=2, num_classes=0).eval()
-    with torch.no_grad():
-        for name, parameter in net.named_parameters():
-            if "fc_norm" not in name:
-                parameter.add_(torch.randn_like(parameter) * 0.05)
-        net.pos_embed.normal_(std=0.02)
-        # Real filters are not so small that features hide a wrong one.
-        net.patch_embed.weight_generator.fc_weight.weight.mul_(20)
-    return net
+    return tiny_published(DOFA, "patch_embed", num_classes=0)
 
 
 @pytest.fixture(scope="module")
 def official(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file in the published format: no ``fc_norm``, no ``head``."""
     file = tmp_path_factory.mktemp("dofa") / "dofa_base_patch16_224.pth"
-    torch.save({k: v for k, v in _theirs().state_dict().items() if "fc_norm" not in k}, file)
-    return file
+    return write_published(_theirs(), file)
 
 
 def _spec(official: Path, **keys: Any) -> ModelSpec:
@@ -157,6 +148,4 @@ def test_full_size_names_are_timm_s_networks() -> None:
 
 
 def test_adapters_merge_and_onnx_follows(official: Path, tmp_path: Path) -> None:
-    model = {"backbone": "dofa_vit_b16", "options": TINY, "checkpoint": str(official)}
-    saved = _bundle(tmp_path / "bundle", {"method": "lora", "rank": 2}, model)
-    merged_and_onnx_follow(tmp_path / "bundle", saved, tmp_path)
+    adapters_merge_and_onnx_follows("dofa_vit_b16", official, TINY, tmp_path)

@@ -89,7 +89,7 @@ def test_tokens_and_features_are_those_of_torchgeo(
     assert tokens.std() > 0.05
     assert ours.stem_report.all_matched
     assert ours.load_report.missing == ()
-    assert ours.record.licence == "Apache-2.0"
+    assert ours.record.licence == "CC-BY-4.0"
 
 
 def test_bands_without_an_id_get_the_mean_of_the_others(official: Path) -> None:
@@ -131,7 +131,7 @@ def test_damaged_and_foreign_files_are_refused(official: Path, tmp_path: Path, d
 
 
 def test_names_sizes_and_inspect(official: Path) -> None:
-    assert "(published weights .dino: Apache-2.0)" in dict(list_backbones())["panopticon_vit_b14"]
+    assert "(published weights .dino: CC-BY-4.0)" in dict(list_backbones())["panopticon_vit_b14"]
     told = describe_checkpoint(official)
     assert (told["family"], told["patch_px"], told["image_px"]) == ("Panopticon", 14, 42)
     with torch.device("meta"):

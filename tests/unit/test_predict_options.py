@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -121,6 +122,10 @@ def test_the_sensor_of_scenes_whose_names_fit_several(
     scene = make_scene(tmp_path / "s.tif", raw, descriptions=("B4", "B8"))
     with pytest.raises(SceneError, match="cannot recognise the bands"):
         rsmeta.predict(scene, bundle, output=tmp_path / "m.tif")
+    trained = bundle.record.read.model_copy(update={"bands": ("blue", "red", "nir")})
+    other = replace(bundle, record=bundle.record.model_copy(update={"read": trained}))
+    with pytest.raises(SceneError, match="the model was trained on files of 3 bands: give such"):
+        rsmeta.predict(scene, other, output=tmp_path / "m.tif")
     products = rsmeta.Products(tmp_path / "m.tif", probabilities=tmp_path / "p.tif")
     rsmeta.predict(scene, bundle, output=products, settings={"sensor": "sentinel2_l2a"})
     with rasterio.open(tmp_path / "p.tif") as dataset:
@@ -170,3 +175,38 @@ def test_images_are_labelled_in_smaller_batches_where_memory_runs_out(
     assert [r.getMessage() for r in caplog.records if "memory" in r.getMessage()] == [
         "cpu ran out of memory; continuing with 2 tiles at once"
     ]
+
+
+class Tiles(Bands):
+    """Its two bands as scores; remembers the sides of tiles."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sides: set[int] = set()
+
+    def forward(self, image: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        self.sides.add(image.shape[-1])
+        return image
+
+
+def test_larger_tiles_overlap_by_as_many_pixels_and_are_fewer(tmp_path: Path, scene: Path) -> None:
+    network = Tiles()
+    bundle = bundle_of(network, classes=2, tile_px=16, overlap=0.25)
+
+    def tiles(name: str, **settings: Any) -> int:
+        (result,) = rsmeta.predict(scene, bundle, output=tmp_path / name, settings=settings)
+        return result.tiles
+
+    # A step of 12 of 40 x 60 pixels, of 28, and of 16.
+    assert tiles("usual.tif") == 3 * 5
+    assert tiles("larger.tif", tile_px=32) == 2 * 2
+    assert tiles("more.tif", tile_px=32, overlap=0.5) == 2 * 3
+    assert network.sides == {16, 32}
+    maps = []
+    for name in ("usual.tif", "larger.tif", "more.tif"):
+        with rasterio.open(tmp_path / name) as dataset:
+            maps.append(dataset.read(1))
+    assert np.array_equal(maps[0], maps[1])
+    assert np.array_equal(maps[0], maps[2])
+    with pytest.raises(ConfigError, match="trained for tiles of 16 px; give at least as many"):
+        tiles("smaller.tif", tile_px=8)

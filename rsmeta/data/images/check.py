@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from rsmeta.data.images.files import FileImages
-from rsmeta.errors import ImagesError, RsmetaError
+from rsmeta.errors import ImagesError, RsmetaError, counted
 from rsmeta.geo.handles import open_raster
 
 if TYPE_CHECKING:
@@ -45,8 +45,9 @@ def check_band_counts(sets: Mapping[Part, ImageSet]) -> None:
             others = sum(c != known[0][1] for _, c in known) - 1
             more = f" (and so {others} more)" if others else ""
             raise ImagesError(
-                f"{path} has {count} band(s), but {known[0][0]} has {known[0][1]}{more}; images of "
-                f"one data set have the same bands (data.colour=rgb makes pictures alike)"
+                f"{path} has {counted(count, 'band')}, but {known[0][0]} has {known[0][1]}"
+                f"{more}; images of one data set have the same bands (data.colour=rgb makes "
+                f"pictures alike)"
             )
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from rsmeta.config.data import composed
-from rsmeta.errors import ImagesError, one_line
+from rsmeta.errors import ImagesError, counted, one_line
 from rsmeta.files import read_text
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def read_class_names(path: Path, hint: str = "") -> tuple[str, ...]:
     found = _from_json(path, hint) if path.suffix == ".json" else _from_lines(path, hint)
     counts = Counter(one.name for one in found)
     if len(found) < 2:
-        raise ImagesError(f"{path} holds {len(found)} class name(s); give two or more")
+        raise ImagesError(f"{path} holds {counted(len(found), 'class name')}; give two or more")
     for one in found:
         if counts[one.name] > 1 and one.key is None:
             raise ImagesError(f"{path} names the class {one.name!r} twice; give each its own name")

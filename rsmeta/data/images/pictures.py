@@ -9,7 +9,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from rasterio.windows import Window
 
 from rsmeta.data.images.image_set import Pixels
-from rsmeta.errors import SceneUnreadableError
+from rsmeta.errors import SceneUnreadableError, counted
 from rsmeta.geo.handles import open_raster, reading
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def read_colours(path: str, window: Window | None = None) -> Pixels:
         window: What of it to read; what reaches over its edges is invalid. None: all of it.
 
     Raises:
-        SceneUnreadableError: It cannot be read, or its numbers are no colours.
+        SceneUnreadableError: It cannot be read, or its numbers cannot be taken for colours.
     """
     try:
         with Image.open(path) as picture:
@@ -87,7 +87,7 @@ def _colours_of(picture: Image.Image, path: str) -> Pixels:
     valid = np.ones((picture.height, picture.width), np.bool_)
     if picture.mode in {"I", "F"} and picture.format != "PNG":
         raise SceneUnreadableError(
-            path, "its numbers of 32 bits are no colours; use data.colour=as_is"
+            path, "its numbers of 32 bits cannot be taken for colours; use data.colour=as_is"
         )
     if picture.mode.startswith("I"):
         grey = np.asarray(picture, np.float32) / np.float32(_PER_BYTE)
@@ -124,9 +124,10 @@ def _colours_by_gdal(file: DatasetReader, path: str, box: _Box) -> Pixels:
     kinds = {str(dtype) for dtype in file.dtypes}
     if file.count > 4 or not kinds <= {"uint8", "uint16"}:
         raise SceneUnreadableError(
-            path, f"{file.count} band(s) of {', '.join(sorted(kinds))} are no colours; use "
-            f"data.colour=as_is",
-        )  # fmt: skip
+            path,
+            f"{counted(file.count, 'band')} of {', '.join(sorted(kinds))} cannot be taken for "
+            f"colours; use data.colour=as_is",
+        )
     window = Window.from_slices((box[1], box[3]), (box[0], box[2]))
     with reading(path):
         data = file.read((1, 1, 1) if file.count < 3 else (1, 2, 3), window=window)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rsmeta.data.statistics import mean_and_std
+from rsmeta.data.statistics import Moments
 from rsmeta.data.streams import random_stream
 from rsmeta.errors import TrainingError
 
@@ -29,14 +29,11 @@ def image_statistics(images: ImageSet, *, seed: int) -> tuple[np.ndarray, np.nda
     """
     rng = random_stream("statistics", seed)
     chosen = np.sort(rng.permutation(len(images))[:_IMAGES])
-    total, sum_1, sum_2 = 0, np.zeros(len(images.bands)), np.zeros(len(images.bands))
+    moments = Moments(len(images.bands))
     for index in chosen.tolist():
         data, valid = images.read(index)
         if valid.any():
-            pixels = data[:, valid].astype(np.float64)
-            total += 1
-            sum_1 += pixels.mean(axis=1)
-            sum_2 += (pixels**2).mean(axis=1)
-    if not total:
+            moments.add(data[:, valid], weight=1)
+    if not moments.weight:
         raise TrainingError("no valid pixel in the training images; check data.nodata")
-    return mean_and_std(total, sum_1, sum_2)
+    return moments.mean, moments.std

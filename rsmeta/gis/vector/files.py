@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import sqlite3
 import unicodedata
 import warnings
-from contextlib import closing
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -20,6 +17,7 @@ from pyarrow import parquet
 
 from rsmeta.geo.footprint import WGS84
 from rsmeta.gis.vector.degrees import in_degrees
+from rsmeta.gis.vector.frames import add_style
 from rsmeta.gis.vector.style import qml_text, sld_text
 
 if TYPE_CHECKING:
@@ -38,13 +36,6 @@ _RESERVED = re.compile(r"gpkg|sqlite|rtree|ogr|layer_styles|idx", re.IGNORECASE)
 _COVERING = ("xmin", "ymin", "xmax", "ymax")
 # Arrow counts the bytes of a column's portion in 31 bits.
 _MOST_POINTS = 50_000_000
-_STYLES = """
-CREATE TABLE layer_styles (
-  id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, f_table_catalog TEXT(256),
-  f_table_schema TEXT(256), f_table_name TEXT(256), f_geometry_column TEXT(256),
-  styleName TEXT(30), styleQML TEXT, styleSLD TEXT, useAsDefault BOOLEAN, description TEXT,
-  owner TEXT(30), ui TEXT(30), update_time DATETIME
-)"""
 
 
 class Target(NamedTuple):
@@ -90,23 +81,8 @@ def columns_of(*, has_area: bool, has_confidence: bool) -> pa.Schema:
 def write_gpkg(target: Target, portions: Iterable[Polygons]) -> None:
     """Write a GeoPackage with a style that QGIS takes by itself."""
     count = _write_by_gdal(target, portions, "GPKG", {"GEOMETRY_NAME": "geom"})
-    style = (
-        target.layer, "geom", target.layer, qml_text(target.classes, CLASS),
-        sld_text(target.classes, CLASS, target.layer), 1, "classes of the map", "", "",
-        f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.000Z}",
-    )  # fmt: skip
-    with closing(sqlite3.connect(target.path)) as database, database:
-        database.execute(_STYLES)
-        database.execute(
-            "INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, "
-            "f_geometry_column, styleName, styleQML, styleSLD, useAsDefault, description, owner, "
-            "ui, update_time) VALUES ('', '', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            style,
-        )
-        database.execute(
-            "INSERT INTO gpkg_contents (table_name, data_type, identifier, description) "
-            "VALUES ('layer_styles', 'attributes', 'layer_styles', '')"
-        )
+    style = qml_text(target.classes, CLASS), sld_text(target.classes, CLASS, target.layer)
+    add_style(target.path, target.layer, "geom", style)
     _check_count(target, count)
 
 

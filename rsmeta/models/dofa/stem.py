@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 SENTINEL2 = ("B04", "B03", "B02", "B05", "B06", "B07", "B08", "B11", "B12")
 
 #: At which wavelength DOFA was trained on radar, VV and VH alike. It is no physical one (C band
-#: is 55 mm), and another number gives filters that it never had. Source: DOFA's own code.
+#: is 55 mm), and another number gives filters that it never had. The weights of DOFA v2, which this
+#: is not, take 5.405. Source: torchgeo/torchgeo pull request 3942, by DOFA's authors.
 RADAR_NM = 3750.0
 _RADAR = frozenset({"vv", "vh", "hh", "hv", "sar"})
 

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from rsmeta.config.base import Strict
 from rsmeta.config.load import validate
-from rsmeta.errors import ConfigError
+from rsmeta.errors import ConfigError, counted
+from rsmeta.geo.computed import index_pairs
 from rsmeta.models.backbone import Backbone, Features
 from rsmeta.models.names import PIXELS
-from rsmeta.models.pixels.features import Surroundings, index_pairs, normalised_difference
+from rsmeta.models.pixels.features import Surroundings, normalised_difference
 from rsmeta.models.records import BackboneRecord
 from rsmeta.models.stem import StemFilter, StemReport
 
@@ -89,7 +90,7 @@ class PixelBackbone(Backbone):
             )
         if options.ratios and not 1 < len(bands) <= MOST_BANDS_OF_RATIOS:
             raise ConfigError(
-                f"model.options.ratios: {len(bands)} band(s); pairs are made of 2 to "
+                f"model.options.ratios: {counted(len(bands), 'band')}; pairs are made of 2 to "
                 f"{MOST_BANDS_OF_RATIOS} bands: choose some with data.use_bands, or omit ratios"
             )
         self._ratios = options.ratios

@@ -2,60 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 from torch.nn import functional
-
-from rsmeta.geo.bands import COMMON_NAMES, band_at
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from rsmeta.geo.bands import Band
-
-#: Spectral indices, each (a - b) / (a + b) of two bands by STAC common name.
-#:
-#: Source: NDVI, Rouse et al. 1974; NDWI, McFeeters 1996; MNDWI, Xu 2006; NDMI (also NDII),
-#: Hardisky et al. 1983; NBR, Key and Benson 2006; NDRE, Gitelson and Merzlyak 1994.
-INDICES: dict[str, tuple[str, str]] = {
-    "ndvi": ("nir", "red"),
-    "ndwi": ("green", "nir"),
-    "mndwi": ("green", "swir16"),
-    "ndmi": ("nir", "swir16"),
-    "nbr": ("nir", "swir22"),
-    "ndre": ("nir", "rededge"),
-}
-
-#: A band without common name stands for one whose centre is as near as this.
-_NEAR_NM = 15.0
 
 #: Sums of two bands smaller than this count as 0, and so does their index.
 _NOTHING = 1e-6
 
 #: Values well below this are not put on a logarithmic scale.
 _DARK = 0.01
-
-
-def index_pairs(bands: Sequence[Band]) -> dict[str, tuple[int, int]]:
-    """Return the indices that these bands allow, each with the places of its two bands.
-
-    Bands are found by common name, else by a wavelength near to its centre.
-    """
-    places: dict[str, int] = {}
-    for place, band in enumerate(bands):
-        if band.common_name is not None:
-            places.setdefault(band.common_name, place)
-    for name in {name for pair in INDICES.values() for name in pair} - places.keys():
-        near = band_at(COMMON_NAMES[name], bands, _NEAR_NM)
-        if near is not None and bands[near].common_name is None:
-            places[name] = near
-    return {
-        name: (places[a], places[b])
-        for name, (a, b) in INDICES.items()
-        if a in places and b in places
-    }
 
 
 class Surroundings:

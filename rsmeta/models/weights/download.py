@@ -75,7 +75,7 @@ def fetch_url(address: str, *, sha256: str | None = None) -> Path:
         return place
     try:
         with write_atomically(place, shared=True) as partial:
-            found = _download(address, partial)
+            found = download(address, partial)
             if sha256 is not None and found != sha256.lower():
                 raise CheckpointError(
                     f"{address} is not the file that was asked for (SHA-256 {found}, wanted "
@@ -83,14 +83,18 @@ def fetch_url(address: str, *, sha256: str | None = None) -> Path:
                 )
     except OSError as error:  # no network, refused, a full disk: URLError is an OSError
         raise CheckpointError(
-            f"cannot fetch {address} ({_reason(error)}); download {place.name} from there "
+            f"cannot fetch {address} ({reason_of(error)}); download {place.name} from there "
             f"elsewhere and put it at {place}, or set model.checkpoint= to it"
         ) from error
     return place
 
 
-def _download(address: str, place: Path) -> str:
-    """Write what an address holds to a file; return its SHA-256."""
+def download(address: str, place: Path) -> str:
+    """Write what an address holds to a file; return its SHA-256.
+
+    Raises:
+        OSError: It is unavailable or incomplete, or leads on to something that is not https.
+    """
     logger.info("downloading %s", address)
     digest = hashlib.sha256()
     with _open(address) as response, place.open("wb") as file:
@@ -129,11 +133,16 @@ class _HttpsOnly(HTTPRedirectHandler):
 def _open(address: str) -> HTTPResponse:
     opener = build_opener(_HttpsOnly())
     request = Request(address, headers={"User-Agent": "rsmeta"})
-    response: HTTPResponse = opener.open(request, timeout=_TIMEOUT_S)
+    try:
+        response: HTTPResponse = opener.open(request, timeout=_TIMEOUT_S)
+    except HTTPError as error:
+        error.close()  # it is an open answer too
+        raise
     return response
 
 
-def _reason(error: OSError) -> str:
+def reason_of(error: OSError) -> str:
+    """Return in a few words why something could not be fetched."""
     if isinstance(error, HTTPError):
         return f"status {error.code} {error.reason}".strip()
     reason = error.reason if isinstance(error, URLError) else error

@@ -12,7 +12,7 @@ import torch
 from rsmeta.bundle.as_backbone import build_from
 from rsmeta.config.tuner import TunerSpec
 from rsmeta.heads import HEADS, build_head
-from rsmeta.heads.logistic import strength_path
+from rsmeta.heads.regression import reduced, strength_path
 from rsmeta.heads.solved import SolvedHead, standardisation
 from rsmeta.models.build import check_not_random_and_frozen, head_input
 from rsmeta.training.auto.scores import balanced_loss
@@ -107,7 +107,7 @@ def _strengths(
     one: Candidate, features: np.ndarray, sample: Sample, divisions: Sequence[np.ndarray]
 ) -> list[np.ndarray]:
     mean, std = standardisation(features)
-    scaled = _rotated((features - mean) / std)
+    scaled = reduced((features - mean) / std)
     strengths = [options["strength"] for options in one.variants]
     shape = (len(divisions), len(features), sample.classes)
     found = [np.full(shape, np.nan) for _ in strengths]
@@ -117,20 +117,6 @@ def _strengths(
         for shares, said in zip(found, path, strict=True):
             shares[repeat, judge] = said
     return found
-
-
-def _rotated(scaled: np.ndarray) -> np.ndarray:
-    """Return features (N, F) in their principal axes, which a penalised regression does not mind.
-
-    Axes that hold next to nothing are dropped, so that wide features take no longer.
-    """
-    if scaled.shape[1] <= 64:
-        return scaled
-    axes = torch.linalg.svd(torch.from_numpy(scaled).float(), full_matrices=False)
-    variance = axes.S.square()
-    kept = int((variance.cumsum(0) < 0.999 * variance.sum()).sum()) + 1
-    rotated: np.ndarray = (axes.U[:, :kept] * axes.S[:kept]).double().numpy()
-    return rotated
 
 
 def _held_out(

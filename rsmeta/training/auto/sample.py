@@ -9,6 +9,7 @@ import numpy as np
 
 from rsmeta.data.labelled_places import Places, labelled_places
 from rsmeta.data.streams import random_stream
+from rsmeta.heads.regression import ranks_in_cells
 from rsmeta.training.solve import MOST_PER_CLASS
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def draw_sample(
     shares = np.minimum(MOST_PER_CLASS / np.maximum(counts, 1), 1.0)
     places = labelled_places(scenes, data.settings, shares=shares, rng=rng)
     cell = places.group * classes + places.label
-    rank = _ranks(cell, rng)
+    rank = ranks_in_cells(cell, rng)
     sizes = np.bincount(cell)
     kept = rank < _most_of_each(sizes, rule.pixels)
     if kept.sum() > rule.pixels:
@@ -118,16 +119,6 @@ def divide_groups(counts: np.ndarray, folds: int, rng: np.random.Generator) -> n
             fold[members] = (start + np.arange(len(members))) % folds
             start += len(members)
     return fold
-
-
-def _ranks(cell: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the place of each pixel in a random order of its cell, (N,), from 0."""
-    order = np.lexsort((rng.random(len(cell)), cell))
-    sizes = np.bincount(cell)
-    first = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    rank = np.empty(len(cell), np.int64)
-    rank[order] = np.arange(len(cell)) - first[cell[order]]
-    return rank
 
 
 def _most_of_each(sizes: np.ndarray, total: int) -> int:

@@ -101,16 +101,30 @@ class MetaStep(Callback):
 
     def on_before_optimizer_step(self, trainer: Trainer, module: TaskModule, *_: Any) -> None:  # type: ignore[override]  # our module
         """Gather the scales' gradient of this training step, which its backward pass yields."""
-        if not module.settings.meta.uses_training_gradients:
-            return
         assert self._strategy is not None
+        rhos = self._strategy.rhos
+        if not (
+            module.settings.meta.uses_training_gradients and any(r.requires_grad for r in rhos)
+        ):
+            return
+        if trainer.global_step >= max(self._shares, default=0):  # scales are frozen from here on
+            self._spare(trainer, module)
+            return
         scale, estimate = loss_scale(trainer), []
-        for rho in self._strategy.rhos:
+        for rho in rhos:
             found = torch.zeros_like(rho) if rho.grad is None else rho.grad
             estimate.append(found if scale == 1 else found / scale)
             rho.grad = None
-        if trainer.global_step < max(self._shares, default=0):  # later ones would not be used
-            self._estimates = [*self._estimates, estimate][-module.settings.meta.every_n_steps :]
+        self._estimates = [*self._estimates, estimate][-module.settings.meta.every_n_steps :]
+
+    def _spare(self, trainer: Trainer, module: TaskModule) -> None:
+        """Drop gradients that will not be used; where possible, have none computed any more."""
+        assert self._strategy is not None
+        # DDP waits for every gradient it began with; a compiled network would be compiled again.
+        alone = isinstance(trainer.strategy, SingleDeviceStrategy)
+        for rho in self._strategy.rhos:
+            rho.grad = None
+            rho.requires_grad_(not alone or module.settings.trainer.compile)
 
     def on_train_batch_end(self, trainer: Trainer, module: TaskModule, *_: Any) -> None:  # type: ignore[override]  # our module
         """Take a meta step if one is due: never while gradients are still being accumulated."""

@@ -10,18 +10,19 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from rsmeta.files import write_atomically
-from rsmeta.peft import scales_of
+from rsmeta.peft import site_modulators
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from lightning import Trainer
 
+    from rsmeta.peft import Modulator
     from rsmeta.training.module import TaskModule
 
 
 #: Records of a run, at most; more would cost time, and show nothing.
-_RECORDS = 50
+_RECORDS = 25
 
 
 class ScaleHistory(Callback):
@@ -39,6 +40,7 @@ class ScaleHistory(Callback):
         #: For each step, the scale of every site in the order of ``sites``.
         self.scales: list[list[float]] = []
         self.sites: list[str] = []
+        self._modulators: list[Modulator] = []
 
     @property
     def first(self) -> int:
@@ -47,16 +49,15 @@ class ScaleHistory(Callback):
 
     def on_fit_start(self, trainer: Trainer, module: TaskModule) -> None:  # type: ignore[override]  # our module
         """Record the scales that the settings give."""
-        self.sites = list(scales_of(module.network.backbone))
+        found = site_modulators(module.network.backbone)
+        self.sites, self._modulators = list(found), list(found.values())
         if not self.steps:
-            self._record(trainer, module)
+            self._record(trainer)
 
     def on_train_start(self, trainer: Trainer, module: TaskModule) -> None:  # type: ignore[override]  # our module
         """Record the scales that the first step is taken with, if trials have changed them."""
-        if trainer.global_step == 0 and self.scales[-1] != list(
-            scales_of(module.network.backbone).values()
-        ):
-            self._record(trainer, module)
+        if trainer.global_step == 0 and self.scales[-1] != self._now():
+            self._record(trainer)
 
     def on_train_batch_end(self, trainer: Trainer, module: TaskModule, *_: Any) -> None:  # type: ignore[override]  # our module
         """Record the scales after a meta step."""
@@ -65,13 +66,12 @@ class ScaleHistory(Callback):
             return
         apart = int(trainer.estimated_stepping_batches) // _RECORDS
         if step - self.steps[-1] >= apart:
-            self._record(trainer, module)
+            self._record(trainer)
 
     def on_train_end(self, trainer: Trainer, module: TaskModule) -> None:  # type: ignore[override]  # our module
         """Record the final scales, and write the file."""
-        scales = list(scales_of(module.network.backbone).values())
-        if self.steps and scales != self.scales[-1]:
-            self._record(trainer, module)
+        if self.steps and self._now() != self.scales[-1]:
+            self._record(trainer)
             if trainer.is_global_zero:
                 self._write()
 
@@ -88,15 +88,18 @@ class ScaleHistory(Callback):
         """Restore the rows of a checkpoint."""
         self.steps, self.scales = list(state["steps"]), [list(row) for row in state["scales"]]
 
-    def _record(self, trainer: Trainer, module: TaskModule) -> None:
-        scales = scales_of(module.network.backbone)
+    def _now(self) -> list[float]:
+        return [modulator.mean() for modulator in self._modulators]
+
+    def _record(self, trainer: Trainer) -> None:
+        scales = self._now()
         self.steps.append(trainer.global_step)
-        self.scales.append(list(scales.values()))
+        self.scales.append(scales)
         for logger in trainer.loggers:
-            named = {f"scale/{site}": scale for site, scale in scales.items()}
+            named = {f"scale/{site}": scale for site, scale in zip(self.sites, scales, strict=True)}
             logger.log_metrics(named, trainer.global_step)
             if isinstance(logger, TensorBoardLogger):
-                values = torch.tensor(list(scales.values()))
+                values = torch.tensor(scales)
                 logger.experiment.add_histogram("scales", values, trainer.global_step)
 
     def _write(self) -> None:

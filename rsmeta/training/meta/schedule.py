@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from rsmeta.config.meta import MetaSettings
 
@@ -22,8 +24,7 @@ def travel_shares(settings: MetaSettings, total_steps: int) -> dict[int, float]:
     Returns:
         Shares by the number of optimizer steps after which the meta step is taken.
     """
-    end = settings.until * total_steps
-    due = [step for step in range(1, math.floor(end) + 1) if settings.due(step)]
-    begin = settings.warmup_steps
-    weights = [0.5 * (1 + math.cos(math.pi * (step - begin) / (end + 1 - begin))) for step in due]
-    return {step: weight / sum(weights) for step, weight in zip(due, weights, strict=True)}
+    end, begin = settings.until * total_steps, settings.warmup_steps
+    due = np.arange(begin + settings.every_n_steps, math.floor(end) + 1, settings.every_n_steps)
+    weights = 0.5 * (1 + np.cos(np.pi * (due - begin) / (end + 1 - begin)))
+    return dict(zip(due.tolist(), (weights / weights.sum()).tolist(), strict=True))

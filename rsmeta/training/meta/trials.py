@@ -1,7 +1,8 @@
 """Short trainings before a run, one from each of a few scales: the run starts from the best.
 
 The gradient of a scale shows whether more or less of it would serve the present weights, not that
-they would be better ones had it been a tenth from the start. A few steps at the full rate do.
+they would be better ones had it been a tenth from the start. A few steps at the full rate do. Where
+they leave it open, the run starts from the scale nearest to 1.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import logging
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from rsmeta.peft import reset_scales
@@ -20,7 +22,7 @@ from rsmeta.training.meta.processes import averaged
 from rsmeta.training.meta.task import loss_scale
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from lightning import Trainer
     from torch import Tensor, nn
@@ -35,9 +37,6 @@ logger = logging.getLogger(__name__)
 
 #: Steps below which the loss of a trial says nothing; such trials are left out.
 _FEWEST = 5
-
-#: Steps after which a scale that is too high has shown it. Short runs may spend twice the share.
-_ENOUGH = 15
 
 #: Trials draw what a meta step of this number would, which no run reaches.
 _STREAM = 2**31 - 1
@@ -92,11 +91,6 @@ class Trial:
         for parameter, value in zip(self._parameters, self._values, strict=True):
             parameter.copy_(value)
 
-    def verdict(self, last: int) -> float:
-        """Return the mean of the last losses; infinite where one is not finite."""
-        mean = sum(self.losses[-last:]) / last
-        return mean if math.isfinite(mean) else math.inf
-
     def _leave(self) -> None:
         self._values = [parameter.detach().clone() for parameter in self._parameters]
 
@@ -109,10 +103,7 @@ def steps_of_a_trial(options: GradientOptions, total_steps: int, trials: int) ->
         total_steps: Optimizer steps of the run.
         trials: How many there are.
     """
-    if not trials:
-        return 0
-    share = options.trial_share * total_steps / trials
-    steps = math.floor(max(share, min(_ENOUGH, 2 * share)))
+    steps = math.floor(options.trial_share * total_steps / trials) if trials else 0
     return steps if steps >= _FEWEST else 0
 
 
@@ -121,6 +112,28 @@ def scales_to_try(options: GradientOptions, meta: MetaSettings) -> list[float]:
     top = meta.maximum if meta.parametrisation == "sigmoid" else math.inf
     scales = [scale for scale in dict.fromkeys(options.trial_scales) if scale < top]
     return scales if len(scales) > 1 else []
+
+
+def best_scale(losses: Mapping[float, Sequence[float]], gate: float) -> float | None:
+    """Return the scale of the lowest mean loss, or that nearest to 1 if the lead may be chance.
+
+    Args:
+        losses: Of each scale, on the same batches, at least two.
+        gate: Standard errors that the mean of the batches' relative differences must exceed.
+
+    Returns:
+        One of the scales; none where each had a loss that is not finite.
+    """
+    finite = {scale: np.array(found) for scale, found in losses.items() if np.isfinite(found).all()}
+    if not finite:
+        return None
+    near = min(finite, key=lambda scale: abs(math.log(scale)))
+    best = min(finite, key=lambda scale: finite[scale].mean())
+    kept, rival = finite[near], finite[best]
+    # Relative: where one scale diverges, its last losses alone would make the error as large.
+    lead = (kept - rival) / np.maximum(np.abs(kept) + np.abs(rival), np.finfo(float).tiny)
+    error = lead.std(ddof=1) / math.sqrt(len(lead))
+    return best if lead.mean() > gate * error else near
 
 
 def try_scales(
@@ -132,9 +145,9 @@ def try_scales(
 ) -> None:
     """Set the scales to the best of those that were tried; nothing else is changed.
 
-    All trials see the same batches. The mean loss of the second half of these, each before the
-    weights are stepped on it, decides; where the scales are asked another question than the
-    weights, the batches of meta steps do, after the last step.
+    All trials see the same batches. The losses of the second half of these, each before the
+    weights are stepped on it, decide; where the scales are asked another question than the
+    weights, those of the batches of meta steps do, after the last step.
 
     Args:
         module: What is about to be trained.
@@ -151,7 +164,7 @@ def try_scales(
     steps = steps_of_a_trial(options, int(trainer.estimated_stepping_batches), len(scales))
     if not steps:
         return
-    judged = 0 if objective is None and meta.source == "train" else max(steps // 2, meta.batches)
+    judged = 0 if objective is None and meta.source == "train" else max(steps // 2, meta.batches, 2)
     with isolated(module, module.network.trainable_parameters()), _kept(module.network):
         trials = []
         for scale in scales:
@@ -166,12 +179,13 @@ def try_scales(
                         trial.step(loss_of, loss_scale(trainer), trainer.gradient_clip_val)
                     else:
                         trial.judge(loss_of)
-    found = {s: t.verdict(judged or (steps + 1) // 2) for s, t in zip(scales, trials, strict=True)}
-    best = min(found, key=found.__getitem__)
-    if not math.isfinite(found[best]):
+    last = judged or (steps + 1) // 2
+    found = {scale: t.losses[-last:] for scale, t in zip(scales, trials, strict=True)}
+    best = best_scale(found, options.gate)
+    if best is None:
         return  # the run itself will say what is wrong
     reset_scales(backbone, best)
-    said = ", ".join(f"{scale:g}: {loss:.4g}" for scale, loss in found.items())
+    said = ", ".join(f"{scale:g}: {np.mean(losses):.4g}" for scale, losses in found.items())
     logger.info("tried scales for %d steps each (loss of %s); starting from %g", steps, said, best)
 
 

@@ -1,4 +1,4 @@
-"""One guessed key of a configuration, and the YAML text of all of them."""
+"""Guessed keys of a configuration, what labels hold, and the YAML text of all of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 #: Column of the comments, unless a value reaches beyond it.
 _COMMENT_COLUMN = 44
@@ -35,6 +35,29 @@ class Guess:
     def settled(self) -> Any:
         """The value as settings take it; none where only a comment is written."""
         return [entry for entry, _ in self.rows] if self.rows else self.value
+
+
+@dataclass(frozen=True)
+class LabelGuesses:
+    """What labels hold.
+
+    Attributes:
+        about: The label file in a few words.
+        guesses: Keys of the ``data`` section about labels, without ``labels`` and ``classes``.
+        classes: Entries of ``classes``: value, name, and a colour where the file has one.
+        origin: Where the names of the classes come from.
+        polygons: Polygons or points of each class, by value; none where labels are rasters.
+        polygon_px: Side of the median polygon in pixels; none likewise.
+        drawn_as: "polygon", or "point" where all are points.
+    """
+
+    about: str
+    guesses: tuple[Guess, ...]
+    classes: tuple[dict[str, Any], ...]
+    origin: str
+    polygons: Mapping[int, int] | None = None
+    polygon_px: float | None = None
+    drawn_as: str = "polygon"
 
 
 def settings_of(guesses: Sequence[Guess]) -> dict[str, Any]:

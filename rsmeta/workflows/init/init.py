@@ -13,9 +13,9 @@ from rsmeta.errors import ConfigError, LabelsError
 from rsmeta.geo.inputs import check_not_an_input
 from rsmeta.geo.writer import check_output
 from rsmeta.shown import Shown, View
-from rsmeta.workflows.init.guess import Guess, section_lines, settings_of
+from rsmeta.workflows.init.guess import Guess, LabelGuesses, section_lines, settings_of
 from rsmeta.workflows.init.inputs import sort_inputs
-from rsmeta.workflows.init.label_guesses import LabelGuesses, guess_labels
+from rsmeta.workflows.init.label_guesses import guess_labels
 from rsmeta.workflows.init.scene_guesses import guess_scenes
 from rsmeta.workflows.init.sizes import guess_chip, guess_split, pixels_of
 from rsmeta.workflows.run_folder import write_text
@@ -74,7 +74,7 @@ def init(
 
     Args:
         scenes: Files, folders or patterns. Labels among them are left out.
-        labels: Label raster or polygons; with ``{stem}``, a file per scene.
+        labels: Label raster, polygons or points; with ``{stem}``, a file per scene.
         output: Configuration file to write; none: nothing is written.
         overwrite: Replace an existing file.
 
@@ -166,7 +166,7 @@ def _classes(
         seen = [f"{total:,} px"]
         if labels.polygons is not None:
             count = labels.polygons[entry["value"]]
-            seen.insert(0, f"{count:,} polygon{'s' if count > 1 else ''}")
+            seen.insert(0, f"{count:,} {labels.drawn_as}{'s' if count > 1 else ''}")
         held_out = [
             f"{pixels[part][i]:,} {part}" for part in ("validation", "test") if pixels[part]
         ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import rasterio
 from rsmeta.errors import LabelsError, enumerate_names, one_line
 from rsmeta.geo.polygons import VectorFile
 from rsmeta.workflows.init.class_sources import known_classes
-from rsmeta.workflows.init.guess import Guess
+from rsmeta.workflows.init.guess import Guess, LabelGuesses
 from rsmeta.workflows.init.polygon_guesses import guess_polygons
 
 if TYPE_CHECKING:
@@ -26,27 +25,6 @@ MOST_CLASSES = 256
 _STEP_PX = 2048
 
 
-@dataclass(frozen=True)
-class LabelGuesses:
-    """What labels hold.
-
-    Attributes:
-        about: The label file in a few words.
-        guesses: Keys of the ``data`` section about labels, without ``labels`` and ``classes``.
-        classes: Entries of ``classes``: value, name, and a colour where the file has one.
-        origin: Where the names of the classes come from.
-        polygons: Polygons of each class, by value; none where labels are rasters.
-        polygon_px: Side of the median polygon in pixels; none likewise.
-    """
-
-    about: str
-    guesses: tuple[Guess, ...]
-    classes: tuple[dict[str, Any], ...]
-    origin: str
-    polygons: Mapping[int, int] | None = None
-    polygon_px: float | None = None
-
-
 def guess_labels(inputs: Inputs, scenes: Sequence[Scene]) -> LabelGuesses:
     """Guess what labels hold.
 
@@ -56,10 +34,7 @@ def guess_labels(inputs: Inputs, scenes: Sequence[Scene]) -> LabelGuesses:
     files = {str(inputs.label_file(scene)): scene for scene in inputs.scenes}
     first = inputs.label_file(inputs.scenes[0])
     if VectorFile(first, error=LabelsError).is_vector:
-        found = guess_polygons(first, [scene.grid for scene in scenes])
-        return LabelGuesses(
-            found.about, found.guesses, found.classes, found.origin, found.polygons, found.side_px
-        )
+        return guess_polygons(first, [scene.grid for scene in scenes])
     return _guess_raster([inputs.label_file(scene) for scene in files.values()])
 
 

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas
 import shapely
 
 from rsmeta.config.data import CLASS_NODATA
+from rsmeta.data.polygon_labels import is_empty_cell
 from rsmeta.errors import LabelsError, enumerate_names
 from rsmeta.geo.footprint import outline
-from rsmeta.geo.polygons import VectorFile
+from rsmeta.geo.polygons import POINTS, VectorFile
 from rsmeta.workflows.init.class_sources import of_codes
-from rsmeta.workflows.init.guess import Guess
+from rsmeta.workflows.init.guess import Guess, LabelGuesses
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import geopandas
+    import pandas
 
     from rsmeta.geo.grid import Grid
 
@@ -40,19 +41,7 @@ _OTHER_WORDS = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class PolygonGuesses:
-    """What polygons hold; see ``LabelGuesses``."""
-
-    about: str
-    guesses: tuple[Guess, ...]
-    classes: tuple[dict[str, Any], ...]
-    origin: str
-    polygons: Mapping[int, int]
-    side_px: float
-
-
-def guess_polygons(path: Path, grids: Sequence[Grid]) -> PolygonGuesses:
+def guess_polygons(path: Path, grids: Sequence[Grid]) -> LabelGuesses:
     """Guess the class column of polygons, and list the classes that lie on the scenes.
 
     Args:
@@ -73,17 +62,20 @@ def guess_polygons(path: Path, grids: Sequence[Grid]) -> PolygonGuesses:
     guesses = [Guess("class_column", str(column.name), _why(column, rest))]
     if others:
         also = enumerate_names(others)
-        guesses.insert(0, Guess("layer", layer, f"other layers with polygons: {also}"))
+        guesses.insert(0, Guess("layer", layer, f"other layers that may hold labels: {also}"))
     crs = "no CRS" if on_scenes.crs is None else on_scenes.crs.to_string()
-    about = f"{len(on_scenes)} polygons on the scenes, {crs if len(crs) < 24 else 'own CRS'}"
-    empty = int(cells.map(_is_empty).sum())
+    points = on_scenes.geom_type.isin(POINTS)
+    what = "points" if points.all() else "polygons and points" if points.any() else "polygons"
+    about = f"{len(on_scenes)} {what} on the scenes, {crs if len(crs) < 24 else 'own CRS'}"
+    empty = int(cells.map(is_empty_cell).sum())
     about += f"; {empty} without class" if empty else ""
     side_px = float(np.median(sides))
-    return PolygonGuesses(about, tuple(guesses), classes, origin, counts, side_px)
+    drawn_as = "point" if points.all() else "polygon"
+    return LabelGuesses(about, tuple(guesses), classes, origin, counts, side_px, drawn_as)
 
 
 def _layer(path: Path) -> tuple[str | None, list[str]]:
-    """Return the layer with most polygons, where there are several, and the others."""
+    """Return the layer with most polygons, or points, where there are several, and the others."""
     import pyogrio
 
     file = VectorFile(path, error=LabelsError)
@@ -92,6 +84,7 @@ def _layer(path: Path) -> tuple[str | None, list[str]]:
     try:
         names = [(str(name), str(kind)) for name, kind in pyogrio.list_layers(file.path)]
         flat = [name for name, kind in names if "Polygon" in kind or kind == "Unknown"]
+        flat = flat or [name for name, kind in names if "Point" in kind]
         if len([name for name, kind in names if kind != "None"]) < 2 or not flat:
             return None, []
         sizes = {name: pyogrio.read_info(file.path, layer=name)["features"] for name in flat}
@@ -104,17 +97,15 @@ def _layer(path: Path) -> tuple[str | None, list[str]]:
 def _on_grids(file: VectorFile, grids: Sequence[Grid]) -> tuple[geopandas.GeoDataFrame, np.ndarray]:
     """Return the polygons that lie on any of the scenes, and their sides in pixels."""
     found: dict[Any, float] = {}
-    frame = None
     for grid in dict.fromkeys(grids):
-        frame = file.read_onto(grid)
+        frame = file.read_labels_onto(grid)
         here = frame[frame.intersects(outline(grid))]
         areas = shapely.area(here.geometry.to_numpy())
         sides = np.sqrt(areas / abs(grid.transform.determinant))
         found |= dict(zip(here.index, sides, strict=True))
-    whole = file.read_polygons()
     if not found:
         raise LabelsError(f"the polygons {file.path} do not overlap the scenes; check both")
-    return whole.loc[list(found)], np.array(list(found.values()))
+    return file.read().loc[list(found)], np.array(list(found.values()))
 
 
 def likely_column(frame: geopandas.GeoDataFrame) -> str | None:
@@ -145,7 +136,7 @@ def _column(path: Path, frame: geopandas.GeoDataFrame) -> tuple[pandas.Series[An
 
 def _score(name: str, column: pandas.Series[Any]) -> int | None:
     """Return how much a column looks like classes; none: not at all."""
-    cells = [cell for cell in column.tolist() if not _is_empty(cell)]
+    cells = [cell for cell in column.tolist() if not is_empty_cell(cell)]
     kinds = len({str(cell) for cell in cells})
     is_text = all(isinstance(cell, str) for cell in cells)
     if not 2 <= kinds <= MOST_CLASSES or not (is_text or all(_whole(cell) for cell in cells)):
@@ -159,7 +150,10 @@ def _classes(
     frame: geopandas.GeoDataFrame, column: pandas.Series[Any]
 ) -> tuple[tuple[dict[str, Any], ...], str]:
     """Return the entries of the classes of a column, and where their values come from."""
-    cells = [cell for cell in column.tolist() if not _is_empty(cell)]
+    cells = [cell for cell in column.tolist() if not is_empty_cell(cell)]
+    if all(isinstance(cell, bool) for cell in cells):
+        yes = str(column.name)
+        return ({"value": 0, "name": f"no {yes}"}, {"value": 1, "name": yes}), f"{yes}: no, yes"
     if all(_whole(cell) for cell in cells):
         values = sorted({int(float(cell)) for cell in cells})
         if any(value < 0 for value in values):
@@ -170,17 +164,24 @@ def _classes(
         names_of, origin = of_codes(values)
         entries = tuple({"value": v, "name": f"class_{v}", **names_of.get(v, {})} for v in values)
         return entries, origin or "CHECK: numbers found in the column; give them names"
-    names = sorted({str(cell).strip() for cell in cells}, key=str.casefold)
+    names = sorted({str(cell).strip() for cell in cells}, key=lambda name: (name.casefold(), name))
+    origin = f"names from {column.name}{_alike(names)}"
     for other in frame.columns:
         if other not in (column.name, frame.geometry.name):
             codes = _codes(frame[other], column)
             if codes is not None:
                 ordered = sorted(names, key=lambda name: codes[name])
                 named = [{"value": codes[name], "name": name} for name in ordered]
-                return tuple(named), f"names from {column.name}, values from {other}"
-    return tuple({"value": i, "name": name} for i, name in enumerate(names)), (
-        f"names from {column.name}"
-    )
+                return tuple(named), f"{origin}, values from {other}"
+    return tuple({"value": i, "name": name} for i, name in enumerate(names)), origin
+
+
+def _alike(names: Sequence[str]) -> str:
+    """Return a remark on names that differ in upper and lower case only, else nothing."""
+    pairs = [pair for pair in itertools.pairwise(names) if len({*map(str.casefold, pair)}) == 1]
+    if not pairs:
+        return ""
+    return f"; CHECK: {pairs[0][0]} and {pairs[0][1]} are two classes: write them alike if not"
 
 
 def _codes(column: pandas.Series[Any], names: pandas.Series[Any]) -> dict[str, int] | None:
@@ -188,7 +189,7 @@ def _codes(column: pandas.Series[Any], names: pandas.Series[Any]) -> dict[str, i
     pairs = {
         (str(name).strip(), str(cell))
         for name, cell in zip(names.tolist(), column.tolist(), strict=True)
-        if not _is_empty(name)
+        if not is_empty_cell(name)
     }
     if not all(_whole(cell) and 0 <= float(cell) < CLASS_NODATA for _, cell in pairs):
         return None
@@ -199,26 +200,24 @@ def _codes(column: pandas.Series[Any], names: pandas.Series[Any]) -> dict[str, i
 
 def _values(cells: pandas.Series[Any], classes: Sequence[Mapping[str, Any]]) -> list[int]:
     by_name = {one["name"]: one["value"] for one in classes}
-    filled = [cell for cell in cells.tolist() if not _is_empty(cell)]
-    texts = [str(cell).strip() for cell in filled]
-    return [by_name[text] if text in by_name else int(float(text)) for text in texts]
+    found = []
+    for cell in cells.tolist():
+        if not is_empty_cell(cell):
+            text = str(cell).strip()
+            found.append(by_name[text] if text in by_name else int(float(cell)))
+    return found
 
 
 def _why(column: pandas.Series[Any], rest: Sequence[str]) -> str:
     kinds = column.nunique()
     kind = "text" if column.map(lambda cell: isinstance(cell, str)).any() else "numbers"
-    also = f"; could also be: {enumerate_names(rest)}" if rest else ""
+    also = "; CHECK: another one in each row" if kinds == len(column) > 9 else ""
+    also += f"; could also be: {enumerate_names(rest)}" if rest else ""
     return f"{kind}, {kinds} distinct values{also}"
-
-
-def _is_empty(cell: Any) -> bool:
-    if isinstance(cell, str):
-        return not cell.strip()
-    return bool(pandas.api.types.is_scalar(cell) and pandas.isna(cell))
 
 
 def _whole(cell: Any) -> bool:
     try:
-        return not isinstance(cell, bool) and float(cell) % 1 == 0
+        return float(cell) % 1 == 0
     except (TypeError, ValueError):
         return False

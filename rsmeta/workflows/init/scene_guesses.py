@@ -71,11 +71,9 @@ def about(scene: Scene) -> str:
     grid = scene.grid
     crs = "no CRS" if grid.crs is None else grid.crs.to_string()
     crs = crs if len(crs) < 24 else "its own CRS"
+    bands = f"{len(scene.bands)} band{'s' if len(scene.bands) > 1 else ''}"
     size = "" if grid.gsd_m is None else f", pixels of {grid.gsd_m:.3g} m"
-    return (
-        f"{grid.width_px:,} x {grid.height_px:,} px, {len(scene.bands)} bands of {scene.dtype}, "
-        f"{crs}{size}"
-    )
+    return f"{grid.width_px:,} x {grid.height_px:,} px, {bands} of {scene.dtype}, {crs}{size}"
 
 
 def _bands(source: str | Path) -> tuple[ReadRules, list[Guess]]:

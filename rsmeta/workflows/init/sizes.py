@@ -12,7 +12,7 @@ from rsmeta.config.load import validate
 from rsmeta.data.build_splits import build_splits
 from rsmeta.data.places import same_place
 from rsmeta.errors import SplitError
-from rsmeta.workflows.init.guess import Guess
+from rsmeta.workflows.init.guess import Guess, LabelGuesses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from rsmeta.data.build_splits import IndexedScene
     from rsmeta.data.splits import Part
     from rsmeta.geo.scene import Scene
-    from rsmeta.workflows.init.label_guesses import LabelGuesses
 
 #: Chips come in multiples of this, in pixels: a patch of most backbones.
 _STEP_PX = 16
@@ -42,7 +41,8 @@ def guess_chip(scenes: Sequence[Scene], labels: LabelGuesses) -> Guess:
         return Guess("chip_px", chip, f"the smallest scene is {side:,} px high or wide")
     wanted = round(4 * labels.polygon_px / _STEP_PX) * _STEP_PX
     chip = min(max(wanted, _SMALLEST_PX), _LARGEST_PX, room)
-    why = f"the median polygon is {labels.polygon_px:.3g} px across, the smallest scene {side:,} px"
+    size = f"the median {labels.drawn_as} is {labels.polygon_px:.3g} px across"
+    why = f"{size}, the smallest scene {side:,} px"
     return Guess("chip_px", chip, why)
 
 
@@ -98,11 +98,12 @@ def _divisions(
     """Yield divisions, the most telling first, with the reason for each."""
     if labels.polygons is not None:
         fewest = min(labels.polygons.values())
-        seen = f"{fewest} polygon{'s' if fewest > 1 else ''} in the smallest class"
+        drawn = labels.drawn_as
+        seen = f"whole {drawn}s; {fewest} {drawn}{'s' if fewest > 1 else ''} in the smallest class"
         if fewest >= _POLYGONS_FOR_TEST:
-            yield _held_out("polygons", test=0.2), f"whole polygons; {seen}"
+            yield _held_out("polygons", test=0.2), seen
         if max(labels.polygons.values()) > 1:
-            why = f"whole polygons; {seen}: too few for a test part; '{{folds: 5}}' cross-validates"
+            why = f"{seen}: too few for a test part; '{{folds: 5}}' cross-validates"
             yield _held_out("polygons"), why
     else:
         places = same_place([scene.grid for scene in scenes], touching=False)

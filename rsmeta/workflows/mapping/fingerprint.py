@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def resume_fingerprint(request: MapRequest) -> dict[str, Any]:
     """Return all that determines the pixels of a map, under names that a user understands."""
     scene, record, settings = request.scene, request.record, request.record.predict
-    model = hashlib.sha256(record.model_dump_json(exclude={"predict"}).encode())
+    model = hashlib.sha256(record.model_dump_json(exclude={"predict", "tile_px"}).encode())
     reading = {
         key: value for key, value in asdict(scene).items() if key not in {"grid", "acquired"}
     }

@@ -21,6 +21,7 @@ from rsmeta.gis.postprocess.postprocess import Postprocess
 from rsmeta.workflows.mapping.executors import Execution, executor_for
 from rsmeta.workflows.mapping.old_keywords import accepts_old_keywords
 from rsmeta.workflows.mapping.one_scene import PredictResult, map_scene
+from rsmeta.workflows.mapping.parts import check_part
 from rsmeta.workflows.mapping.postprocessed import check_postprocess, map_postprocessed
 from rsmeta.workflows.mapping.progress import Progress
 from rsmeta.workflows.mapping.request import (
@@ -35,7 +36,9 @@ if TYPE_CHECKING:
 
     from rsmeta.bundle import BundleRecord
     from rsmeta.config.load import Overrides
+    from rsmeta.config.predict import PredictSettings
     from rsmeta.workflows.mapping.executors import DaskExecutor, LocalExecutor
+    from rsmeta.workflows.mapping.parts import Part
     from rsmeta.workflows.mapping.request import Bounds, IfExists, MapRequest
 
 __all__ = ["AreaOfInterest", "Execution", "PredictResult", "Progress", "predict"]
@@ -86,11 +89,15 @@ def predict(
     sources, failed = _sources(given)
     joint = wanted.mosaic is not None
     alone = joint or len(sources) + len(failed) == 1
+    area = AreaOfInterest.of(aoi)
     named = _names(products, sources, count=len(sources) + len(failed), joint=joint)
+    if area.strip is not None:
+        named = [area.strip.products(files) for files in named]
     loaded = bundle if isinstance(bundle, ModelBundle) else load_bundle(bundle)
     record = with_settings(loaded.record, settings)
     _check_task(record, named, wanted)
-    area, block_px = AreaOfInterest.of(aoi), where.block_px(record)
+    check_part(area.strip, record, wanted)
+    block_px = where.block_px(record)
     requests: list[MapRequest] = []
     for source, files in zip(sources, named, strict=True):  # all of them before any work
         with _failing(source, failed, stop=alone):
@@ -105,12 +112,14 @@ def predict(
             requests.append(request)
     groups = [requests] if joint else [[request] for request in requests]
     inputs = _inputs(given, sources) | _inputs_of_maps(requests, area, wanted)
-    _check_outputs([group[0].products for group in groups], if_exists, inputs)
+    _check_outputs([group[0].products for group in groups], area.strip, if_exists, inputs)
     results = []
     with bounded_cache(), executor_for(loaded, record, where) as executor:
         for group in groups:
             with _failing(group[0].scene.name, failed, stop=alone):
                 results.append(_mapped(executor, group, wanted, on_progress))
+                if area.strip is not None:
+                    area.strip.join(group[0], area.whole_extent(group[0].scene.grid))
     if products.summary is not None:
         write_summary(Path(products.summary), record, executor.device, results, failed)
     if failed:
@@ -193,12 +202,18 @@ def _inputs_of_maps(
 
 
 def _check_outputs(
-    products: Sequence[Products], if_exists: IfExists, inputs: Collection[str | Path]
+    products: Sequence[Products],
+    part: Part | None,
+    if_exists: IfExists,
+    inputs: Collection[str | Path],
 ) -> None:
     """Refuse outputs that cannot be written; remove what an earlier run has not delivered."""
     summaries = {one.summary for one in products if one.summary is not None}
     outputs = [output.destination for one in products for output in one.everything]
-    check_not_an_input([*outputs, *summaries], inputs)
+    joined = [path for one in products if part is not None for path in part.joined(one).values()]
+    check_not_an_input([*outputs, *summaries, *joined], inputs)
+    for path in joined:
+        check_output(path, overwrite=if_exists != "error")
     for summary in map(Path, summaries):
         if summary.resolve() in {Path(output).resolve() for output in outputs}:
             raise OutputError(f"{summary} would be written twice; name different files")
@@ -231,9 +246,24 @@ def with_settings(record: BundleRecord, settings: Overrides) -> BundleRecord:
             f"augment={chosen.augment}, stride_px={chosen.stride_px}: crops and strides apply to "
             f"models of whole images; use augment=flips or all, and omit stride_px"
         )
-    if chosen.tile_px != record.predict.tile_px:
+    if chosen.tile_px in (None, record.predict.tile_px):
+        return record.model_copy(update={"predict": chosen})
+    return _with_larger_tiles(record, chosen, chosen.tile_px)
+
+
+def _with_larger_tiles(record: BundleRecord, chosen: PredictSettings, tile_px: int) -> BundleRecord:
+    """Return the record with larger tiles, which overlap by as many pixels unless told otherwise.
+
+    Raises:
+        ConfigError: They are smaller than those of training.
+    """
+    if tile_px < record.tile_px:
         raise ConfigError(
-            f"tile_px={chosen.tile_px}: the model was trained for tiles of {record.tile_px} px; "
-            f"omit tile_px"
+            f"tile_px={tile_px}: the model was trained for tiles of {record.tile_px} px; give at "
+            f"least as many, or omit tile_px"
         )
-    return record.model_copy(update={"predict": chosen})
+    if chosen.overlap == record.predict.overlap:
+        overlap_px = int(record.tile_px * chosen.overlap)
+        # Half a pixel more, so that rounding leaves no pixel less.
+        chosen = chosen.model_copy(update={"overlap": (overlap_px + 0.5) / tile_px})
+    return record.model_copy(update={"predict": chosen, "tile_px": tile_px})

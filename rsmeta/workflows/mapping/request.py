@@ -7,7 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from rsmeta.errors import BandsUnrecognisedError, ConfigError, GridMismatchError, SceneError
+from rsmeta.errors import (
+    BandsUnrecognisedError,
+    ConfigError,
+    GridMismatchError,
+    SceneError,
+    counted,
+)
 from rsmeta.files import partial_folder
 from rsmeta.geo.aoi import read_aoi
 from rsmeta.geo.handles import other_georeferencing
@@ -17,6 +23,7 @@ from rsmeta.geo.rules import ReadRules
 from rsmeta.geo.scene import open_scene
 from rsmeta.geo.tiling import TilePlan
 from rsmeta.workflows.mapping.fingerprint import begun_block_px
+from rsmeta.workflows.mapping.parts import Part
 from rsmeta.workflows.mapping.plausibility import check_range
 
 if TYPE_CHECKING:
@@ -49,10 +56,16 @@ class AreaOfInterest:
         bounds: West, south, east, north in degrees (WGS 84): the map ends there.
         polygons: File of polygons of any CRS: outside is nodata, and tiles without a pixel inside
             cost nothing.
+        part: One of several strips of the map, as ``"2/8"``; a VRT joins their files.
     """
 
     bounds: Bounds | None = None
     polygons: str | Path | None = None
+    part: Part | str | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.part, str):
+            object.__setattr__(self, "part", Part.of(self.part))
 
     @classmethod
     def of(cls, given: AreaOfInterest | Bounds | str | Path | None) -> AreaOfInterest:
@@ -64,6 +77,16 @@ class AreaOfInterest:
         return cls(bounds=None if given is None else tuple(given))  # type: ignore[arg-type]
 
     def extent(self, grid: Grid) -> Window:
+        """Return the part of a grid to map, in whole pixels."""
+        whole = self.whole_extent(grid)
+        return whole if self.strip is None else self.strip.window(whole)
+
+    @property
+    def strip(self) -> Part | None:
+        """The part to map; none: everything."""
+        return None if self.part is None else Part.of(self.part)
+
+    def whole_extent(self, grid: Grid) -> Window:
         """Return the part of a grid inside the bounds, in whole pixels."""
         if self.bounds is None:
             return grid.full_window
@@ -168,7 +191,7 @@ def request_for(
         record: Its record, with the settings to map with.
         products: The files to write.
         area: Part of the scene to map.
-        may_miss: Whether the polygons of ``area`` may lie outside the scene.
+        may_miss: Whether the polygons of ``area`` may lie outside the scene, or outside its part.
         block_px: Side of a block, unless an interrupted run has begun with another.
         if_exists: What to do where files exist.
 
@@ -184,7 +207,8 @@ def request_for(
     return MapRequest(
         scene=scene, record=record, model=bundle.path or bundle, products=products,
         plan=plan_for(record, scene.grid, extent, block_px), if_exists=if_exists,
-        aoi=area.polygons_on(scene.grid.crop(extent), may_miss=may_miss),
+        aoi=area.polygons_on(scene.grid.crop(extent), may_miss=may_miss or area.part is not None),
+        may_be_empty=area.part is not None,
     )  # fmt: skip
 
 
@@ -240,10 +264,14 @@ def open_for(source: AnySource, record: BundleRecord) -> Scene:
         scene = open_scene(source, rules, wanted=wanted, fallback=fallback)
     except BandsUnrecognisedError as error:
         names = ", ".join(band.name for band in wanted)
+        trained, other = record.read.bands, ""
+        if isinstance(trained, tuple) and len(trained) != len(error.found):
+            number = counted(len(trained), "band")
+            other = f"the model was trained on files of {number}: give such a file, or "
         raise BandsUnrecognisedError(
             error.source, error.found, error.fits,
-            f"describe its bands in the file, so that {names} can be found among them, or name "
-            f"its sensor with --sensor",
+            f"{other}describe its bands in the file, so that {names} can be found among them, or "
+            f"name its sensor with --sensor",
         ) from error  # fmt: skip
     return scene.select(wanted)
 

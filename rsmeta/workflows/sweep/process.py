@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from rsmeta.errors import OutputError, RsmetaError, one_line
+from rsmeta.errors import OutputError, RsmetaError, counted, one_line
 from rsmeta.workflows.run_folder import CONFIG_FILE
 from rsmeta.workflows.train import train
 
@@ -90,7 +90,11 @@ class Places:
             process.kill()
 
     def __str__(self) -> str:
-        on = f"{len(self.gpus)} GPU(s)" if self.gpus else f"the CPU, {self.threads} thread(s) each"
+        on = (
+            counted(len(self.gpus), "GPU")
+            if self.gpus
+            else f"the CPU, {counted(self.threads, 'thread')} each"
+        )
         return f"{self.count} at a time on {on}"
 
 

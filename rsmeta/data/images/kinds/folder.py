@@ -12,7 +12,7 @@ from rsmeta.config.data_kinds import DATASETS
 from rsmeta.config.images import ImageFileSettings, PlaceOrShare, divided
 from rsmeta.data.images.image_set import Found
 from rsmeta.data.images.listing import folders_in, images_below
-from rsmeta.errors import ImagesError, did_you_mean, enumerate_names
+from rsmeta.errors import ImagesError, counted, did_you_mean, enumerate_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,8 +90,8 @@ def _class_folders(folder: Path, settings: FolderSettings, names: Sequence[str])
     found = {composed(place.name): place for place in folders_in(folder)}
     if len(found) < 2 and not names:
         raise ImagesError(
-            f"{folder} holds {len(found)} folder(s), which are the classes; give it one folder of "
-            f"images per class{settings.origin_hint}"
+            f"{folder} holds {counted(len(found), 'folder')}, of one class each; give it one "
+            f"folder of images per class{settings.origin_hint}"
         )
     unknown = [name for name in found if names and name not in names]
     if unknown:
