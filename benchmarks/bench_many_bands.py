@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import resource
 import sys
+import tempfile
 import time
 from functools import cache
 from pathlib import Path
@@ -56,6 +57,27 @@ def small(**stem: Any) -> dict[str, Any]:
     return {"backbone": "vit_tiny_patch16_224", "options": options, "head": "linear", "stem": stem}
 
 
+@cache
+def random_dofa() -> Path:
+    """Write a small DOFA of TorchGeo's with random weights, in the published form; return it."""
+    from torchgeo.models.dofa import DOFA
+
+    torch.manual_seed(SEED)
+    net = DOFA(img_size=32, patch_size=4, embed_dim=192, depth=3, num_heads=3, num_classes=0)
+    file = Path(tempfile.mkdtemp()) / "dofa.pth"
+    torch.save({k: v for k, v in net.state_dict().items() if "fc_norm" not in k}, file)
+    return file
+
+
+def dofa(head: Any) -> dict[str, Any]:
+    """Return a frozen DOFA with random weights: it shows that the mechanics work, no more."""
+    options = {"img_size": 32, "patch_size": 4, "embed_dim": 192, "depth": 3, "num_heads": 3}
+    return {
+        "backbone": "dofa_vit_b16", "checkpoint": str(random_dofa()), "options": options,
+        "head": head,
+    }  # fmt: skip
+
+
 def models(shared: str) -> dict[str, dict[str, Any]]:
     """Return the models to compare, fixed before any test field was looked at."""
     logistic = {"name": "logistic", "strength": 0.01}
@@ -75,6 +97,7 @@ def models(shared: str) -> dict[str, dict[str, Any]]:
         "small ViT, pca": small(reduce="pca"),
         "small ViT, learned": small(reduce="learned"),
         "ViT-S, match, bands beside": vit(shared, beside),
+        "DOFA, random weights": dofa({**alone, "depths": [2]}),
     }
 
 
@@ -269,7 +292,7 @@ def main() -> None:
     _, _, labels, fields = data(shared)
     parts = folds(labels, fields)
     wanted = models(shared)
-    for kind in ("pixels", "ViT-S, ", "small", "beside"):
+    for kind in ("pixels", "ViT-S, ", "small", "beside", "DOFA"):
         names = [name for name in wanted if kind in name]
         for fold, name in [(fold, name) for fold in range(FOLDS) for name in names]:
             if (name, fold) not in done and ("beside" in name) == (kind == "beside"):

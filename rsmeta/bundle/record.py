@@ -12,6 +12,7 @@ from rsmeta.config.data import CLASS_NODATA, WIDE_NODATA, ClassSpec
 from rsmeta.config.meta import MetaSettings
 from rsmeta.config.model import ModelSpec
 from rsmeta.config.predict import PredictSettings
+from rsmeta.config.radar import SpeckleSettings
 from rsmeta.config.settings import TaskName
 from rsmeta.config.tuner import Tuner
 from rsmeta.geo.bands import Band, Formula, FormulaKind
@@ -144,6 +145,7 @@ class ReadRecord(Strict):
     offset: float | None = None
     nodata: AnyNumber | None = None
     valid_if: Literal["all", "any"] = "all"
+    speckle: SpeckleSettings | None = None
 
     @property
     def rules(self) -> ReadRules:
@@ -151,6 +153,7 @@ class ReadRecord(Strict):
         return ReadRules(
             sensor=self.sensor, bands=self.bands, scale=self.scale, offset=self.offset,
             nodata=self.nodata, valid_if=self.valid_if, skip_nm=self.skip_nm,
+            speckle=self.speckle,
         )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 
 from rsmeta.config.base import AnyNumber, Factor, Strict
 from rsmeta.config.colours import colours_of
+from rsmeta.config.radar import Speckle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -337,6 +338,9 @@ class ReadSettings(Strict):
     offset: float | None = Field(default=None, description="physical = raw * scale + offset")
     nodata: AnyNumber | None = Field(
         default=None, description="raw value without data, where the files do not say"
+    )
+    speckle: Speckle | None = Field(
+        default=None, description="filter of the bands of radar: lee, boxcar; none: as they are"
     )
     valid_if: Literal["all", "any"] = Field(
         default="all", description="a pixel is valid if all or any of its bands are"

@@ -6,7 +6,8 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rsmeta.errors import ConfigError
+from rsmeta.errors import ConfigError, enumerate_names
+from rsmeta.geo.bands import measured
 from rsmeta.geo.computed import named_band
 from rsmeta.geo.radar import is_radar, radar_unit
 from rsmeta.geo.sampling import spread_pixels
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from rsmeta.config.data import ReadSettings, SceneSettings
     from rsmeta.geo.bands import Band
+    from rsmeta.geo.radar import RadarUnit
     from rsmeta.geo.scene import Scene
 
 
@@ -60,6 +62,7 @@ def read_rules(settings: ReadSettings) -> ReadRules:
         nodata=settings.nodata,
         valid_if=settings.valid_if,
         skip_nm=settings.skip_nm,
+        speckle=settings.speckle,
     )
 
 
@@ -69,10 +72,42 @@ def wanted_bands(settings: ReadSettings, first: Scene) -> tuple[Band, ...]:
     A ratio of polarisations is their difference where the scene is in decibels.
     """
     if settings.use_bands is None:
+        check_speckle(settings, first, first.bands)
         return first.bands
     named = [named_band(name, first.bands) for name in settings.use_bands]
     chosen = first.select(named).bands
+    check_speckle(settings, first, chosen)
     return tuple(_in_unit(band, first) for band in chosen)
+
+
+def check_speckle(settings: ReadSettings, first: Scene, bands: Sequence[Band]) -> None:
+    """Check that there is speckle to filter, in the unit that the settings say.
+
+    Raises:
+        ConfigError: No band is of radar, or its values are in another unit.
+    """
+    if settings.speckle is None:
+        return
+    radar = [band for band in measured(bands) if is_radar(band)]
+    if not radar:
+        names = enumerate_names([band.name for band in bands], most=8)
+        raise ConfigError(f"data.speckle filters radar, and none of {names} is; omit it")
+    unit = _unit(replace(first, speckle=None), radar[0])
+    found = "linear" if unit == "linear backscatter" else unit
+    if found not in (None, settings.speckle.unit):
+        fix = f"set data.speckle.unit={found}" if found != "digital numbers" else (
+            "convert it to backscatter, or omit data.speckle"
+        )  # fmt: skip
+        raise ConfigError(
+            f"data.speckle takes {radar[0].name} for {settings.speckle.unit}, but by its mean it "
+            f"holds {unit}; {fix}"
+        )
+
+
+def _unit(scene: Scene, band: Band) -> RadarUnit | None:
+    """Return what a band of radar is in, by some of its pixels; none: it has none."""
+    pixels, _ = spread_pixels(scene.select([band]))
+    return radar_unit(float(pixels.mean(dtype="float64"))) if pixels.size else None
 
 
 def _in_unit(band: Band, scene: Scene) -> Band:
@@ -80,8 +115,7 @@ def _in_unit(band: Band, scene: Scene) -> Band:
     formula = band.formula
     if formula is None or not (is_radar(formula.first) and is_radar(formula.second)):
         return band
-    pixels, _ = spread_pixels(scene.select([formula.first]))
-    unit = radar_unit(float(pixels.mean(dtype="float64"))) if pixels.size else None
+    unit = _unit(scene, formula.first)
     if formula.kind == "ratio" and unit == "decibels":
         formula = formula._replace(kind="difference")
         logger.info("%s is %s, as the scene is in decibels", band.name, formula)

@@ -129,10 +129,15 @@ class Formula(NamedTuple):
         }[self.kind]  # fmt: skip
 
 
+def inputs(bands: Sequence[Band]) -> list[Band]:
+    """Return bands with both inputs of those that are computed in their place."""
+    parts = [[b] if b.formula is None else [b.formula.first, b.formula.second] for b in bands]
+    return [band for own in parts for band in own]
+
+
 def measured(bands: Sequence[Band]) -> tuple[Band, ...]:
     """Return bands with the inputs of those that are computed in their place, each once."""
-    parts = [[b] if b.formula is None else [b.formula.first, b.formula.second] for b in bands]
-    return tuple(dict.fromkeys(band for own in parts for band in own))
+    return tuple(dict.fromkeys(inputs(bands)))
 
 
 def generic_band(common_name: str) -> Band:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from rsmeta.config.radar import SpeckleSettings
+
 ValidIf = Literal["all", "any"]
 
 
@@ -25,6 +27,7 @@ class ReadRules:
         offset: Given alone, the scale is the file's or the sensor's.
         nodata: Raw value without data.
         skip_nm: Ranges of wavelengths, both ends included, whose bands are ignored.
+        speckle: How bands of radar are filtered; none: not.
         valid_if: A pixel is valid if all, or any, of the bands in use have data there.
     """
 
@@ -35,3 +38,4 @@ class ReadRules:
     nodata: float | None = None
     valid_if: ValidIf = "all"
     skip_nm: tuple[tuple[float, float], ...] = ()
+    speckle: SpeckleSettings | None = None

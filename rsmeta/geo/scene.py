@@ -10,20 +10,22 @@ import numpy as np
 from rasterio.enums import MaskFlags
 from rasterio.windows import Window
 
-from rsmeta.errors import SceneError, SceneUnreadableError
 from rsmeta.geo import metadata
-from rsmeta.geo.bands import measured
+from rsmeta.geo.bands import inputs, measured
 from rsmeta.geo.chip import Chip
 from rsmeta.geo.computed import compute
 from rsmeta.geo.filebands import tell_bands
 from rsmeta.geo.grid import Grid, whole_pixels
 from rsmeta.geo.handles import open_raster, read_from, reading
+from rsmeta.geo.radar import is_radar
 from rsmeta.geo.raster_source import AnySource, RasterSource
+from rsmeta.geo.raw_values import has_mask, occurs, raw_nodata, raw_type
 from rsmeta.geo.rules import ReadRules, ValidIf
 from rsmeta.geo.safe import is_safe
 from rsmeta.geo.scaling import band_scaling
 from rsmeta.geo.selection import Recipe, as_they_are, packed, select
 from rsmeta.geo.sources import expand_sources
+from rsmeta.geo.speckle import filter_speckle
 from rsmeta.geo.stac_items import is_stac
 from rsmeta.geo.stac_scene import item_raster, safe_raster
 
@@ -33,8 +35,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from rsmeta.config.radar import SpeckleSettings
     from rsmeta.geo.bands import Band
-    from rsmeta.geo.sensors import Sensor
 
 __all__ = ["ReadRules", "Scene", "ValidIf", "expand_sources", "open_scene"]
 
@@ -65,6 +67,7 @@ class Scene:
         recipes: Of each band, or of both inputs of one that is computed, the places in
             ``band_indexes`` of what it is made of, with their shares; none: each band is one of
             the file's.
+        speckle: How bands of radar are filtered; none: not.
     """
 
     source: RasterSource
@@ -80,11 +83,18 @@ class Scene:
     acquired: datetime | None = None
     sensor: str | None = None
     recipes: tuple[Recipe, ...] | None = None
+    speckle: SpeckleSettings | None = None
 
     @property
     def name(self) -> str:
         """What messages call the scene."""
         return self.source.name
+
+    @property
+    def halo_px(self) -> int:
+        """How far around a window pixels are read that values in it depend on."""
+        is_filtered = self.speckle is not None and any(map(is_radar, self.bands))
+        return self.speckle.side_px // 2 if self.speckle is not None and is_filtered else 0
 
     def select(self, bands: Sequence[Band]) -> Scene:
         """Return the scene with only these bands, in this order.
@@ -155,9 +165,28 @@ class Scene:
             data[...], valid[...] = 0, False
         if top < bottom and left < right:
             part = Window(left, top, right - left, bottom - top)
-            raw, has_data = read_from(self.source, lambda dataset: self._read_raw(dataset, part))
             rows, cols = slice(top - row, bottom - row), slice(left - col, right - col)
-            self._to_physical(raw, has_data, data[:, rows, cols], valid[rows, cols])
+            self._read_part(part, data[:, rows, cols], valid[rows, cols])
+
+    def _read_part(self, part: Window, data: NDArray[np.float32], valid: NDArray[np.bool_]) -> None:
+        """Read a window inside the scene, with as much around it as a filter needs."""
+        around = part
+        if self.halo_px:
+            wide = Window(
+                part.col_off - self.halo_px, part.row_off - self.halo_px,
+                part.width + 2 * self.halo_px, part.height + 2 * self.halo_px,
+            )  # fmt: skip
+            around = wide.intersection(self.grid.full_window)
+        raw, has_data = read_from(self.source, lambda dataset: self._read_raw(dataset, around))
+        if around == part:
+            self._to_physical(raw, has_data, data, valid)
+            return
+        down, right = part.row_off - around.row_off, part.col_off - around.col_off
+        inside = np.s_[down : down + part.height, right : right + part.width]
+        values = np.empty((len(data), *raw.shape[1:]), np.float32)
+        known = np.empty(raw.shape[1:], np.bool_)
+        self._to_physical(raw, has_data, values, known)
+        data[...], valid[...] = values[:, *inside], known[inside]
 
     def _read_raw(
         self, dataset: Any, window: Window
@@ -172,7 +201,7 @@ class Scene:
         if self.alpha_index is not None:
             has_data = dataset.read([self.alpha_index], window=window, out_dtype=self.dtype) > 0
         flags = dataset.mask_flag_enums
-        masked = [i for i, index in enumerate(indexes) if _has_mask(flags[index - 1])]
+        masked = [i for i, index in enumerate(indexes) if has_mask(flags[index - 1])]
         if masked and MaskFlags.per_dataset in flags[indexes[masked[0]] - 1]:
             masks = dataset.read_masks(indexes[masked[0]], window=window)[None]
             has_data = masks > 0 if has_data is None else has_data & (masks > 0)
@@ -198,6 +227,7 @@ class Scene:
             known = self._band_to_physical(i, raw[i], values)
             if has_data is not None:
                 known &= has_data[min(i, len(has_data) - 1)]
+            self._filter(self.bands[i], values, known)
             if not known.all():
                 np.copyto(values, 0, where=~known)
             if self.valid_if == "all":
@@ -231,10 +261,16 @@ class Scene:
             for place, share in places:
                 read[place] += np.float32(share) * one
                 known[place] &= here
+        for band, values, own in zip(inputs(self.bands), read, known, strict=True):
+            self._filter(band, values, own)
         read[~known] = 0
         if read is not data:
             known = compute(self.bands, read, known, data)
         valid[...] = known.all(axis=0) if self.valid_if == "all" else known.any(axis=0)
+
+    def _filter(self, band: Band, values: NDArray[np.float32], known: NDArray[np.bool_]) -> None:
+        if self.speckle is not None and is_radar(band):
+            filter_speckle(values, known, self.speckle)
 
     def _band_to_physical(
         self, i: int, raw: NDArray[Any], values: NDArray[np.float32]
@@ -252,7 +288,7 @@ class Scene:
         known: NDArray[np.bool_] | None = None
         if not self._always_finite(i, raw.dtype):
             known = np.isfinite(values)
-        for nodata in (value for value in self.nodata[i] if _occurs(value, raw.dtype)):
+        for nodata in (value for value in self.nodata[i] if occurs(value, raw.dtype)):
             with np.errstate(over="ignore"):
                 has_data = raw != raw.dtype.type(nodata)
             known = has_data if known is None else known & has_data
@@ -305,13 +341,13 @@ def open_scene(
         source, rules, fallback = item.source, item.rules(rules), item.fallback(fallback)
     source = RasterSource.of(source)
     dataset = open_raster(source)
-    dtype = _raw_type(dataset, source.name)
+    dtype = raw_type(dataset, source.name)
     with reading(source):
         told = tell_bands(dataset, source.name, rules, wanted=wanted, fallback=fallback)
     tags = metadata.plain_tags(dataset)
     scaling = band_scaling(dataset, told, dtype, rules, fallback)
     more = () if fallback.nodata is None else (fallback.nodata,)
-    nodata = [(*_nodata(dataset, i, told.sensor, dtype, rules), *more) for i in told.indexes]
+    nodata = [(*raw_nodata(dataset, i, told.sensor, dtype, rules), *more) for i in told.indexes]
     return Scene(
         source=source,
         bands=told.bands,
@@ -325,48 +361,5 @@ def open_scene(
         alpha_index=told.alpha_index,
         acquired=metadata.acquired(tags),
         sensor=None if told.sensor is None else told.sensor.name,
+        speckle=rules.speckle or fallback.speckle,
     )
-
-
-def _raw_type(dataset: Any, source: str) -> str:
-    """Return the NumPy type that holds the numbers of all bands."""
-    if dataset.count == 0:
-        inside = dataset.subdatasets
-        fix = f"name one of its {len(inside)} parts, e.g. {inside[0]}" if inside else "it is empty"
-        raise SceneUnreadableError(source, f"it has no bands of its own; {fix}")
-    if any("complex" in name for name in dataset.dtypes):
-        raise SceneError(
-            f"{source} holds complex numbers ({dataset.dtypes[0]}); convert them to intensity first"
-        )
-    return np.result_type(*dataset.dtypes).name
-
-
-def _nodata(
-    dataset: Any, index: int, sensor: Sensor | None, dtype: str, rules: ReadRules
-) -> tuple[float, ...]:
-    """Return the raw value without data: the user's, the file's, else that of the product.
-
-    A file of the product's kind of numbers that neither names a value nor has a mask of any kind
-    is taken for the product itself.
-    """
-    stated = dataset.nodatavals[index - 1] if rules.nodata is None else rules.nodata
-    if stated is not None:
-        return (float(stated),)
-    is_bare = MaskFlags.all_valid in dataset.mask_flag_enums[index - 1]
-    known = sensor is not None and sensor.nodata is not None and metadata.is_product(sensor, dtype)
-    return (sensor.nodata,) if known and is_bare else ()  # type: ignore[union-attr,return-value]
-
-
-def _has_mask(flags: Sequence[MaskFlags]) -> bool:
-    """Return whether a band has a mask that neither its nodata value nor alpha makes."""
-    return not {MaskFlags.all_valid, MaskFlags.alpha} & set(flags) and list(flags) != [
-        MaskFlags.nodata
-    ]
-
-
-def _occurs(value: float, dtype: np.dtype[Any]) -> bool:
-    """Return whether a type can hold a number other than by rounding it."""
-    if np.issubdtype(dtype, np.floating):
-        return True
-    limits = np.iinfo(dtype)
-    return bool(limits.min <= value <= limits.max and value == int(value))

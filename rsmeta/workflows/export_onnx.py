@@ -137,6 +137,11 @@ def _scaling(record: BundleRecord) -> tuple[NDArray[np.float64], NDArray[np.floa
         )
     if read.scale is not None:
         pairs = [(read.scale, read.offset or 0.0)] * len(record.bands)
+    if read.speckle is not None or any(band.formula is not None for band in record.bands):
+        logger.warning(
+            "the ONNX file takes its bands as the model sees them: filter speckle and compute "
+            "ratios and indices beforehand, as bundle.yaml says"
+        )
     # Bands that are computed are so from physical values: nothing scales them.
     pairs = [
         pair if band.formula is None else (1.0, 0.0)

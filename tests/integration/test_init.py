@@ -315,6 +315,24 @@ def test_a_band_without_data_is_named(make_scene: MakeScene, tmp_path: Path) -> 
         library.init(scene, labels=labels)
 
 
+@pytest.mark.parametrize(
+    ("mean", "says"),
+    [
+        (-14.0, "radar in decibels, by its mean; if it shows speckle, lee filters it"),
+        (0.1, "linear backscatter, by its mean; if it shows speckle, {filter: lee, unit: linear}"),
+        (300.0, "radar in digital numbers, by its mean"),
+    ],
+)
+def test_what_radar_is_in_is_said(
+    make_scene: MakeScene, tmp_path: Path, mean: float, says: str
+) -> None:
+    image = (mean + values()[:2].astype(np.float32) * 1e-6).astype(np.float32)
+    scene = make_scene(tmp_path / "s.tif", image, descriptions=("Gamma0_VV", "Gamma0_VH"))
+    labels = boxes(tmp_path, [{"class": ("a", "b")[i % 2]} for i in range(20)])
+    text = " ".join(library.init(scene, labels=labels).text.replace("#", " ").split())
+    assert says in text
+
+
 def test_polygons_elsewhere(scene: Path, tmp_path: Path) -> None:
     far = geopandas.GeoDataFrame(
         {"class": ["a", "b"]}, geometry=[shapely.box(i, 0, i + 1, 1) for i in (0, 5)],

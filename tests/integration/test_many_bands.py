@@ -13,6 +13,7 @@ import yaml
 from rsmeta.bundle import load_bundle
 from rsmeta.geo.scene import open_scene
 from rsmeta.geo.sensors import load_sensor
+from tests.unit.tiny_generated import TINY, tiny_published, write_published
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,8 +52,9 @@ def folder(make_scene: MakeScene, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 def trained(
-    folder: Path, rsmeta: Rsmeta, scene: str, name: str, *, model: Any = None, **data: Any
-) -> Path:
+    folder: Path, rsmeta: Rsmeta, scene: str, name: str, *, model: Any = None,
+    tuner: str = "full", **data: Any,
+) -> Path:  # fmt: skip
     config = {
         "task": "segmentation",
         "data": {
@@ -60,7 +62,7 @@ def trained(
             "chip_px": 16, **data,
         },
         "model": model or {"backbone": "pixels", "head": {"name": "logistic"}},
-        "tuner": "full" if model else "head",
+        "tuner": tuner if model else "head",
         "trainer": {"baseline": False, "max_epochs": 1, "accelerator": "cpu"},
     }  # fmt: skip
     (folder / f"{name}.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
@@ -136,3 +138,30 @@ def test_principal_components_of_the_training_travel_in_the_bundle(
     # Three classes of straight spectra: two components hold nearly all there is.
     assert components[:2].std(axis=1) == pytest.approx([1, 1], rel=0.2)
     assert mapped(folder, rsmeta, model, "narrow.tif").shape == (SIDE, SIDE)
+
+
+def test_dofa_from_training_to_report(
+    folder: Path, rsmeta: Rsmeta, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Filters of 105 bands from their wavelengths, by weights as they are published."""
+    from torchgeo.models.dofa import DOFA
+
+    file = tmp_path_factory.mktemp("dofa") / "dofa_base_patch16_224.pth"
+    write_published(tiny_published(DOFA, "patch_embed", num_classes=0), file)
+    network = {
+        "backbone": "dofa_vit_b16", "options": TINY, "checkpoint": str(file), "head": "linear",
+    }  # fmt: skip
+    model = trained(
+        folder, rsmeta, "narrow.tif", "dofa", model=network, tuner="lora", chips_per_epoch=16
+    )
+    record = yaml.safe_load((model / "bundle.yaml").read_text())
+    assert [band["filter_from"] for band in record["bands"][:2]] == ["400 nm", "420 nm"]
+    assert {band["statistics_of"] for band in record["bands"]} == {"data"}
+    assert record["backbone"]["licence"] == "CC-BY-4.0"
+    assert mapped(folder, rsmeta, model, "narrow.tif").shape == (SIDE, SIDE)
+    ended = rsmeta("report", model.parent, "--output", folder / "dofa.html")
+    assert ended.status == 0, ended.err
+    assert "dofa_vit_b16" in (folder / "dofa.html").read_text(encoding="utf-8")
+    ended = rsmeta("predict", folder / "wide.tif", "--model", model, "--output", folder / "no.tif")
+    assert ended.status == 1
+    assert "lacks the bands (105) w0400" in ended.err

@@ -174,3 +174,27 @@ def test_project_of_few_bands_uses_the_nearest() -> None:
     torch.testing.assert_close(weight.sum(dim=1), torch.ones(3))
     assert weight[1].tolist() == [1, 0]
     assert weight[0, 0] > weight[0, 1]  # red is nearer to green than to near infrared
+
+
+@pytest.mark.parametrize(
+    ("single", "origin"),
+    [(Band("VV"), "mean"), (Band("SAR"), "mean"), (Band("pan", "pan", 700.0), "blended")],
+)
+def test_three_bands_to_one_and_back_see_a_grey_image_alike(single: Band, origin: str) -> None:
+    """Of optical weights for radar, and of weights for radar on red, green and blue."""
+    torch.manual_seed(0)
+    weight = torch.randn(64, 1, 4, 4) + 0.3 * torch.randn(64, 3, 4, 4)
+    one, there = fit_stem(weight, RGB, [single])
+    back, again = fit_stem(one, [single], RGB)
+    assert [entry.origin for entry in there.filters] == [origin]
+    assert {entry.origin for entry in again.filters} == {origin}
+    torch.testing.assert_close(back[:, 0], back[:, 1])
+    grey = torch.randn(50, 1, 4, 4)
+    before, *after = (
+        torch.einsum("dchw,nchw->nd", filters, grey.expand(-1, filters.shape[1], -1, -1))
+        for filters in (weight, one, back)
+    )
+    for found in after:
+        likeness = torch.cosine_similarity(found, before, dim=1)
+        assert likeness.min() > (0.99999 if origin == "mean" else 0.95)
+        assert float(found.norm() / before.norm()) == pytest.approx(1, abs=0.1)

@@ -10,6 +10,7 @@ from rasterio.windows import Window
 
 from rsmeta.errors import BandsUnrecognisedError, enumerate_names
 from rsmeta.geo.handles import open_raster, reading
+from rsmeta.geo.radar import is_radar, radar_units
 from rsmeta.geo.scene import ReadRules, open_scene
 from rsmeta.workflows.init.guess import Guess
 from rsmeta.workflows.init.sensor_hints import guess_bands
@@ -63,7 +64,7 @@ def guess_scenes(sources: Sequence[str | Path]) -> SceneGuesses:
     scale = _scale(first, None if nodata.value is None else float(nodata.value))
     rules = ReadRules(rules.sensor, rules.bands, scale.value, nodata=nodata.value)
     scenes = tuple(open_scene(source, rules) for source in sources)
-    return SceneGuesses(scenes, (*guesses, scale, nodata), about(first))
+    return SceneGuesses(scenes, (*guesses, scale, nodata, *_speckle(scenes[0])), about(first))
 
 
 def about(scene: Scene) -> str:
@@ -110,6 +111,20 @@ def _scale(scene: Scene, nodata: float | None) -> Guess:
     if all(optical) and _REFLECTANCE[0] <= high <= _REFLECTANCE[1]:
         return Guess("scale", 0.0001, f"{seen}: taken for reflectance x 10,000")
     return Guess("scale", why=f"{seen}: used as they are")
+
+
+def _speckle(scene: Scene) -> list[Guess]:
+    """Say what bands of radar are in, and how their speckle can be filtered; none: no radar."""
+    if not any(map(is_radar, scene.bands)):
+        return []
+    values = sample(scene)
+    units = {*radar_units(scene.bands, values.mean(axis=1).tolist()).values()}
+    if len(units) != 1 or not values.size:
+        return []
+    (unit,) = units
+    how = {"decibels": "lee", "linear backscatter": "{filter: lee, unit: linear}"}.get(unit)
+    fix = "" if how is None else f"; if it shows speckle, {how} filters it"
+    return [Guess("speckle", why=f"radar in {unit}, by its mean{fix}")]
 
 
 def _nodata(scene: Scene) -> Guess:

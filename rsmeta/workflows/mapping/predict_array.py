@@ -159,7 +159,8 @@ def _needed(request: BlockRequest, block: Window) -> tuple[slice, slice]:
     """Return rows and columns of the array that a block needs; none where it lies outside."""
     rows, cols = _slices(request.plan.read_window(block))
     height, width = request.scene.grid.shape
-    return _inside(rows, height), _inside(cols, width)
+    halo = request.scene.halo_px
+    return _inside(rows, height, halo), _inside(cols, width, halo)
 
 
 def _placed(values: Any, raster: ArrayRaster, request: BlockRequest, layer: str) -> xr.DataArray:
@@ -217,9 +218,9 @@ def _cell_coordinates(plain: xr.DataArray, grid: Grid) -> dict[Any, Any]:
     return kept
 
 
-def _inside(span: slice, size: int) -> slice:
-    start = min(max(span.start, 0), size)
-    return slice(start, max(min(span.stop, size), start))
+def _inside(span: slice, size: int, halo: int) -> slice:
+    start = min(max(span.start - halo, 0), size)
+    return slice(start, max(min(span.stop + halo, size), start))
 
 
 def _slices(window: Window) -> tuple[slice, slice]:
