@@ -97,7 +97,8 @@ def count_by_block(
         x, y = grid.xy(cols + 0.5, rows + 0.5)
         if lattice.crs is not None and grid.crs not in (None, lattice.crs):
             x, y = map(np.asarray, transform(grid.crs, lattice.crs, x, y))
-        places, counts = _counted(*lattice.locate(x, y).T, found, classes)
+        block_rows, block_cols = lattice.locate(x, y).T
+        places, counts = _counted(block_rows, block_cols, found, classes)
         for (row, col), count in zip(places.tolist(), counts, strict=True):
             totals[row, col] = totals.get((row, col), 0) + count
     return totals

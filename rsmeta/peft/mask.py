@@ -55,12 +55,12 @@ class Masked(ParameterAdapter):
         if type(base) is not nn.Linear or any(p.requires_grad for p in base.parameters()):
             return super().run(base, x, parts)
         changes: list[tuple[Tensor, Tensor]] = []
-        bias = base.bias
+        bias: Tensor | None = base.bias
         for part in parts:
             adapter = cast("Masked", part.adapter)
             width = base.in_features
             changes.append(_scaled_at(part, adapter.weight_places, adapter.weight_values, width))
-            if adapter.bias_values is not None:
+            if adapter.bias_values is not None and bias is not None:
                 change = _scaled_at(part, adapter.bias_places, adapter.bias_values, 1)
                 bias = bias.index_add(0, *change)
         places, values = (
@@ -93,7 +93,7 @@ class _ChangedLinear(Function):
         return functional.linear(x, _changed(weight, places, values), bias)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of input, bias and values; the weight itself is frozen."""
         x, weight, places, values = ctx.saved_tensors
         grad_x = grad_bias = grad_values = None

@@ -90,7 +90,7 @@ class _ScaledLinear(Function):
         return _scaled(functional.linear(x, weight, bias), factor, shift)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of input, factor and shift; the map itself is frozen."""
         x, weight, bias, factor = ctx.saved_tensors
         others = tuple(range(grad.ndim - 1))
