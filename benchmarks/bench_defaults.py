@@ -1,9 +1,9 @@
-"""Steps per epoch and patience of training: the defaults beside others, on the same labels.
+"""Steps per epoch, patience and augmentation of training: the defaults beside others.
 
-A small network from random weights is trained in full on a crop of the generator's landscape, and
-tested on the crop beside it: eight pairs of crops, which all settings share.
+The nano backbone is adapted (LoRA) on a crop of a scene, and tested on the crop beside it, or on a
+crop of another sensor's scene: eight pairs of crops, which all settings share.
 
-    python benchmarks/bench_defaults.py run RESULTS.csv [TASKS] [SETTINGS] [PAIRS]
+    python benchmarks/bench_defaults.py run RESULTS.csv DATA_FOLDER [TASKS] [SETTINGS] [PAIRS]
     python benchmarks/bench_defaults.py table RESULTS.csv
 
 TASKS and SETTINGS are names divided by semicolons, or ``all``. A row is appended as it comes, and
@@ -22,7 +22,7 @@ import tempfile
 import time
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import rasterio
@@ -39,93 +39,129 @@ from rsmeta.sample_data import make_landscape
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from rsmeta.sample_data import SampleData
 
 PAGE = ROOT / "benchmarks" / "defaults.md"
 
 #: Side of a crop: it has some 60 cells of 16 px, by which steps are counted.
 CROP_PX = 120
 
-CLASSES = COVER[20]
 
-#: How many squares of 8 x 8 px are labelled; none: every pixel.
-TASKS: Mapping[str, int | None] = {"dense labels": None, "40 squares": 40}
+class Task(NamedTuple):
+    """Which crops are trained on and tested.
 
-#: Steps of an epoch as a multiple of the default, and further settings.
-SETTINGS: Mapping[str, tuple[float, Mapping[str, Any]]] = {
-    "default": (1, {}),
-    "half the steps": (0.5, {}),
-    "twice the steps": (2, {}),
-    "four times the steps": (4, {}),
-    "patience 12": (1, {"early_stopping": 12}),
-    "no early stopping": (1, {"early_stopping": None}),
+    Attributes:
+        train: Scene and labels of training, by the names of ``_scenes``.
+        test: The same of the test, which sees other crops.
+        classes: Label values by class.
+        squares: How many squares of 8 x 8 px are labelled; none: every pixel.
+    """
+
+    train: str
+    test: str
+    classes: Mapping[str, tuple[int, ...]]
+    squares: int | None = None
+
+
+_CLOUDS = {"clear": (3,), "water": (1,), "shadow": (0,), "cloud": (4,)}
+
+TASKS: Mapping[str, Task] = {
+    "dense labels": Task("landscape", "landscape", COVER[20]),
+    "40 squares": Task("landscape", "landscape", COVER[20], squares=40),
+    "another sensor": Task("landsat7", "landsat5", _CLOUDS),
+}
+
+#: What ``data.augment.transfer`` turns on.
+_GAIN = {"augment": {"transfer": True}}
+
+#: Steps of an epoch as a multiple of the default; settings of the trainer, and of the data.
+SETTINGS: Mapping[str, tuple[float, Mapping[str, Any], Mapping[str, Any]]] = {
+    "default": (1, {}, {}),
+    "half the steps": (0.5, {}, {}),
+    "twice the steps": (2, {}, {}),
+    "four times the steps": (4, {}, {}),
+    "patience 6, however few steps": (1, {"early_stopping": 6}, {}),
+    "gain and band gain": (1, {}, _GAIN),
 }
 REFERENCE = "default"
 PAIRS = 8
 
 
-def run_one(number: int, squares: int | None, setting: str) -> dict[str, Any]:
-    """Train once on a crop; return the score on its neighbour, steps and seconds."""
-    factor, trainer = SETTINGS[setting]
-    made = _landscape()
+def run_one(data: Path, number: int, task: Task, setting: str) -> dict[str, Any]:
+    """Train once on a crop; return the score on the crop to test, steps and seconds."""
+    factor, trainer, given = SETTINGS[setting]
+    scenes = _scenes(data)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_crop(made, folder / "train", 2 * number, squares)
-        write_crop(made, folder / "test", 2 * number + 1, None)
-        classes = dict(enumerate(CLASSES, start=1))
-        data: dict[str, Any] = {
+        write_crop(scenes[task.train], folder / "train", 2 * number, task)
+        every = task._replace(squares=None)
+        write_crop(scenes[task.test], folder / "test", 2 * number + 1, every)
+        classes = dict(enumerate(task.classes, start=1))
+        chips: dict[str, Any] = {
             "root": name, "scenes": ["train.tif"], "labels": "train_labels.tif", "ignore": [0],
-            "classes": classes, "chip_px": 32, "batch_size": 8,
+            "classes": classes, "chip_px": 32, "batch_size": 8, **given,
         }  # fmt: skip
-        settings = {"data": data, "model": "vit_nano", "trainer": {"baseline": False, **trainer}}
+        settings = {
+            "data": chips,
+            "model": "satmae_nano",
+            "tuner": "lora",
+            "trainer": {"baseline": False, "optimizer": {"lr": 0.01}, **trainer},
+        }
         usual = SceneDataModule(load_settings(settings).scenes, seed=0).chips_per_epoch
-        data["chips_per_epoch"] = 8 * max(round(factor * usual / 8), 1)
+        chips["chips_per_epoch"] = 8 * max(round(factor * usual / 8), 1)
         started, busy = time.monotonic(), time.process_time()
         run = rsmeta.train(settings, output=folder / "run")
         spent = {"seconds": round(time.monotonic() - started, 1),
                  "cpu_seconds": round(time.process_time() - busy, 1)}  # fmt: skip
-        tested = {**data, "scenes": ["test.tif"], "labels": "test_labels.tif",
+        tested = {**chips, "scenes": ["test.tif"], "labels": "test_labels.tif",
                   "split": {"validation": 0}}  # fmt: skip
         found = rsmeta.evaluate(folder / "run" / "bundle", {"data": tested}, split="train")
     score = macro_f1(np.array(found.as_dict()["confusion"]))
-    return {"macro_f1": round(score, 4), "batches": data["chips_per_epoch"] // 8,
+    return {"macro_f1": round(score, 4), "batches": chips["chips_per_epoch"] // 8,
             "steps": run.metrics["steps"], "best_epoch": run.metrics["best_epoch"],
             "epochs": run.metrics["epochs"], **spent}  # fmt: skip
 
 
-_landscape = cache(lambda: make_landscape(WORK / "landscapes"))
+@cache
+def _scenes(data: Path) -> dict[str, tuple[Path, Path]]:
+    """Return scenes and their labels by name."""
+    west = make_landscape(WORK / "landscapes")
+    found = {"landscape": (west.scenes[0], west.labels[0])}
+    for stem in ("landsat7", "landsat5"):
+        folder = data / "cloudmask"
+        found[stem] = (folder / f"{stem}.tif", folder / f"{stem}_mask.tif")
+    return found
 
 
-def write_crop(made: SampleData, path: Path, number: int, squares: int | None) -> None:
-    """Write one of 16 crops of the scene, and its labels: all of them, or squares."""
+def write_crop(files: tuple[Path, Path], path: Path, number: int, task: Task) -> None:
+    """Write one of 16 crops of a scene, and its labels: all of them, or squares."""
     row, col = divmod(number, 4)
     window = Window(col * CROP_PX, row * CROP_PX, CROP_PX, CROP_PX)
-    for source, end in ((made.scenes[0], ".tif"), (made.labels[0], "_labels.tif")):
+    for source, end in zip(files, (".tif", "_labels.tif"), strict=True):
         with rasterio.open(source) as file:
             values, profile = file.read(window=window), file.profile
             profile |= {"transform": file.window_transform(window)}
             scales, offsets, names = file.scales, file.offsets, file.descriptions
         profile |= {"width": CROP_PX, "height": CROP_PX}
         if end == "_labels.tif":
-            values, profile["nodata"] = _labels(values, squares, number), None
+            values, profile["nodata"] = _labels(values, task, number), None
         with rasterio.open(f"{path}{end}", "w", **profile) as file:
             file.write(values)
             file.scales, file.offsets, file.descriptions = scales, offsets, names
 
 
-def _labels(values: np.ndarray, squares: int | None, number: int) -> np.ndarray:
+def _labels(values: np.ndarray, task: Task, number: int) -> np.ndarray:
     labels = np.zeros_like(values)
-    for place, mine in enumerate(CLASSES.values(), start=1):
+    for place, mine in enumerate(task.classes.values(), start=1):
         labels[np.isin(values, mine)] = place
-    if squares is None:
+    if task.squares is None:
         return labels
     rng, kept = np.random.default_rng(number), np.zeros(labels.shape, bool)
-    for row, col in rng.integers(0, CROP_PX - 8, (squares, 2)):
+    for row, col in rng.integers(0, CROP_PX - 8, (task.squares, 2)):
         kept[:, row : row + 8, col : col + 8] = True
     return np.where(kept, labels, 0).astype(labels.dtype)
 
 
-def run_all(table: Path, chosen: Sequence[Sequence[str]], pairs: int) -> None:
+def run_all(table: Path, data: Path, chosen: Sequence[Sequence[str]], pairs: int) -> None:
     """Run what is missing in the table, pair by pair."""
     logging.getLogger("rsmeta").setLevel(logging.ERROR)
     done = {key(row) for row in read(table)}
@@ -133,7 +169,7 @@ def run_all(table: Path, chosen: Sequence[Sequence[str]], pairs: int) -> None:
         if (name, str(number), setting) in done:
             continue
         row = {"task": name, "pair": number, "setting": setting}
-        row |= run_one(number, TASKS[name], setting)
+        row |= run_one(data, number, TASKS[name], setting)
         fresh = not table.exists()
         with table.open("a", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(row))
@@ -193,14 +229,14 @@ def main() -> None:
         after, table = rest.partition(MARKS[1])[2], shown(read(Path(words[1])))
         PAGE.write_text(f"{before}{MARKS[0]}\n{table}\n{MARKS[1]}{after}", encoding="utf-8")
         return
-    if words[:1] != ["run"] or not 2 <= len(words) <= 5:
+    if words[:1] != ["run"] or not 3 <= len(words) <= 6:
         sys.exit(__doc__)
-    names, settings, pairs = (*words[2:], *("all", "all", str(PAIRS))[len(words) - 2 :])
+    names, settings, pairs = (*words[3:], *("all", "all", str(PAIRS))[len(words) - 3 :])
     chosen = [
         list(known) if given == "all" else [one for one in known if one in given.split(";")]
         for given, known in ((names, TASKS), (settings, SETTINGS))
     ]
-    run_all(Path(words[1]), chosen, int(pairs))
+    run_all(Path(words[1]), Path(words[2]), chosen, int(pairs))
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ _LOCAL = {"backbone": "pixels", "options": {"context": [3, 7]}}
 _VIT = {"backbone": "vit_small_patch14_dinov2", "checkpoint": VIT,
         "options": {"img_size": 56, "depth": 9}}  # fmt: skip
 _HEAD = {"name": "logistic", "depths": [3, 6, 8]}
-_ADAPTED = {"max_epochs": 30, "early_stopping": 5, "baseline": False}
+_ADAPTED = {"max_epochs": 20, "early_stopping": 5, "baseline": False}
 
 #: What is given to ``rsmeta.train`` beside the data.
 TRAINED: Mapping[str, Mapping[str, Any]] = {
@@ -68,12 +68,13 @@ TRAINED: Mapping[str, Mapping[str, Any]] = {
     "extra-trees + context": {"model": {**_LOCAL, "head": {"name": "extra_trees", "trees": 300}}},
     "logistic + context": {"model": {**_LOCAL, "head": "logistic"}},
     "nano, LoRA": {
-        "model": "satmae_nano", "tuner": "lora", "data": {"chips_per_epoch": 160},
+        "model": "satmae_nano", "tuner": "lora",
+        "data": {"chip_px": 32, "batch_size": 8, "chips_per_epoch": 80},
         "trainer": {**_ADAPTED, "optimizer": {"lr": 0.003}},
     },
     "ViT-S, LoRA, zoom 4": {
         "model": {**_VIT, "zoom": 4}, "tuner": "lora",
-        "data": {"chip_px": 32, "batch_size": 4, "chips_per_epoch": 40},
+        "data": {"chip_px": 16, "batch_size": 8, "chips_per_epoch": 80},
         "trainer": {**_ADAPTED, "max_epochs": 10, "optimizer": {"lr": 0.001}},
     },
     "auto": {"model": "auto"},

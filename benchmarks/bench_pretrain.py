@@ -1,8 +1,9 @@
 """What the shipped nano backbone's weights buy on real scenes, against random weights.
 
 ``python benchmarks/bench_pretrain.py [DATA_FOLDER] [SEEDS] [frozen|lora] [WEIGHTS ...]`` prints two
-tables, or one of them; none of the scenes was seen in pretraining. Further weights files of the
-nano backbone are further rows of the first.
+tables, or one of them; none of the scenes was seen in pretraining. SEEDS is their number, or
+``4-8`` for the second four. Further weights files of the nano backbone are further rows of the
+first table.
 
 Frozen: logistic regression on the bands and the features of four blocks of 25 labelled pixels of
 each class, which is what ``model.head: logistic`` does; its strength is chosen by two grouped
@@ -286,7 +287,7 @@ def table(label: str, rows: dict[str, dict[str, list[float]]]) -> None:
 def main() -> None:
     """Print both tables."""
     data = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT.parent / "shared" / "data"
-    seeds = range(int(sys.argv[2]) if len(sys.argv) > 2 else 8)
+    seeds = range(*(int(word) for word in (sys.argv[2] if len(sys.argv) > 2 else "8").split("-")))
     if not (data / "cloudmask").is_dir():
         print(f"no data in {data}; nothing to run")
         return

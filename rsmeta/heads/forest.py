@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from rsmeta.config.base import Strict
+
+logger = logging.getLogger(__name__)
 
 #: Pixels that go through a tree at once: their places in it stay in the processor's cache.
 _AT_ONCE = 32768
@@ -78,7 +81,7 @@ class ForestHead(SolvedHead):
             shares: Shares of the classes at a leaf, (M, K) float32.
             roots: First node of each tree, (T,) int64.
         """
-        self._trees: tuple[Tensor, Sequence[Any]] | None = None
+        self._trees: tuple[Tensor, Sequence[Any] | None] | None = None
         for name, array in (
             ("split", split), ("threshold", threshold), ("below", below),
             ("shares", shares), ("roots", roots),
@@ -88,16 +91,19 @@ class ForestHead(SolvedHead):
     def probabilities(self, features: Tensor) -> Tensor:
         """Return the mean shares of the leaves that pixels (N, F) come to, (N, K)."""
         parts = torch.split(features.float(), _AT_ONCE)
-        if features.device.type == "cpu":
-            trees = self._compiled()
+        trees = self._compiled() if features.device.type == "cpu" else None
+        if trees is not None:
             with ThreadPoolExecutor(min(torch.get_num_threads(), max(len(parts), 1))) as pool:
                 found = list(pool.map(lambda part: _mean_shares(trees, part), parts))
         else:
             found = [self._walk(part) for part in parts]
         return torch.cat(found) if found else self.shares.new_zeros(0, self.classes)
 
-    def _compiled(self) -> Sequence[Any]:
-        """Return the trees as scikit-learn's own, which walks them several times faster."""
+    def _compiled(self) -> Sequence[Any] | None:
+        """Return the trees as scikit-learn's own, which walks them several times faster.
+
+        None where this scikit-learn has other trees: how they are made is not public.
+        """
         if self._trees is None or self._trees[0] is not self.threshold:
             tables = (self.split, self.threshold, self.below, self.shares, self.roots)
             arrays = [one.cpu().numpy() for one in tables]
@@ -190,23 +196,34 @@ def _sklearn_trees(
     roots: np.ndarray,
     *,
     features: int,
-) -> list[Any]:
-    """Return one tree of scikit-learn per root; arguments as of ``ForestHead._take``."""
-    from sklearn.tree._tree import NODE_DTYPE, Tree  # takes its time; as its pickles are read
+) -> list[Any] | None:
+    """Return one tree of scikit-learn per root; arguments as of ``ForestHead._take``.
 
+    They are made as scikit-learn reads them from its pickles. None, with a warning, where it has
+    changed that.
+    """
     trees = []
-    for first, end in zip(roots, [*roots[1:], len(split)], strict=True):
-        pair = below[first:end] - first
-        leaf = pair[:, 0] == np.arange(len(pair))
-        nodes = np.zeros(len(pair), NODE_DTYPE)
-        nodes["left_child"], nodes["right_child"] = np.where(leaf, -1, pair.T)
-        nodes["feature"], nodes["threshold"] = split[first:end], threshold[first:end]
-        tree = Tree(features, np.array([shares.shape[1]], np.intp), 1)
-        values = np.ascontiguousarray(shares[first:end, None, :], np.float64)
-        tree.__setstate__(
-            {"max_depth": 0, "node_count": len(nodes), "nodes": nodes, "values": values}
-        )
-        trees.append(tree)
+    try:
+        from sklearn.tree._tree import NODE_DTYPE, Tree  # takes its time
+
+        for first, end in zip(roots, [*roots[1:], len(split)], strict=True):
+            pair = below[first:end] - first
+            leaf = pair[:, 0] == np.arange(len(pair))
+            nodes = np.zeros(len(pair), NODE_DTYPE)
+            nodes["left_child"], nodes["right_child"] = np.where(leaf, -1, pair.T)
+            nodes["feature"], nodes["threshold"] = split[first:end], threshold[first:end]
+            tree = Tree(features, np.array([shares.shape[1]], np.intp), 1)
+            values = np.ascontiguousarray(shares[first:end, None, :], np.float64)
+            tree.__setstate__(
+                {"max_depth": 0, "node_count": len(nodes), "nodes": nodes, "values": values}
+            )
+            trees.append(tree)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        logger.warning(
+            "this scikit-learn stores trees in another way (%s): forests map several times slower, "
+            "with the same result; scikit-learn 1.7 to 1.9 is fast", error,
+        )  # fmt: skip
+        return None
     return trees
 
 

@@ -71,11 +71,8 @@ class LogisticHead(SolvedHead):
 
     def forward(self, maps: Sequence[Tensor], image: Tensor) -> Tensor:
         """Return logarithms of probabilities, (B, K, H, W)."""
-        found = self.features(maps, image).float()
-        centred = found.flatten(2) - self.mean[:, None]
-        scores = torch.matmul(self.weight / self.std, centred) + self.bias[:, None]
-        scores = scores.log_softmax(dim=1).clamp_min(math.log(LEAST_PROBABILITY))
-        return scores.reshape(*scores.shape[:2], *found.shape[2:])
+        (scores,) = linear_scores([self], [[self.features(maps, image).float()]])
+        return scores
 
     def solve(
         self, features: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, seed: int
@@ -98,6 +95,42 @@ class LogisticHead(SolvedHead):
         self.bias.copy_(bias)
         slow = np.max(getattr(probe, "n_iter_", 0)) >= MOST_STEPS
         return f"the regression had not converged after {MOST_STEPS} steps" if slow else None
+
+
+def linear_scores(
+    heads: Sequence[LogisticHead], features: Sequence[Sequence[Tensor]]
+) -> list[Tensor]:
+    """Return logarithms of probabilities of several heads, each (B, K, H, W).
+
+    What heads have in common meets the weights of all of them at once.
+
+    Args:
+        heads: Of the same classes.
+        features: Of each head, in parts (B, d, H, W) float32; shared are those that are the same
+            tensor.
+    """
+    shared: dict[int, tuple[Tensor, Tensor, list[tuple[int, slice]]]] = {}
+    scores = [head.bias.double() for head in heads]
+    for number, (head, parts) in enumerate(zip(heads, features, strict=True)):
+        start = 0
+        for part in parts:
+            own = slice(start, start + part.shape[1])
+            # numbers far from 0 are centred before they are weighted
+            _, centre, users = shared.setdefault(id(part), (part, head.mean[own], []))
+            weight, apart = (head.weight / head.std)[:, own].double(), centre - head.mean[own]
+            scores[number] = scores[number] + weight @ apart.double()
+            users.append((number, own))
+            start = own.stop
+    found: list[Tensor] = [one.float()[:, None] for one in scores]
+    for part, centre, users in shared.values():
+        weights = torch.cat([(heads[i].weight / heads[i].std)[:, own] for i, own in users])
+        weighted = torch.matmul(weights, part.flatten(2) - centre[:, None])
+        for (number, _), one in zip(users, weighted.chunk(len(users), dim=1), strict=True):
+            found[number] = found[number] + one
+    size = features[0][0].shape[2:]
+    least = math.log(LEAST_PROBABILITY)
+    logs = [one.log_softmax(dim=1).clamp_min(least) for one in found]
+    return [one.reshape(*one.shape[:2], *size) for one in logs]
 
 
 def logistic_weights(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from rsmeta.config.base import NoOptions
 from rsmeta.config.model import AVERAGE
 from rsmeta.heads.base import HeadInput, PixelHead
+from rsmeta.heads.logistic import LogisticHead, linear_scores
 from rsmeta.heads.solved import LEAST_PROBABILITY
 from rsmeta.models.backbone import Backbone, Features
 from rsmeta.models.network import Network
@@ -101,11 +102,17 @@ class AverageBackbone(Backbone):
         image = torch.where(valid[:, None], x, 0.0)
         # bands and surroundings are computed once for all members that take nothing else
         given = Surroundings(x)
-        scores = [
-            one.head([one.backbone.features(given)], given.bands)
-            if isinstance(one.backbone, PixelBackbone) else one(image, valid)
-            for one in cast("Iterable[Network]", self.members)
-        ]  # fmt: skip
+        heads, parts, scores = [], [], []
+        for one in cast("Iterable[Network]", self.members):
+            if not isinstance(one.backbone, PixelBackbone):
+                scores.append(one(image, valid))
+            elif isinstance(one.head, LogisticHead):
+                heads.append(one.head)
+                parts.append(one.backbone.pieces(given))
+            else:
+                scores.append(one.head([one.backbone.features(given)], given.bands))
+        if heads:
+            scores += linear_scores(heads, parts)
         total = sum(one.float().softmax(dim=1) for one in scores) / len(scores)
         return cast("Tensor", total).clamp_min(LEAST_PROBABILITY).log()
 

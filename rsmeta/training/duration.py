@@ -76,7 +76,7 @@ def _tried_seconds(step: Step, loader: DataLoader[Batch]) -> Iterator[tuple[floa
         with torch.autocast(device.type, torch.bfloat16, enabled=reduced):
             loss = step.loss_of(step.changed(given))
         loss_at = _now(device)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         step.network.zero_grad()
         ended = _now(device)
         yield ended - started, loss_at - started

@@ -112,7 +112,7 @@ def test_from_polygons_to_a_map_and_the_next_places(
     assert seen["shares"] == sorted(seen["shares"])
     assert seen["shares"][-1] == 100
     drawn = geopandas.read_file(folder / "Modell ä" / "labels.gpkg")
-    assert sorted(drawn["class"].unique()) == names  # of the selected ones
+    assert set(drawn["class"]) == set(names)  # of the selected ones
     assert len(drawn) == 8
     found = geopandas.read_file(folder / "nächste.gpkg", layer="places")
     assert found["place"].tolist() == [1, 2, 3]

@@ -90,6 +90,21 @@ def test_a_forest_that_has_been_asked_takes_the_trees_of_another() -> None:
         np.testing.assert_array_equal(pixels(head([scene], scene)), wanted)
 
 
+def test_forests_say_the_same_with_a_scikit_learn_whose_trees_are_stored_in_another_way(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    features, labels, groups = problem()
+    head, scene = made("forest", trees=5), image()
+    head.solve(features, labels, groups, seed=0)
+    expected = pixels(head([scene], scene))
+    monkeypatch.setattr("sklearn.tree._tree.NODE_DTYPE", np.dtype([("left", np.int64)]))
+    head.load_state_dict(head.state_dict())
+    for _ in range(2):
+        np.testing.assert_allclose(pixels(head([scene], scene)), expected, atol=1e-6)
+    [message] = [one.getMessage() for one in caplog.records]
+    assert "stores trees in another way" in message
+
+
 def test_values_at_a_threshold_go_the_way_that_scikit_learn_sends_them() -> None:
     # Whole numbers: thresholds lie at halves, or, between neighbours, on what float32 rounds to.
     draw = np.random.default_rng(0)

@@ -166,15 +166,17 @@ class PixelBackbone(Backbone):
 
     def features(self, given: Surroundings) -> Tensor:
         """Return the features of every pixel, (B, D, H, W), of what several backbones may share."""
-        image = given.bands
-        found = [image]
+        return torch.cat(self.pieces(given), dim=1)
+
+    def pieces(self, given: Surroundings) -> list[Tensor]:
+        """Return the features in parts (B, d, H, W): all but indices are tensors of ``given``."""
+        found = [given.bands]
         for side in self._context:
-            mean, deviation = given.local(side)
-            found += [mean, deviation] if self._deviations else [mean]
+            found += given.local(side)[: 2 if self._deviations else 1]
         for a, b in self._indices.values():
-            found.append(normalised_difference(image[:, a : a + 1], image[:, b : b + 1]))
-        found += [given.ratios(side) for side in self._ratios_of]
-        return torch.cat(found, dim=1)
+            first, second = given.bands[:, a : a + 1], given.bands[:, b : b + 1]
+            found.append(normalised_difference(first, second))
+        return found + [given.ratios(side) for side in self._ratios_of]
 
 
 def build_pixels(spec: ModelSpec, bands: Sequence[Band] | None) -> PixelBackbone:
