@@ -15,6 +15,7 @@ from rsmeta.data.chip_cache import ChipCache
 from rsmeta.data.chips import ChipDataset
 from rsmeta.data.held_out_split import held_out_split
 from rsmeta.data.meta_sampler import MetaBatches, MetaSampler
+from rsmeta.data.packing import Packing
 from rsmeta.data.quantities import target_statistics
 from rsmeta.data.sampler import CellSampling, GridChipSampler, RandomChipSampler
 from rsmeta.data.statistics import band_statistics
@@ -76,7 +77,6 @@ class SceneDataModule:
         self.settings = settings
         self.seed = seed
         self.epochs = epochs
-        self._cache = ChipCache(settings.cache_bytes)
         self.parts = build_splits(
             settings, seed=seed, bands=bands, train_on_validation=train_on_validation
         )
@@ -86,6 +86,8 @@ class SceneDataModule:
             self.parts["train"], self._held_out = held_out_split(
                 self.parts["train"], meta.held_out, settings=settings, seed=seed
             )
+        scenes = [p.labelled.scene for p in (*self.parts["train"], *self._held_out)]
+        self._cache = ChipCache(settings.cache_bytes, [Packing.of(scene) for scene in scenes])
 
     def with_validation_labels(self) -> SceneDataModule:
         """Return the same data whose validation part belongs to the training part."""

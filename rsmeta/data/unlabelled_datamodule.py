@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from rsmeta.data.chip_cache import ChipCache
 from rsmeta.data.open_scenes import open_scenes, wanted_bands
+from rsmeta.data.packing import Packing
 from rsmeta.data.statistics import band_statistics
 from rsmeta.data.streams import random_stream
 from rsmeta.data.unlabelled_chips import UnlabelledChips, UnlabelledSampler, index_unlabelled
@@ -85,7 +86,7 @@ class UnlabelledDataModule:
     def dataset(self) -> UnlabelledChips:
         """All chips there are."""
         settings = self.settings
-        cache = ChipCache(settings.cache_bytes)
+        cache = ChipCache(settings.cache_bytes, [Packing.of(scene) for scene in self.scenes])
         return UnlabelledChips(self.scenes, settings.chip_px, settings.min_valid, cache)
 
     def train_sampler(self) -> UnlabelledSampler:
