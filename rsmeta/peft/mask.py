@@ -117,7 +117,8 @@ def _products_at(left: Tensor, right: Tensor, places: Tensor) -> Tensor:
     Intel's library computes no others, in less than half the time of all; it knows no gradient.
     """
     width = right.shape[1]
-    by_library = left.device.type == "cpu" and torch.backends.mkl.is_available()
+    has_library = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
+    by_library = has_library and left.device.type == "cpu"
     if not by_library or left.dtype != torch.float32 or torch.is_grad_enabled():
         return (left.T @ right).flatten().index_select(0, places)
     in_row = torch.bincount(places // width, minlength=left.shape[1])
