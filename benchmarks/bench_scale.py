@@ -6,8 +6,8 @@
 ``measure`` prints seconds of CPU and bytes per gigapixel of every stage, one thread, and with them
 the model of ``docs/scale.md``: how long 1, 8 and 64 workers take for a scene of 100 000 x 100 000
 pixels. ``check`` maps a small scene with processes of this machine, and compares the time per block
-with the model's. Seconds of CPU barely depend on what else the machine does; those of ``check``, by
-the clock, do.
+with the model's; set OMP_NUM_THREADS=1, so that each process has one core. Seconds of CPU barely
+depend on what else the machine does; those of ``check``, by the clock, do.
 """
 
 from __future__ import annotations
@@ -52,8 +52,10 @@ BATCH = 2
 STORE_BYTES_PER_S = 100e6
 SCENE_PX = 100_000.0**2
 WORKERS = (1, 8, 64)
-#: Networks by how long a tile takes one worker, as shares of ViT-S on one core.
-SPEEDS = {"ViT-S, one core": 1.0, "ViT-S, eight cores": 1 / 8, "ViT-S, a GPU": 1 / 500}
+#: How long workers take, as shares of one core: for the network, and for everything beside it.
+SPEEDS = {
+    "one core": (1.0, 1.0), "eight cores": (1 / 8, 1 / 8), "a GPU, 16 cores": (1 / 500, 1 / 16),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -82,26 +84,32 @@ class Stages:
     bytes_read: float
     bytes_written: float
 
-    def seconds(self, workers: int, *, speed: float, pixels: float) -> dict[str, float]:
+    def seconds(
+        self, workers: int, *, speed: tuple[float, float], pixels: float
+    ) -> dict[str, float]:
         """Return how long a scene takes, by what takes it.
 
         Workers compute side by side, each reads ahead; one process takes their blocks and writes
-        them meanwhile, and makes the map from them at the end.
+        them meanwhile, and makes the map from them at the end. In parts, each has a file of its
+        own.
 
         Args:
             workers: How many.
-            speed: How long the network takes, as a share of one core.
+            speed: How long one takes for the network, and for what it does beside, as shares of
+                one core.
             pixels: Of the scene.
         """
         size = pixels / GIGA
-        own = self.reading + self.network * speed + self.blending + self.making
+        beside = self.reading + self.blending + self.making
+        own = self.network * speed[0] + beside * speed[1]
         store = self.bytes_read / STORE_BYTES_PER_S
         computing = max(own, store) * size / workers
         taking = (self.task + self.writing) * size
         finishing = self.finishing * size
+        own_file = (self.writing + self.finishing) * size / workers
         return {
             "computing": computing, "taking": taking, "finishing": finishing,
-            "all": max(computing, taking) + finishing,
+            "all": max(computing, taking) + finishing, "in parts": computing + own_file,
         }  # fmt: skip
 
 

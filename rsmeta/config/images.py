@@ -6,7 +6,7 @@ A kind of its own is a class of settings that finds its images; see ``rsmeta.con
 from __future__ import annotations
 
 import abc
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias, cast
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -46,7 +46,13 @@ class GroupSettings(Strict):
 
 
 class ImageSettings(ReadSettings):
-    """Images with one label, or one set of labels, each: which are used, and how often."""
+    """Images with one label, or one set of labels, each: which are used, and how often.
+
+    Attributes:
+        filters_speckle: Whether ``speckle`` has an effect: files are read as scenes are.
+    """
+
+    filters_speckle: ClassVar[bool] = True
 
     if TYPE_CHECKING:  # every kind has them
         kind: str
@@ -79,6 +85,15 @@ class ImageSettings(ReadSettings):
         description="images that cannot be read end the run; or all are read before it begins, "
         "and those are left out and counted",
     )
+
+    @model_validator(mode="after")
+    def _speckle_is_that_of_files(self) -> ImageSettings:
+        if self.speckle is not None and not self.filters_speckle:
+            raise ValueError(
+                "data.speckle filters files of radar, and images of this kind are taken as they "
+                "are; omit it"
+            )
+        return self
 
     @property
     def fix_for_empty_class(self) -> str:

@@ -52,6 +52,10 @@ class PredictSettings(Strict):
         default=0,
         description="trade exactness for speed; 1: bfloat16 where the device supports it",
     )
+    engine: Literal["torch", "onnx", "openvino"] = Field(
+        default="torch",
+        description="what runs the network on a CPU: torch; onnx: ONNX Runtime; openvino",
+    )
     sensor: str | None = Field(
         default=None,
         description="sensor of the scenes, by its name; none: recognised by their bands",

@@ -80,8 +80,13 @@ def wanted_bands(settings: ReadSettings, first: Scene) -> tuple[Band, ...]:
     return tuple(_in_unit(band, first) for band in chosen)
 
 
-def check_speckle(settings: ReadSettings, first: Scene, bands: Sequence[Band]) -> None:
+def check_speckle(settings: ReadSettings, first: Scene | None, bands: Sequence[Band]) -> None:
     """Check that there is speckle to filter, in the unit that the settings say.
+
+    Args:
+        settings: The ``data`` section.
+        first: The first scene, whose values tell; none: they are not looked at.
+        bands: Its bands in use.
 
     Raises:
         ConfigError: No band is of radar, or its values are in another unit.
@@ -92,7 +97,7 @@ def check_speckle(settings: ReadSettings, first: Scene, bands: Sequence[Band]) -
     if not radar:
         names = enumerate_names([band.name for band in bands], most=8)
         raise ConfigError(f"data.speckle filters radar, and none of {names} is; omit it")
-    unit = _unit(replace(first, speckle=None), radar[0])
+    unit = None if first is None else _unit(replace(first, speckle=None), radar[0])
     found = "linear" if unit == "linear backscatter" else unit
     if found not in (None, settings.speckle.unit):
         fix = f"set data.speckle.unit={found}" if found != "digital numbers" else (

@@ -72,6 +72,7 @@ def evaluate(
     """
     settings = load_settings(config, overrides)
     loaded = load_bundle(bundle)
+    settings = _filtered_alike(settings, loaded.record)
     task = task_of(settings)
     _check_same_task(loaded.record, settings)
     bands = tuple(band.band for band in loaded.record.bands)
@@ -91,6 +92,12 @@ def evaluate(
     loss = build_loss(settings.loss, task.loss_statistics(data), task.losses)
     module = TaskModule(loaded.network, loss, metrics, settings)
     return scores_of(module, data, split=split, augment=augment or "none")
+
+
+def _filtered_alike(settings: Settings, record: BundleRecord) -> Settings:
+    """Return settings that filter speckle as the model has it, whatever they say of it."""
+    data = settings.data.model_copy(update={"speckle": record.read.speckle})
+    return settings.model_copy(update={"data": data})
 
 
 def check_scores_file(

@@ -5,17 +5,16 @@ from __future__ import annotations
 import copy
 import json
 import logging
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rsmeta.errors import ExportError, MissingExtraError, OutputError, one_line
+from rsmeta.errors import OutputError, one_line
 from rsmeta.files import write_atomically
 from rsmeta.geo.sensors import load_sensor
-from rsmeta.heads.forest import ForestHead
+from rsmeta.inference.graph import need, onnx_graph
 from rsmeta.peft import merge, strip_merged
 
 if TYPE_CHECKING:
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_OPSET = 18
 # Deepness divides raw values by this before it standardises them.
 _DEEPNESS_RANGE = 255.0
 
@@ -74,18 +72,21 @@ def export_onnx(bundle: ModelBundle, path: Path) -> None:
         ExportError: ONNX does not support an operation of the network.
         OutputError: The file cannot be written.
     """
-    try:
-        import onnx
-        import onnxscript  # noqa: F401 - torch's exporter needs it
-    except ImportError:
-        raise MissingExtraError("onnx", "onnx") from None
+    need("onnx", "onnxscript", extra="onnx")
+    import onnx
+
     record = bundle.record
     network = copy.deepcopy(bundle.network).cpu().eval()
     merge(network)
     strip_merged(network)
     mean = torch.tensor([band.mean for band in record.bands])
     std = torch.tensor([band.std for band in record.bands])
-    model = _converted(Standalone(network, mean, std), record)
+    side = record.tile_px
+    image = torch.zeros(2, len(record.bands), side, side)
+    model = onnx_graph(
+        Standalone(network, mean, std), {"image": image}, "probabilities",
+        name=record.backbone.name,
+    )  # fmt: skip
     for key, value in deepness_metadata(record).items():
         entry = model.metadata_props.add()
         entry.key, entry.value = key, json.dumps(value, ensure_ascii=False)
@@ -149,30 +150,3 @@ def _scaling(record: BundleRecord) -> tuple[NDArray[np.float64], NDArray[np.floa
     ]
     scale, offset = np.array(pairs, dtype=np.float64).T
     return scale, offset
-
-
-def _converted(model: Standalone, record: BundleRecord) -> Any:
-    """Return the model in ONNX form, with a variable batch size."""
-    if any(isinstance(module, ForestHead) for module in model.modules()):
-        raise ExportError(
-            "a forest cannot be exported as ONNX: its trees end at different depths; use "
-            "--format merged, or model.head=logistic, lda or mlp"
-        )
-    side = record.tile_px
-    example = torch.zeros(2, len(record.bands), side, side)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns about its own internals
-            program = torch.onnx.export(
-                model.eval(), (example,), dynamo=True, opset_version=_OPSET, verbose=False,
-                input_names=["image"], output_names=["probabilities"],
-                dynamic_shapes={"image": {0: torch.export.Dim("batch")}},
-            )  # fmt: skip
-    except (torch.onnx.OnnxExporterError, RuntimeError) as error:
-        raise ExportError(
-            f"{record.backbone.name} cannot be exported as ONNX ({one_line(error)[:200]}); use "
-            f"--format merged"
-        ) from error
-    if program is None:
-        raise ExportError(f"{record.backbone.name} cannot be exported as ONNX; use --format merged")
-    return program.model_proto

@@ -61,7 +61,7 @@ def test_a_notebook_runs_to_its_end(page: Path, tmp_path: Path) -> None:
     notebook = jupytext.read(page)
     assert sum(cell.cell_type == "code" for cell in notebook.cells) >= 4
     client.NotebookClient(
-        notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}
+        notebook, timeout=None, resources={"metadata": {"path": str(tmp_path)}}
     ).execute()
     shown = [out for cell in notebook.cells for out in cell.get("outputs", [])]
     assert any("text/html" in out.get("data", {}) for out in shown)

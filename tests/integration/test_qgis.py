@@ -64,7 +64,7 @@ def in_qgis(tmp_path: Path, environment: dict[str, str]) -> Callable[..., Any]:
         program = Path(__file__).with_name("qgis_session.py")
         session = subprocess.run(
             [PYTHON, "-X", "faulthandler", program, asked, answer],
-            capture_output=True, text=True, timeout=600, check=False, env=environment,
+            capture_output=True, text=True, check=False, env=environment,
         )  # fmt: skip
         assert answer.exists(), f"{session.returncode}: {session.stderr}"
         return json.loads(answer.read_text(encoding="utf-8"))

@@ -23,14 +23,22 @@ def moved(change: float, spread: float = 0.0) -> list[float]:
 
 
 def test_a_lead_that_all_batches_share_decides_however_much_batches_differ() -> None:
-    assert best_scale({0.1: moved(0.02), 1: BATCHES, 10: moved(-0.003)}, gate=2) == 10
+    assert best_scale({0.1: moved(0.02), 1: BATCHES, 10: moved(-0.02)}, gate=2) == 10
 
 
-@given(lead=st.sampled_from([0.0, 0.03, 0.05]), far=st.sampled_from([0.01, 0.1, 3.0, 30.0]))
+def test_a_lead_of_less_than_a_hundredth_is_a_tie_however_sure_it_is() -> None:
+    smaller = [loss * 0.997 for loss in BATCHES]
+    assert best_scale({0.1: smaller, 1: BATCHES, 10: moved(0.02)}, gate=2) == 1
+
+
+@given(lead=st.floats(0, 0.05), far=st.sampled_from([0.01, 0.1, 3.0, 30.0]))
 def test_a_tie_keeps_the_scale_nearest_to_1(lead: float, far: float) -> None:
-    losses = {far: moved(-lead, spread=0.1), 1.0: BATCHES}
-    assert best_scale(losses, gate=2) == 1
-    assert best_scale(losses, gate=0) == (far if sum(losses[far]) < sum(BATCHES) else 1)
+    assert best_scale({far: moved(-lead, spread=0.1), 1.0: BATCHES}, gate=2) == 1
+
+
+def test_without_a_gate_the_lowest_mean_decides() -> None:
+    losses = {0.1: moved(-0.08, spread=0.1), 1: BATCHES}
+    assert [best_scale(losses, gate=gate) for gate in (0, 2)] == [0.1, 1]
 
 
 def test_equal_losses_keep_the_scale_nearest_to_1() -> None:

@@ -11,6 +11,7 @@ import xarray as xr
 from rasterio.windows import Window
 
 import rsmeta
+from rsmeta.config import load_settings
 from rsmeta.config.radar import SpeckleSettings
 from rsmeta.errors import ConfigError
 from rsmeta.geo.computed import named_band
@@ -126,6 +127,12 @@ def test_training_and_map_filter_alike_whatever_the_blocks(tmp_path: Path) -> No
     vv, vh = _whole(_scene(tmp_path / "a.tif"))
     run = tmp_path / "run"
     rsmeta.train(_config(tmp_path, speckle="lee"), output=run)
+    # The filter is the model's: scores do not depend on whether the configuration names it.
+    scores = [
+        rsmeta.evaluate(run / "bundle", _config(tmp_path, **given), split="validation").as_dict()
+        for given in ({"speckle": "lee"}, {})
+    ]
+    assert scores[0] == scores[1]
     maps = []
     for block in (16, 64):
         out = tmp_path / f"{block}.tif"
@@ -168,3 +175,10 @@ def test_without_radar_there_is_nothing_to_filter(tmp_path: Path) -> None:
     _write(tmp_path / "a.tif", {"red": red, "nir": red})
     with pytest.raises(ConfigError, match="filters radar, and none of red, nir is"):
         rsmeta.train(_config(tmp_path, speckle="lee"), output=tmp_path / "run")
+
+
+@pytest.mark.parametrize("more", [{"kind": "cifar"}, {"kind": "torchgeo", "dataset": "EuroSAT100"}])
+def test_images_that_are_no_files_of_radar_refuse_it(tmp_path: Path, more: dict[str, Any]) -> None:
+    data = {**more, "root": str(tmp_path), "speckle": "lee"}
+    with pytest.raises(ConfigError, match="filters files of radar, and images"):
+        load_settings({"task": "classification", "data": data})

@@ -11,7 +11,7 @@ from rasterio.enums import ColorInterp
 
 from rsmeta.data.images.image_set import ImageSet, Pixels
 from rsmeta.data.images.pictures import read_colours, upright
-from rsmeta.data.open_scenes import read_rules, wanted_bands
+from rsmeta.data.open_scenes import check_speckle, read_rules, wanted_bands
 from rsmeta.errors import SceneUnreadableError
 from rsmeta.geo.handles import open_raster, reading
 from rsmeta.geo.scene import open_scene
@@ -64,7 +64,9 @@ class ImageReader:
         """
         rules = read_rules(settings)
         if as_rgb:
-            return cls(rules, tuple(bands or load_sensor("rgb").bands), as_rgb=True)
+            colours = load_sensor("rgb").bands
+            check_speckle(settings, None, colours)
+            return cls(rules, tuple(bands or colours), as_rgb=True)
         scene = _first_scene(paths, rules, skip=settings.corrupt == "skip")
         return cls(rules, tuple(bands or wanted_bands(settings, scene)))
 

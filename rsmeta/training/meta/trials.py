@@ -38,6 +38,9 @@ logger = logging.getLogger(__name__)
 #: Steps below which the loss of a trial says nothing; such trials are left out.
 _FEWEST = 5
 
+#: Relative lead below which two scales are as good as each other, however sure it is.
+_LEAST = 0.01
+
 #: Trials draw what a meta step of this number would, which no run reaches.
 _STREAM = 2**31 - 1
 
@@ -115,7 +118,7 @@ def scales_to_try(options: GradientOptions, meta: MetaSettings) -> list[float]:
 
 
 def best_scale(losses: Mapping[float, Sequence[float]], gate: float) -> float | None:
-    """Return the scale of the lowest mean loss, or that nearest to 1 if the lead may be chance.
+    """Return the scale of the lowest mean loss, or that nearest to 1 if the lead is small.
 
     Args:
         losses: Of each scale, on the same batches, at least two.
@@ -131,9 +134,10 @@ def best_scale(losses: Mapping[float, Sequence[float]], gate: float) -> float | 
     best = min(finite, key=lambda scale: finite[scale].mean())
     kept, rival = finite[near], finite[best]
     # Relative: where one scale diverges, its last losses alone would make the error as large.
-    lead = (kept - rival) / np.maximum(np.abs(kept) + np.abs(rival), np.finfo(float).tiny)
+    size = (np.abs(kept) + np.abs(rival)) / 2
+    lead = (kept - rival) / np.maximum(size, np.finfo(float).tiny)
     error = lead.std(ddof=1) / math.sqrt(len(lead))
-    return best if lead.mean() > gate * error else near
+    return best if lead.mean() > max(gate * error, _LEAST) else near
 
 
 def try_scales(

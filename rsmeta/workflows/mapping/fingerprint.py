@@ -27,7 +27,9 @@ def resume_fingerprint(request: MapRequest) -> dict[str, Any]:
         key: value for key, value in asdict(scene).items() if key not in {"grid", "acquired"}
     }
     reading["speckle"] = None if scene.speckle is None else scene.speckle.model_dump()
-    chosen = settings.model_dump(include={"overlap", "blend", "augment", "precision", "optimize"})
+    chosen = settings.model_dump(
+        include={"overlap", "blend", "augment", "precision", "optimize", "engine"}
+    )
     return {
         "version of rsmeta": __version__,
         "model": model.hexdigest(),

@@ -5,7 +5,7 @@ Source: Krizhevsky 2009; https://www.cs.toronto.edu/~kriz/cifar.html, "Binary ve
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -33,6 +33,8 @@ _RECORD = 2 + 3 * _SIDE_PX**2
 @DATASETS.register("cifar")
 class CifarSettings(ImageFileSettings):
     """CIFAR-100 in its binary version, which holds no program code as the Python version does."""
+
+    filters_speckle: ClassVar[bool] = False
 
     kind: Literal["cifar"] = Field(description="CIFAR-100, binary version")
     train: str = Field(default="train.bin", description="file of the training images")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 @DATASETS.register("torchgeo")
 class TorchgeoSettings(ImageFileSettings):
     """A classification dataset of TorchGeo, by its name."""
+
+    filters_speckle: ClassVar[bool] = False
 
     kind: Literal["torchgeo"] = Field(description="a classification dataset of TorchGeo")
     dataset: str = Field(description="its name, such as EuroSAT100; see: rsmeta list datasets")
