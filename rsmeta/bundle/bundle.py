@@ -21,7 +21,6 @@ from rsmeta.config.yaml_files import parse_yaml
 from rsmeta.errors import BundleError, ConfigError, OutputError, RsmetaError, one_line, optional
 from rsmeta.files import file_sha256, write_atomically
 from rsmeta.models.build import build_network
-from rsmeta.models.unfilled import Unfilled
 from rsmeta.models.weights import is_local
 from rsmeta.shown import Shown, View, pictures_in
 
@@ -142,8 +141,7 @@ def load_bundle(path: str | Path) -> ModelBundle:
     if file_sha256(weights) != record.weights_sha256:
         raise BundleError(f"{weights} is damaged (its SHA-256 is not the bundle's); copy it again")
     record = find_backbone(record, folder)
-    with Unfilled():
-        network = rebuild(record)
+    network = rebuild(record)
     try:
         network.load_trained_state(safetensors.torch.load_file(weights))
     except safetensors.SafetensorError as error:
