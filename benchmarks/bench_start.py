@@ -1,10 +1,11 @@
-"""What comes before the first tile: `rsmeta predict` against `import timm`.
+"""What commands need before they work: `rsmeta predict` and others against `import timm`.
 
     python benchmarks/bench_start.py [ROUNDS]
 
-Fresh processes in turns, one thread each. The second one runs the command line on a scene of one
-tile with a ViT-S/16 bundle, and ends where the network would get its first tile. Seconds of CPU and
-of the clock since the process began, Python's own start included.
+Fresh processes in turns, one thread each. `predict` runs the command line on a scene of one tile
+with a ViT-S/16 bundle, and ends where the network would get its first tile; `train --dry-run`, of
+the shipped nano backbone on 1000 x 1000 labelled pixels, and `list` run to their end. Seconds of
+CPU and of the clock since the process began, Python's own start included.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import tempfile
 from pathlib import Path
 
 from bench_predict import TILE_PX, make_bundle, make_scene
+from bench_train import write_scene
 
 from rsmeta.bundle import save_bundle
 
@@ -44,6 +46,26 @@ sys.meta_path.insert(0, Watch())
 sys.argv = ["rsmeta", "predict", *sys.argv[1:]]
 main()
 """
+COMMAND = f"""{_SAY}
+import sys
+from rsmeta_cli.main import main
+try:
+    main(sys.argv[1:])
+except SystemExit as ended:
+    assert not ended.code
+say()
+"""
+CONFIG = """
+model: {backbone: satmae_vit_nano_group, pretrained: true}
+tuner: lora
+data:
+  scenes: small.tif
+  labels: "{stem}_labels.tif"
+  ignore: 0
+  classes: {1: a, 2: b, 3: c}
+  scale: 1e-4
+  chip_px: 32
+"""
 
 
 def seconds(code: str, *arguments: str) -> tuple[float, float]:
@@ -59,25 +81,38 @@ def seconds(code: str, *arguments: str) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Print each round, and the median of their ratios."""
+    """Print the medians of each command, and of its ratios to `import timm` round by round."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 7
-    ratios = []
     with tempfile.TemporaryDirectory() as folder:
-        scene, model = Path(folder) / "scene.tif", Path(folder) / "model"
-        make_scene(scene, TILE_PX)
+        root = Path(folder)
+        make_scene(root / "scene.tif", TILE_PX)
+        write_scene(root / "small.tif", 1000)
+        (root / "config.yaml").write_text(CONFIG, encoding="utf-8")
         bundle = make_bundle("vit_small_patch16_224", 1)
-        save_bundle(model, bundle.record, bundle.network)
-        arguments = [str(scene), "--model", str(model), "--output", str(Path(folder) / "map.tif")]
+        save_bundle(root / "model", bundle.record, bundle.network)
+        scene, model, output = (str(root / name) for name in ("scene.tif", "model", "map.tif"))
+        dry_run = ("train", str(root / "config.yaml"), f"data.root={root}", "--dry-run")
+        ways = {
+            "import timm": (TIMM,),
+            "predict, to the first tile": (PREDICT, scene, "--model", model, "--output", output),
+            "train --dry-run": (COMMAND, *dry_run),
+            "list tuners": (COMMAND, "list", "tuners"),
+            "list backbones": (COMMAND, "list", "backbones"),
+        }
+        found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
         for turn in range(rounds + 1):
-            timm, predict = seconds(TIMM), seconds(PREDICT, *arguments)
-            if turn:  # the first one fills the system's cache of files
-                ratios.append(predict[0] / timm[0])
-                print(
-                    f"import timm {timm[0]:.2f} s of CPU, {timm[1]:.2f} s; before the first tile "
-                    f"{predict[0]:.2f} s of CPU, {predict[1]:.2f} s; ratio of CPU {ratios[-1]:.3f}",
-                    flush=True,
-                )
-    print(f"median ratio of CPU {statistics.median(ratios):.3f}")
+            for name, (code, *arguments) in ways.items():
+                taken = seconds(code, *arguments)
+                if turn:  # the first one fills the system's cache of files
+                    found[name].append(taken)
+    print("| | CPU, s | clock, s | CPU of `import timm` |")
+    print("|---|---|---|---|")
+    for name, times in found.items():
+        cpu, clock = (statistics.median(column) for column in zip(*times, strict=True))
+        ratio = statistics.median(
+            one[0] / timm[0] for one, timm in zip(times, found["import timm"], strict=True)
+        )
+        print(f"| {name} | {cpu:.2f} | {clock:.2f} | {ratio:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -107,8 +107,7 @@ def _mode(config: Path | None, given: dict[str, Any]) -> str:
 def _evaluate(
     mode: str, config: Path | None, overrides: tuple[str, ...], given: dict[str, Any]
 ) -> dict[str, Any]:
-    from rsmeta.workflows.evaluate import evaluate
-    from rsmeta.workflows.evaluate_map import evaluate_map
+    from rsmeta import evaluate, evaluate_map
 
     if mode == "map":
         return evaluate_map(
@@ -120,7 +119,7 @@ def _evaluate(
     if mode == "model":
         return evaluate(given["model"], config, overrides, **options).as_dict()
     options["augment"] = given["augment"] or "none"
-    from rsmeta.workflows.zero_shot import zero_shot
+    from rsmeta import zero_shot
 
     return zero_shot(config, overrides, **options).as_dict()
 
@@ -138,7 +137,7 @@ def _check_not_an_input(
 
 
 def _draw(given: dict[str, Any]) -> None:
-    from rsmeta.workflows.evaluate_map import draw_sample
+    from rsmeta import draw_sample
 
     drawn = draw_sample(
         given["map_"], given["output"], points=given["draw_sample"], seed=given["seed"],

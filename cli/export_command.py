@@ -33,7 +33,7 @@ def command(output: Path, model: Path, form: str, *, licence: str | None, overwr
     the backbone alone, adapters merged, in float16, with its bands, normalisation and licence, for
     model.checkpoint.
     """
-    from rsmeta.workflows.export import export
+    from rsmeta import export
 
     folder = export(model, output, form=form, overwrite=overwrite, licence=licence)
     files = folder.iterdir() if folder.is_dir() else [folder]

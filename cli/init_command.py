@@ -45,7 +45,7 @@ def command(
         rsmeta init 'scene_*.tif' labels.tif --train
         rsmeta init a.tif b.tif '{stem}_labels.tif'       one label raster per scene
     """  # noqa: D301 - click takes the character, not its name
-    from rsmeta.workflows.init.init import init
+    from rsmeta import init
 
     with guessing():
         draft = init(*scenes, labels=labels, output=output, overwrite=overwrite)

@@ -30,7 +30,7 @@ def command(path: str, *, as_json: bool, page: bool, output: Path | None, overwr
         return
     if output is not None or overwrite:
         raise click.UsageError("--output and --overwrite go with --page; add it")
-    from rsmeta.workflows.inspect import inspect
+    from rsmeta import inspect
 
     found = inspect(path)
     if as_json:

@@ -116,9 +116,8 @@ def command(options: dict[str, Any], /, **given: Any) -> None:
 def _map(
     scenes: list[str], model: str, given: dict[str, Any], *, quiet: bool
 ) -> list[PredictResult]:
-    from rsmeta.gis.outputs.products import Products
-    from rsmeta.gis.postprocess.postprocess import Postprocess
-    from rsmeta.workflows.mapping.predict_scenes import AreaOfInterest, Execution, predict
+    from rsmeta import AreaOfInterest, Execution, Postprocess, Products
+    from rsmeta.workflows.mapping.predict_scenes import predict
 
     def collected(kind: Any) -> Any:
         """Return the value whose fields are options."""

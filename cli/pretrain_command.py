@@ -35,7 +35,7 @@ def command(
 
     # typos are reported before torch is imported
     settings = read_settings(PretrainSettings, config, overrides)
-    from rsmeta.workflows.pretrain import pretrain
+    from rsmeta import pretrain
 
     options["resumable"] = True
     result = pretrain(

@@ -32,7 +32,7 @@ def command(paths: tuple[Path, ...], **given: Any) -> None:
     The report is one self-contained file: the map over its imagery with zoom and pan, class areas,
     confidence, accuracy, training curves, learned scales, settings and provenance.
     """  # noqa: D301 - click takes the character, not its name
-    from rsmeta.workflows.report import MapSources, report
+    from rsmeta import MapSources, report
 
     output, overwrite = given.pop("output"), given.pop("overwrite")
     page = report(*paths, output=output, sources=MapSources(**given), overwrite=overwrite)

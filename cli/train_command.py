@@ -63,7 +63,7 @@ def command(
     if settings.sweep is not None:
         _sweep(config, overrides, output, resume=resume)
         return
-    from rsmeta.workflows.train import train
+    from rsmeta import train
 
     result = train(
         settings,
@@ -96,8 +96,8 @@ def _guessed(overrides: Sequence[str]) -> Settings:
 
 
 def _sweep(config: str | Path, overrides: tuple[str, ...], output: Path, *, resume: bool) -> None:
+    from rsmeta import sweep
     from rsmeta.errors import RunsFailedError
-    from rsmeta.workflows.sweep.sweep import sweep
 
     try:
         result = sweep(config, overrides, output=output, resume=resume)
@@ -129,8 +129,8 @@ def _list_runs(config: str | Path, overrides: tuple[str, ...]) -> None:
 
 
 def _list_trainable(settings: Settings) -> None:
-    from rsmeta.training.callbacks import duration_text
-    from rsmeta.workflows.dry_run import dry_run
+    from rsmeta import dry_run
+    from rsmeta.training.duration import duration_text
 
     result = dry_run(settings)
     if result.candidates:

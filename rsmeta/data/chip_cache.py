@@ -8,10 +8,11 @@ import torch
 from rasterio.windows import Window
 from torch import Tensor
 
+from rsmeta.data.packing import Packing, pack, unpack
 from rsmeta.errors import RsmetaError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 #: Layers of a window by name, (…, H, W) each.
 Sample: TypeAlias = dict[str, Tensor]
@@ -25,24 +26,31 @@ class ChipCache:
 
     Nothing makes room for later blocks: chips are drawn at random, so that as many are found as if
     the oldest went, and no block is decoded twice. Forked processes start with what was kept
-    before, others with nothing.
+    before, others with nothing. When blocks as they are used no longer fit, all are packed: less
+    than half the memory, and a little more work for each chip.
 
     Args:
         limit_bytes: Memory that the blocks may take.
+        packings: How the blocks of each scene can be packed; none: as class indices alone.
 
     Attributes:
         nbytes: Memory that they take.
         full: Whether nothing more is kept.
     """
 
-    def __init__(self, limit_bytes: int) -> None:
+    def __init__(self, limit_bytes: int, packings: Sequence[Packing | None] = ()) -> None:
         self.limit_bytes = limit_bytes
+        self.packings = tuple(packings)
         self.nbytes = 0
         self.full = limit_bytes <= 0
+        self._packs = False
         self._blocks: dict[tuple[int, int, int], Sample] = {}
 
-    def __reduce__(self) -> tuple[type[ChipCache], tuple[int]]:
-        return ChipCache, (self.limit_bytes,)
+    def __reduce__(self) -> tuple[type[ChipCache], tuple[int, tuple[Packing | None, ...]]]:
+        return ChipCache, (self.limit_bytes, self.packings)
+
+    def _packing(self, scene: int) -> Packing | None:
+        return self.packings[scene] if scene < len(self.packings) else None
 
     def read(
         self, scene: int, row: int, col: int, side_px: int, read: Callable[[Window], Sample]
@@ -74,29 +82,45 @@ class ChipCache:
         return _cut(around, row - top * BLOCK_PX, col - left * BLOCK_PX, side_px)
 
     def _keep(self, place: tuple[int, int, int], block: Sample) -> None:
-        size = sum(layer.nbytes for layer in block.values())
-        self.full = self.full or self.nbytes + size > self.limit_bytes
-        if place not in self._blocks and not self.full:
-            self._blocks[place] = {name: layer.clone() for name, layer in block.items()}
-            self.nbytes += size
+        if place in self._blocks or self.full:
+            return
+        kept = {name: layer.clone() for name, layer in block.items()}
+        if not self._packs and self.nbytes + _nbytes(kept) > self.limit_bytes:
+            self._packs = True
+            for other, one in self._blocks.items():
+                self._blocks[other] = pack(one, self._packing(other[0]))
+            self.nbytes = sum(map(_nbytes, self._blocks.values()))
+        if self._packs:
+            kept = pack(kept, self._packing(place[0]))
+        self.full = self.nbytes + _nbytes(kept) > self.limit_bytes
+        if not self.full:
+            self._blocks[place] = kept
+            self.nbytes += _nbytes(kept)
 
     def _joined(
         self, scene: int, rows: list[tuple[int, slice]], cols: list[tuple[int, slice]]
     ) -> Sample:
         """Return parts of blocks, side by side and below one another, as one."""
-        blocks = [
-            [(self._blocks[scene, r, c], down, right) for c, right in cols] for r, down in rows
+        parts = [
+            [_part(self._blocks[scene, r, c], down, right) for c, right in cols] for r, down in rows
         ]
-        return {
-            name: torch.cat(
-                [
-                    torch.cat([block[name][..., down, right] for block, down, right in strip], -1)
-                    for strip in blocks
-                ],
-                -2,
-            )
-            for name in blocks[0][0][0]
+        packing = self._packing(scene)
+        alike = len({tuple(v.dtype for v in part.values()) for s in parts for part in s}) == 1
+        if not alike:  # some could not be packed
+            parts = [[unpack(part, packing) for part in strip] for strip in parts]
+        joined = {
+            name: torch.cat([torch.cat([part[name] for part in strip], -1) for strip in parts], -2)
+            for name in parts[0][0]
         }
+        return unpack(joined, packing) if self._packs and alike else joined
+
+
+def _nbytes(block: Sample) -> int:
+    return sum(layer.nbytes for layer in block.values())
+
+
+def _part(block: Sample, down: slice, right: slice) -> Sample:
+    return {name: layer[..., down, right] for name, layer in block.items()}
 
 
 def _spans(start: int, side_px: int) -> Iterator[tuple[int, slice]]:

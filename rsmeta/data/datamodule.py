@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
-from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from rsmeta.data.build_splits import build_splits
@@ -16,6 +15,7 @@ from rsmeta.data.chip_cache import ChipCache
 from rsmeta.data.chips import ChipDataset
 from rsmeta.data.held_out_split import held_out_split
 from rsmeta.data.meta_sampler import MetaBatches, MetaSampler
+from rsmeta.data.packing import Packing
 from rsmeta.data.quantities import target_statistics
 from rsmeta.data.sampler import CellSampling, GridChipSampler, RandomChipSampler
 from rsmeta.data.statistics import band_statistics
@@ -40,7 +40,7 @@ Batch = dict[str, Any]
 _FEWEST_STEPS, _MOST_STEPS = 10, 200
 
 
-class SceneDataModule(LightningDataModule):
+class SceneDataModule:
     """Chips of labelled scenes for training, validation and testing.
 
     Batches hold ``image`` (B, C, H, W) float32 physical, ``valid`` (B, H, W) bool and ``mask``
@@ -74,11 +74,9 @@ class SceneDataModule(LightningDataModule):
         epochs: int = 1,
         train_on_validation: bool = False,
     ) -> None:
-        super().__init__()
         self.settings = settings
         self.seed = seed
         self.epochs = epochs
-        self._cache = ChipCache(settings.cache_bytes)
         self.parts = build_splits(
             settings, seed=seed, bands=bands, train_on_validation=train_on_validation
         )
@@ -88,6 +86,8 @@ class SceneDataModule(LightningDataModule):
             self.parts["train"], self._held_out = held_out_split(
                 self.parts["train"], meta.held_out, settings=settings, seed=seed
             )
+        scenes = [p.labelled.scene for p in (*self.parts["train"], *self._held_out)]
+        self._cache = ChipCache(settings.cache_bytes, [Packing.of(scene) for scene in scenes])
 
     def with_validation_labels(self) -> SceneDataModule:
         """Return the same data whose validation part belongs to the training part."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from rsmeta.data.chip_cache import ChipCache
 from rsmeta.data.open_scenes import open_scenes, wanted_bands
+from rsmeta.data.packing import Packing
 from rsmeta.data.statistics import band_statistics
 from rsmeta.data.streams import random_stream
 from rsmeta.data.unlabelled_chips import UnlabelledChips, UnlabelledSampler, index_unlabelled
@@ -38,7 +38,7 @@ class _WholeScene:
         return self.scene.read(window)
 
 
-class UnlabelledDataModule(LightningDataModule):
+class UnlabelledDataModule:
     """Chips of unlabelled scenes.
 
     Batches hold ``image`` (B, C, H, W) float32 physical and ``valid`` (B, H, W) bool.
@@ -55,7 +55,6 @@ class UnlabelledDataModule(LightningDataModule):
     validates = False
 
     def __init__(self, settings: GroundSettings, *, seed: int) -> None:
-        super().__init__()
         self.settings = settings
         self.seed = seed
         opened = open_scenes(settings, settings.scenes)
@@ -87,7 +86,7 @@ class UnlabelledDataModule(LightningDataModule):
     def dataset(self) -> UnlabelledChips:
         """All chips there are."""
         settings = self.settings
-        cache = ChipCache(settings.cache_bytes)
+        cache = ChipCache(settings.cache_bytes, [Packing.of(scene) for scene in self.scenes])
         return UnlabelledChips(self.scenes, settings.chip_px, settings.min_valid, cache)
 
     def train_sampler(self) -> UnlabelledSampler:

@@ -176,11 +176,9 @@ def timm_line(name: str) -> str:
 def timm_modules() -> dict[str, str]:
     """Return the module of timm that each name belongs to."""
     return {
-        node.name: module
+        name: module
         for module in TIMM_CLASSES
-        for node in _timm_source(module).body
-        if isinstance(node, ast.FunctionDef)
-        and "register_model" in map(ast.unparse, node.decorator_list)
+        for name in re.findall(r"^@register_model\ndef (\w+)\(", _timm_text(module), re.MULTILINE)
     }
 
 
@@ -216,10 +214,14 @@ def _default_entries(node: ast.stmt) -> Iterator[tuple[ast.expr, ast.Call]]:
 
 @cache
 def _timm_source(module: str) -> ast.Module:
-    """Return the syntax of one of timm's modules; importing it would import torch as well."""
+    """Return the syntax of one of timm's modules."""
+    return ast.parse(_timm_text(module))
+
+
+def _timm_text(module: str) -> str:
+    """Return the source of one of timm's modules; importing it would import torch as well."""
     spec = find_spec("timm")
     places = spec.submodule_search_locations if spec else None
     if not places:
         raise ModuleNotFoundError("timm is not installed; reinstall rsmeta", name="timm")
-    path = Path(places[0]) / "models" / f"{module}.py"
-    return ast.parse(path.read_text(encoding="utf-8"))
+    return (Path(places[0]) / "models" / f"{module}.py").read_text(encoding="utf-8")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import Function
+from torch.nn import functional
 
 from rsmeta.peft.adapter import Adapter, Part, bare, bias_of, weight_of
 from rsmeta.peft.parameters import run_changed
@@ -45,13 +47,21 @@ class SSF(Adapter):
         """Return the adapted output; a norm takes it into its own gain and keeps no more."""
         if isinstance(bare(base)[1], nn.LayerNorm):
             return run_changed(cls, base, x, parts)
+        # Less is kept so wherever a plain map widens.
+        if (
+            type(base) is nn.Linear
+            and base.out_features > base.in_features
+            and not any(p.requires_grad for p in base.parameters())
+        ):
+            factor, shift = _factor_and_shift(parts, base.out_features)
+            output: Tensor = _ScaledLinear.apply(x, base.weight, base.bias, factor, shift)
+            return output
         return super().run(base, x, parts)
 
     @classmethod
     def add_all(cls, y: Tensor, x: Tensor, parts: Sequence[Part]) -> Tensor:
         """Scale and shift the outputs of all sites of a module in one pass over them."""
-        factor, shift = _factor_and_shift(parts, y.shape[-1])
-        return torch.addcmul(shift.to(y.dtype), y, factor.to(y.dtype))
+        return _scaled(y, *_factor_and_shift(parts, y.shape[-1]))
 
     @classmethod
     def changed(cls, module: nn.Module, parts: Sequence[Part]) -> dict[str, Tensor]:
@@ -62,6 +72,36 @@ class SSF(Adapter):
             "weight": weight * factor.view(-1, *[1] * (weight.ndim - 1)),
             "bias": shift if bias is None else torch.addcmul(shift, bias, factor),
         }
+
+
+class _ScaledLinear(Function):
+    """A frozen linear map, scaled and shifted, that keeps its input and not what it scaled.
+
+    The backward pass computes the map again: of q, k and v three times the input's width, of the
+    first layer after attention four times.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, factor: Tensor, shift: Tensor
+    ) -> Tensor:
+        """Return ``(x · weightᵀ + bias) · factor + shift``, (…, out) for ``x`` (…, in)."""
+        ctx.save_for_backward(x, weight, bias, factor)
+        return _scaled(functional.linear(x, weight, bias), factor, shift)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of input, factor and shift; the map itself is frozen."""
+        x, weight, bias, factor = ctx.saved_tensors
+        others = tuple(range(grad.ndim - 1))
+        grad_x = (grad * factor) @ weight if ctx.needs_input_grad[0] else None
+        y = functional.linear(x.to(weight.dtype), weight, bias)
+        return grad_x, None, None, (grad * y).sum(dim=others), grad.sum(dim=others)
+
+
+def _scaled(y: Tensor, factor: Tensor, shift: Tensor) -> Tensor:
+    """Return ``y`` (…, D) scaled and shifted by (D,) each, in its own type."""
+    return torch.addcmul(shift.to(y.dtype), y, factor.to(y.dtype))
 
 
 def _factor_and_shift(parts: Sequence[Part], width: int) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch.callbacks import Callback
 
 from rsmeta.files import write_atomically
+from rsmeta.training.duration import duration_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,34 +120,6 @@ class StepLimit(Callback):
     def on_train_start(self, trainer: Trainer, _module: LightningModule) -> None:
         """Set the limit."""
         trainer.fit_loop.epoch_loop.max_steps = self.steps
-
-
-def duration_text(seconds: float) -> str:
-    """Return a duration as one would say it."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
-
-
-class TimeLeft:
-    """Says how long the rest of several runs takes, from those that were done.
-
-    Args:
-        total: Number of runs.
-    """
-
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._done = 0
-        self._started = time.monotonic()
-
-    def after_one(self) -> str:
-        """Return what is left now that one more is done; empty after the last."""
-        self._done += 1
-        each = (time.monotonic() - self._started) / self._done
-        left = self._total - self._done
-        return f", about {duration_text(each * left)} left" if left > 0 else ""
 
 
 def _all_steps(trainer: Trainer) -> int:

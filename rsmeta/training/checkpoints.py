@@ -12,6 +12,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from rsmeta.errors import OutputError, TrainingError, one_line
 from rsmeta.files import write_atomically
+from rsmeta.training.checkpoint_names import BEST, LAST
 
 if TYPE_CHECKING:
     from lightning import LightningModule, Trainer
@@ -20,12 +21,6 @@ if TYPE_CHECKING:
     from rsmeta.config.pretrain import PretrainSettings
 
 logger = logging.getLogger(__name__)
-
-#: Name of the checkpoint that a run resumes from.
-LAST = "last.ckpt"
-
-#: Name of the checkpoint with the best validation score.
-BEST = "best.ckpt"
 
 
 class AtomicCheckpoints(TorchCheckpointIO):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from lightning import Trainer
+from lightning import LightningDataModule, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, Timer
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -22,8 +22,8 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from rsmeta.errors import TrainingError, one_line
 from rsmeta.training.callbacks import History, StepLimit
+from rsmeta.training.checkpoint_names import LAST
 from rsmeta.training.checkpoints import (
-    LAST,
     AtomicCheckpoints,
     BestCheckpoint,
     LastCheckpoint,
@@ -32,6 +32,7 @@ from rsmeta.training.checkpoints import (
 )
 from rsmeta.training.meta import MetaStep, ScaleHistory, TopSites
 from rsmeta.training.module import TaskModule
+from rsmeta.training.precision import choose_precision
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,6 +47,20 @@ logger = logging.getLogger(__name__)
 
 #: Steps without a better score before training stops, by default.
 _LEAST_STEPS = 200
+
+
+class _Loaders(LightningDataModule):
+    """Training and validation batches, as Lightning asks for them.
+
+    Args:
+        data: What reads them; it may have no validation part.
+    """
+
+    def __init__(self, data: TrainingData | UnlabelledDataModule) -> None:
+        super().__init__()
+        for name in ("train_dataloader", "val_dataloader"):
+            if hasattr(data, name):
+                setattr(self, name, getattr(data, name))
 
 
 @dataclass(frozen=True)
@@ -111,7 +126,7 @@ def fit(
         with running():
             trainer = _trainer(settings, output, callbacks, progress)
             start = _resumed_from(folder / LAST) if resume else None
-            trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
+            trainer.fit(module, datamodule=_Loaders(data), ckpt_path=start, weights_only=True)
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()  # one process continues alone
         kept = best.best_model_path if best and settings.keep == "best" else ""
@@ -164,21 +179,6 @@ def evaluate_part(module: TaskModule, data: TrainingData, *, part: Part = "test"
         )  # fmt: skip
         trainer.test(module, dataloaders=loader, verbose=False)
     return module.metrics.compute()  # type: ignore[operator]  # metrics have it
-
-
-def choose_precision(settings: TrainerSettings, *, to_train: bool = True) -> Any:
-    """Return Lightning's precision: float32 on a CPU, where bfloat16 autocast is slow.
-
-    Args:
-        settings: What is asked for.
-        to_train: For training; else weights are float32, as in prediction.
-    """
-    if settings.precision == "bf16-true" and not to_train:
-        return "32-true"
-    if settings.precision != "auto":
-        return settings.precision
-    on_gpu = settings.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    return "bf16-mixed" if on_gpu else "32-true"
 
 
 def _trainer(

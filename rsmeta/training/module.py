@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 from lightning import LightningModule
 
-from rsmeta.data.augment import Augment
 from rsmeta.errors import TrainingError
-from rsmeta.tasks import task_of
 from rsmeta.training.callbacks import TRAINING_COLUMNS
 from rsmeta.training.checkpoints import diverged
 from rsmeta.training.optimizers import build_optimizer, parameter_groups, total_steps
 from rsmeta.training.seeding import seed_batch
+from rsmeta.training.step import Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -47,23 +46,17 @@ class TaskModule(LightningModule):
         self, network: Network, loss: nn.Module, metrics: nn.Module, settings: Settings
     ) -> None:
         super().__init__()
-        self.task = task_of(settings)
+        self.step = Step(network, loss, settings)
+        self.task = self.step.task
         self.columns = (*TRAINING_COLUMNS, *self.task.columns)
         self.network = network
-        # A function, not a module, so that nothing is registered twice.
-        self.score: Callable[[Tensor, Tensor], Tensor] = (
-            torch.compile(network.forward) if settings.trainer.compile else network.__call__
-        )
+        self.score = self.step.score
         self.loss = loss
         self.metrics = metrics
         self.settings = settings
-        self.augment = Augment(settings.data.augment)
         self.mapped: MappedBlocks | None = None
         # Checkpoints hold what is trained only; ``on_load_checkpoint`` checks them, strictly.
         self.strict_loading = False
-        if settings.meta.strategy == "joint" or settings.meta.uses_training_gradients:
-            for rho in network.scale_parameters():
-                rho.requires_grad_(True)
 
     def on_train_batch_start(self, batch: dict[str, Tensor], batch_index: int) -> None:
         """Seed augmentation and dropout by epoch and batch, so that resumed runs equal whole ones.
@@ -79,8 +72,8 @@ class TaskModule(LightningModule):
             TrainingError: The input or the loss is not finite.
         """
         check_finite(batch["image"], self.global_step)
-        drawn = self.changed(batch)
-        loss: Tensor = self.loss(self.score(drawn["image"], drawn["valid"]), drawn["target"])
+        drawn = self.step.changed(batch)
+        loss = self.step.loss_of(drawn)
         if not torch.isfinite(loss):
             raise diverged(self, f"the loss is {loss.item()}")
         size = len(drawn["target"])
@@ -90,10 +83,7 @@ class TaskModule(LightningModule):
 
     def changed(self, batch: dict[str, Tensor], *, augment: bool = True) -> dict[str, Tensor]:
         """Return ``image``, ``valid`` and ``target`` of a batch, changed at random if asked."""
-        drawn = batch["image"], batch["valid"], batch[self.task.target]
-        if augment:
-            drawn = self.augment(*drawn)
-        return dict(zip(("image", "valid", "target"), drawn, strict=True))
+        return self.step.changed(batch, augment=augment)
 
     def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
         """Gather loss and predictions of one batch, or of the whole part as it is mapped."""

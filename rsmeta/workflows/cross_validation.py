@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rsmeta.metrics.segmentation import scores_from_confusion
-from rsmeta.training.callbacks import TimeLeft
+from rsmeta.training.duration import TimeLeft
 from rsmeta.workflows.run_folder import METRICS_FILE, check_run
 
 if TYPE_CHECKING:

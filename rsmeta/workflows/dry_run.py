@@ -13,8 +13,8 @@ from rsmeta.shown import Shown, View
 from rsmeta.tasks import task_of
 from rsmeta.training.duration import estimate_duration
 from rsmeta.training.meta import check_strategy
-from rsmeta.training.module import TaskModule
 from rsmeta.training.optimizers import learning_table
+from rsmeta.training.step import Step
 from rsmeta.workflows.auto import estimated_seconds, open_candidates, without_candidates
 
 if TYPE_CHECKING:
@@ -83,8 +83,7 @@ def dry_run(config: str | Path | Mapping[str, Any] | Settings, overrides: Overri
     if (target := task.target_scale(data)) is not None:
         network.set_target(*target)
     loss = build_loss(settings.loss, task.loss_statistics(data), task.losses)
-    module = TaskModule(network, loss, task.metrics(data), settings)
-    duration = estimate_duration(module, data)
+    duration = estimate_duration(Step(network, loss, settings), data)
     trainer = settings.trainer
     chips = settings.data.batch_size * trainer.accumulate_grad_batches  # of one process
     return DryRun(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from rsmeta.errors import UnknownNameError
+from rsmeta.workflows.source_entries import Entry, source_entries
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from pydantic.fields import FieldInfo
+    from collections.abc import Iterable, Mapping
 
 KINDS = ("backbones", "tuners", "heads", "losses", "sensors", "datasets", "presets")
 
@@ -29,13 +29,7 @@ def listing(kind: str) -> list[tuple[str, str]]:
 
 
 def _first_line(thing: Any) -> str:
-    return (thing.__doc__ or "").strip().split("\n")[0].rstrip(".")
-
-
-def _options(fields: Mapping[str, FieldInfo]) -> str:
-    """Return options and their defaults in brackets; empty if there are none."""
-    shown = ", ".join(f"{name}: {field.default}" for name, field in fields.items())
-    return f" ({shown})" if shown else ""
+    return (thing.__doc__ or "").strip().split("\n")[0]
 
 
 def _backbones() -> list[tuple[str, str]]:
@@ -45,30 +39,48 @@ def _backbones() -> list[tuple[str, str]]:
 
 
 def _tuners() -> list[tuple[str, str]]:
-    from rsmeta.peft import TUNERS
-
-    return [(name, _first_line(thing)) for name, thing in TUNERS.items()]
+    kinds = {"TUNERS": ""}
+    return [(entry.name, entry.line.rstrip(".")) for entry in _entries("peft", kinds)]
 
 
 def _heads() -> list[tuple[str, str]]:
-    from rsmeta.heads import CLASSIFIERS, HEADS
-
-    return [
-        (name, unit + _first_line(thing) + _options(thing.Options.model_fields))
-        for unit, registry in (("pixels: ", HEADS), ("images: ", CLASSIFIERS))
-        for name, thing in registry.items()
-    ]
+    return _with_options("heads", {"HEADS": "pixels: ", "CLASSIFIERS": "images: "})
 
 
 def _losses() -> list[tuple[str, str]]:
-    from rsmeta.losses import LOSSES, MULTILABEL_LOSSES, REGRESSION_LOSSES
+    kinds = {
+        "LOSSES": "",
+        "MULTILABEL_LOSSES": "multilabel: ",
+        "REGRESSION_LOSSES": "regression: ",
+    }
+    return _with_options("losses", kinds)
 
-    kinds = (("", LOSSES), ("multilabel: ", MULTILABEL_LOSSES), ("regression: ", REGRESSION_LOSSES))
+
+def _with_options(package: str, kinds: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return names and lines, with the kind before and the options and their defaults behind."""
+    found = []
+    for entry in _entries(package, kinds):
+        shown = ", ".join(f"{name}: {default}" for name, default in entry.options.items())
+        behind = f" ({shown})" if shown else ""
+        found.append((entry.name, kinds[entry.registry] + entry.line.rstrip(".") + behind))
+    return found
+
+
+def _entries(package: str, registries: Iterable[str]) -> list[Entry]:
+    """Return what the registries of a package hold; plugins apart, without importing torch."""
+    entries = source_entries(package)
+    if entries is not None:
+        return entries
+    module = import_module(f"rsmeta.{package}")
     return [
-        (name, task + _first_line(thing) + _options(thing.Options.model_fields))
-        for task, registry in kinds
-        for name, thing in registry.items()
+        Entry(registry, name, _first_line(thing), _option_defaults(thing))
+        for registry in registries
+        for name, thing in getattr(module, registry).items()
     ]
+
+
+def _option_defaults(thing: Any) -> dict[str, object]:
+    return {name: field.default for name, field in thing.Options.model_fields.items()}
 
 
 def _sensors() -> list[tuple[str, str]]:

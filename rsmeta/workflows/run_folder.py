@@ -12,7 +12,7 @@ from rsmeta.config.load import validate
 from rsmeta.config.yaml_files import read_yaml
 from rsmeta.errors import OutputError, RsmetaError, one_line
 from rsmeta.files import write_atomically
-from rsmeta.training.checkpoints import LAST
+from rsmeta.training.checkpoint_names import LAST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

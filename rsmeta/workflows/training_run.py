@@ -16,7 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from rsmeta._version import __version__
 from rsmeta.errors import counted, optional
-from rsmeta.training.checkpoints import BEST, LAST
+from rsmeta.training.checkpoint_names import BEST, LAST
 from rsmeta.training.fit import FitResult, fit
 from rsmeta.training.solve import solve_head
 from rsmeta.workflows.auto import settle_model

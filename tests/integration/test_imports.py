@@ -7,10 +7,15 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from benchmarks.code_measures import import_cycle, read_modules
+
+if TYPE_CHECKING:
+    from tests.conftest import MakeScene
 
 #: Slow to import; a command that only answers a question must not wait for them.
 HEAVY = {"torch", "rasterio", "pydantic", "timm", "lightning", "torchgeo", "kornia", "geopandas"}
@@ -54,7 +59,8 @@ def test_light(code: str) -> None:
 
 
 def test_help_of_train_and_list_load_settings_but_no_torch() -> None:
-    asked = (("train", "--help"), ("list", "sensors"), ("list", "backbones"))
+    kinds = ("sensors", "backbones", "tuners", "heads", "losses")
+    asked = (("train", "--help"), *(("list", kind) for kind in kinds))
     found = imported("\n".join(command(*words) for words in asked))
     assert "pydantic" in found
     assert not found & (HEAVY - {"pydantic", "rasterio"})
@@ -76,23 +82,29 @@ def test_predict_loads_nothing_of_training() -> None:
     assert not found & ELSEWHERE
 
 
-def test_building_a_network_to_map_with_loads_nothing_of_training_either() -> None:
-    """Start-up: what mapping needs is timm and rasterio, and little else."""
+def test_mapping_and_a_dry_run_load_nothing_of_training_either(
+    tmp_path: Path, make_scene: MakeScene
+) -> None:
+    """Start-up: what they need is timm and rasterio, and little else."""
+    draw = np.random.default_rng(0)
+    make_scene(tmp_path / "s.tif", draw.integers(100, 900, (2, 64, 64)).astype(np.uint16),
+               descriptions=("red", "nir"))  # fmt: skip
+    make_scene(tmp_path / "l.tif", draw.integers(0, 2, (64, 64)).astype(np.uint8))
+    config = {
+        "data": {"root": str(tmp_path), "scenes": "s.tif", "labels": "l.tif", "chip_px": 32,
+                 "classes": ["bare", "meadow"], "batch_size": 2},
+        "model": {"backbone": "vit_tiny_patch16_224", "head": "linear",
+                  "options": {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 1,
+                              "num_heads": 2}},
+        "tuner": {"method": "full"},
+    }  # fmt: skip
     found = imported(
         "import rsmeta.workflows.mapping.predict_scenes\n"
-        "from rsmeta.config.model import ModelSpec\n"
-        "from rsmeta.models.families import build_backbone\n"
-        "build_backbone(ModelSpec.model_validate({'backbone': 'vit_tiny_patch16_224'}))"
+        f"assert rsmeta.dry_run({config}).seconds is not None"
     )
     assert "timm" in found
-    assert not found & (TRAINING_ONLY | {"matplotlib", "pandas", "scipy", "sklearn", "xarray"})
-
-
-@pytest.mark.slow
-def test_training_on_rasters_loads_no_tables_of_polygons() -> None:
-    """TorchGeo brings geopandas, pandas and half of its data sets: two seconds and more."""
-    found = imported("import rsmeta.workflows.dry_run, rsmeta.data.datamodule")
-    assert not found & {"torchgeo", "geopandas", "pyogrio"}
+    unneeded = {"matplotlib", "pandas", "scipy", "sklearn", "xarray", "transformers", "pyogrio"}
+    assert not found & (TRAINING_ONLY | unneeded)
 
 
 def test_names_of_the_package_arrive_when_used() -> None:

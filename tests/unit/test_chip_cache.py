@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import geopandas
@@ -15,19 +16,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
+from rasterio.windows import Window
 
 from rsmeta.config.data import AugmentSettings, DataSettings
 from rsmeta.config.load import load_settings
 from rsmeta.data.augment import Augment
 from rsmeta.data.chip_cache import BLOCK_PX, ChipCache
+from rsmeta.data.chips import sample_of
 from rsmeta.data.datamodule import SceneDataModule
 from rsmeta.data.images import ImageDataModule
+from rsmeta.data.packing import KINDS, Packing, pack, unpack
 from rsmeta.errors import SceneError
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from rasterio.windows import Window
 
     from tests.conftest import MakeScene
 
@@ -62,6 +64,7 @@ def data_settings(request: Any, tmp_path: Path, make_scene: MakeScene) -> dict[s
     return {
         "root": tmp_path, "scenes": "s.tif", "labels": labels, "classes": {1: "low", 2: "high"},
         "ignore": 0, "chip_px": 48, "batch_size": 4, "chips_per_epoch": 48,
+        **({} if request.param == "raster" else {"scale": 3.3e-5, "offset": -0.1}),
     }  # fmt: skip
 
 
@@ -79,7 +82,7 @@ def epochs(data_settings: dict[str, Any], cache: str) -> list[dict[str, torch.Te
 
 def test_batches_are_the_same_bit_for_bit_whatever_is_kept(data_settings: dict[str, Any]) -> None:
     anew = epochs(data_settings, "none")
-    for cache in ("auto", "1MB"):
+    for cache in ("auto", "3MB", "1MB"):
         kept = epochs(data_settings, cache)
         assert len(kept) == len(anew) == 24
         for one, other in zip(anew, kept, strict=True):
@@ -130,6 +133,51 @@ def test_scenes_are_told_apart_and_processes_begin_with_nothing() -> None:
     assert (len(one.windows), len(other.windows)) == (1, 1)
     anew = pickle.loads(pickle.dumps(cache))
     assert (anew.nbytes, anew.limit_bytes) == (0, 10**9)
+
+
+@settings(max_examples=30)
+@given(
+    dtype=st.sampled_from(["uint8", "int16", "uint16"]),
+    scale=st.floats(1e-6, 10),
+    offset=st.floats(-5, 5),
+    seed=st.integers(0, 99),
+)
+def test_packed_values_are_the_same_bit_for_bit(
+    dtype: str, scale: float, offset: float, seed: int
+) -> None:
+    draw, limits = np.random.default_rng(seed), np.iinfo(dtype)
+    raw = draw.integers(limits.min, limits.max, (2, 9, 9), np.int64, endpoint=True)
+    values = raw.astype(dtype) * np.float32(scale) + np.float32(offset)
+    valid = torch.from_numpy(draw.random((9, 9)) < 0.9)
+    image = torch.where(valid, torch.from_numpy(values), 0.0)
+    packing = Packing(*KINDS[dtype], torch.full((2, 1, 1), scale), torch.full((2, 1, 1), offset))
+    mask = torch.from_numpy(draw.integers(-1, 9, (9, 9)))
+    block = {"image": image, "valid": valid, "mask": mask}
+    packed = pack(block, packing)
+    found = unpack(packed, packing)
+    assert all(torch.equal(found[name], block[name]) for name in block)
+    assert {name: layer.dtype for name, layer in found.items()} == {
+        name: layer.dtype for name, layer in block.items()
+    }
+    if abs(offset) < scale:  # else adding the offset may cost raw numbers their last digits
+        assert sum(v.nbytes for v in packed.values()) < 0.5 * sum(v.nbytes for v in block.values())
+
+
+def test_twice_as_much_is_kept_once_memory_is_short(data_settings: dict[str, Any]) -> None:
+    loaded = SceneDataModule(DataSettings.model_validate(data_settings), seed=3)
+    labelled = loaded.parts["train"][0].labelled
+    blocks = [(row, col) for row in range(0, 256, BLOCK_PX) for col in range(0, 384, BLOCK_PX)]
+    limit = 3 * BLOCK_PX**2 * (3 * 4 + 1 + 8)
+    for packings in ((), (Packing.of(labelled.scene),)):
+        cache = ChipCache(limit, packings)
+        for row, col in blocks:
+            cache.read(0, row, col, BLOCK_PX, partial(sample_of, labelled))
+        assert cache.nbytes <= limit
+        assert cache.full == (not packings)
+    for row, col in blocks:
+        found = cache.read(0, row + 3, col - 7, 40, partial(sample_of, labelled))
+        anew = sample_of(labelled, Window(col - 7, row + 3, 40, 40))
+        assert all(torch.equal(found[name], anew[name]) for name in anew)
 
 
 def test_damage_beside_a_chip_does_not_stop_it() -> None:

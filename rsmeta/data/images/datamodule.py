@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from rsmeta.data.images.build_splits import build_image_splits
@@ -45,7 +44,7 @@ Batch = dict[str, Any]
 _SIZES = 64
 
 
-class ImageDataModule(LightningDataModule):
+class ImageDataModule:
     """Images with one label each for training, validation and testing.
 
     Batches hold ``image`` (B, C, chip_px, chip_px) float32 physical, ``valid``
@@ -76,7 +75,6 @@ class ImageDataModule(LightningDataModule):
         epochs: int = 1,
         to_train: bool = True,
     ) -> None:
-        super().__init__()
         self.settings = settings
         self.seed = seed
         self.task = task

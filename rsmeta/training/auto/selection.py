@@ -14,7 +14,7 @@ from rsmeta.training.auto.candidates import RULE, candidates_of, usual_names
 from rsmeta.training.auto.held_out import Tried, try_all, with_options
 from rsmeta.training.auto.sample import draw_sample, folds_of_pixels
 from rsmeta.training.auto.scores import choose, group_confusions, macro_f1, resampled_f1
-from rsmeta.training.callbacks import TimeLeft
+from rsmeta.training.duration import TimeLeft
 from rsmeta.training.solve import check_classes
 
 if TYPE_CHECKING:

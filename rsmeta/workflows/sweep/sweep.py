@@ -13,7 +13,7 @@ from rsmeta.config.sweep_runs import read_sweep
 from rsmeta.config.yaml_files import read_yaml
 from rsmeta.errors import OutputError, RunsFailedError
 from rsmeta.shown import Shown, View
-from rsmeta.training.callbacks import TimeLeft
+from rsmeta.training.duration import TimeLeft
 from rsmeta.workflows.run_folder import CONFIG_FILE, LENGTH, METRICS_FILE, check_run
 from rsmeta.workflows.sweep.process import Places, train_apart
 from rsmeta.workflows.sweep.table import TABLES, Outcome, Row, scores_of, shown, write_tables
