@@ -73,8 +73,8 @@ def test_settings_that_do_not_fit(
 
 def test_labels_that_are_all_equal(biomass: Path, rsmeta: Rsmeta, make_scene: MakeScene,
                                    tmp_path: Path) -> None:  # fmt: skip
-    make_scene(tmp_path / "west.tif", np.full((2, 64, 64), 7, np.uint16),
-               descriptions=("red", "nir"))  # fmt: skip
+    image = np.arange(2 * 64 * 64, dtype=np.uint16).reshape(2, 64, 64)
+    make_scene(tmp_path / "west.tif", image, descriptions=("red", "nir"))
     make_scene(tmp_path / "west_biomass.tif", np.full((64, 64), 50, np.int16))
     ended = rsmeta("train", biomass / "config.yaml", f"data.root={tmp_path}",
                    "data.scenes=[west.tif]", "data.split={validation: 0, test: null}",
