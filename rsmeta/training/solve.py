@@ -11,6 +11,7 @@ from rsmeta.data.labelled_places import labelled_places
 from rsmeta.data.streams import random_stream
 from rsmeta.errors import LabelsError
 from rsmeta.models.average import AverageNetwork
+from rsmeta.training.blas import one_blas_thread
 from rsmeta.training.pixel_features import features_at
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class LabelledPixels(NamedTuple):
     groups: np.ndarray
 
 
+@one_blas_thread()
 def solve_head(network: Network, data: TrainingData, *, seed: int) -> int:
     """Give the head the weights that fit the training labels best.
 

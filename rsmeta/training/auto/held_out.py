@@ -16,6 +16,7 @@ from rsmeta.heads.regression import reduced, strength_path
 from rsmeta.heads.solved import SolvedHead, standardisation
 from rsmeta.models.build import check_not_random_and_frozen, head_input
 from rsmeta.training.auto.scores import balanced_loss
+from rsmeta.training.blas import one_blas_thread
 from rsmeta.training.pixel_features import features_at
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def try_all(
         )  # fmt: skip
 
 
+@one_blas_thread()
 def _best_variant(
     one: Candidate,
     network: Network,
