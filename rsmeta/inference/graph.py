@@ -77,7 +77,7 @@ def onnx_graph(module: nn.Module, inputs: Mapping[str, Tensor], output: str, *, 
 
 
 def need(*packages: str, extra: str) -> None:
-    """Refuse to go on without packages.
+    """Raise an error where packages are missing.
 
     Raises:
         MissingExtraError: One is not installed.
