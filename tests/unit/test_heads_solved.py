@@ -17,7 +17,6 @@ from sklearn.utils.class_weight import compute_sample_weight
 from rsmeta.config.model import HeadSpec
 from rsmeta.errors import ConfigError
 from rsmeta.heads import HEADS, HeadInput, SolvedHead, build_head
-from rsmeta.heads.regression import best_strength
 
 SHAPE = HeadInput(dims=(4,), strides_px=(1,), levels=(0, 0, 0, 0), channels=4)
 NAMES = ("forest", "extra_trees", "logistic", "lda", "mlp")
@@ -202,19 +201,6 @@ def test_features_that_say_the_same_change_nothing(classes: int, strength: float
     theirs = LogisticRegression(C=strength, class_weight="balanced", max_iter=2000, tol=1e-8)
     said = head.probabilities(torch.from_numpy(wide)).numpy()
     np.testing.assert_allclose(said, theirs.fit(scaled, labels).predict_proba(scaled), atol=3e-3)
-
-
-def test_a_rare_class_takes_part_in_choosing_the_strength() -> None:
-    # 6,000 pixels in two groups, and a class with two groups of three pixels
-    features, labels, _ = problem(n=6000)
-    labels, groups = np.minimum(labels, 1), np.arange(6000) // 3000
-    features[[0, 1, 2, -3, -2, -1], 1] += 90_000
-    labels[[0, 1, 2, -3, -2, -1]] = 2
-    groups[[0, 1, 2, -3, -2, -1]] = [2, 2, 2, 3, 3, 3]
-    scaled = standardised(features)
-    assert best_strength(scaled, labels, groups, seed=0) > best_strength(
-        np.random.default_rng(0).normal(size=scaled.shape), labels, groups, seed=0
-    )
 
 
 def test_coarse_features_are_laid_on_the_pixels_beside_the_bands() -> None:
