@@ -260,9 +260,7 @@ def test_what_cannot_be_guessed_is_one_line(
         "or polygons or points as GeoPackage": _text_file(tmp_path / "points.csv"),
         "is it complete?": _text_file(tmp_path / "broken.gpkg"),
         "is not on this machine": "https://example.org/labels.gpkg",
-        "renumber them": make_scene(
-            tmp_path / "large.tif", np.eye(SIDE, dtype=np.uint32) * 70_000
-        ),
+        "renumber them": make_scene(tmp_path / "large.tif", np.eye(SIDE, dtype=np.uint32) * 70_000),
         "check the path": tmp_path / "none.gpkg",
     }
     for said, labels in cases.items():
@@ -349,7 +347,9 @@ def test_scenes_that_no_label_lies_on_are_left_out(
     names = ["east.tif", "scene.tif", "zone.tif"]
     draft = library.init(*(tmp_path / name for name in names), labels=labels)
     assert data_of(draft)["scenes"] == ["scene.tif"]
-    assert "no label lies on them: east.tif, zone.tif" in " ".join(draft.text.replace("#", "").split())
+    assert "no label lies on them: east.tif, zone.tif" in " ".join(
+        draft.text.replace("#", "").split()
+    )
     assert draft.scene == str(scene)
     with pytest.raises(LabelsError, match="do not overlap"):
         library.init(tmp_path / "east.tif", tmp_path / "zone.tif", labels=labels)

@@ -157,9 +157,7 @@ def _draft(inputs: Inputs) -> Draft:
     return Draft(text, load_settings(parse_yaml(text)), str(inputs.scenes[0]))
 
 
-def _settled_classes(
-    guesses: Sequence[Guess], labels: LabelGuesses
-) -> Sequence[ClassSpec]:
+def _settled_classes(guesses: Sequence[Guess], labels: LabelGuesses) -> Sequence[ClassSpec]:
     """Return the classes with their colours.
 
     Raises:
