@@ -177,8 +177,8 @@ def _classes(
             named = tuple({"value": i, "name": str(v)} for i, v in enumerate(values))
             return named, "CHECK: numbers found in the column, too large for a map, as names"
         names_of, origin = of_codes(values)
-        entries = tuple({"value": v, "name": f"class_{v}", **names_of.get(v, {})} for v in values)
-        return entries, origin or "CHECK: numbers found in the column; give them names"
+        listed = tuple({"value": v, "name": f"class_{v}", **names_of.get(v, {})} for v in values)
+        return listed, origin or "CHECK: numbers found in the column; give them names"
     names = sorted({str(cell).strip() for cell in cells}, key=lambda name: (name.casefold(), name))
     origin = f"names from {column.name}{_alike(names)}"
     for other in frame.columns:
