@@ -174,8 +174,8 @@ def _classes(
                 f"numbers from 0"
             )
         if values[-1] >= WIDE_NODATA:
-            named = tuple({"value": i, "name": str(v)} for i, v in enumerate(values))
-            return named, "CHECK: numbers found in the column, too large for a map, as names"
+            numbered = tuple({"value": i, "name": str(v)} for i, v in enumerate(values))
+            return numbered, "CHECK: numbers found in the column, too large for a map, as names"
         names_of, origin = of_codes(values)
         listed = tuple({"value": v, "name": f"class_{v}", **names_of.get(v, {})} for v in values)
         return listed, origin or "CHECK: numbers found in the column; give them names"
