@@ -33,10 +33,10 @@ def command(options: dict[str, Any], output: Path, *, real: bool, source: str | 
     guesses a configuration, compares models, maps the scene with the best one, and writes a
     report.
     """
-    from rsmeta.workflows.demo import demo
-
     if source is not None and not real:
         raise click.UsageError("--source belongs to --real")
+    from rsmeta.workflows.demo import demo
+
     progress = sys.stderr.isatty() and not options["quiet"]
     if real:
         _real(output, source, progress=progress)

@@ -59,6 +59,9 @@ def _keys(found: CommandWithKeys, topic: str, commands: list[str]) -> str:
         ]
         for name, keys in sections.items()
     }  # fmt: skip
+    if not any(picked.values()) and "." in topic:  # the beginning of keys
+        picked = {name: [key for key in keys if key.path.startswith(topic)]
+                  for name, keys in sections.items()}  # fmt: skip
     if not any(picked.values()):
         paths = [key.path for keys in sections.values() for key in keys]
         known = [*dict.fromkeys(name.split(" ")[0] or _TOP for name in sections), _ALL]

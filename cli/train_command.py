@@ -141,6 +141,10 @@ def _list_trainable(settings: Settings) -> None:
         assert result.seconds is not None
         click.echo(f"this would take about {duration_text(result.seconds)} on this machine")
         return
+    if not result.total:
+        click.echo(f"the head {settings.model.head.name} would be fitted to the labelled pixels, "
+                   "without gradient steps; nothing was trained or written")  # fmt: skip
+        return
     show.trainable(result.rows)
     click.echo(
         f"{result.trained:,} of {result.total:,} parameters would be trained "

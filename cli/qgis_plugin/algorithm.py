@@ -14,7 +14,6 @@ from qgis.core import (
     QgsProcessingFeedback,
     QgsProcessingLayerPostProcessorInterface,
     QgsProcessingParameterDefinition,
-    QgsProcessingParameterString,
     QgsProviderRegistry,
     QgsRasterLayer,
 )
@@ -64,23 +63,14 @@ class Algorithm(QgsProcessingAlgorithm):
         """Return the text beside its dialog."""
         return self.HELP
 
-    def add_advanced(self, parameter: QgsProcessingParameterDefinition) -> None:
-        """Add a parameter that is folded away."""
-        parameter.setFlags(parameter.flags() | QgsProcessingParameterDefinition.FlagAdvanced)
-        self.addParameter(parameter)
+    def parameters(self) -> list[QgsProcessingParameterDefinition]:
+        """Return the parameters, in the order of the dialog; each algorithm has its own."""
+        raise NotImplementedError
 
-    def add_program(self, options: str) -> None:
-        """Add the program and its further options.
-
-        Args:
-            options: Title of the latter.
-        """
-        self.add_advanced(
-            QgsProcessingParameterString(
-                "PROGRAM", "Program rsmeta, if not the installed one", optional=True
-            )
-        )
-        self.add_advanced(QgsProcessingParameterString("OPTIONS", options, optional=True))
+    def initAlgorithm(self, config: dict[str, Any] | None = None) -> None:
+        """Declare the parameters."""
+        for parameter in self.parameters():
+            self.addParameter(parameter)
 
     def checkParameterValues(
         self, parameters: dict[str, Any], context: QgsProcessingContext

@@ -9,13 +9,12 @@ from qgis.core import (
     QgsProcessingContext,
     QgsProcessingFeedback,
     QgsProcessingParameterBoolean,
+    QgsProcessingParameterDefinition,
     QgsProcessingParameterExtent,
-    QgsProcessingParameterFile,
-    QgsProcessingParameterRasterDestination,
-    QgsProcessingParameterRasterLayer,
     QgsProcessingParameterVectorDestination,
 )
 
+from . import parameters as declared
 from .algorithm import Algorithm
 
 
@@ -31,26 +30,18 @@ class Predict(Algorithm):
         "continue."
     )
 
-    def initAlgorithm(self, config: dict[str, Any] | None = None) -> None:
-        """Declare the parameters."""
-        folder = QgsProcessingParameterFile.Folder
-        self.addParameter(QgsProcessingParameterRasterLayer("INPUT", "Scene"))
-        self.addParameter(
-            QgsProcessingParameterFile("MODEL", "Model (folder of a run)", behavior=folder)
-        )
-        self.addParameter(QgsProcessingParameterExtent("EXTENT", "Only this part", optional=True))
-        self.add_program("Further options of rsmeta predict")
-        self.add_advanced(
-            QgsProcessingParameterBoolean("RESUME", "Resume a cancelled run", defaultValue=False)
-        )
-        self.addParameter(QgsProcessingParameterRasterDestination("OUTPUT", "Map"))
-        on_request = {"optional": True, "createByDefault": False}
-        self.addParameter(
-            QgsProcessingParameterRasterDestination("CONFIDENCE", "Confidence", **on_request)
-        )
-        self.addParameter(
-            QgsProcessingParameterVectorDestination("VECTOR", "Polygons", **on_request)
-        )
+    def parameters(self) -> list[QgsProcessingParameterDefinition]:
+        """Return the parameters."""
+        resume = QgsProcessingParameterBoolean("RESUME", "Resume a cancelled run", False)
+        return [
+            declared.scene(),
+            declared.model(),
+            QgsProcessingParameterExtent("EXTENT", "Only this part", optional=True),
+            *declared.program("Further options of rsmeta predict"),
+            declared.advanced(resume),
+            *declared.map_and_confidence(),
+            QgsProcessingParameterVectorDestination("VECTOR", "Polygons", **declared.ON_REQUEST),
+        ]
 
     def processAlgorithm(
         self,

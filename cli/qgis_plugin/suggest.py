@@ -5,16 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from qgis.core import (
-    QgsProcessing,
     QgsProcessingContext,
     QgsProcessingFeedback,
-    QgsProcessingParameterFeatureSource,
-    QgsProcessingParameterFile,
-    QgsProcessingParameterNumber,
+    QgsProcessingParameterDefinition,
     QgsProcessingParameterRasterLayer,
-    QgsProcessingParameterVectorDestination,
 )
 
+from . import parameters as declared
 from .algorithm import Algorithm
 from .labels import drawn_polygons
 from .workplace import workplace
@@ -31,29 +28,19 @@ class Suggest(Algorithm):
         "confidence of a finished map this takes seconds; without it, the scene is mapped first."
     )
 
-    def initAlgorithm(self, config: dict[str, Any] | None = None) -> None:
-        """Declare the parameters."""
-        folder = QgsProcessingParameterFile.Folder
-        self.addParameter(QgsProcessingParameterRasterLayer("INPUT", "Scene"))
-        self.addParameter(
-            QgsProcessingParameterFile("MODEL", "Model (folder of a run)", behavior=folder)
-        )
-        self.addParameter(
+    def parameters(self) -> list[QgsProcessingParameterDefinition]:
+        """Return the parameters."""
+        return [
+            declared.scene(),
+            declared.model(),
             QgsProcessingParameterRasterLayer(
                 "CONFIDENCE", "Confidence of a finished map", optional=True
-            )
-        )
-        self.addParameter(
-            QgsProcessingParameterFeatureSource(
-                "LABELS", "Polygons drawn already", [QgsProcessing.TypeVectorPolygon],
-                optional=True,
-            )
-        )  # fmt: skip
-        self.addParameter(
-            QgsProcessingParameterNumber("COUNT", "Places", defaultValue=20, minValue=1)
-        )
-        self.add_program("Further options of rsmeta suggest")
-        self.addParameter(QgsProcessingParameterVectorDestination("PLACES", "Next places to label"))
+            ),
+            declared.polygons("Polygons drawn already", optional=True),
+            declared.count("Places"),
+            *declared.program("Further options of rsmeta suggest"),
+            declared.places(),
+        ]
 
     def processAlgorithm(
         self,

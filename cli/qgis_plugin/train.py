@@ -7,19 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from qgis.core import (
-    QgsProcessing,
     QgsProcessingContext,
     QgsProcessingFeedback,
     QgsProcessingMultiStepFeedback,
-    QgsProcessingParameterFeatureSource,
+    QgsProcessingParameterDefinition,
     QgsProcessingParameterField,
     QgsProcessingParameterFolderDestination,
-    QgsProcessingParameterNumber,
-    QgsProcessingParameterRasterDestination,
-    QgsProcessingParameterRasterLayer,
-    QgsProcessingParameterVectorDestination,
 )
 
+from . import parameters as declared
 from .algorithm import Algorithm
 from .labels import FILE, drawn_polygons
 from .workplace import move_into, why_not_new, workplace
@@ -43,34 +39,20 @@ class Train(Algorithm):
         "Cancelling leaves nothing behind; a model that is complete is kept."
     )
 
-    def initAlgorithm(self, config: dict[str, Any] | None = None) -> None:
-        """Declare the parameters."""
-        self.addParameter(QgsProcessingParameterRasterLayer("INPUT", "Scene"))
-        self.addParameter(
-            QgsProcessingParameterFeatureSource(
-                "LABELS", "Polygons of known places", [QgsProcessing.TypeVectorPolygon]
-            )
-        )
-        self.addParameter(
+    def parameters(self) -> list[QgsProcessingParameterDefinition]:
+        """Return the parameters."""
+        return [
+            declared.scene(),
+            declared.polygons("Polygons of known places"),
             QgsProcessingParameterField(
                 "CLASS", "Field of the class", parentLayerParameterName="LABELS"
-            )
-        )
-        self.add_advanced(
-            QgsProcessingParameterNumber("COUNT", "Next places", defaultValue=20, minValue=1)
-        )
-        self.add_program("Further keys of rsmeta train, e.g. model=pixels")
-        self.addParameter(QgsProcessingParameterFolderDestination("MODEL", "Model (a new folder)"))
-        self.addParameter(QgsProcessingParameterRasterDestination("OUTPUT", "Map"))
-        on_request = {"optional": True, "createByDefault": False}
-        self.addParameter(
-            QgsProcessingParameterRasterDestination("CONFIDENCE", "Confidence", **on_request)
-        )
-        self.addParameter(
-            QgsProcessingParameterVectorDestination(
-                "PLACES", "Next places to label", optional=True, createByDefault=True
-            )
-        )
+            ),
+            declared.advanced(declared.count("Next places")),
+            *declared.program("Further keys of rsmeta train, e.g. model=pixels"),
+            QgsProcessingParameterFolderDestination("MODEL", "Model (a new folder)"),
+            *declared.map_and_confidence(),
+            declared.places(optional=True, createByDefault=True),
+        ]
 
     def checkParameterValues(
         self, parameters: dict[str, Any], context: QgsProcessingContext

@@ -75,12 +75,17 @@ class VectorFile:
             else:
                 frame = geopandas.read_file(self.path, layer=self._chosen_layer())
         except (OSError, RuntimeError, ValueError, ImportError) as error:
-            raise self._error(
-                f"cannot read {self.path} as polygons or points ({one_line(error)})"
-            ) from error
+            raise self.unreadable(error) from error
         if not isinstance(frame, geopandas.GeoDataFrame):
             raise self._error(f"{self.path} holds a table without geometries; give polygons")
         return frame[frame.geometry.notna() & ~frame.geometry.is_empty].reset_index(drop=True)
+
+    def unreadable(self, error: Exception) -> RsmetaError:
+        """Return the error of a file that GDAL cannot read, without its advice on drivers."""
+        why = one_line(error).partition("; It might help")[0]
+        return self._error(
+            f"cannot read {self.path} as polygons or points ({why}); is it complete?"
+        )
 
     def read_polygons(self) -> geopandas.GeoDataFrame:
         """Read polygons, each made valid; whatever else a geometry holds is left out.

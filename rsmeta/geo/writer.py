@@ -52,7 +52,7 @@ def check_output(path: Path, *, overwrite: bool) -> None:
         why = error.strerror if isinstance(error, OSError) else error
         raise OutputError(f"cannot write {path} ({why}); choose another name") from error
     if is_dir:
-        raise OutputError(f"{path} is a folder; name a file, e.g. {path / 'map.tif'}")
+        raise OutputError(f"{path} is a folder; name a file in it, with its ending")
     if exists and not overwrite:
         raise OutputError(f"{path} exists already; choose another name or give --overwrite")
     probe = partial_folder(path).with_suffix(".probe")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pandas
 import shapely
 
-from rsmeta.errors import LabelsError, RsmetaError, SceneNotFoundError, counted, one_line
+from rsmeta.errors import LabelsError, RsmetaError, SceneNotFoundError, counted
 from rsmeta.geo.grid import Grid
 from rsmeta.geo.handles import open_raster
 from rsmeta.geo.polygons import VECTOR_SUFFIXES, VectorFile
@@ -61,7 +62,8 @@ def _row(path: Path) -> dict[str, Any]:
             "gsd_m": grid.gsd_m,
         }
     except RsmetaError as error:
-        return {**found, "holds": f"unreadable: {error}"}
+        why = str(error).replace(str(path), path.name)
+        return {**found, "holds": f"unreadable: {textwrap.shorten(why, 70, placeholder='…')}"}
 
 
 def is_vector(path: str | Path) -> bool:
@@ -90,15 +92,14 @@ def inspect_vector(path: str | Path) -> dict[str, Any]:
     """
     import pyogrio
 
-    file = VectorFile(path, error=LabelsError).path
+    vector = VectorFile(path, error=LabelsError)
+    file = vector.path
     names: list[str | None] = [None]
     if str(path) == str(file) and file.suffix.lower() != ".parquet":
         try:
             names = [str(name) for name, kind in pyogrio.list_layers(file) if kind is not None]
         except (OSError, RuntimeError, ValueError) as error:
-            raise LabelsError(
-                f"cannot read {file} as a vector file ({one_line(error)}); is it complete?"
-            ) from error
+            raise vector.unreadable(error) from error
     layers = [
         _layer(name or file.stem, VectorFile(path, name, error=LabelsError).read())
         for name in names

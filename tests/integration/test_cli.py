@@ -434,10 +434,12 @@ def test_help_of_a_key_a_command_or_neither(rsmeta: Rsmeta) -> None:
     assert (one[0], "data.chip_px [64]" in one[1]) == ("data keys:", True)
     assert all("chip_px" in line or line.endswith("keys:") or not line for line in one)
     assert "data.split.by" in rsmeta("help", "data.split").out
+    begun = rsmeta("help", "data.chip").out
+    assert ("data.chip_px" in begun, "data.chips_per_epoch" in begun) == (True, True)
     assert rsmeta("help", "top").out == rsmeta("help", "train", "top").out
     for wrong, near in (
         ("dta", "'data'"),
-        ("data.chip", "'data.chip_px'"),
+        ("data.chipx", "'data.chip_px'"),
         ("predct", "'predict'"),
     ):
         ended = rsmeta("help", wrong)

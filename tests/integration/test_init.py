@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import shapely
 import yaml
+from affine import Affine
 
 import rsmeta as library
-from rsmeta.errors import LabelsError, OutputError, SplitError
+from rsmeta.errors import ConfigError, LabelsError, OutputError, SplitError
 from rsmeta.workflows.init.guess import Guess, section_lines
 from tests.conftest import SOME_PLACE
 
@@ -92,6 +93,7 @@ def test_train_needs_no_file(rsmeta: Rsmeta, scene: Path, tmp_path: Path) -> Non
     ended = rsmeta("train", *given, "model=pixels", "data.chip_px=32", "--dry-run")
     assert ended.status == 0, ended.err
     assert "class_column: class" in ended.out
+    assert "the head forest would be fitted to the labelled pixels" in ended.out
     assert "nothing was trained" in ended.out
     wrong = rsmeta("train", *given, "data.chip_px=3", "--dry-run")
     assert (wrong.status, "chip_px" in wrong.err) == (1, True)
@@ -241,6 +243,11 @@ def test_bands_are_guessed_from_names_and_sizes(
     assert ("bands" in data_of(draft) or "sensor" in data_of(draft)) == bool(expected)
 
 
+def _text_file(path: Path) -> Path:
+    path.write_text("x,y,class\n", encoding="utf-8")
+    return path
+
+
 def test_what_cannot_be_guessed_is_one_line(
     rsmeta: Rsmeta, scene: Path, make_scene: MakeScene, tmp_path: Path
 ) -> None:
@@ -249,12 +256,19 @@ def test_what_cannot_be_guessed_is_one_line(
         "data.target": make_scene(tmp_path / "heights.tif", heights),
         "two or more": make_scene(tmp_path / "one.tif", np.ones((SIDE, SIDE), np.uint8)),
         "add one with the class": boxes(tmp_path, [{"n": 1}, {"n": 1}]),
+        "class is 'a' everywhere": boxes(tmp_path, [{"class": "a"}] * 9, "single.gpkg"),
+        "or polygons or points as GeoPackage": _text_file(tmp_path / "points.csv"),
+        "is it complete?": _text_file(tmp_path / "broken.gpkg"),
+        "is not on this machine": "https://example.org/labels.gpkg",
+        "renumber them": make_scene(tmp_path / "large.tif", np.eye(SIDE, dtype=np.uint32) * 70_000),
         "check the path": tmp_path / "none.gpkg",
     }
     for said, labels in cases.items():
         ended = rsmeta("init", scene, labels, "--output", tmp_path / "c.yaml")
         assert (ended.status, said in ended.err) == (1, True), ended.err
         assert len(ended.err.strip().splitlines()) == 1
+    swapped = rsmeta("init", boxes(tmp_path, [{"n": 1}]), scene)
+    assert (swapped.status, "name the scenes first" in swapped.err) == (1, True)
     alone = rsmeta("init", scene)
     assert (alone.status, "polygons" in alone.err) == (1, True)
     assert not (tmp_path / "c.yaml").exists()
@@ -312,6 +326,55 @@ def test_a_band_without_data_is_named(make_scene: MakeScene, tmp_path: Path) -> 
     scene = make_scene(tmp_path / "s.tif", image, descriptions=COLOURS)
     labels = boxes(tmp_path, [{"class": ("a", "b")[i % 2]} for i in range(20)])
     with pytest.raises(SplitError, match=r"s.tif: no labelled pixel has data in red.*use_bands"):
+        library.init(scene, labels=labels)
+
+
+@pytest.mark.parametrize("kind", ["polygons", "raster"])
+def test_scenes_that_no_label_lies_on_are_left_out(
+    make_scene: MakeScene, scene: Path, tmp_path: Path, kind: str
+) -> None:
+    """One label file that covers one of three scenes, one of them in another zone."""
+    far = SOME_PLACE * Affine.translation(5 * SIDE, 0)
+    for name, place, crs in (("east", far, "EPSG:32633"), ("zone", SOME_PLACE, "EPSG:32634")):
+        make_scene(tmp_path / f"{name}.tif", values(), descriptions=COLOURS, transform=place,
+                   crs=crs)  # fmt: skip
+    squares = np.kron(np.arange(64).reshape(8, 8) % 3 + 1, np.ones((8, 8), int)).astype(np.uint8)
+    labels = (
+        make_scene(tmp_path / "labels.tif", squares)
+        if kind == "raster"
+        else boxes(tmp_path, [{"class": "ab"[i % 2]} for i in range(48)])
+    )
+    names = ["east.tif", "scene.tif", "zone.tif"]
+    draft = library.init(*(tmp_path / name for name in names), labels=labels)
+    assert data_of(draft)["scenes"] == ["scene.tif"]
+    assert "no label lies on them: east.tif, zone.tif" in " ".join(
+        draft.text.replace("#", "").split()
+    )
+    assert draft.scene == str(scene)
+    with pytest.raises(LabelsError, match="do not overlap"):
+        library.init(tmp_path / "east.tif", tmp_path / "zone.tif", labels=labels)
+
+
+def test_a_scene_that_is_given_twice_counts_once(scene: Path, tmp_path: Path) -> None:
+    labels = boxes(tmp_path, [{"class": "ab"[i % 2]} for i in range(48)])
+    assert data_of(library.init(scene, scene, labels=labels))["scenes"] == ["scene.tif"]
+
+
+@pytest.mark.parametrize("numbers", [(65534, 65535), (100_000, 700_000), (0, 2**40)])
+def test_numbers_too_large_for_a_map_become_names(
+    scene: Path, tmp_path: Path, numbers: tuple[int, int]
+) -> None:
+    draft = library.init(scene, labels=boxes(tmp_path, [{"class": numbers[i % 2]}
+                                                        for i in range(48)]))  # fmt: skip
+    entries = [(one["value"], one["name"]) for one in data_of(draft)["classes"]]
+    assert entries == [(i, str(number)) for i, number in enumerate(numbers)]
+    assert "CHECK" in draft.text
+    assert all("px" in line for line in draft.text.splitlines() if "name:" in line)
+
+
+def test_names_that_no_class_can_have_are_one_line(scene: Path, tmp_path: Path) -> None:
+    labels = boxes(tmp_path, [{"class": ("a", "b\tc")[i % 2]} for i in range(48)])
+    with pytest.raises(ConfigError, match=r"p\.gpkg: .*unprintable"):
         library.init(scene, labels=labels)
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rsmeta.config import Settings, load_settings
-from rsmeta.config.data import class_specs
+from rsmeta.config.data import DataSettings
+from rsmeta.config.load import validate
 from rsmeta.config.yaml_files import parse_yaml
 from rsmeta.errors import ConfigError, LabelsError
 from rsmeta.geo.inputs import check_not_an_input
@@ -16,6 +17,7 @@ from rsmeta.shown import Shown, View
 from rsmeta.workflows.init.guess import Guess, LabelGuesses, section_lines, settings_of
 from rsmeta.workflows.init.inputs import sort_inputs
 from rsmeta.workflows.init.label_guesses import guess_labels
+from rsmeta.workflows.init.reached import reached_by_labels
 from rsmeta.workflows.init.scene_guesses import guess_scenes
 from rsmeta.workflows.init.sizes import guess_chip, guess_split, pixels_of
 from rsmeta.workflows.run_folder import write_text
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Mapping, Sequence
 
+    from rsmeta.config.data import ClassSpec
     from rsmeta.config.load import Overrides
     from rsmeta.data.splits import Part
     from rsmeta.workflows.init.inputs import Inputs
@@ -127,7 +130,7 @@ def with_overrides(draft: Draft, overrides: Overrides) -> Settings:
 
 
 def _draft(inputs: Inputs) -> Draft:
-    found = guess_scenes(inputs.scenes)
+    inputs, found = reached_by_labels(inputs, guess_scenes(inputs.scenes))
     labels = guess_labels(inputs, found.scenes)
     places = inputs.guesses()
     scenes = Guess(
@@ -139,7 +142,7 @@ def _draft(inputs: Inputs) -> Draft:
     ]  # fmt: skip
     classes = [
         {"name": spec.name, "value": spec.value, "colour": spec.colour}
-        for spec in class_specs(list(labels.classes))
+        for spec in _settled_classes(guesses, labels)
     ]
     data = {**settings_of(guesses), "classes": classes}
     split, parts = guess_split(data, found.scenes, labels)
@@ -152,6 +155,16 @@ def _draft(inputs: Inputs) -> Draft:
     ]
     text = "\n".join(lines) + "\n"
     return Draft(text, load_settings(parse_yaml(text)), str(inputs.scenes[0]))
+
+
+def _settled_classes(guesses: Sequence[Guess], labels: LabelGuesses) -> Sequence[ClassSpec]:
+    """Return the classes with their colours.
+
+    Raises:
+        ConfigError: A name or value cannot be that of a class.
+    """
+    given = {**settings_of(guesses), "classes": list(labels.classes)}
+    return validate(DataSettings, given, str(given["labels"])).classes
 
 
 def _classes(

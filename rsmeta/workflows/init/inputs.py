@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,9 @@ import numpy as np
 from rsmeta.errors import LabelsError, enumerate_names
 from rsmeta.geo.handles import open_raster
 from rsmeta.geo.polygons import VectorFile
+from rsmeta.geo.raster_source import is_path
 from rsmeta.geo.sources import expand_sources, scene_stem
+from rsmeta.geo.stac_items import is_stac
 from rsmeta.workflows.init.guess import Guess
 
 if TYPE_CHECKING:
@@ -27,12 +29,19 @@ class Inputs:
         labels: The label file, or a pattern with ``{stem}``.
         left_out: Given files that are no scenes.
         given: What stood for the scenes, if that can be written as it stands.
+        unlabelled: Scenes that are left out because no label lies on them.
     """
 
     scenes: tuple[str | Path, ...]
     labels: str
     left_out: tuple[str, ...] = ()
     given: tuple[str, ...] = ()
+    unlabelled: tuple[str, ...] = ()
+
+    def only(self, scenes: Sequence[str | Path]) -> Inputs:
+        """Return the same without the scenes that are not listed, which have no labels."""
+        rest = tuple(Path(one).name for one in self.scenes if one not in scenes)
+        return replace(self, scenes=tuple(scenes), given=(), unlabelled=rest)
 
     def label_file(self, scene: str | Path) -> Path:
         """Return the labels of one scene."""
@@ -42,9 +51,16 @@ class Inputs:
         """Return the keys ``root`` and ``scenes``; ``labels`` is that of ``labels_key``."""
         root = self._root()
         names = [self._below(root, scene) for scene in self.given or self.scenes]
-        rest = f"left out, since they are labels: {enumerate_names(self.left_out)}"
+        rest = [
+            f"left out, since {why}: {enumerate_names(files)}"
+            for why, files in (
+                ("they are labels", self.left_out),
+                ("no label lies on them", self.unlabelled),
+            )
+            if files
+        ]
         places = [Guess("root", str(root))] if root is not None else []
-        return [*places, Guess("scenes", names, rest if self.left_out else "")]
+        return [*places, Guess("scenes", names, "; ".join(rest))]
 
     def labels_key(self, why: str) -> Guess:
         """Return the key ``labels``."""
@@ -78,6 +94,7 @@ def sort_inputs(scenes: Sequence[str | Path], labels: str | Path) -> Inputs:
         SceneError: A scene is not there.
         LabelsError: Labels are not there.
     """
+    _check_places(scenes, labels)
     sources = expand_sources(scenes)
     pattern = _pattern(sources, str(labels))
     inputs = Inputs(tuple(sources), pattern)
@@ -94,9 +111,19 @@ def sort_inputs(scenes: Sequence[str | Path], labels: str | Path) -> Inputs:
             raise LabelsError(f"no labels at {file}; check the path")
     if len(rest) == 1 and "{stem}" in pattern:
         pattern = str(inputs.label_file(rest[0]))
-    given = () if out else tuple(map(str, scenes))
+    given = () if out else tuple(dict.fromkeys(map(str, scenes)))
     named = [Path(one).name for one in out if _same(one) not in own]
     return Inputs(tuple(rest), pattern, tuple(named), given)
+
+
+def _check_places(scenes: Sequence[str | Path], labels: str | Path) -> None:
+    """Refuse polygons that are given as scenes, and labels that are not on this machine."""
+    for scene in scenes:
+        file = VectorFile(scene, error=LabelsError)
+        if file.is_vector and not is_stac(str(scene)) and file.path.is_file() and scene != labels:
+            raise LabelsError(f"{scene} holds polygons; name the scenes first, and the labels last")
+    if not is_path(labels):
+        raise LabelsError(f"{labels} is not on this machine; fetch the labels first")
 
 
 def _pattern(sources: Sequence[str | Path], labels: str) -> str:

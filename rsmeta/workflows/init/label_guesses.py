@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import rasterio
 
+from rsmeta.config.data import WIDE_NODATA
 from rsmeta.errors import LabelsError, enumerate_names, one_line
 from rsmeta.geo.polygons import VectorFile
 from rsmeta.workflows.init.class_sources import known_classes
@@ -93,13 +94,21 @@ def _count(file: Path) -> tuple[dict[int, int], float | None]:
                     _add(file, counts, block)
             return counts, raster.nodata
     except rasterio.errors.RasterioError as error:
-        raise LabelsError(f"cannot read the labels {file} ({one_line(error)})") from error
+        raise LabelsError(
+            f"cannot read the labels {file} ({one_line(error)}); labels are rasters, or polygons "
+            f"or points as GeoPackage, Shapefile, GeoJSON, FlatGeobuf or GeoParquet"
+        ) from error
 
 
 def _add(file: Path, counts: dict[int, int], block: np.ndarray) -> None:
     """Add the values of a block to those counted so far."""
     block = block[np.isfinite(block)]
     values, found = np.unique(block, return_counts=True)
+    if values.size and WIDE_NODATA <= values[-1] < 2**31 and len(values) <= MOST_CLASSES:
+        raise LabelsError(
+            f"{file} holds {values[-1]:g}; values of classes lie below {WIDE_NODATA}: renumber "
+            f"them, or declare the value as nodata"
+        )
     if len(values) + len(counts) > 2 * MOST_CLASSES or (values % 1).any() or (values < 0).any():
         raise LabelsError(
             f"{file} holds numbers, not classes (such as {values[-1]:g}); to estimate them, write "

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import shapely
 
-from rsmeta.config.data import CLASS_NODATA
+from rsmeta.config.data import CLASS_NODATA, WIDE_NODATA
 from rsmeta.data.polygon_labels import is_empty_cell
 from rsmeta.errors import LabelsError, enumerate_names
 from rsmeta.geo.footprint import outline
@@ -52,7 +52,7 @@ def guess_polygons(path: Path, grids: Sequence[Grid]) -> LabelGuesses:
         LabelsError: The file cannot be read, holds no polygons on the scenes, or no column with
             two or more classes.
     """
-    layer, others = _layer(path)
+    layer, others = likely_layer(path)
     file = VectorFile(path, layer, error=LabelsError)
     on_scenes, sides = _on_grids(file, grids)
     column, rest = _column(path, on_scenes)
@@ -74,7 +74,7 @@ def guess_polygons(path: Path, grids: Sequence[Grid]) -> LabelGuesses:
     return LabelGuesses(about, tuple(guesses), classes, origin, counts, side_px, drawn_as)
 
 
-def _layer(path: Path) -> tuple[str | None, list[str]]:
+def likely_layer(path: Path) -> tuple[str | None, list[str]]:
     """Return the layer with most polygons, or points, where there are several, and the others."""
     import pyogrio
 
@@ -126,12 +126,24 @@ def _column(path: Path, frame: geopandas.GeoDataFrame) -> tuple[pandas.Series[An
     scored, best = _scores(frame), likely_column(frame)
     if best is None:
         columns = [str(name) for name in frame.columns if name != frame.geometry.name]
+        single = [name for name in columns if _of_one_class(frame[name])]
+        if single:
+            cells = [cell for cell in frame[single[0]].tolist() if not is_empty_cell(cell)]
+            raise LabelsError(
+                f"{path}: on the scenes, {single[0]} is {str(cells[0])!r} everywhere, and a model "
+                f"needs two or more classes; draw polygons of another one"
+            )
         raise LabelsError(
             f"{path} has no column with 2 to {MOST_CLASSES} classes (columns: "
             f"{enumerate_names(columns) or 'none'}); add one with the class of each polygon"
         )
     near = [str(name) for name in scored if name != best and scored[name] >= scored[best] - 3]
     return frame[best], near
+
+
+def _of_one_class(column: pandas.Series[Any]) -> bool:
+    cells = [cell for cell in column.tolist() if not is_empty_cell(cell)]
+    return len({*map(str, cells)}) == 1 and bool(_CLASS_WORDS.search(str(column.name).lower()))
 
 
 def _score(name: str, column: pandas.Series[Any]) -> int | None:
@@ -161,9 +173,12 @@ def _classes(
                 f"the column {column.name} holds negative numbers; a class is named by text or by "
                 f"numbers from 0"
             )
+        if values[-1] >= WIDE_NODATA:
+            numbered = tuple({"value": i, "name": str(v)} for i, v in enumerate(values))
+            return numbered, "CHECK: numbers found in the column, too large for a map, as names"
         names_of, origin = of_codes(values)
-        entries = tuple({"value": v, "name": f"class_{v}", **names_of.get(v, {})} for v in values)
-        return entries, origin or "CHECK: numbers found in the column; give them names"
+        listed = tuple({"value": v, "name": f"class_{v}", **names_of.get(v, {})} for v in values)
+        return listed, origin or "CHECK: numbers found in the column; give them names"
     names = sorted({str(cell).strip() for cell in cells}, key=lambda name: (name.casefold(), name))
     origin = f"names from {column.name}{_alike(names)}"
     for other in frame.columns:
