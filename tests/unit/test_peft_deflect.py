@@ -125,7 +125,7 @@ def test_the_stem_learns_only_if_that_is_said(rgb: Path, trainable: Any) -> None
         (SIX, DEFLECT, {"strategy": "project"}, "needs a patch embedding that is one convolution"),
         (SIX, {**DEFLECT, "blocks": [0]}, {}, r"alone; omit tuner\.blocks"),
         (SIX, {**DEFLECT, "positions": ["q"]}, {}, r"alone; omit tuner\.positions"),
-        (SIX, {**DEFLECT, "sites": {"*.q": {"rank": 2}}}, {}, r"alone; omit tuner\.sites"),
+        (SIX, {**DEFLECT, "sites": {"*.q": {"lr_scale": 2}}}, {}, r"alone; omit tuner\.sites"),
     ],
 )
 def test_what_it_does_not_fit_is_refused_in_one_line(
