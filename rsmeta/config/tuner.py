@@ -217,7 +217,7 @@ class TunerSpec(WithOptions):
                 own.model_validate(self.options | dict(override.model_extra or {}))
         return self
 
-    def at(self, block: int, position: Position) -> TunerSpec:
+    def at(self, block: int, position: str) -> TunerSpec:
         """Return the settings at one site: those of the method under its ``sites``."""
         changed: dict[str, Any] = {}
         for pattern, override in self.sites.items():

@@ -122,9 +122,12 @@ class Backbone(Sited):
             if isinstance(conv := bare(module)[1], nn.Conv2d):
                 convs.setdefault(conv, path)  # an adapter around it comes first
         seen = len(self.bands) if self.projection is None else self.projection.out_channels
-        if len(convs) != 1 or not _cuts_patches(conv := next(iter(convs)), seen):
+        if len(convs) != 1:
             return None
-        return Site(0, "stem", conv.in_channels, conv.out_channels, convs[conv])
+        ((only, path),) = convs.items()
+        if not _cuts_patches(only, seen):
+            return None
+        return Site(0, "stem", only.in_channels, only.out_channels, path)
 
     @property
     def new_bands(self) -> tuple[str, ...]:

@@ -59,15 +59,16 @@ class Deflection(Adapter):
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the change (B, h, w, D) of tokens ``y`` for images ``x`` (B, C, H, W)."""
         seen = functional.gelu(self.down(self.statistics(x).to(self.down.weight.dtype)))
-        moved = y + self.up(seen)
+        moved: Tensor = y + self.up(seen)
         length, new = (one.norm(dim=-1, keepdim=True) for one in (y, moved))
-        turned: Tensor = moved * (length / new.clamp_min(torch.finfo(new.dtype).tiny)) - y
-        return turned
+        turned: Tensor = moved * (length / new.clamp_min(torch.finfo(new.dtype).tiny))
+        return turned - y
 
     def statistics(self, x: Tensor) -> Tensor:
         """Return mean and deviation of every band in every patch, (B, h, w, 2 C)."""
         exact = x if x.dtype == torch.float64 else x.float()
-        patches = exact.unflatten(3, (-1, self._patch_px)).unflatten(2, (-1, self._patch_px))
+        rows, cols = (side // self._patch_px for side in x.shape[-2:])
+        patches = exact.reshape(*x.shape[:2], rows, self._patch_px, cols, self._patch_px)
         mean = patches.mean(dim=(3, 5), keepdim=True)
         deviation = (patches - mean).square().mean(dim=(3, 5)).clamp_min(_FLAT**2).sqrt()
         return torch.cat((mean[..., 0, :, 0], deviation), dim=1).movedim(1, -1)
@@ -76,7 +77,7 @@ class Deflection(Adapter):
     def add_all(cls, y: Tensor, x: Tensor, parts: Sequence[Part]) -> Tensor:
         """Add the scaled change to tokens (B, D, h, w)."""
         (part,) = parts
-        change = part.adapter(x, y.movedim(1, -1))
+        change: Tensor = part.adapter(x, y.movedim(1, -1))
         return y + (part.scale * change).movedim(-1, 1)
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from torch import nn
 
 from rsmeta.config.tuner import Position
 
-__all__ = ["Position", "Site", "Sited"]
+__all__ = ["Position", "Site", "SitePosition", "Sited"]
+
+#: Positions in a block, which settings name, and the stem.
+SitePosition: TypeAlias = Position | Literal["stem"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Site:
     """
 
     block: int
-    position: Position | Literal["stem"]
+    position: SitePosition
     in_features: int
     out_features: int
     module: str
