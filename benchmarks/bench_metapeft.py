@@ -77,8 +77,8 @@ VARIANTS = {
 #: Rates of AdamW and SGD.
 RATES = (("adamw", 0.001), ("adamw", 0.01), ("sgd", 0.3), ("sgd", 0.03))
 
-#: Optimizer steps: of the most telling runs, of others, and of the large ViT.
-LONG, SHORT, FEW = 300, 150, 50
+#: Optimizer steps: of the most telling runs, and of others.
+LONG, SHORT = 300, 150
 
 KEY = ("task", "tuner", "optimizer", "lr", "steps", "variant", "start", "seed")
 
@@ -98,10 +98,10 @@ def stages(tasks: Collection[str]) -> Iterator[tuple[Any, ...]]:
     yield "landsat", ["lora"], RATES[1:2], SHORT, [("shuffled", 1.0)], 8
     others = [(way, 1.0) for way in ("tail, adjusted", "fixed, adjusted", "tail")]
     yield "landsat", ["lora"], RATES[1:2], LONG, others[:2], 8
-    yield "landsat", [*RANKS], RATES[:1], SHORT, learned, 2
+    yield "landsat", [*RANKS], RATES[:1], SHORT, learned, 8
     for task in tasks:
         if task.startswith("vits"):
-            yield task, ["lora"], RATES[:1], FEW, few[:2], 1
+            yield task, ["lora"], RATES[:1], SHORT, few, 8
     yield "landsat", ["adaptformer", "ssf"], RATES[1:2], SHORT, few[:3], 8
     yield "landsat", ["lora"], RATES[1:2], LONG, others, 8
     yield "landsat", ["lora"], RATES[2:3], SHORT, few, 8

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from rasterio.warp import transform
+from rasterio.windows import Window
 
 from rsmeta.errors import SplitError, enumerate_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-
-    from rasterio.windows import Window
 
     from rsmeta.data.chips import LabelledScene
     from rsmeta.data.splits import BlockLattice
@@ -109,16 +108,15 @@ def _counted(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Count pixels (N,) by place and class; return places (M, 2), in order, and counts (M, K).
 
-    Each pixel becomes one number, whose values are counted: to sort pairs takes ten times as long.
+    Places are few and near each other, so that every possible one has its counter: sorting pixels
+    takes far longer.
     """
     top, left = rows.min(), cols.min()
-    width = cols.max() - left + 1
+    height, width = rows.max() - top + 1, cols.max() - left + 1
     numbers = ((rows - top) * width + (cols - left)) * classes + found
-    there, pixels = np.unique(numbers, return_counts=True)
-    places, place = np.unique(there // classes, return_inverse=True)
-    counts = np.zeros((len(places), classes), np.int64)
-    counts[place, there % classes] = pixels
-    return np.stack([places // width + top, places % width + left], axis=1), counts
+    counts = np.bincount(numbers, minlength=height * width * classes).reshape(-1, classes)
+    places = np.flatnonzero(counts.any(axis=1))
+    return np.stack([places // width + top, places % width + left], axis=1), counts[places]
 
 
 def labelled_values(labelled: LabelledScene) -> Iterator[np.ndarray]:
@@ -149,11 +147,19 @@ def _labelled_pixels(
 
 
 def labelled_windows(labelled: LabelledScene) -> Iterator[tuple[Window, np.ndarray, np.ndarray]]:
-    """Yield windows with a labelled, valid pixel, their strata, -1 elsewhere, and labels."""
-    for window in labelled.scene.grid.windows(_STEP_PX):
-        values = labelled.read_labels(window)
+    """Yield windows with a labelled, valid pixel, their strata, -1 elsewhere, and labels.
+
+    Windows end where their labels do: pixels of a scene are read for few polygons' sake.
+    """
+    for step in labelled.scene.grid.windows(_STEP_PX):
+        values = labelled.read_labels(step)
         found = labelled.labels.strata(values)
+        rows, cols = (np.flatnonzero((found >= 0).any(axis=axis)) for axis in (1, 0))
+        if not len(rows):
+            continue
+        top, left, height, width = rows[0], cols[0], np.ptp(rows) + 1, np.ptp(cols) + 1
+        window = Window(int(step.col_off + left), int(step.row_off + top), int(width), int(height))
+        inside = np.s_[top : top + height, left : left + width]
+        found = np.where(labelled.scene.read(window).valid, found[inside], -1)
         if (found >= 0).any():
-            found = np.where(labelled.scene.read(window).valid, found, -1)
-        if (found >= 0).any():
-            yield window, found, values
+            yield window, found, values[inside]

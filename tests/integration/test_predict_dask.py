@@ -16,7 +16,7 @@ from distributed import Client, LocalCluster
 import rsmeta
 from rsmeta.errors import OutputError, RsmetaError
 from rsmeta.geo.scene import open_scene
-from rsmeta.workflows.mapping.clusters import worker_environment
+from rsmeta.workflows.mapping.clusters import processes, worker_environment
 from rsmeta.workflows.mapping.executors import Execution
 
 if TYPE_CHECKING:
@@ -74,6 +74,14 @@ def predicted(scene: Path, run: TinyRun, folder: Path, **options: Any) -> list[n
         scene, run.bundle, output=wanted, settings=SETTINGS, **{"execution": "cpu"} | options
     )
     return arrays(folder)
+
+
+@pytest.mark.slow
+def test_processes_of_this_machine_may_keep_their_memory() -> None:
+    """Dask's own setting has them return it after every array, at a third of their time."""
+    name = "MALLOC_TRIM_THRESHOLD_"
+    with processes(1, ()) as client:
+        assert list(client.run(os.environ.get, name).values()) == [os.environ.get(name)]
 
 
 @pytest.mark.slow
