@@ -17,6 +17,7 @@ from rsmeta.config.model import ModelSpec
 from rsmeta.config.trainer import OptimizerSettings
 from rsmeta.config.tuner import TunerSpec
 from rsmeta.errors import CheckpointError, ConfigError, TunerError
+from rsmeta.geo.bands import Band
 from rsmeta.models import build_network
 from rsmeta.peft import site_modulators
 from rsmeta.training.optimizers import learning_table, parameter_groups
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from rsmeta.geo.bands import Band
     from rsmeta.models import Network
 
 DEFLECT = {"method": "deflect", "width": 4}
@@ -164,6 +164,20 @@ def test_many_bands_are_read_as_they_are_reduced(rgb: Path) -> None:
     (place,) = network.tuned.places
     assert place.parameters == 2 * 2 * 4 + 4 + 4 * 32 + 32
     assert _scores(network, _image()).isfinite().all()
+
+
+def test_one_channel_group_of_all_bands_is_one_stem() -> None:
+    bands = (*SIX, Band("x", None, 1240.0))
+    spec = ModelSpec(backbone="satmae_vit_nano_group", pretrained=True, head="linear")
+    network = build_network(
+        spec, TunerSpec.model_validate(DEFLECT), bands=bands, classes=3, mean=[0.1] * 7,
+        std=[0.3] * 7, meta=MetaSettings(strategy="first_order", granularity="channel"),
+    )  # fmt: skip
+    assert network.backbone.new_bands == ("x",)
+    learned = sum(p.numel() for p in network.backbone.parameters() if p.requires_grad)
+    assert learned == 2 * 7 * 4 + 4 + (4 + 1) * network.backbone.dim
+    _move(network)
+    assert _scores(network.eval(), _image(7)).isfinite().all()
 
 
 def test_a_bundle_maps_as_its_network_did(rgb: Path, tmp_path: Path) -> None:
