@@ -88,7 +88,7 @@ class Train(Algorithm):
 
     def _model(self, parameters: dict[str, Any], context: QgsProcessingContext) -> str:
         """Return the folder of the model; a new one where QGIS is to find a temporary folder."""
-        given = self.parameterAsString(parameters, "MODEL", context)
+        given: str = self.parameterAsString(parameters, "MODEL", context)
         if given in ("", QgsProcessing.TEMPORARY_OUTPUT):
             return str(QgsProcessingUtils.generateTempFilename("model"))
         return given
