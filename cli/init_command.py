@@ -13,6 +13,8 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from rsmeta import Draft
+
 _FILE = click.Path(path_type=Path)
 
 
@@ -60,12 +62,22 @@ def command(
         assert train_command is not None
         ctx.invoke(train_command, config=str(output), output=run)
         return
-    click.echo("\nto train, and to map a scene:\n")
+    click.echo(f"\nto train{_how_long(draft)}, and to map a scene:\n")
     click.echo(f"  rsmeta train {_quoted(output)} --output {_quoted(run)}")
     click.echo(
         f"  rsmeta predict {_quoted(draft.scene)} --model {_quoted(run / 'bundle')} "
         f"--output map.tif"
     )
+
+
+def _how_long(draft: Draft) -> str:
+    """Return how long training takes, as a remark, by one fit of each model that it compares."""
+    from rsmeta import dry_run
+    from rsmeta.training.duration import duration_text
+
+    with guessing():
+        seconds = dry_run(draft.settings).seconds
+    return "" if seconds is None else f" (about {duration_text(seconds)} on this machine)"
 
 
 @contextlib.contextmanager

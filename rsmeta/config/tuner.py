@@ -109,6 +109,14 @@ class MaskOptions(Strict):
     seed: int = Field(default=0, ge=0, description="which weights are drawn (mask)")
 
 
+class DeflectOptions(Strict):
+    """Options of deflect."""
+
+    width: int = Field(
+        default=32, ge=1, description="inner width of the network that reads the bands (deflect)"
+    )
+
+
 #: Options of the methods that rsmeta ships.
 SHIPPED: Mapping[str, type[Strict]] = {
     "lora": LoRAOptions,
@@ -118,6 +126,7 @@ SHIPPED: Mapping[str, type[Strict]] = {
     "vpt_shallow": PromptOptions,
     "vpt_deep": PromptOptions,
     "mask": MaskOptions,
+    "deflect": DeflectOptions,
     **dict.fromkeys(("ssf", "bias", "ln", "head", "full", "partial"), NoOptions),
 }
 
@@ -208,7 +217,7 @@ class TunerSpec(WithOptions):
                 own.model_validate(self.options | dict(override.model_extra or {}))
         return self
 
-    def at(self, block: int, position: Position) -> TunerSpec:
+    def at(self, block: int, position: str) -> TunerSpec:
         """Return the settings at one site: those of the method under its ``sites``."""
         changed: dict[str, Any] = {}
         for pattern, override in self.sites.items():

@@ -13,7 +13,9 @@ from torch.nn import functional
 from rsmeta.errors import ConfigError
 from rsmeta.models.patch_stem import STEM_WEIGHT
 from rsmeta.models.stem import StemFilter, StemReport, mixture
-from rsmeta.peft.sites import Sited
+from rsmeta.peft.adapter import Adapter, bare
+from rsmeta.peft.modulator import Modulator
+from rsmeta.peft.sites import Site, Sited
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,6 +111,38 @@ class Backbone(Sited):
         if self.projection is None or self.reduces_by is not None:
             return self.patch_embed
         return self.projection
+
+    def stem_site(self) -> Site | None:
+        """Return the convolution that makes a token of each patch; none: another module does."""
+        if self.projection is not None and self.reduces_by is None:
+            return None  # the bands themselves meet the projection
+        outer = next(path for path, one in self.named_modules() if one is self.patch_embed)
+        convs: dict[nn.Conv2d, str] = {}
+        for path, module in self.patch_embed.named_modules(prefix=outer):
+            if isinstance(conv := bare(module)[1], nn.Conv2d):
+                convs.setdefault(conv, path)  # an adapter around it comes first
+        seen = len(self.bands) if self.projection is None else self.projection.out_channels
+        if len(convs) != 1:
+            return None
+        ((only, path),) = convs.items()
+        if not _cuts_patches(only, seen):
+            return None
+        return Site(0, "stem", only.in_channels, only.out_channels, path)
+
+    @property
+    def new_bands(self) -> tuple[str, ...]:
+        """Names of the bands that have no filter of their own in the weights."""
+        known = ("copied", "generated")
+        return tuple(one.band for one in self.stem_report.filters if one.origin not in known)
+
+    def stem_parameters(self) -> list[nn.Parameter]:
+        """Return the stem's own parameters, without those of adapters in it."""
+        inserted = {
+            id(parameter)
+            for module in self.stem.modules() if isinstance(module, Adapter | Modulator)
+            for parameter in module.parameters()
+        }  # fmt: skip
+        return [one for one in self.stem.parameters() if id(one) not in inserted]
 
     @property
     def dims(self) -> tuple[int, ...]:
@@ -237,6 +271,13 @@ class Backbone(Sited):
         if self.projection is not None:
             x = self.projection(x.flatten(0, -4)).unflatten(0, x.shape[:-3])
         return pad_to_multiple(x, self.multiple_px)
+
+
+def _cuts_patches(conv: nn.Conv2d, bands: int) -> bool:
+    """Return whether a convolution sees every pixel of all bands once, in squares."""
+    square = conv.kernel_size[0] == conv.kernel_size[1]
+    once = conv.stride == conv.kernel_size and set(conv.padding) == {0}
+    return square and once and conv.groups == 1 and conv.in_channels == bands
 
 
 def _projected(weight: Tensor, bands: Sequence[Band], known: Sequence[Band]) -> StemReport:

@@ -22,7 +22,7 @@ from rsmeta.models.average import AverageBackbone, AverageNetwork, GivenScores
 from rsmeta.models.families import build_backbone
 from rsmeta.models.network import ImageNetwork, Network
 from rsmeta.models.normalise import choose_normalisation, settled_normalisation
-from rsmeta.peft import apply_tuner, modulate
+from rsmeta.peft import Adapter, apply_tuner, modulate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -184,10 +184,17 @@ def _set_stem(backbone: Backbone, model: ModelSpec) -> None:
         backbone.projection.requires_grad_(backbone.reduces_by == "learned")
     wanted = model.stem.trainable
     if wanted == "auto":
-        if backbone.stem_report.all_matched:
+        if backbone.stem_report.all_matched or _deflected(backbone):
             return  # as the tuner left it
         wanted = True
-    backbone.stem.requires_grad_(bool(wanted))
+    for parameter in backbone.stem_parameters():
+        parameter.requires_grad_(bool(wanted))
+
+
+def _deflected(backbone: Backbone) -> bool:
+    """Whether an adapter of the stem learns, before filters that did not come from chance."""
+    adapted = any(isinstance(module, Adapter) for module in backbone.stem.modules())
+    return adapted and not any(one.origin == "random" for one in backbone.stem_report.filters)
 
 
 def report_network(network: Network) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from rsmeta.peft import (  # each registers its methods
     bias,
     bottleneck,
+    deflect,
     dora,
     layernorm,
     lora,
@@ -52,6 +53,7 @@ __all__ = [
     "bias",
     "bottleneck",
     "check_tuner",
+    "deflect",
     "dora",
     "fixed_sites",
     "is_merged",

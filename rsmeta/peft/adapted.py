@@ -14,7 +14,7 @@ from rsmeta.peft.modulator import Modulator
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rsmeta.peft.sites import Position, Site
+    from rsmeta.peft.sites import Site, SitePosition
 
 
 class AdaptedModule(Wrapper):
@@ -104,7 +104,7 @@ class AdaptedModule(Wrapper):
         super().train(mode)
         return self
 
-    def label(self, position: Position) -> str:
+    def label(self, position: SitePosition) -> str:
         """Return what the scale of a site is known by: ``3.q``; of several methods ``3.q lora``."""
         name = self.sites[position].name
         return f"{name} {self.name}" if self.among_others else name

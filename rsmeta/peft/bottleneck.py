@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -79,7 +80,8 @@ class ParallelBottleneck(Bottleneck):
     def __init__(self, features: int, *, rank: int = 8, alpha: float = 8.0) -> None:
         super().__init__(features, rank=rank, alpha=alpha)
         self.scaling = nn.Parameter(torch.tensor([alpha / rank]))
-        self._entered: Tensor | None = None
+        #: By thread: several may pass through one network at the same time.
+        self._entered: dict[int, Tensor] = {}
         self._listening: RemovableHandle | None = None
 
     def attach(self, backbone: Sited, site: Site) -> None:
@@ -100,13 +102,13 @@ class ParallelBottleneck(Bottleneck):
 
     def listen(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         """Keep what enters the branch until the branch ends."""
-        self._entered = inputs[0]
+        self._entered[threading.get_ident()] = inputs[0]
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the change (…, D) for what entered the branch, (…, D)."""
-        if self._entered is None:
+        entered = self._entered.pop(threading.get_ident(), None)
+        if entered is None:
             raise RuntimeError("the branch ended without having been entered")
-        entered, self._entered = self._entered, None
         return self._bend(entered)
 
     def _factor(self) -> Tensor:

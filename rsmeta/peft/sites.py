@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 from torch import nn
 
 from rsmeta.config.tuner import Position
 
-__all__ = ["Position", "Site", "Sited"]
+__all__ = ["Position", "Site", "SitePosition", "Sited"]
+
+#: Positions in a block, which settings name, and the stem.
+SitePosition: TypeAlias = Position | Literal["stem"]
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,8 @@ class Site:
         block: Index of the block from the input, from 0.
         position: ``q``, ``k``, ``v`` (projections into attention), ``out`` (projection out of
             it), ``mlp1``, ``mlp2`` (the two layers after it), ``norm1``, ``norm2`` (the
-            normalisations of attention and of the layers after it), ``block`` (the whole block).
+            normalisations of attention and of the layers after it), ``block`` (the whole block);
+            ``stem``, before block 0: from bands (B, C, H, W) to tokens (B, D, h, w).
         in_features: Width of what goes in.
         out_features: Width of what comes out.
         module: Dotted path, inside the backbone, of the module that the site is part of.
@@ -33,7 +38,7 @@ class Site:
     """
 
     block: int
-    position: Position
+    position: SitePosition
     in_features: int
     out_features: int
     module: str
@@ -58,3 +63,12 @@ class Sited(nn.Module, ABC):
     @abstractmethod
     def sites(self) -> tuple[Site, ...]:
         """Return all sites in the order in which data pass them; the same after tuning."""
+
+    def stem_site(self) -> Site | None:
+        """Return the convolution that makes a token of each patch; none: another module does."""
+        return None
+
+    @property
+    def new_bands(self) -> tuple[str, ...]:
+        """Names of the bands that have no filter of their own in the weights."""
+        return ()

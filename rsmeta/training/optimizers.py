@@ -106,7 +106,7 @@ def learning_table(network: Network, settings: OptimizerSettings) -> list[dict[s
         network: Any network; it is not changed.
         settings: Rates.
     """
-    stem = sum(p.numel() for p in network.backbone.stem.parameters() if p.requires_grad)
+    stem = sum(p.numel() for p in network.backbone.stem_parameters() if p.requires_grad)
     head = sum(p.numel() for p in network.head.parameters() if p.requires_grad)
     rows = [
         _row(place.site, place.method, place.parameters, settings.lr * place.lr_scale, place.rank)
@@ -129,7 +129,7 @@ def _row(
 def _factors(network: Network, settings: OptimizerSettings) -> dict[str, float]:
     """Return by what the learning rate of a parameter is multiplied, by its name; 1 if absent."""
     factors = {f"backbone.{name}": scale for name, scale in network.tuned.rates.items()}
-    stem = {id(p) for p in network.backbone.stem.parameters()}
+    stem = {id(p) for p in network.backbone.stem_parameters()}
     for name, parameter in network.named_parameters():
         if name.startswith("head."):
             factors[name] = settings.head_lr_scale

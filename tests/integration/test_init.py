@@ -71,6 +71,7 @@ def test_polygons_to_configuration_to_bundle(rsmeta: Rsmeta, scene: Path, tmp_pa
     assert ended.status == 0, ended.err
     text = config.read_text(encoding="utf-8")
     assert text in ended.out
+    assert re.search(r"to train \(about .* on this machine\)", ended.out)
     assert f"rsmeta train {config} --output run" in ended.out
     assert f"rsmeta predict {scene} --model run/bundle" in ended.out
     data = yaml.safe_load(text)["data"]

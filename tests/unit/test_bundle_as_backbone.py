@@ -122,7 +122,7 @@ def test_other_bands_go_through_the_stem(bands: Any, tmp_path: Path) -> None:
     assert {band.whose for band in network.normalisation.bands} == {"data"}
 
 
-@pytest.mark.parametrize("tuner", ["adaptformer", "vpt_deep"])
+@pytest.mark.parametrize("tuner", ["adaptformer", "deflect", "vpt_deep"])
 def test_what_no_weights_can_hold_is_refused(tuner: str, tmp_path: Path) -> None:
     spec = KINDS["vit"].model_dump(include={"backbone", "options"})
     with pytest.raises(CheckpointError, match=f"was trained with {tuner}"):

@@ -7,11 +7,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
 
+from rsmeta.bundle.record import FormulaRecord
+from rsmeta.config.radar import SpeckleSettings
 from rsmeta.errors import OutputError
+from rsmeta.workflows import export_onnx
 from rsmeta.workflows.export import export
 from tests.unit.test_export import OPTIONS, _bundle
 
@@ -19,6 +23,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rsmeta.bundle import ModelBundle
+
+
+RATIO = FormulaRecord.model_validate(
+    {"kind": "ratio", "first": {"name": "VV"}, "second": {"name": "VH"}}
+)
 
 
 def _record_with(bundle: ModelBundle, **changes: Any) -> ModelBundle:
@@ -52,6 +61,29 @@ def test_onnx_gives_the_probabilities_of_the_network(tmp_path: Path) -> None:
         with torch.no_grad():
             expected = torch.softmax(bundle.network.eval()(physical, valid), dim=1)
         assert np.abs(found - expected.numpy()).max() < 1e-4
+
+
+@pytest.mark.parametrize("left", ["speckle", "ratio", "nothing"])
+def test_what_the_file_leaves_to_its_user_is_said(
+    left: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Filtered speckle and computed bands are made while reading, which no graph does."""
+    monkeypatch.setattr(export_onnx, "onnx_graph", lambda *_, **__: onnx.ModelProto())
+    bundle = _bundle(tmp_path / "bundle", {"method": "head"}, {"options": {**OPTIONS, "depth": 1}})
+    record = bundle.record
+    read = record.read.model_copy(update={"scale": 1.0, "offset": 0.0})
+    if left == "speckle":
+        read = read.model_copy(update={"speckle": SpeckleSettings()})
+    bands = record.bands
+    if left == "ratio":
+        bands = (bands[0].model_copy(update={"formula": RATIO}), *bands[1:])
+    export(_record_with(bundle, read=read, bands=bands), tmp_path / "m.onnx", form="onnx")
+    said = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    if left == "nothing":
+        assert not said
+    else:
+        (line,) = said
+        assert "filter speckle and compute ratios and indices beforehand" in line
 
 
 def test_onnx_is_one_file_with_its_ending(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ A method that is registered is tested here by itself; a backbone kind is one lin
 from __future__ import annotations
 
 import copy
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -34,15 +36,25 @@ KINDS: dict[str, ModelSpec] = {
 }
 #: Kinds without one sequence of tokens (windows), or with positions that prompts have not.
 PROMPTLESS = ("swin", "swinv2", "dinov3", "eva02")
+#: Kinds without one convolution that sees all bands.
+STEMLESS = ("group",)
 METHODS = TUNERS.names()
 #: Methods that insert no adapter but train what is there.
 IN_PLACE = {"full": 1.0, "partial": 0.5, "head": 0.0}
 SITED = [name for name in METHODS if name not in IN_PLACE]
+
+
+def _fits(method: str, kind: str) -> bool:
+    lacking = {"vpt_deep": PROMPTLESS, "vpt_shallow": PROMPTLESS, "deflect": STEMLESS}
+    return kind not in lacking.get(method, ())
+
+
 #: Every method on every kind that takes it.
-FITTING = [(m, k) for k in KINDS for m in SITED if not (m.startswith("vpt") and k in PROMPTLESS)]
+FITTING = [(m, k) for k in KINDS for m in SITED if _fits(m, k)]
 fitting = pytest.mark.parametrize(("method", "kind"), FITTING)
-#: One that is timm's whole network, and one that is ours around timm's blocks.
-two_kinds = pytest.mark.parametrize("kind", ["timm", "group"])
+#: One that is timm's whole network, and those that are ours around timm's blocks.
+FEW = [(m, k) for m, k in FITTING if k in ("timm", "group") or (m, k) == ("deflect", "rgb")]
+few_kinds = pytest.mark.parametrize(("method", "kind"), FEW)
 sited = pytest.mark.parametrize("method", SITED)
 
 
@@ -71,6 +83,8 @@ def _tuned(kind: str, *methods: str, **settings: Any) -> Backbone:
 
 def _small(method: str) -> dict[str, Any]:
     options: dict[str, Any] = {"length": 3} if method.startswith("vpt") else {}
+    if method == "deflect":
+        options = {"width": 4}
     if method in ("lora", "dora"):
         options = {"rank": 4, "positions": ["attn", "mlp"]}
     return options
@@ -126,6 +140,12 @@ def test_prompts_are_refused_where_there_is_no_sequence(method: str, kind: str) 
         _tuned(kind, method)
 
 
+@pytest.mark.parametrize("kind", STEMLESS)
+def test_a_deflection_is_refused_where_no_convolution_sees_all_bands(kind: str) -> None:
+    with pytest.raises(TunerError, match="one convolution of all bands"):
+        _tuned(kind, "deflect")
+
+
 # -- forward ---------------------------------------------------------------------------------------
 
 
@@ -160,8 +180,9 @@ def test_a_site_is_its_base_and_scale_times_a_change(method: str) -> None:
     for one in _adapted(backbone):
         if method.startswith("vpt") or method == "adaptformer":
             continue
-        width = next(iter(one.sites.values())).in_features
-        given = x if width == 32 else torch.randn(2, 9, width)
+        site = next(iter(one.sites.values()))
+        given = x if site.in_features == 32 else torch.randn(2, 9, site.in_features)
+        given = _image("timm") if site.position == "stem" else given
         outputs = []
         for scale in (0.0, 1.0, 2.5):
             _set_scale(one, scale)
@@ -180,8 +201,7 @@ def test_a_small_scale_does_little(method: str) -> None:
     torch.testing.assert_close(backbone(_image("timm")).map, before, atol=2e-5, rtol=0)
 
 
-@two_kinds
-@sited
+@few_kinds
 def test_maps_at_every_depth_have_their_size(method: str, kind: str) -> None:
     backbone = _tuned(kind, method)
     first, second = backbone.dense(_image(kind), (0, 1))
@@ -244,8 +264,7 @@ def test_the_gradient_of_a_scale_is_the_slope(method: str) -> None:
     assert slope == pytest.approx((sides[0] - sides[1]) / (2 * step), rel=1e-3)
 
 
-@two_kinds
-@sited
+@few_kinds
 def test_gradient_checkpointing_changes_no_gradient(method: str, kind: str) -> None:
     gradients = []
     for again in (False, True):
@@ -265,6 +284,36 @@ def _set_checkpointing(backbone: Backbone, *, on: bool) -> None:
         vit.set_grad_checkpointing(on)
     else:
         vit.grad_checkpointing = on
+
+
+# -- side by side ----------------------------------------------------------------------------------
+
+
+@few_kinds
+def test_batches_side_by_side_do_not_mix(method: str, kind: str) -> None:
+    """Two threads pass through one network in step, as the lanes of a map may happen to."""
+    backbone = _tuned(kind, method)
+    _train_a_little(backbone)
+    merge(backbone)  # as before every map
+    images = [_image(kind), 2 + _image(kind).flip(0)]
+    with torch.inference_mode():
+        alone = [backbone(image).map for image in images]
+    barrier = threading.Barrier(2, timeout=60)
+
+    def in_step(*_: Any) -> None:
+        barrier.wait()
+
+    for module in backbone.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.LayerNorm):
+            module.register_forward_pre_hook(in_step)
+
+    def through(image: Tensor) -> Tensor:
+        with torch.inference_mode():
+            return backbone(image).map
+
+    with ThreadPoolExecutor(2) as pool:
+        for found, wanted in zip(pool.map(through, images), alone, strict=True):
+            torch.testing.assert_close(found, wanted, atol=1e-6, rtol=1e-6)
 
 
 # -- merging ---------------------------------------------------------------------------------------
@@ -313,8 +362,9 @@ def test_ssf_merges_into_maps_without_bias(bias: bool) -> None:
 # -- saving ----------------------------------------------------------------------------------------
 
 
-@two_kinds
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("method", "kind"), [*FEW, *((m, k) for m in IN_PLACE for k in ("timm", "group"))]
+)
 def test_saved_and_loaded_gives_the_same(method: str, kind: str) -> None:
     network, fresh = _network(kind, method), _network(kind, method)
     for one in (network, fresh):  # as if the weights were a checkpoint's
@@ -363,6 +413,7 @@ COUNTS = {
     "ssf": lambda d: 2 * (3 * d + d + 4 * d + d + 2 * d),
     "bias": lambda d: 3 * d + d + 4 * d + d + 2 * d,
     "ln": lambda d: 4 * d,
+    "deflect": lambda d: (4 * 6 + 4 + (4 + 1) * d) / 2,
     "mask": lambda d: (
         sum(round(0.05 * n) for n in [d * d] * 4 + [4 * d * d] * 2 + [d] * 5) + round(0.05 * 4 * d)
     ),
@@ -379,7 +430,8 @@ def test_as_many_parameters_as_the_formula_says(method: str) -> None:
     assert sum(p.numel() for p in learning.values()) == report.adapter_parameters
     assert sum(place.parameters for place in report.places) == report.adapter_parameters
     assert report.rates.keys() == learning.keys()
-    assert report.sites == tuple(s for s in backbone.sites() if s in set(report.sites))
+    every = (backbone.stem_site(), *backbone.sites())
+    assert report.sites == tuple(s for s in every if s in set(report.sites))
 
 
 def test_several_methods_act_together_in_whatever_order_they_are_named() -> None:
@@ -397,7 +449,7 @@ def test_several_methods_act_together_in_whatever_order_they_are_named() -> None
         report = merge(backbone)
         torch.testing.assert_close(backbone(image).map, outputs[-1], atol=2e-5, rtol=1e-5)
         stay = {label.split()[0] for label in report.left}
-        assert stay == {"adapter", "adaptformer", "vpt_deep"}
+        assert stay == {"adapter", "adaptformer", "deflect", "vpt_deep"}
         unmerge(backbone)
         after = backbone.state_dict()
         assert all(torch.equal(value, after[name]) for name, value in before.items())

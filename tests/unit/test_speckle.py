@@ -119,7 +119,7 @@ def _config(folder: Path, **data: Any) -> dict[str, Any]:
     return {
         "data": {"scenes": [str(folder / "a.tif")], "labels": str(folder / "labels.tif"),
                  "classes": {1: "dark", 2: "bright"}, "split": {"block_px": 8}, **data},
-        "model": {"backbone": "pixels", "head": "logistic"},
+        "model": {"backbone": "pixels", "head": "logistic"}, "trainer": {"baseline": False},
     }  # fmt: skip
 
 
