@@ -147,7 +147,7 @@ def run_by(
 
     def meant(image: Tensor, valid: Tensor) -> Tensor:
         parts = []
-        for part in zip(image.split(size), valid.split(size), strict=True):
+        for part in zip(torch.split(image, size), torch.split(valid, size), strict=True):
             filled = (
                 functional.pad(one, (0, 0) * (one.ndim - 1) + (0, size - len(one))) for one in part
             )
