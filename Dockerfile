@@ -1,9 +1,13 @@
 # docker build --tag rsmeta .
-# docker run --rm --volume "$PWD:/data" rsmeta predict scene.tif --model run/bundle --output map.tif
+# docker run --rm --user "$(id -u):$(id -g)" --volume "$PWD:/data" rsmeta predict scene.tif --model run/bundle --output map.tif
 #
 # PyTorch's default wheels bring CUDA (docker run --gpus all). For an image of the CPU alone, give
 # pip's options for PyTorch's CPU wheels: --build-arg TORCH_OPTIONS="...".
 FROM python:3.12-slim
+
+# What the wheels of rasterio need, and the slim image lacks.
+RUN apt-get update && apt-get install --yes --no-install-recommends libexpat1 \
+    && rm -rf /var/lib/apt/lists/*
 
 ARG TORCH_OPTIONS=""
 ARG EXTRAS="arrays,s3,dask,hub"

@@ -37,8 +37,13 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Point the links of a page at pages of the site; drop what jupytext notes of a notebook."""
+    """Point the links of a page at pages of the site, and say what search shows last.
+
+    What jupytext notes of a notebook is dropped.
+    """
     here = page.file.src_uri
+    if here.startswith("project/benchmarks/"):  # found, but after the pages that explain
+        page.meta["search"] = {"boost": 0.3}
     source = here.removeprefix("project/") if here.startswith("project/") else f"docs/{here}"
     there = {f"docs/{file.src_uri}": file.src_uri for file in page.file_list}
     there |= {path: f"project/{path}" for path in OUTSIDE}

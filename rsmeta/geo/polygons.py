@@ -83,9 +83,8 @@ class VectorFile:
     def unreadable(self, error: Exception) -> RsmetaError:
         """Return the error of a file that GDAL cannot read, without its advice on drivers."""
         why = one_line(error).partition("; It might help")[0]
-        return self._error(
-            f"cannot read {self.path} as polygons or points ({why}); is it complete?"
-        )
+        fix = "is it complete?" if self.is_vector else "give a GeoPackage, Shapefile or GeoJSON"
+        return self._error(f"cannot read {self.path} as polygons or points ({why}); {fix}")
 
     def read_polygons(self) -> geopandas.GeoDataFrame:
         """Read polygons, each made valid; whatever else a geometry holds is left out.

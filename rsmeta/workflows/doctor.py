@@ -114,7 +114,11 @@ def _gdal(problems: list[str]) -> dict[str, Any]:
         from rasterio.drivers import raster_driver_extensions  # noqa: F401 checks the library
         from rasterio.env import GDALVersion
     except (ImportError, OSError) as error:
-        problems.append(f"rasterio or pyogrio cannot be imported ({one_line(error)}); reinstall")
+        problems.append(
+            f"rasterio or pyogrio cannot be imported ({one_line(error)}); install "
+            f"the library that it names (libexpat.so.1: apt install libexpat1), or "
+            f"reinstall"
+        )
         return {}
     with rasterio.Env() as env:
         drivers = env.drivers()

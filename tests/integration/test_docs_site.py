@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from pathlib import Path
@@ -46,6 +47,9 @@ def test_the_site_is_built_strictly_and_reads_nothing_from_elsewhere(
     commands.build(config)
     start = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "project/CONTRIBUTING.html" in start
+    index = json.loads((tmp_path / "search" / "search_index.json").read_text(encoding="utf-8"))
+    benchmarks = {one.get("boost", 1) for one in index["docs"] if "/benchmarks/" in one["location"]}
+    assert benchmarks == {0.3}, "found after the pages that explain"
     for page in tmp_path.rglob("*.html"):
         text = page.read_text(encoding="utf-8")
         loaded = re.findall(r'<(?:script|img)[^>]* src="?([^" >]+)', text)

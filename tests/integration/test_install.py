@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -81,6 +83,28 @@ def test_the_image_copies_what_the_wheel_is_built_from() -> None:
         known = tomllib.load(file)["project"]["optional-dependencies"]
     assert extras is not None
     assert set(extras[1].split(",")) <= known.keys()
+
+
+#: Shared libraries of Debian's slim images of Python, and packages with further ones.
+SLIM = r"(libc|libm|libdl|libpthread|librt|libutil|libgcc_s|libstdc\+\+|libz)\.so"
+PACKAGES = {"libexpat.so.1": "libexpat1"}
+
+
+@pytest.mark.skipif(shutil.which("ldd") is None, reason="needs ldd")
+@pytest.mark.parametrize("module", ["rasterio._base", "pyogrio._io", "shapely.lib", "pyproj._crs"])
+def test_the_image_has_the_libraries_of_the_wheels(module: str) -> None:
+    """A slim image lacks libraries that machines of developers have."""
+    file = importlib.import_module(module).__file__
+    assert file is not None
+    site = Path(file).parents[1]
+    if not any(site.glob(f"{Path(file).parent.name}.libs")):
+        pytest.skip("not installed from a wheel")
+    listed = subprocess.run(["ldd", file], capture_output=True, text=True, check=True).stdout
+    found = dict(re.findall(r"(\S+) => (\S+)", listed))
+    others = {name for name, path in found.items()
+              if str(site) not in path and not re.match(SLIM, name)}  # fmt: skip
+    image = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    assert all(PACKAGES.get(name, name) in image.split() for name in others), others
 
 
 @pytest.mark.slow

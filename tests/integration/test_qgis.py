@@ -131,6 +131,19 @@ def test_from_polygons_to_a_map_and_the_next_places(
     assert (folder / "Modell ä" / "bundle").is_dir()
 
 
+def test_the_model_may_be_temporary(
+    in_qgis: Callable[..., Any], tiny_run: TinyRun, polygons: Path, tmp_path: Path
+) -> None:
+    """What the dialog asks for as long as no folder is named."""
+    seen = in_qgis(
+        "train", scene=tiny_run.scene, LABELS=polygons, CLASS="Nutzung", OPTIONS=QUICK,
+        MODEL="TEMPORARY_OUTPUT", OUTPUT=tmp_path / "map.tif",
+    )  # fmt: skip
+    assert seen["complaint"] == "", seen["lines"]
+    assert len(seen["layers"]["map.tif"]["legend"]) == 2
+    assert not Path("TEMPORARY_OUTPUT").exists()
+
+
 @pytest.mark.parametrize("after", ["labelled pixels", "Mpx"])
 def test_cancelled_training_leaves_nothing_half_made(
     in_qgis: Callable[..., Any], tiny_run: TinyRun, polygons: Path, after: str
