@@ -48,6 +48,7 @@ NETWORKS: Mapping[str, tuple[str, ...]] = {
     "lora, project": vit(LORA, "{strategy: project}"),
     "deflect, head sees bands": vit("deflect", head="fpn"),
     "lora, match frozen, head sees bands": vit(LORA, "{trainable: false}", "fpn"),
+    "lora, match trained, head sees bands": vit(LORA, head="fpn"),
 }
 OTHERS: Mapping[str, tuple[str, ...]] = {
     "pixels, forest": ("model={backbone: pixels, head: forest}", "tuner=head"),

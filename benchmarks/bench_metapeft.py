@@ -53,13 +53,12 @@ TUNERS = {
     "ssf": "{preset: ssf, scale: SCALE}",
 }
 
-#: For the relation of scale and rank: plain, and with a normalised change.
+#: For the relation of scale and rank: plain, with a normalised change, with rank-stabilised alpha.
+FORMS = {"": "", ", norm 0.01": ", norm: 0.01", ", stabilised": ", rank_stabilised: true"}
 RANKS = {
-    f"rank {rank}{form and ', ' + form.split(':')[0]}": TUNERS["lora"].replace(
-        "}", f", rank: {rank}{form and ', ' + form}}}"
-    )
+    f"rank {rank}{name}": TUNERS["lora"].replace("}", f", rank: {rank}{form}}}")
+    for name, form in FORMS.items()
     for rank in (2, 8, 32, 64)
-    for form in ("", "norm: 0.1")
 }
 
 #: Ways to set scales, by name; ``adjusted``: the weights minimise a long-tail loss.

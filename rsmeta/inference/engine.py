@@ -146,11 +146,11 @@ def ready_engine(
 ) -> Iterator[Engine]:
     """Give an engine that maps with a bundle, by the settings of ``record``."""
     settings = record.predict
-    with ready(bundle, record, device) as model:
+    batch_size = settings.batch_size or sizing.choose_batch_size(device, record.tile_px)
+    with ready(bundle, record, device, batch_size=batch_size) as model:
         yield Engine(
-            model, device, scores=record.output.scores, blend=settings.blend,
-            batch_size=settings.batch_size or sizing.choose_batch_size(device, record.tile_px),
-        )  # fmt: skip
+            model, device, scores=record.output.scores, blend=settings.blend, batch_size=batch_size
+        )
 
 
 def choose_block_px(record: BundleRecord, device: torch.device, *, processes: int = 1) -> int:

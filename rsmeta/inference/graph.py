@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from rsmeta.errors import ExportError, MissingExtraError, RsmetaError, one_line
 from rsmeta.heads.forest import ForestHead
@@ -39,14 +40,22 @@ _MOST_BYTES = 2**31 - 2**20
 _PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
 
 
-def onnx_graph(module: nn.Module, inputs: Mapping[str, Tensor], output: str, *, name: str) -> Any:
-    """Return a module in ONNX form, with a variable batch size.
+def onnx_graph(
+    module: nn.Module,
+    inputs: Mapping[str, Tensor],
+    output: str,
+    *,
+    name: str,
+    any_batch: bool = True,
+) -> Any:
+    """Return a module in ONNX form.
 
     Args:
         module: In evaluation mode, on the CPU.
-        inputs: Examples of its arguments, by name, in order; two of a batch.
+        inputs: Examples of its arguments, by name, in order; at least two of a batch.
         output: Name of what it returns.
         name: What it is called in errors.
+        any_batch: Whether it takes batches of any size, or those of the examples alone.
 
     Raises:
         MissingExtraError: onnx or onnxscript is not installed.
@@ -58,14 +67,14 @@ def onnx_graph(module: nn.Module, inputs: Mapping[str, Tensor], output: str, *, 
             "a forest cannot be exported as ONNX: its trees end at different depths; use "
             "--format merged, or model.head=logistic, lda or mlp"
         )
-    batch = {0: torch.export.Dim("batch")}
+    dynamic = ({0: torch.export.Dim("batch")},) * len(inputs) if any_batch else None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns about its own internals
             program = torch.onnx.export(
                 module.eval(), tuple(inputs.values()), dynamo=True, opset_version=_OPSET,
                 verbose=False, input_names=list(inputs), output_names=[output],
-                dynamic_shapes=(batch,) * len(inputs),
+                dynamic_shapes=dynamic,
             )  # fmt: skip
     except (torch.onnx.OnnxExporterError, RuntimeError) as error:
         raise ExportError(
@@ -107,7 +116,7 @@ def run_by(
     network: nn.Module,
     activate: Callable[[Tensor], Tensor],
     *,
-    shape: tuple[int, int, int],
+    shape: tuple[int, int, int, int],
     name: str,
 ) -> Model:
     """Return a function that gives what a network's scores mean, float32, by another engine.
@@ -116,7 +125,7 @@ def run_by(
         engine: ``onnx``: ONNX Runtime; or ``openvino``.
         network: Maps (B, C, h, w) and valid (B, h, w) to scores; on the CPU, adapters merged.
         activate: Makes of scores what they mean.
-        shape: (C, h, w) of a tile.
+        shape: (B, C, h, w) of a batch; smaller ones are filled up, larger ones divided.
         name: What the network is called in errors.
 
     Raises:
@@ -124,23 +133,27 @@ def run_by(
         ExportError: The network has no form as a graph.
     """
     need(_PACKAGES[engine], extra="engines")
-    size = sum(one.nbytes for one in [*network.parameters(), *network.buffers()])
-    if size > _MOST_BYTES:
+    held = sum(one.nbytes for one in [*network.parameters(), *network.buffers()])
+    if held > _MOST_BYTES:
         raise ExportError(
-            f"{name} has {size / 2**30:.1f} GB of weights, and an ONNX graph holds 2; omit engine"
+            f"{name} has {held / 2**30:.1f} GB of weights, and an ONNX graph holds 2; omit engine"
         )
     started = time.monotonic()
-    inputs = {
-        "image": torch.zeros(2, *shape),
-        "valid": torch.ones(2, *shape[1:], dtype=torch.bool),
-    }
-    graph = onnx_graph(_Meant(network, activate), inputs, "scores", name=name)
+    size, _, *side = shape
+    inputs = {"image": torch.zeros(shape), "valid": torch.ones(size, *side, dtype=torch.bool)}
+    graph = onnx_graph(_Meant(network, activate), inputs, "scores", name=name, any_batch=False)
     run = {"onnx": _by_onnx_runtime, "openvino": _by_openvino}[engine](graph.SerializeToString())
     logger.info("made a graph for %s in %.0f s", _PACKAGES[engine], time.monotonic() - started)
 
     def meant(image: Tensor, valid: Tensor) -> Tensor:
-        arrays = (np.ascontiguousarray(one.numpy()) for one in (image, valid))
-        return torch.from_numpy(run(*arrays))
+        parts = []
+        for part in zip(torch.split(image, size), torch.split(valid, size), strict=True):
+            filled = (
+                functional.pad(one, (0, 0) * (one.ndim - 1) + (0, size - len(one))) for one in part
+            )
+            scores = run(*(np.ascontiguousarray(one.numpy()) for one in filled))
+            parts.append(torch.from_numpy(scores)[: len(part[0])])
+        return torch.cat(parts)
 
     return meant
 

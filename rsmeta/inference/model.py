@@ -25,8 +25,17 @@ logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def ready(bundle: ModelBundle, record: BundleRecord, device: torch.device) -> Iterator[Model]:
-    """Give the network as the task's probabilities or numbers, its adapters merged meanwhile."""
+def ready(
+    bundle: ModelBundle, record: BundleRecord, device: torch.device, *, batch_size: int
+) -> Iterator[Model]:
+    """Give the network as the task's probabilities or numbers, its adapters merged meanwhile.
+
+    Args:
+        bundle: Holds the network.
+        record: What to map with.
+        device: Where.
+        batch_size: Tiles of a batch, which engines other than torch's must know beforehand.
+    """
     asked = record.predict
     reduced = asked.precision == "bfloat16"
     check_engine(asked.engine, device, reduced=reduced or asked.optimize > 0)
@@ -44,7 +53,7 @@ def ready(bundle: ModelBundle, record: BundleRecord, device: torch.device) -> It
         else:
             model = run_by(
                 asked.engine, network, record.made_task.activate,
-                shape=(len(record.bands), record.tile_px, record.tile_px),
+                shape=(batch_size, len(record.bands), record.tile_px, record.tile_px),
                 name=record.backbone.name,
             )  # fmt: skip
         sized = of_size(model, record.tile_px) if record.per == "image" else model

@@ -49,7 +49,11 @@ class ParameterAdapter(Adapter):
 
 
 def run_changed(method: type[Adapter], base: nn.Module, x: Tensor, parts: Sequence[Part]) -> Tensor:
-    """Return the output of ``base`` for ``x``, its bare module as ``method.changed`` says."""
+    """Return the output of ``base`` for ``x``, its bare module as ``method.changed`` says.
+
+    The module holds the changed parameters meanwhile, so that threads cannot share it: before a
+    map, whose batches run side by side, such methods are merged.
+    """
     path, module = bare(base)
     changed = {f"{path}{name}": t for name, t in method.changed(module, parts).items()}
     output: Tensor = functional_call(base, changed, (x,))
