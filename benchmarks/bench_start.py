@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 from bench_predict import TILE_PX, make_bundle, make_scene
-from bench_train import write_scene
+from train_inputs import write_scene
 
 from rsmeta.bundle import save_bundle
 

@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from qgis.core import (
-    QgsProcessing,
     QgsProcessingContext,
     QgsProcessingFeedback,
     QgsProcessingMultiStepFeedback,
     QgsProcessingParameterDefinition,
     QgsProcessingParameterField,
     QgsProcessingParameterFolderDestination,
-    QgsProcessingUtils,
 )
 
 from . import parameters as declared
@@ -60,7 +58,7 @@ class Train(Algorithm):
         self, parameters: dict[str, Any], context: QgsProcessingContext
     ) -> tuple[bool, str]:
         """Complain before any work where the model cannot be written."""
-        why = why_not_new(self._model(parameters, context))
+        why = why_not_new(self.parameterAsString(parameters, "MODEL", context))
         return (False, why) if why else super().checkParameterValues(parameters, context)
 
     def processAlgorithm(
@@ -70,7 +68,7 @@ class Train(Algorithm):
         feedback: QgsProcessingFeedback,
     ) -> dict[str, Any]:
         """Train, map and suggest; each step's files appear when it is complete."""
-        model = self._model(parameters, context)
+        model = self.parameterAsString(parameters, "MODEL", context)
         outputs = self.outputs(parameters, context, "OUTPUT", "CONFIDENCE", "PLACES")
         scene = self.scene(parameters, context, "INPUT")
         steps = QgsProcessingMultiStepFeedback(3 + ("PLACES" in outputs), feedback)
@@ -85,13 +83,6 @@ class Train(Algorithm):
                 return {"MODEL": model}
         self.style(outputs, context)
         return {"MODEL": model, **outputs}
-
-    def _model(self, parameters: dict[str, Any], context: QgsProcessingContext) -> str:
-        """Return the folder of the model; a new one where QGIS is to find a temporary folder."""
-        given: str = self.parameterAsString(parameters, "MODEL", context)
-        if given in ("", QgsProcessing.TEMPORARY_OUTPUT):
-            return str(QgsProcessingUtils.generateTempFilename("model"))
-        return given
 
     def _train(
         self,
