@@ -320,6 +320,15 @@ def test_batches_side_by_side_do_not_mix(method: str, kind: str) -> None:
             torch.testing.assert_close(found, wanted, atol=1e-6, rtol=1e-6)
 
 
+@pytest.mark.parametrize("method", ["adaptformer", "deflect"])
+def test_it_compiles_into_one_graph(method: str) -> None:
+    backbone = _tuned("timm", method)
+    _train_a_little(backbone)
+    compiled = torch.compile(backbone, backend="eager", fullgraph=True)
+    with torch.no_grad():
+        assert torch.equal(compiled(_image("timm")).map, backbone(_image("timm")).map)
+
+
 # -- merging ---------------------------------------------------------------------------------------
 
 
