@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -81,7 +81,7 @@ class ParallelBottleneck(Bottleneck):
         super().__init__(features, rank=rank, alpha=alpha)
         self.scaling = nn.Parameter(torch.tensor([alpha / rank]))
         #: By thread: several may pass through one network at the same time.
-        self._entered: dict[int, Tensor] = {}
+        self._entered = threading.local()
         self._listening: RemovableHandle | None = None
 
     def attach(self, backbone: Sited, site: Site) -> None:
@@ -102,14 +102,24 @@ class ParallelBottleneck(Bottleneck):
 
     def listen(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         """Keep what enters the branch until the branch ends."""
-        self._entered[threading.get_ident()] = inputs[0]
+        self._entered.tokens = inputs[0]
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the change (…, D) for what entered the branch, (…, D)."""
-        entered = self._entered.pop(threading.get_ident(), None)
+        entered: Tensor | None = getattr(self._entered, "tokens", None)
         if entered is None:
             raise RuntimeError("the branch ended without having been entered")
+        self._entered.tokens = None
         return self._bend(entered)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy takes over: nothing of a pass under way."""
+        return {name: value for name, value in self.__dict__.items() if name != "_entered"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Begin a copy."""
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._entered = threading.local()
 
     def _factor(self) -> Tensor:
         return self.scaling

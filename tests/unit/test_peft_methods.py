@@ -298,7 +298,7 @@ def test_batches_side_by_side_do_not_mix(method: str, kind: str) -> None:
     images = [_image(kind), 2 + _image(kind).flip(0)]
     with torch.inference_mode():
         alone = [backbone(image).map for image in images]
-    barrier = threading.Barrier(2, timeout=60)
+    barrier = threading.Barrier(2)
 
     def in_step(*_: Any) -> None:
         barrier.wait()
@@ -308,12 +308,25 @@ def test_batches_side_by_side_do_not_mix(method: str, kind: str) -> None:
             module.register_forward_pre_hook(in_step)
 
     def through(image: Tensor) -> Tensor:
-        with torch.inference_mode():
-            return backbone(image).map
+        try:
+            with torch.inference_mode():
+                return backbone(image).map
+        except BaseException:
+            barrier.abort()  # or the other would wait for ever
+            raise
 
     with ThreadPoolExecutor(2) as pool:
         for found, wanted in zip(pool.map(through, images), alone, strict=True):
             torch.testing.assert_close(found, wanted, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["adaptformer", "deflect"])
+def test_it_compiles_into_one_graph(method: str) -> None:
+    backbone = _tuned("timm", method)
+    _train_a_little(backbone)
+    compiled = torch.compile(backbone, backend="eager", fullgraph=True)
+    with torch.no_grad():
+        assert torch.equal(compiled(_image("timm")).map, backbone(_image("timm")).map)
 
 
 # -- merging ---------------------------------------------------------------------------------------
