@@ -167,7 +167,7 @@ def test_a_fault_of_training_is_said_in_one_line(
         "train", scene=tiny_run.scene, polygons=polygons, selected="nr = 3", CLASS="Nutzung",
         MODEL=folder / "model", OUTPUT=folder / "map.tif",
     )  # fmt: skip
-    assert "rsmeta: labels.gpkg has no column with 2 to 64 classes" in seen["complaint"]
+    assert "rsmeta: labels.gpkg: on the scenes, class is" in seen["complaint"]
     assert not {file.name for file in folder.iterdir()} - {polygons.name}
 
 
