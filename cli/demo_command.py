@@ -47,9 +47,11 @@ def command(options: dict[str, Any], output: Path, *, real: bool, source: str | 
         "Accuracy of its map in an area not used for training:"
     )
     scores(result.scores)
+    held_out = result.held_out
     click.echo(
-        f"\nMacro F1 on held-out labels of the scene trained on: {result.held_out['model']:.3f}; "
-        f"of a random forest on single pixels: {result.held_out['forest']:.3f}"
+        f"\nMacro F1 on held-out labels of the scene trained on: {held_out['model']:.3f}; "
+        f"of a random forest on single pixels: {held_out['forest']:.3f}; "
+        f"of model: auto, the default: {held_out['auto']:.3f}"
     )
     click.echo(f"\nreport     {result.report}")
     click.echo(f"picture    {result.picture}")

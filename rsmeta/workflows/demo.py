@@ -43,7 +43,8 @@ class DemoResult:
         report: Page of the run and its map.
         scores: Accuracy of the map, as in ``MapAccuracy.as_dict``.
         held_out: Macro F1 on labels of the trained scene that were held out: of the model
-            (``model``) and of a random forest on single pixels (``forest``).
+            (``model``), of a random forest on single pixels (``forest``), and of ``model: auto``
+            (``auto``).
     """
 
     bundle: Path
@@ -74,11 +75,10 @@ def demo(output: str | Path, *, progress: bool = False) -> DemoResult:
         data = make_landscape(output / "data", sensor="landsat8")
     logger.info("created %d Landsat-8-like scenes in %s", len(data.scenes), data.folder)
     east = data.scenes[1]
-    run = train(
-        config_dir() / "experiments" / "demo.yaml",
-        [f"data.root={data.folder}", "meta=first_order"],
-        output=output / "run",
-        progress=progress,
+    config, place = config_dir() / "experiments" / "demo.yaml", f"data.root={data.folder}"
+    run = train(config, [place, "meta=first_order"], output=output / "run", progress=progress)
+    auto = train(
+        config, [place, "model=auto", "tuner=head"], output=output / "run_auto", progress=progress
     )
     predict(east, run.bundle, output=output / "east_map.tif", if_exists="overwrite")
     scores = evaluate_map(output / "east_map.tif", data.labels[1], ignore=(0,))
@@ -104,6 +104,7 @@ def demo(output: str | Path, *, progress: bool = False) -> DemoResult:
         held_out={
             "model": run.metrics["validation"]["macro_f1"],
             "forest": run.metrics["baseline"]["forest"]["validation"]["macro_f1"],
+            "auto": auto.metrics["validation"]["macro_f1"],
         },
     )
 
@@ -190,6 +191,7 @@ def _written(output: Path) -> Iterator[None]:
         output.mkdir(parents=True, exist_ok=True)
         marker.touch()
         yield
-        shutil.rmtree(output / "run", ignore_errors=True)
+        for run in ("run", "run_auto"):
+            shutil.rmtree(output / run, ignore_errors=True)
     except OSError as error:
         raise OutputError(f"cannot write the demo to {output} ({one_line(error)})") from error
