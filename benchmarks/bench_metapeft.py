@@ -6,6 +6,7 @@ the same seed, task, tuner, optimizer and number of steps:
     python benchmarks/bench_metapeft.py RESULTS.jsonl [clouds=DIR] [vits=FILE]
     python benchmarks/bench_metapeft.py --table RESULTS.jsonl ...
     python benchmarks/bench_metapeft.py --write RESULTS.jsonl ...     # into metapeft.md
+    python benchmarks/bench_metapeft.py --curve RESULTS.jsonl ...     # docs/images/tail.png
 
 The most telling runs come first: LoRA on ``landsat``, every rate; shuffled labels and other
 objectives; other tuners; real clouds; a ViT of 22 M parameters; ranks. ``task=``, ``tuner=`` or
@@ -288,6 +289,40 @@ def write(text: str) -> None:
     page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
 
 
+def curve(runs: list[Run]) -> Path:
+    """Draw average against tail of every way to set scales, where most of them were run."""
+    from matplotlib.figure import Figure
+
+    found: Group = defaultdict(dict)
+    for run in runs:
+        if key_of(run)[:5] == ("landsat", "lora", "adamw", 0.01, LONG):
+            found[run["variant"], run["start"]][run["seed"]] = run
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    fixed = sorted(start for way, start in found if way == "fixed")
+    places = [[mean(found["fixed", s], score) for score in (average, tail)] for s in fixed]
+    axes.plot(*zip(*places, strict=True), "o-", color="0.6")
+    labels = {f"fixed {s:g}": place for s, place in zip(fixed, places, strict=True)}
+    labels |= {
+        name.replace("first_order", "learned"): [mean(own, average), mean(own, tail)]
+        for (name, _), own in found.items() if name != "fixed"
+    }  # fmt: skip
+    for name, place in labels.items():
+        if name.startswith("fixed "):
+            side: dict[str, Any] = {"xytext": (6, -9)}
+        else:
+            axes.plot(*place, "o", color="#2b6fb3")
+            side = {"xytext": (-6, 3), "ha": "right"}
+        axes.annotate(name, place, **side, textcoords="offset points", fontsize=8)
+    axes.set_xlim(50, 61)
+    axes.set_ylim(30, 57)
+    axes.set_xlabel("average of the classes, points")
+    axes.set_ylabel("rarest third, points")
+    path = Path(__file__).parents[1] / "docs" / "images" / "tail.png"
+    figure.savefig(path, dpi=110)
+    return path
+
+
 def mean(by_seed: dict[Any, Run], score: Callable[[Run], float]) -> float:
     """Return the mean of a score, in points."""
     return 100 * statistics.mean(map(score, by_seed.values()))
@@ -326,9 +361,12 @@ def agreement(by_seed: dict[Any, Run]) -> str:
 def main() -> None:
     """Run, or print the tables of what was run."""
     words = [word for word in sys.argv[1:] if "=" not in word]
-    if words[:1] in (["--table"], ["--write"]):
-        text = tables([run for word in words[1:] for run in read(Path(word))])
-        (write if words[0] == "--write" else print)(text)
+    if words and words[0] in ("--table", "--write", "--curve"):
+        runs = [run for word in words[1:] for run in read(Path(word))]
+        if words[0] == "--curve":
+            print(curve(runs))
+        else:
+            (write if words[0] == "--write" else print)(tables(runs))
         return
     options = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
     if not words:
