@@ -6,6 +6,7 @@ numbers with leading zeros stay text, which YAML 1.1 turns into truth values and
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,10 @@ from rsmeta.errors import ConfigError, one_line
 
 #: More values than any settings file has; aliases of aliases can multiply to far more.
 _MOST_VALUES = 100_000
+
+#: Bytes that tell text from imagery and data bases.
+_HEAD_BYTES = 1024
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class _Loader(yaml.SafeLoader):
@@ -125,14 +130,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: The file is missing, is no YAML, or is not a mapping.
     """
+    text = _text_of(Path(path))
     try:
-        tree = parse_yaml(Path(path).read_bytes())
-    except FileNotFoundError:
-        raise ConfigError(f"no configuration at {path}; check the path") from None
-    except IsADirectoryError:
-        inside = "".join(f", such as {one}" for one in sorted(Path(path).glob("*.yaml"))[:1])
-        raise ConfigError(f"{path} is a folder; give a configuration file{inside}") from None
-    except (OSError, ConfigError) as error:
+        tree = parse_yaml(text)
+    except ConfigError as error:
         raise ConfigError(f"cannot read {path} as YAML ({one_line(error)})") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{path} holds no settings; it must be a mapping such as 'data: …'")
@@ -148,3 +149,21 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return plain(value)
     return [_plain(one) for one in value] if isinstance(value, list) else value
+
+
+def _text_of(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            text = file.read(_HEAD_BYTES)
+            is_text = b"\0" not in text or text.startswith(_UTF16)
+            text += file.read() if is_text else b""
+    except FileNotFoundError:
+        raise ConfigError(f"no configuration at {path}; check the path") from None
+    except IsADirectoryError:
+        inside = "".join(f", such as {one}" for one in sorted(path.glob("*.yaml"))[:1])
+        raise ConfigError(f"{path} is a folder; give a configuration file{inside}") from None
+    except OSError as error:
+        raise ConfigError(f"cannot read {path} ({one_line(error)})") from error
+    if not is_text:
+        raise ConfigError(f"{path} is no configuration; give a YAML file, as rsmeta init writes")
+    return text

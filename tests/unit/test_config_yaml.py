@@ -163,3 +163,11 @@ _PLAIN = st.recursive(
 def test_what_rsmeta_writes_it_reads_back(value: Any) -> None:
     """Bundles and run folders are written by PyYAML, whose guesses are others."""
     assert parse_yaml(yaml.safe_dump(value, allow_unicode=True)) == value
+
+
+@pytest.mark.parametrize("content", [b"II*\0\x08\0\0\0", b"SQLite format 3\0"])
+def test_imagery_or_labels_are_no_configuration(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "scene.tif"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"scene\.tif is no configuration; give a YAML file"):
+        read_yaml(file)
