@@ -108,15 +108,16 @@ def _counted(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Count pixels (N,) by place and class; return places (M, 2), in order, and counts (M, K).
 
-    Places are few and near each other, so that every possible one has its counter: sorting pixels
-    takes far longer.
+    Each pixel becomes one number, whose values are counted: to sort pairs takes ten times as long.
     """
     top, left = rows.min(), cols.min()
-    height, width = rows.max() - top + 1, cols.max() - left + 1
+    width = cols.max() - left + 1
     numbers = ((rows - top) * width + (cols - left)) * classes + found
-    counts = np.bincount(numbers, minlength=height * width * classes).reshape(-1, classes)
-    places = np.flatnonzero(counts.any(axis=1))
-    return np.stack([places // width + top, places % width + left], axis=1), counts[places]
+    there, pixels = np.unique(numbers, return_counts=True)
+    places, place = np.unique(there // classes, return_inverse=True)
+    counts = np.zeros((len(places), classes), np.int64)
+    counts[place, there % classes] = pixels
+    return np.stack([places // width + top, places % width + left], axis=1), counts
 
 
 def labelled_values(labelled: LabelledScene) -> Iterator[np.ndarray]:

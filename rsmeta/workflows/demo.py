@@ -78,8 +78,9 @@ def demo(output: str | Path, *, progress: bool = False) -> DemoResult:
     config, place = config_dir() / "experiments" / "demo.yaml", f"data.root={data.folder}"
     run = train(config, [place, "meta=first_order"], output=output / "run", progress=progress)
     auto = train(
-        config, [place, "model=auto", "tuner=head"], output=output / "run_auto", progress=progress
-    )
+        config, [place, "model=auto", "tuner=head", "trainer.baseline=false"],
+        output=output / "run_auto", progress=progress,
+    )  # fmt: skip
     predict(east, run.bundle, output=output / "east_map.tif", if_exists="overwrite")
     scores = evaluate_map(output / "east_map.tif", data.labels[1], ignore=(0,))
     record = run.bundle.record
