@@ -134,6 +134,13 @@ def build_backbone(spec: ModelSpec, bands: Sequence[Band] | None = None) -> Back
             f"model.stem.strategy=wavelength needs weights that make filters of wavelengths "
             f"(DOFA, Panopticon, Copernicus-FM), not {spec.backbone}; use match"
         )
+    backbone = _for_bands(family, spec, bands)
+    quick_import("rsmeta.models.packed").pack_frozen(backbone)
+    return backbone
+
+
+def _for_bands(family: BackboneFamily, spec: ModelSpec, bands: Sequence[Band] | None) -> Backbone:
+    """Build a backbone as it is, or with what makes its own bands of the input's."""
     if spec.stem.reduce is not None and bands is not None:
         return _reduced(family, spec, bands)
     if spec.stem.strategy != "project" or bands is None:
