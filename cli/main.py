@@ -15,6 +15,7 @@ import click
 
 from rsmeta import __version__
 from rsmeta.errors import RsmetaError, did_you_mean, one_line
+from rsmeta.malloc import keep_freed_memory
 
 #: Each command with its line in ``rsmeta --help``; its module is imported on use.
 COMMANDS = {
@@ -94,6 +95,7 @@ def main(arguments: list[str] | None = None) -> None:
     if arguments is not None:
         _run(arguments)
         return
+    keep_freed_memory()  # of the process: nobody else's, since it was started for this command
     try:
         _run(sys.argv[1:])
     except SystemExit as end:
