@@ -97,7 +97,11 @@ def test_mapping_and_a_dry_run_load_little(tiny_run: TinyRun, tmp_path: Path) ->
     mapped = command("predict", str(tiny_run.scene), "--model", str(tiny_run.bundle),
                      "--output", str(tmp_path / "map.tif"))  # fmt: skip
     found = modules_after(f"{trained}\n{mapped}")
-    assert {"timm.models.naflexvit", "torchvision.ops.roi_align", "rsmeta.inference.engine"} <= found
+    assert {
+        "timm.models.naflexvit",
+        "torchvision.ops.roi_align",
+        "rsmeta.inference.engine",
+    } <= found
     unneeded = {"matplotlib", "pandas", "scipy", "sklearn", "xarray", "transformers", "pyogrio"}
     assert not top_level(found) & (TRAINING_ONLY | unneeded)
     assert not [name for name in found if name.startswith("torch._dynamo")]
