@@ -109,7 +109,8 @@ def disable(fn: Any = None, recursive: bool = True, **options: Any) -> Any:
     lazily: Callable[..., Any] | None = getattr(torch, "_disable_dynamo", None)
     if lazily is None:  # a torch that does it in another way
         _make_way()
-        return torch.compiler.disable(fn, recursive, **options)
+        at_once: Callable[..., Any] = torch.compiler.disable
+        return at_once(fn, recursive, **options)
     return lazily(fn, recursive)
 
 
