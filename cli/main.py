@@ -15,6 +15,7 @@ import click
 
 from rsmeta import __version__
 from rsmeta.errors import RsmetaError, did_you_mean, one_line
+from rsmeta.late_compiler import postpone_compiler
 from rsmeta.malloc import keep_freed_memory
 
 #: Each command with its line in ``rsmeta --help``; its module is imported on use.
@@ -105,6 +106,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(given: list[str]) -> None:
     debug = "--debug" in given
+    postpone_compiler()
     # rsmeta says this itself. Set here once: filters set and reset in several threads get lost.
     warnings.filterwarnings("ignore", message="Dataset has no geotransform")
     # The group's flags are accepted after the command too.
