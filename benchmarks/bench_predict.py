@@ -5,23 +5,31 @@ Both in one run, in turns, over the same tiles of a made-up scene of 13 bands:
     python benchmarks/bench_predict.py [SIDE_PX] [ROUNDS] [BACKBONE] [DEVICE] [THREADS] [BATCH]
 
 prints seconds of the bare forward pass at its best batch size, or BATCH, of the whole way, and of
-each stage. The bare pass runs in a thread of its own, as the engine's does, and with
-as many threads inside: on a busy machine a main thread with more of them than there are free cores
-waits at their barriers, and any comparison with it flatters the engine. With several threads there
-is a second bare pass, in lanes as the engine's: a loop per thread, which do not wait for each
-other. Seconds of CPU are given beside those of the clock, since other work on the machine disturbs
-them less.
+each stage. Each way has a process of its own, which computes when it has its turn: the whole way
+with the allocator set as the command line sets it (``rsmeta.malloc``), the bare pass both as torch
+is by itself and with the same setting. The bare pass runs in a thread of its own, as the engine's
+does, and with as many threads inside: on a busy machine a main thread with more of them than there
+are free cores waits at their barriers, and any comparison with it flatters the engine. With several
+threads there is another bare pass, in lanes as the engine's: a loop per thread, which do not wait
+for each other. Seconds of CPU are given beside those of the clock, since other work on the machine
+disturbs them less, and page faults, which are what the setting saves.
 """
 
 from __future__ import annotations
 
+import os
 import platform
+import resource
 import statistics
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,10 +47,13 @@ from rsmeta.geo.sensors import load_sensor
 from rsmeta.geo.tiling import TilePlan
 from rsmeta.inference import sizing
 from rsmeta.inference.lanes import threads_per_lane
+from rsmeta.malloc import malloc_environment
 from rsmeta.models.build import build_network
 from rsmeta.workflows.mapping.predict_scenes import predict
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from rsmeta.models.network import Network
 
 CLASSES = 10
@@ -129,18 +140,111 @@ def best_batch(network: Network, device: str) -> int:
     return max(rates, key=lambda size: rates[size])
 
 
+@dataclass(frozen=True)
+class Way:
+    """One way to compute all tiles; each has a process of its own.
+
+    Attributes:
+        name: What it is called.
+        lanes: Loops side by side, of the bare network; none: the whole way.
+        keeps_memory: Whether glibc keeps freed memory, as in ``rsmeta predict``.
+    """
+
+    name: str
+    lanes: int | None
+    keeps_memory: bool
+
+
+@dataclass(frozen=True)
+class Work:
+    """What all ways compute.
+
+    Attributes:
+        scene: The scene's file.
+        tiles: Tiles in it.
+        backbone: Of the network.
+        device: Where it is.
+        threads: Of torch.
+        batch: Tiles at once.
+    """
+
+    scene: Path
+    tiles: int
+    backbone: str
+    device: str
+    threads: int
+    batch: int
+
+
+@dataclass(frozen=True)
+class Took:
+    """What a pass took: seconds of the clock, of CPU and of each stage, and page faults."""
+
+    clock_s: float
+    cpu_s: float
+    faults: int
+    stages: dict[str, float]
+
+    def __str__(self) -> str:
+        return f"{self.clock_s:.2f} s, {self.cpu_s:.2f} s of CPU, {self.faults:,} faults"
+
+
+@cache
+def _network(work: Work) -> ModelBundle:
+    torch.set_num_threads(work.threads)
+    bundle = make_bundle(work.backbone, work.batch)
+    bundle.network.to(work.device)
+    bare_seconds(bundle.network, 2 * work.batch, work.batch, work.device)  # warm
+    return bundle
+
+
+def passed(work: Work, way: Way) -> Took:
+    """Compute all tiles once, in this process."""
+    bundle, stages = _network(work), dict[str, float]()
+    before, cpu = resource.getrusage(resource.RUSAGE_SELF).ru_minflt, time.process_time()
+    if way.lanes is None:
+        (result,) = predict(
+            work.scene, bundle, output=work.scene.with_name("map.tif"), if_exists="overwrite",
+            execution=work.device,
+        )  # fmt: skip
+        clock_s, stages = result.seconds, result.stages
+    else:
+        clock_s, _ = bare_seconds(
+            bundle.network, work.tiles, work.batch, work.device, lanes=way.lanes
+        )
+    cpu_s = time.process_time() - cpu
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    return Took(clock_s, cpu_s, faults, stages)
+
+
+@contextmanager
+def processes(ways: Sequence[Way], work: Work) -> Iterator[dict[Way, ProcessPoolExecutor]]:
+    """Start a process per way, each with its network, and what its allocator is to do."""
+    given = dict(os.environ)
+    with ExitStack() as stack:
+        found = {}
+        for way in ways:
+            kept = malloc_environment(given) if way.keeps_memory else {}
+            os.environ.update(kept)
+            found[way] = stack.enter_context(
+                ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+            )
+            found[way].submit(_network, work)
+            for name in kept:
+                del os.environ[name]
+        yield found
+
+
 def main() -> None:
     """Print the rates of each round, and the stages of the last."""
     given = dict(enumerate(sys.argv[1:]))
     side_px, rounds = int(given.get(0, 1500)), int(given.get(1, 3))
     torch.set_num_threads(int(given.get(4, torch.get_num_threads())))
+    threads = torch.get_num_threads()
     backbone, device = given.get(2, "vit_small_patch16_224"), given.get(3, "cpu")
     print(f"{backbone}, {side_px} x {side_px} px, {device}, {platform.machine()}, ")
-    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, ", end="")
-    print(f"{datetime.now(UTC):%Y-%m-%d}")
-    network = make_bundle(backbone, 1).network.to(device)
-    batch = int(given[5]) if 5 in given else best_batch(network, device)
-    bundle = make_bundle(backbone, batch)
+    print(f"{threads} threads, torch {torch.__version__}, {datetime.now(UTC):%Y-%m-%d}")
+    batch = int(given.get(5, 0)) or best_batch(make_bundle(backbone, 1).network.to(device), device)
     grid = Grid(None, Affine.identity(), side_px, side_px)
     plan = TilePlan(
         scene_grid=grid, extent=grid.full_window, tile_px=TILE_PX, overlap_px=OVERLAP_PX,
@@ -148,38 +252,27 @@ def main() -> None:
     )  # fmt: skip
     tiles = len(plan.row_starts) * len(plan.col_starts)
     lanes = sizing.choose_lanes(torch.device(device))
-    ratios: dict[str, list[float]] = {}
+    whole = Way("whole", None, keeps_memory=True)
+    bare = [Way("bare, as torch is", 1, False), Way("bare, malloc set", 1, True)]
+    if lanes > 1:
+        bare.append(Way("bare, malloc set, in lanes", lanes, True))
+    took: dict[Way, list[Took]] = {way: [] for way in (*bare, whole)}
     with tempfile.TemporaryDirectory() as folder:
-        scene = Path(folder) / "scene.tif"
-        make_scene(scene, side_px)
-        for _ in range(rounds):
-            bare = {"one loop": bare_seconds(network, tiles, batch, device)}
-            if lanes > 1:
-                bare["in lanes"] = bare_seconds(network, tiles, batch, device, lanes=lanes)
-            cpu = time.process_time()
-            (result,) = predict(
-                scene, bundle, output=Path(folder) / "map.tif", if_exists="overwrite",
-                execution=device,
-            )  # fmt: skip
-            whole = result.seconds, time.process_time() - cpu
-            print(f"{tiles} tiles ({result.tiles} computed): {_told(whole)}", end="")
-            for name, seconds in bare.items():
-                both = [alone / all_ for alone, all_ in zip(seconds, whole, strict=True)]
-                for unit, ratio in zip(("clock", "CPU"), both, strict=True):
-                    ratios.setdefault(f"{name}, {unit}", []).append(ratio)
-                print(
-                    f"; bare, {name}: {_told(seconds)}, ratios {both[0]:.3f}, {both[1]:.3f}", end=""
-                )
-            print(flush=True)
-    print("s of the last round:", {name: round(s, 1) for name, s in result.stages.items()})
-    for name, found in ratios.items():
-        low, high = min(found), max(found)
-        print(f"ratio to the bare network, {name}: {statistics.median(found):.3f}", end="")
-        print(f" ({low:.3f} to {high:.3f})")
-
-
-def _told(seconds: tuple[float, float]) -> str:
-    return f"{seconds[0]:.2f} s, {seconds[1]:.2f} s of CPU"
+        work = Work(Path(folder) / "scene.tif", tiles, backbone, device, threads, batch)
+        make_scene(work.scene, side_px)
+        with processes(list(took), work) as running:
+            for number in range(rounds):
+                print(f"round {number + 1}, {tiles} tiles:", flush=True)
+                for way, process in running.items():
+                    took[way].append(process.submit(passed, work, way).result())
+                    print(f"  {way.name}: {took[way][-1]}", flush=True)
+    print("s of the last round:", {name: round(s, 1) for name, s in took[whole][-1].stages.items()})
+    for way in bare:
+        for unit in ("clock_s", "cpu_s"):
+            pairs = zip(took[way], took[whole], strict=True)
+            found = [getattr(alone, unit) / getattr(all_, unit) for alone, all_ in pairs]
+            print(f"{way.name} by whole, {unit}: {statistics.median(found):.3f}", end="")
+            print(f" ({min(found):.3f} to {max(found):.3f})")
 
 
 if __name__ == "__main__":

@@ -162,7 +162,7 @@ def measured(side_px: int) -> Stages:
 
 def _read(scene: Scene, plan: TilePlan) -> Iterator[object]:
     strips = plan.strips(plan.blocks(), blocks_wide=100)
-    yield from read_blocks(SceneReader(scene), plan, strips, count=1)
+    yield from read_blocks(SceneReader(scene), plan, strips)
 
 
 def _written(

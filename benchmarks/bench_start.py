@@ -3,14 +3,16 @@
     python benchmarks/bench_start.py [ROUNDS]
 
 Fresh processes in turns, one thread each. `predict` runs the command line on a scene of one tile
-with a ViT-S/16 bundle, and ends where the network would get its first tile; `train --dry-run`, of
-the shipped nano backbone on 1000 x 1000 labelled pixels, and `list` run to their end. Seconds of
+with a ViT-S/16 bundle, and ends where the network would get its first tile; `train`, of the shipped
+nano backbone on 1000 x 1000 labelled pixels, ends at the first training step; `train --dry-run` of
+the same and `list` run to their end. Seconds of
 CPU and of the clock since the process began, Python's own start included.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -29,23 +31,26 @@ def say():
     print(used.ru_utime + used.ru_stime, time.time() - float(os.environ["STARTED"]), flush=True)
 """
 TIMM = f"{_SAY}\nimport timm\nsay()"
-PREDICT = f"""{_SAY}
+UNTIL = f"""{_SAY}
 import sys
+from importlib import import_module
 from rsmeta_cli.main import main
-import rsmeta
-def first_tile(*args):
+before, module, owner, method, *words = sys.argv[1:]
+def reached(*args):
     say()
     os._exit(0)
 class Watch:
     def find_spec(self, name, path=None, target=None):
-        if name == "rsmeta.inference.engine":
+        if name == before:
             sys.meta_path.remove(self)
-            from rsmeta.inference.scoring import Scorer
-            Scorer.__call__ = first_tile
+            setattr(getattr(import_module(module), owner), method, reached)
 sys.meta_path.insert(0, Watch())
-sys.argv = ["rsmeta", "predict", *sys.argv[1:]]
+sys.argv = ["rsmeta", *words]
 main()
 """
+#: The module before whose import that function is replaced where measuring ends, and the function.
+FIRST_TILE = ("rsmeta.inference.engine", "rsmeta.inference.scoring", "Scorer", "__call__")
+FIRST_STEP = ("rsmeta.workflows.train", "rsmeta.training.module", "TaskModule", "training_step")
 COMMAND = f"""{_SAY}
 import sys
 from rsmeta_cli.main import main
@@ -90,18 +95,23 @@ def main() -> None:
         (root / "config.yaml").write_text(CONFIG, encoding="utf-8")
         bundle = make_bundle("vit_small_patch16_224", 1)
         save_bundle(root / "model", bundle.record, bundle.network)
-        scene, model, output = (str(root / name) for name in ("scene.tif", "model", "map.tif"))
-        dry_run = ("train", str(root / "config.yaml"), f"data.root={root}", "--dry-run")
+        scene, model, output, run = (
+            str(root / name) for name in ("scene.tif", "model", "map.tif", "run")
+        )
+        mapped = ("predict", scene, "--model", model, "--output", output)
+        trained = ("train", str(root / "config.yaml"), f"data.root={root}")
         ways = {
             "import timm": (TIMM,),
-            "predict, to the first tile": (PREDICT, scene, "--model", model, "--output", output),
-            "train --dry-run": (COMMAND, *dry_run),
+            "predict, to the first tile": (UNTIL, *FIRST_TILE, *mapped),
+            "train --dry-run": (COMMAND, *trained, "--dry-run"),
+            "train, to the first step": (UNTIL, *FIRST_STEP, *trained, "--output", run),
             "list tuners": (COMMAND, "list", "tuners"),
             "list backbones": (COMMAND, "list", "backbones"),
         }
         found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
         for turn in range(rounds + 1):
             for name, (code, *arguments) in ways.items():
+                shutil.rmtree(run, ignore_errors=True)
                 taken = seconds(code, *arguments)
                 if turn:  # the first one fills the system's cache of files
                     found[name].append(taken)

@@ -15,6 +15,8 @@ import click
 
 from rsmeta import __version__
 from rsmeta.errors import RsmetaError, did_you_mean, one_line
+from rsmeta.late_compiler import postpone_compiler
+from rsmeta.malloc import keep_freed_memory
 
 #: Each command with its line in ``rsmeta --help``; its module is imported on use.
 COMMANDS = {
@@ -94,6 +96,7 @@ def main(arguments: list[str] | None = None) -> None:
     if arguments is not None:
         _run(arguments)
         return
+    keep_freed_memory()  # of the process: nobody else's, since it was started for this command
     try:
         _run(sys.argv[1:])
     except SystemExit as end:
@@ -103,6 +106,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(given: list[str]) -> None:
     debug = "--debug" in given
+    postpone_compiler()
     # rsmeta says this itself. Set here once: filters set and reset in several threads get lost.
     warnings.filterwarnings("ignore", message="Dataset has no geotransform")
     # The group's flags are accepted after the command too.

@@ -155,6 +155,11 @@ class TilePlan(MapPlan):
         col, row = window.col_off + self.extent.col_off, window.row_off + self.extent.row_off
         return Window(col, row, window.width, window.height)
 
+    def in_map(self, window: Window) -> Window:
+        """Return a window of the scene as one of the map."""
+        col, row = window.col_off - self.extent.col_off, window.row_off - self.extent.row_off
+        return Window(col, row, window.width, window.height)
+
     def read_window(self, block: Window) -> Window:
         """Return the scene's pixels that the tiles of a block cover."""
         return self.in_scene(self.tiles_window(block))

@@ -99,7 +99,7 @@ class Engine:
             OutputError: ``spill_folder`` has no room.
             RsmetaError: The device has not enough memory for one tile.
         """
-        reader = SceneReader(scene, aoi)
+        reader = SceneReader(scene, aoi, sizing.choose_readers(self.device))
         lanes = sizing.choose_lanes(self.device) if isinstance(plan, TilePlan) else 1
         cache = bounded_cache(sizing.choose_cache_bytes(scene, plan))
         with threads_per_lane(lanes), Pipeline() as pipeline, cache:
@@ -127,9 +127,7 @@ class Engine:
         spill_folder: Path | None,
     ) -> Iterator[Block]:
         strips = plan.strips(blocks, blocks_wide=sizing.choose_strip_blocks(plan, self._scores))
-        readers = sizing.choose_readers(self.device)
-        blocks_read = read_blocks(reader, plan, strips, count=readers)
-        read = pipeline.ahead("reading", blocks_read, 1)
+        read = pipeline.ahead("reading", read_blocks(reader, plan, strips), 1)
         scored = pipeline.ahead("computing", score_tiles(read, self.score, lanes=lanes), 2)
         where = sizing.choose_blending(plan, self._scores, self.device)
         network = transfer_for(self.device)  # with a stream of its own, beside that of the scorer

@@ -23,17 +23,21 @@ class Lanes(Generic[T]):
     """Calls functions in a number of threads and gives their results in order; a context.
 
     Args:
-        count: Threads; with one, functions are called where they are given.
+        count: Threads.
+        beside: Whether a single one is a thread of its own, so that the next batch is filled
+            meanwhile; else functions are called where they are given.
 
     Attributes:
         ahead: Calls that may be under way or waiting when another is given.
     """
 
-    def __init__(self, count: int) -> None:
-        self.ahead = count + 1 if count > 1 else 0  # one waits, so that no lane has to
+    def __init__(self, count: int, *, beside: bool = True) -> None:
+        threads = count if beside or count > 1 else 0
+        # One waits, so that no lane has to; a single lane begins it when the result is taken.
+        self.ahead = threads + (threads > 1)
         self._given: deque[Future[T]] = deque()
         self._pool: ThreadPoolExecutor | None = None
-        if count > 1:
+        if threads:
             self._pool = ThreadPoolExecutor(count, thread_name_prefix="rsmeta-score")
 
     def __enter__(self) -> Lanes[T]:

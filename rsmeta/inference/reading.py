@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from rasterio.windows import Window
+from rasterio.windows import Window, intersect
 
 from rsmeta.geo.grid import whole_pixels
 from rsmeta.geo.sparse import may_hold_data
@@ -42,10 +43,12 @@ class SceneReader:
     Attributes:
         scene: The scene, with the model's bands selected.
         aoi: Area of interest; none: everything.
+        threads: How many decode a block side by side.
     """
 
     scene: Scene
     aoi: Aoi | None = None
+    threads: int = 1
 
     def may_be_wanted(self, window: Window) -> bool:
         """Return false only where a window certainly holds no pixel to map."""
@@ -54,16 +57,33 @@ class SceneReader:
 
     def wanted(self, valid: np.ndarray, window: Window) -> np.ndarray:
         """Return which pixels of a window are to be mapped: valid and inside, (h, w) bool."""
-        if self.aoi is None or not valid.any():
-            return valid
-        inside: np.ndarray = valid & self.aoi.inside(self.scene.grid.crop(window))
-        return inside
+        inside = self.inside(window) if valid.any() else None
+        return valid if inside is None else valid & inside
+
+    def inside(self, window: Window) -> np.ndarray | None:
+        """Return which pixels of a window are inside the area of interest; none: all are."""
+        return None if self.aoi is None else self.aoi.inside(self.scene.grid.crop(window))
 
     def holds_wanted(self, window: Window) -> bool:
         """Return whether there is a pixel to map in a window, which may be read for that."""
         if not self.may_be_wanted(window):
             return False
         return bool(self.wanted(self.scene.read(window).valid, window).any())
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Pixels around all tiles of a block.
+
+    Attributes:
+        origin: Their window of the map.
+        data: Physical values, (C, h, w) float32.
+        valid: (h, w) bool.
+    """
+
+    origin: Window
+    data: np.ndarray
+    valid: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -75,34 +95,99 @@ class ReadBlock:
         window: Its place.
         tiles: Tiles with a wanted pixel that touch it, row by row.
         skipped: Tiles without one that count with this block.
-        origin: Place of ``data``: the window around all tiles; none where the block has no wanted
-            pixel.
-        data: Physical values, (C, h, w) float32; none likewise.
-        valid: (h, w) bool; none likewise.
-        wanted: Of the block alone, which pixels are to be mapped; none likewise.
+        pixels: Its pixels; none where the block has no wanted one.
+        wanted: Of the block alone, which pixels are to be mapped, (h, w) bool; none likewise.
     """
 
     strip: Strip
     window: Window
     tiles: tuple[Window, ...]
     skipped: int
-    origin: Window | None = None
-    data: np.ndarray | None = None
-    valid: np.ndarray | None = None
+    pixels: Pixels | None = None
     wanted: np.ndarray | None = None
+
+    def whole(self) -> ReadBlock:
+        """Return it, as a block that was begun does when all of it is read."""
+        return self
 
     def without_pixels(self) -> ReadBlock:
         """Return where it lies and what it needs, alone."""
-        return replace(self, data=None, valid=None, wanted=None)
+        return replace(self, pixels=None, wanted=None)
+
+
+@dataclass(frozen=True)
+class BegunBlock:
+    """A block that threads are reading; its first tiles are there before the others.
+
+    Attributes:
+        strip: The strip that it belongs to.
+        window: Its place.
+        plan: Where its tiles lie.
+        pixels: What is being filled in.
+        inside: Pixels inside the area of interest, (h, w) bool; none: all are.
+        parts: Parts of the pixels, by their windows, and who reads them.
+    """
+
+    strip: Strip
+    window: Window
+    plan: TilePlan
+    pixels: Pixels
+    inside: np.ndarray | None
+    parts: tuple[tuple[Window, Future[None]], ...]
+
+    def early_tiles(self) -> Iterator[Window]:
+        """Yield the first of the block's tiles, each when it is read, until the whole block is.
+
+        Raises:
+            SceneUnreadableError: The scene cannot be read to its end.
+        """
+        held: list[Window] = []  # until the block is known to have a wanted pixel, and so tiles
+        is_wanted = False
+        for tile in self.plan.tiles(self.window):
+            if all(read.done() for _, read in self.parts):
+                return
+            self._wait_for(tile)
+            if self._wanted(tile).any():
+                held.append(tile)
+                is_wanted = is_wanted or bool(self._wanted(tile.intersection(self.window)).any())
+            if is_wanted:
+                yield from held
+                held = []
+
+    def whole(self) -> ReadBlock:
+        """Return the block when all of it is read.
+
+        Raises:
+            SceneUnreadableError: The scene cannot be read to its end.
+        """
+        self._wait_for(self.pixels.origin)
+        tiles, strip, window = self.plan.tiles(self.window), self.strip, self.window
+        full = tuple(tile for tile in tiles if self._wanted(tile).any())
+        skipped = _count(self.plan, tiles, window) - _count(self.plan, full, window)
+        of_block = self._wanted(window).copy()
+        if not of_block.any():
+            return ReadBlock(strip, window, (), skipped)
+        return ReadBlock(strip, window, full, skipped, self.pixels, of_block)
+
+    def _wanted(self, window: Window) -> np.ndarray:
+        place = within(window, self.pixels.origin)
+        valid = self.pixels.valid[place]
+        return valid if self.inside is None else valid & self.inside[place]
+
+    def _wait_for(self, window: Window) -> None:
+        for part, read in self.parts:
+            if intersect(part, window):
+                read.result()
 
 
 def read_blocks(
-    reader: SceneReader, plan: TilePlan, strips: Iterable[Strip], *, count: int
-) -> Generator[ReadBlock, None, None]:
-    """Yield the blocks of strips in order, read by ``count`` threads side by side.
+    reader: SceneReader, plan: TilePlan, strips: Iterable[Strip]
+) -> Generator[BegunBlock | ReadBlock, None, None]:
+    """Yield the blocks of strips in order.
 
-    Tiles without a wanted pixel are left out; of the others the network sees all pixels, so that
-    an area of interest comes out as it would without it.
+    The first one is given as soon as it is begun, so that nobody waits for all of it. Tiles
+    without a wanted pixel are left out; of the others the network sees all pixels, so that an area
+    of interest comes out as it would without it.
 
     Raises:
         SceneUnreadableError: The scene cannot be read to its end.
@@ -110,11 +195,17 @@ def read_blocks(
     with ExitStack() as stack:
         threads = [
             stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="rsmeta-read"))
-            for _ in range(count)
+            for _ in range(reader.threads)
         ]
+        early = True
         for strip in strips:
             for block in strip.blocks:
-                yield _read_block(threads, reader, plan, strip, block)
+                begun = partial(_begun, threads, reader, plan, strip, block)
+                # Nothing keeps a block here while it is used.
+                yield begun(by_rows=True) if early else begun(by_rows=False).whole()
+                if early:
+                    _wait_for(threads)
+                early = False
 
 
 def within(window: Window, origin: Window) -> Place:
@@ -123,40 +214,43 @@ def within(window: Window, origin: Window) -> Place:
     return np.s_[row : row + int(window.height), col : col + int(window.width)]
 
 
-def _read_block(
-    threads: _Threads, reader: SceneReader, plan: TilePlan, strip: Strip, block: Window
-) -> ReadBlock:
-    tiles = plan.tiles(block)
-    counted = [tile for tile in tiles if plan.counts(tile, block)]
+def _begun(
+    threads: _Threads, reader: SceneReader, plan: TilePlan, strip: Strip, block: Window,
+    *, by_rows: bool,
+) -> BegunBlock | ReadBlock:  # fmt: skip
+    """Begin to read a block, its upper rows first if need be; or return one without pixels."""
     origin, needed = plan.tiles_window(block), plan.read_window(block)
     if not reader.may_be_wanted(plan.in_scene(block)):
+        counted = [tile for tile in plan.tiles(block) if plan.counts(tile, block)]
         skipped = len(counted)
         if reader.may_be_wanted(needed):
             skipped -= sum(reader.holds_wanted(plan.in_scene(tile)) for tile in counted)
         return ReadBlock(strip, block, (), skipped)
-    data, valid = _read(threads, reader.scene, needed)
-    wanted = reader.wanted(valid, needed)
-    full = tuple(tile for tile in tiles if wanted[within(tile, origin)].any())
-    skipped = len(counted) - sum(plan.counts(tile, block) for tile in full)
-    of_block = wanted[within(block, origin)].copy()
-    if not of_block.any():
-        return ReadBlock(strip, block, (), skipped)
-    return ReadBlock(strip, block, full, skipped, origin, data, valid, of_block)
-
-
-def _read(threads: _Threads, scene: Scene, window: Window) -> tuple[np.ndarray, np.ndarray]:
-    _, _, height, width = whole_pixels(window)
-    data = large_array((len(scene.bands), height, width), np.float32)
+    _, _, height, width = whole_pixels(needed)
+    data = large_array((len(reader.scene.bands), height, width), np.float32)
     valid = large_array((height, width), np.bool_)
 
-    def read_part(part: Window) -> None:
-        place = within(part, window)
-        scene.read_into(part, data[:, *place], valid[place])
+    def read(part: Window) -> None:
+        place = within(part, needed)
+        reader.scene.read_into(part, data[:, *place], valid[place])
 
-    parts = _parts(window, *scene.file_tile_px)
-    for done in [threads[lane % len(threads)].submit(read_part, part) for lane, part in parts]:
+    lanes = _parts(needed, *reader.scene.file_tile_px)
+    ordered = sorted(lanes, key=lambda lane: lane[1].row_off) if by_rows else lanes
+    parts = tuple(
+        (plan.in_map(part), threads[lane % len(threads)].submit(read, part))
+        for lane, part in ordered
+    )
+    pixels = Pixels(origin, data, valid)
+    return BegunBlock(strip, block, plan, pixels, reader.inside(needed), parts)
+
+
+def _wait_for(threads: _Threads) -> None:
+    for done in [thread.submit(int) for thread in threads]:
         done.result()
-    return data, valid
+
+
+def _count(plan: TilePlan, tiles: Iterable[Window], block: Window) -> int:
+    return sum(plan.counts(tile, block) for tile in tiles)
 
 
 def _parts(window: Window, tile_height_px: int, tile_width_px: int) -> Iterator[tuple[int, Window]]:

@@ -13,11 +13,11 @@ import torch
 
 from rsmeta.errors import RsmetaError
 from rsmeta.inference.lanes import Lanes
-from rsmeta.inference.reading import within
+from rsmeta.inference.reading import BegunBlock, within
 from rsmeta.inference.transfer import transfer_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from rasterio.windows import Window
     from torch import Tensor
@@ -141,7 +141,7 @@ class Scorer:
 
 
 def score_tiles(
-    blocks: Iterable[ReadBlock], scorer: Scorer, *, lanes: int = 1
+    blocks: Iterable[BegunBlock | ReadBlock], scorer: Scorer, *, lanes: int = 1
 ) -> Generator[OpenedBlock | ScoredTiles, None, None]:
     """Yield each block, and soon after it the tiles that it needs and no block before it had.
 
@@ -153,19 +153,31 @@ def score_tiles(
         lanes: Threads that score a batch each.
     """
     known: dict[Window, Turn] = {}
-    with Lanes[ScoredTiles](lanes) as running:
+    with Lanes[ScoredTiles](lanes, beside=scorer.transfer.device.type == "cpu") as running:
         batch = _Batch(scorer.transfer, under_way=running.ahead)
-        for block in blocks:
-            turn = block.strip.turn(block.window)
-            known = {tile: last for tile, last in known.items() if last >= turn}
-            new = [tile for tile in block.tiles if tile not in known]
-            known |= {tile: block.strip.last_turn(tile) for tile in new}
-            yield _opened(block, len(new))
-            for tile in new:
-                batch.add(block, tile, room=scorer.batch_size)
+
+        def scored(block: BegunBlock | ReadBlock, tiles: Iterable[Window]) -> Iterator[ScoredTiles]:
+            for tile in tiles:
+                if tile not in known:
+                    known[tile] = block.strip.last_turn(tile)
+                    batch.add(block, tile, room=scorer.batch_size)
                 if len(batch.keys) >= scorer.batch_size:
                     yield from running.call(batch.to_score(scorer))
-            del block
+
+        for begun in blocks:
+            turn = begun.strip.turn(begun.window)
+            for tile in [tile for tile, last in known.items() if last < turn]:
+                del known[tile]
+            before, early = len(known), list[ScoredTiles]()
+            if isinstance(begun, BegunBlock):
+                early.extend(scored(begun, begun.early_tiles()))
+            block = begun.whole()
+            left = [tile for tile in block.tiles if tile not in known]
+            yield _opened(block, len(known) - before + len(left))
+            yield from early
+            early.clear()
+            yield from scored(block, left)
+            del begun, block
         if batch.keys:
             yield from running.call(batch.to_score(scorer))
         yield from running.rest()
@@ -204,17 +216,18 @@ class _Batch:
         self._count = transfer.buffers + under_way
         self._buffers: deque[_Buffer] = deque()
 
-    def add(self, block: ReadBlock, tile: Window, *, room: int) -> None:
-        if block.data is None or block.valid is None or block.origin is None:
+    def add(self, block: BegunBlock | ReadBlock, tile: Window, *, room: int) -> None:
+        pixels = block.pixels
+        if pixels is None:
             raise ValueError(f"{block.window} has tiles and no pixels")
         while len(self._buffers) < self._count:
-            self._buffers.append(self._buffer(room, len(block.data), tile))
+            self._buffers.append(self._buffer(room, len(pixels.data), tile))
         buffer = self._buffers[0]
         if not self.keys:
             buffer.until_free()
-        place, count = within(tile, block.origin), len(self.keys)
-        buffer.image[count] = block.data[:, *place]
-        buffer.valid[count] = block.valid[place]
+        place, count = within(tile, pixels.origin), len(self.keys)
+        buffer.image[count] = pixels.data[:, *place]
+        buffer.valid[count] = pixels.valid[place]
         self.keys.append((block.strip.number, tile))
 
     def _buffer(self, room: int, bands: int, tile: Window) -> _Buffer:

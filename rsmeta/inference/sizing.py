@@ -30,8 +30,10 @@ _USUAL_PX = 224
 _MOST_SMALLER = 16
 #: Batches that are computed side by side, by several threads each if there are more of them.
 _FEW_LANES, _MOST_LANES = 4, 8
-#: Threads that decode a file side by side: on a CPU few, since the network needs the cores.
+#: The most threads that decode a file side by side.
 _READERS = {"cpu": 4, "cuda": 16}
+#: On a CPU the network needs the cores: one of them for so many of its threads, or those it leaves.
+_THREADS_PER_READER = 4
 _FLOAT = 4
 #: Written pixels go through the cache as well.
 _LEAST_CACHE_BYTES = 16 * 2**20
@@ -96,7 +98,11 @@ def choose_lanes(device: torch.device) -> int:
 
 def choose_readers(device: torch.device) -> int:
     """Return how many threads decode a file side by side."""
-    return min(_READERS[device.type], os.cpu_count() or 1)
+    count = os.cpu_count() or 1
+    if device.type == "cpu":
+        threads = torch.get_num_threads()
+        count = max(count - threads, threads // _THREADS_PER_READER, 1)
+    return min(_READERS[device.type], count)
 
 
 def choose_strip_blocks(plan: TilePlan, scores: int) -> int:

@@ -9,13 +9,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 
 from benchmarks.code_measures import import_cycle, read_modules
 
 if TYPE_CHECKING:
-    from tests.conftest import MakeScene
+    from collections.abc import Iterable
+
+    from tests.integration.conftest import TinyRun
 
 #: Slow to import; a command that only answers a question must not wait for them.
 HEAVY = {"torch", "rasterio", "pydantic", "timm", "lightning", "torchgeo", "kornia", "geopandas"}
@@ -29,16 +30,24 @@ TRAINING_ONLY = {"torchgeo", "lightning", "kornia", "torchmetrics", "tensorboard
 ELSEWHERE = {"xarray", "rioxarray", "dask", "distributed", "zarr", "h5netcdf"}
 
 
-def imported(code: str) -> set[str]:
-    """Run code in a new interpreter; return the top-level names of what it imported."""
-    tail = (
-        "\nimport json, sys\n"
-        "print('MODULES', json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
-    )
+def modules_after(code: str, then: str = "") -> set[str]:
+    """Run code in a new interpreter; return the names of what it imported, before ``then`` ran."""
+    names = "\nimport json, sys\nprint('MODULES', json.dumps(sorted(sys.modules)))\n"
     done = subprocess.run(
-        [sys.executable, "-c", code + tail], capture_output=True, text=True, check=True, timeout=120
-    )
+        [sys.executable, "-c", code + names + then],
+        capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
     return set(json.loads(done.stdout.rsplit("MODULES ", 1)[1]))
+
+
+def top_level(names: Iterable[str]) -> set[str]:
+    """Return the packages that modules are of."""
+    return {name.partition(".")[0] for name in names}
+
+
+def imported(code: str) -> set[str]:
+    """Run code in a new interpreter; return the packages that it imported."""
+    return top_level(modules_after(code))
 
 
 def command(*words: str) -> str:
@@ -82,29 +91,38 @@ def test_predict_loads_nothing_of_training() -> None:
     assert not found & ELSEWHERE
 
 
-def test_mapping_and_a_dry_run_load_nothing_of_training_either(
-    tmp_path: Path, make_scene: MakeScene
-) -> None:
-    """Start-up: what they need is timm and rasterio, and little else."""
-    draw = np.random.default_rng(0)
-    make_scene(tmp_path / "s.tif", draw.integers(100, 900, (2, 64, 64)).astype(np.uint16),
-               descriptions=("red", "nir"))  # fmt: skip
-    make_scene(tmp_path / "l.tif", draw.integers(0, 2, (64, 64)).astype(np.uint8))
-    config = {
-        "data": {"root": str(tmp_path), "scenes": "s.tif", "labels": "l.tif", "chip_px": 32,
-                 "classes": ["bare", "meadow"], "batch_size": 2},
-        "model": {"backbone": "vit_tiny_patch16_224", "head": "linear",
-                  "options": {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 1,
-                              "num_heads": 2}},
-        "tuner": {"method": "full"},
-    }  # fmt: skip
-    found = imported(
-        "import rsmeta.workflows.mapping.predict_scenes\n"
-        f"assert rsmeta.dry_run({config}).seconds is not None"
-    )
-    assert "timm" in found
+def test_mapping_and_a_dry_run_load_little(tiny_run: TinyRun, tmp_path: Path) -> None:
+    """Start-up: what they need is timm and rasterio, and neither training nor a compiler."""
+    trained = command("train", str(tiny_run.config), f"data.root={tiny_run.data}", "--dry-run")
+    mapped = command("predict", str(tiny_run.scene), "--model", str(tiny_run.bundle),
+                     "--output", str(tmp_path / "map.tif"))  # fmt: skip
+    found = modules_after(f"{trained}\n{mapped}")
+    assert {
+        "timm.models.naflexvit",
+        "torchvision.ops.roi_align",
+        "rsmeta.inference.engine",
+    } <= found
     unneeded = {"matplotlib", "pandas", "scipy", "sklearn", "xarray", "transformers", "pyogrio"}
-    assert not found & (TRAINING_ONLY | unneeded)
+    assert not top_level(found) & (TRAINING_ONLY | unneeded)
+    assert not [name for name in found if name.startswith("torch._dynamo")]
+
+
+@pytest.mark.slow
+def test_torchs_compiler_works_for_what_was_imported_without_it() -> None:
+    code = """
+from rsmeta.late_compiler import postpone_compiler
+postpone_compiler()
+import timm, torch
+from torchvision.ops import roi_align"""
+    compiled = """
+net = timm.create_model("naflexvit_base_patch16_gap", depth=1, embed_dim=16, num_heads=2)
+assert net(torch.zeros(1, 3, 32, 32)).shape == (1, 1000)
+given = torch.rand(1, 3, 16, 16), torch.tensor([[0.0, 0, 0, 8, 8]]), 4
+compiled = torch.compile(roi_align, backend="eager", fullgraph=True)
+assert torch.equal(compiled(*given), roi_align(*given))
+assert "torch._dynamo" in sys.modules
+"""
+    assert "torch._dynamo" not in modules_after(code, then=compiled)
 
 
 def test_names_of_the_package_arrive_when_used() -> None:

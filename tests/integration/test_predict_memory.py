@@ -19,6 +19,7 @@ _MAP = """
 import sys
 from torch import nn
 from rsmeta.gis.outputs.products import Products
+from rsmeta.malloc import keep_freed_memory
 from rsmeta.workflows.mapping.predict_scenes import predict
 from tests.unit.mapping_bundles import bundle_of
 
@@ -31,6 +32,7 @@ class Tiny(nn.Module):
         return self.layer(image)
 
 bundle = bundle_of(Tiny(), classes=3, tile_px=224, overlap=0.15)
+keep_freed_memory()  # as the command does
 scene, output = sys.argv[1:]
 products = Products(output, summary=output + ".json")
 predict(scene, bundle, output=products, execution="cpu")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -25,6 +26,7 @@ from rsmeta.geo.sparse import may_hold_data
 from rsmeta.geo.tiling import TilePlan
 from rsmeta.inference import sizing
 from rsmeta.inference.engine import Engine
+from rsmeta.inference.lanes import Lanes
 from rsmeta.inference.pipeline import Pipeline
 from rsmeta.inference.test_time_augmentation import augmented
 from tests.unit.mapping_bundles import random_scene
@@ -253,6 +255,60 @@ def test_lanes_leave_few_threads_over_and_share_the_tiles_at_once(
     assert (sizing.choose_lanes(gpu), sizing.choose_batch_size(gpu)) == (1, 64)
     small = [sizing.choose_batch_size(cpu, tile_px) for tile_px in (8, 32, 112, 448)]
     assert small == [max(8 * tiles // lanes, 1) for tiles in (16, 16, 4, 1)]
+
+
+@pytest.mark.parametrize(
+    ("cores", "threads", "readers"), [(1, 1, 1), (2, 1, 1), (2, 2, 1), (16, 3, 4), (16, 16, 4)]
+)
+def test_readers_leave_the_cores_to_the_network(
+    monkeypatch: pytest.MonkeyPatch, cores: int, threads: int, readers: int
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    assert sizing.choose_readers(torch.device("cpu")) == readers
+    assert sizing.choose_readers(torch.device("cuda")) == min(cores, 16)
+
+
+def test_a_single_lane_computes_while_the_next_batch_is_filled() -> None:
+    filled = threading.Event()
+    with Lanes[bool](1) as lanes:
+        assert list(lanes.call(partial(filled.wait, 60))) == []
+        filled.set()
+        assert list(lanes.call(filled.is_set)) == [True]
+        assert list(lanes.rest()) == [True]
+    with Lanes[bool](1, beside=False) as lanes:  # a GPU computes beside by itself
+        assert list(lanes.call(filled.is_set)) == [True]
+
+
+@pytest.mark.parametrize("empty_px", [0, 40, 300])
+@pytest.mark.usefixtures("lanes")
+def test_the_first_tiles_are_scored_while_their_block_is_read(
+    tmp_path: Path, make_scene: MakeScene, monkeypatch: pytest.MonkeyPatch, empty_px: int
+) -> None:
+    """The rest of the block is read once the network has been asked; the map is the same."""
+    pixels = np.random.default_rng(0).integers(1, 255, (2, 600, 700)).astype(np.uint8)
+    pixels[:, :empty_px] = 0
+    names = ("red", "nir")
+    make_scene(tmp_path / "s.tif", pixels, descriptions=names, nodata=0, tiled=True)
+    scene = open_scene(tmp_path / "s.tif")
+    plan = plan_of(scene, 1024)
+    [expected] = blocks_of(Recorder(), scene, plan)
+    asked, read_into = threading.Event(), Scene.read_into
+
+    def late(self: Scene, part: Window, *arrays: Any) -> None:
+        if part.row_off > 0:
+            assert asked.wait(60), "the network waits for the whole block"
+        read_into(self, part, *arrays)
+
+    def model(image: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        asked.set()
+        return image
+
+    monkeypatch.setattr(Scene, "read_into", late)
+    [found] = blocks_of(model, scene, plan)
+    assert (found.tiles, found.skipped) == (expected.tiles, expected.skipped)
+    assert np.array_equal(found.scores, expected.scores)
+    assert np.array_equal(found.valid, expected.valid)
 
 
 @pytest.mark.usefixtures("lanes")

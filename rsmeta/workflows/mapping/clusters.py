@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rsmeta._version import __version__
 from rsmeta.errors import MissingExtraError, RsmetaError, one_line
+from rsmeta.malloc import malloc_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -75,6 +76,7 @@ def processes(count: int, gpus: Sequence[int]) -> Iterator[Any]:
     before_start = dict(dask.config.get("distributed.nanny.pre-spawn-environ", {}))
     # Dask has processes give memory back at once: for arrays of tiles that is ten times the faults.
     before_start.pop("MALLOC_TRIM_THRESHOLD_", None)
+    before_start |= malloc_environment(os.environ)
     settings = {
         "distributed.nanny.pre-spawn-environ": before_start,
         "distributed.worker.daemon": False,
