@@ -25,7 +25,7 @@ def spare_imports() -> None:
 
     For the command line alone: what other code in the process drops later would stay too.
     """
-    global _spared  # noqa: PLW0603 - the process has one collector
+    global _spared
     _spared = True
 
 
