@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ import yaml
 
 from rsmeta.bundle.find import RECORD_FILE, WEIGHTS_FILE, bundle_folder
 from rsmeta.bundle.mlm import model_item
+from rsmeta.bundle.no_draws import NoDraws
 from rsmeta.bundle.record import FORMAT, READABLE, BundleRecord
 from rsmeta.config.load import validate
 from rsmeta.config.yaml_files import parse_yaml
@@ -119,12 +121,14 @@ def _write_record(folder: Path, record: BundleRecord) -> None:
             hidden.write_text(made, encoding="utf-8")
 
 
-def load_bundle(path: str | Path) -> ModelBundle:
+def load_bundle(path: str | Path, *, to_apply: bool = False) -> ModelBundle:
     """Load a bundle folder and rebuild its network.
 
     Args:
         path: The folder, as ``rsmeta train`` leaves it in ``DIR/bundle``; ``DIR`` itself; or
             ``hf:owner/name[@revision]``.
+        to_apply: It is loaded sooner, and the random numbers that follow are not those that would
+            follow otherwise; for what needs none.
 
     Returns:
         The bundle; its network is in evaluation mode, on the CPU, adapters not merged.
@@ -141,7 +145,8 @@ def load_bundle(path: str | Path) -> ModelBundle:
     if file_sha256(weights) != record.weights_sha256:
         raise BundleError(f"{weights} is damaged (its SHA-256 is not the bundle's); copy it again")
     record = find_backbone(record, folder)
-    network = rebuild(record)
+    with NoDraws() if to_apply else nullcontext():
+        network = rebuild(record)
     try:
         network.load_trained_state(safetensors.torch.load_file(weights))
     except safetensors.SafetensorError as error:

@@ -13,6 +13,7 @@ from rsmeta.config.model import ModelSpec
 from rsmeta.config.tuner import TunerSpec
 from rsmeta.errors import CheckpointError, ConfigError
 from rsmeta.geo.bands import Band, generic_band
+from rsmeta.peft import TUNERS
 from tests.unit.backbone_kinds import KINDS, RADAR
 
 if TYPE_CHECKING:
@@ -93,6 +94,36 @@ def test_it_computes_what_the_trained_network_did(kind: str, tuner: str, tmp_pat
     assert network.normalisation.std == pytest.approx([0.5] * 4)
     assert network.backbone.record.licence == "a licence"
     assert network.trained_state().keys() == network.state_dict().keys()
+
+
+SHIPPED = {"backbone": "satmae_vit_nano_group", "pretrained": True}
+
+
+@pytest.mark.parametrize(
+    ("kind", "tuner"),
+    [
+        *((kind, "lora") for kind in ("swin", "dinov3", "satmae group", "dofa", "prithvi")),
+        *(("vit", tuner) for tuner in TUNERS.names()),
+        ("shipped", "lora"),
+        ("shipped", "full"),
+    ],
+)
+def test_what_is_loaded_to_be_applied_is_the_same(kind: str, tuner: str, tmp_path: Path) -> None:
+    """All that chance filled came from a file."""
+    spec = SHIPPED if kind == "shipped" else KINDS[kind].model_dump(include={"backbone", "options"})
+    folder = _run(tmp_path, spec, tuner)
+    wanted = load_bundle(folder).network
+    before = torch.get_rng_state()
+    found = load_bundle(folder, to_apply=True).network
+    assert torch.equal(torch.get_rng_state(), before)
+    for name in ("named_parameters", "named_buffers"):
+        tensors = dict(getattr(found, name)())
+        for key, tensor in getattr(wanted, name)():
+            assert torch.equal(tensors.pop(key), tensor), key
+        assert not tensors
+    x, valid = torch.randn(1, 4, 32, 32), torch.ones(1, 32, 32, dtype=torch.bool)
+    with torch.no_grad():
+        assert torch.equal(found(x, valid), wanted(x, valid))
 
 
 def test_projected_bands_become_part_of_the_patch_embedding(tmp_path: Path) -> None:

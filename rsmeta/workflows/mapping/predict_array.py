@@ -69,7 +69,7 @@ def predict_array(
     """
     name = str(getattr(array, "name", None) or "the array")
     raster = ArrayRaster(array, name)
-    loaded = bundle if isinstance(bundle, ModelBundle) else load_bundle(bundle)
+    loaded = bundle if isinstance(bundle, ModelBundle) else load_bundle(bundle, to_apply=True)
     record = with_settings(loaded.record, settings)
     check_mappable(record)
     if probabilities and record.output.continuous:

@@ -100,7 +100,7 @@ def predict_images(
     for path in (table, footprints):
         check_output(path, overwrite=overwrite)
     where = choose_device(device)
-    loaded = bundle if isinstance(bundle, ModelBundle) else load_bundle(bundle)
+    loaded = bundle if isinstance(bundle, ModelBundle) else load_bundle(bundle, to_apply=True)
     record = with_settings(loaded.record, settings)
     if record.per == "pixel":
         raise BundleError(

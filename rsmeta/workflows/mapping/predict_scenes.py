@@ -93,7 +93,7 @@ def predict(
     named = _names(products, sources, count=len(sources) + len(failed), joint=joint)
     if area.strip is not None:
         named = [area.strip.products(files) for files in named]
-    loaded = bundle if isinstance(bundle, ModelBundle) else load_bundle(bundle)
+    loaded = bundle if isinstance(bundle, ModelBundle) else load_bundle(bundle, to_apply=True)
     record = with_settings(loaded.record, settings)
     _check_task(record, named, wanted)
     check_part(area.strip, record, wanted)

@@ -50,7 +50,7 @@ def _engine(request: BlockRequest, device: str) -> Engine:
         for _, stack in _engines.values():
             stack.close()
         _engines.clear()
-        bundle = load_bundle(model) if isinstance(model, Path) else model
+        bundle = load_bundle(model, to_apply=True) if isinstance(model, Path) else model
         if bundle.record.weights_sha256 != record.weights_sha256:
             raise BundleError(f"{model} has changed since the map was begun; start it anew")
         stack = ExitStack()
