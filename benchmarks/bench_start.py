@@ -54,8 +54,13 @@ FIRST_STEP = ("rsmeta.workflows.train", "rsmeta.training.module", "TaskModule", 
 COMMAND = f"""{_SAY}
 import sys
 from rsmeta_cli.main import main
+def leave(code, exit=os._exit):  # where threads are left
+    say()
+    exit(code)
+os._exit = leave
+sys.argv = ["rsmeta", *sys.argv[1:]]
 try:
-    main(sys.argv[1:])
+    main()
 except SystemExit as ended:
     assert not ended.code
 say()

@@ -1,12 +1,12 @@
-"""Share of a training step that the network takes: chips, augmentation, Lightning are the rest.
+"""Share of a training step that the network takes: chips and augmentation are the rest.
 
-    python benchmarks/bench_train.py --rounds 5
+    OMP_NUM_THREADS=1 python benchmarks/bench_train.py --rounds 9
 
-For each network and source of chips: the bare step (forward, backward, optimizer on ready
-batches), chips read anew (``data.cache=none``), chips kept (``auto``), and TorchGeo's
-RandomGeoSampler with DataLoader. CPU seconds of the process, with one thread; medians over the
-rounds. Kept chips are measured in the first pass of 20 batches and in a later one. The large scene
-has the memory for its pixels that 10,980 x 10,980 pixels in four bands have by default.
+For each network and source of chips, in turns, medians over the rounds. Seconds of the clock: the
+bare step (forward, backward, optimizer on ready batches), and a step with its chips as training
+has them, read by a thread meanwhile; in the first pass, with nothing kept, and in a later one.
+Seconds of CPU, of a batch's chips and their augmentation alone: read anew (``data.cache=none``),
+kept (``auto``) in the same two passes, and TorchGeo's RandomGeoSampler with DataLoader.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from rsmeta.training.module import TaskModule
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-#: Passes of 20 batches between the first and the one that is taken for all later ones.
-_PASSES = 4
+#: Batches drawn between the first pass and the one that is taken for all later ones.
+_BETWEEN = 100
 
-#: Name, settings of the model, chip side, batch.
+#: Name, settings of the model, chip side, batch, batches of a pass.
 NETWORKS = {
-    "nano, 32 px": ({"backbone": "satmae_vit_nano_group", "pretrained": True}, 32, 16),
-    "ViT-S/16, 224 px": ({"backbone": "vit_small_patch16_224", "zoom": 1}, 224, 4),
-    "Swin-T, 224 px": ({"backbone": "swin_tiny_patch4_window7_224", "zoom": 1}, 224, 4),
+    "nano, 32 px": ({"backbone": "satmae_vit_nano_group", "pretrained": True}, 32, 16, 20),
+    "ViT-S/16, 224 px": ({"backbone": "vit_small_patch16_224", "zoom": 1}, 224, 4, 6),
+    "Swin-T, 224 px": ({"backbone": "swin_tiny_patch4_window7_224", "zoom": 1}, 224, 4, 6),
 }
 
 
@@ -47,18 +47,17 @@ SOURCES = ("small", "large", "PNG", "JPEG")
 
 def settings_of(source: str, root: Path, network: str, cache: str) -> Any:
     """Return the settings of one case."""
-    model, chip_px, batch = NETWORKS[network]
-    cache = "140MB" if source == "large" and cache == "auto" else cache
+    model, chip_px, batch, batches = NETWORKS[network]
     common = {"root": str(root), "chip_px": chip_px, "batch_size": batch, "cache": cache}
     tree: dict[str, Any] = {"model": model, "tuner": {"method": "full"}}
     if source in ("PNG", "JPEG"):
         tree["task"] = "classification"
         tree["data"] = common | {"kind": "folder", "root": str(root / source), "validation": 0,
-                                 "chips_per_epoch": 20 * batch}  # fmt: skip
+                                 "chips_per_epoch": batches * batch}  # fmt: skip
     else:
         tree["data"] = common | {
             "scenes": f"{source}.tif", "labels": "{stem}_labels.tif", "ignore": 0,
-            "classes": {1: "a", 2: "b", 3: "c"}, "chips_per_epoch": 20 * batch, "scale": 1e-4,
+            "classes": {1: "a", 2: "b", 3: "c"}, "chips_per_epoch": batches * batch, "scale": 1e-4,
             "split": {"validation": 0},
         }  # fmt: skip
     return load_settings(tree)
@@ -104,13 +103,20 @@ class Case:
         self.kept._cache = type(cache)(cache.limit_bytes)  # noqa: SLF001
 
     def bare(self, steps: int) -> float:
-        """Return the CPU seconds of a step on ready batches."""
-        batch = next(iter(self.kept.train_dataloader()))
-        ready = self.module.changed(batch)
-        begun = time.process_time()
+        """Return the seconds of the clock of a step on a ready batch."""
+        ready = self.module.changed(next(iter(self.anew.train_dataloader())))
+        begun = time.perf_counter()
         for _ in range(steps):
             self.step(ready)
-        return (time.process_time() - begun) / steps
+        return (time.perf_counter() - begun) / steps
+
+    def whole(self) -> float:
+        """Return the seconds of the clock of a step with its chips."""
+        begun, count = time.perf_counter(), 0
+        for batch in self.kept.train_dataloader():
+            self.step(self.module.changed(batch))
+            count += 1
+        return (time.perf_counter() - begun) / count
 
 
 def torchgeo_seconds(path: Path, chip_px: int, batch: int) -> float:
@@ -142,7 +148,7 @@ def main() -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--side", type=int, default=4096, help="side of the large scene")
+    parser.add_argument("--side", type=int, default=10_980, help="side of the large scene")
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--sources", nargs="+", choices=SOURCES, default=list(SOURCES))
     args = parser.parse_args()
@@ -150,12 +156,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         write_scene(root / "small.tif", 1000)
-        write_scene(root / "large.tif", args.side, compress="deflate", predictor=2, tiled=True,
-                    blockxsize=512, blockysize=512)  # fmt: skip
+        if "large" in args.sources:
+            write_scene(root / "large.tif", args.side, compress="deflate", predictor=2,
+                        tiled=True, blockxsize=512, blockysize=512)  # fmt: skip
         for suffix, name in ((".png", "PNG"), (".jpg", "JPEG")):
             write_pictures(root / name, suffix)
-        print("| network | chips of | bare step, ms | read anew, ms | first, ms | later, ms "
-              "| TorchGeo, ms | bare / step, anew | bare / step, kept |")  # fmt: skip
+        print("| network | chips of | bare step | share, first | later "
+              "| chips anew | first | later | TorchGeo |")  # fmt: skip
         print("|---|---|---|---|---|---|---|---|---|")
         for network in args.networks:
             for source in args.sources:
@@ -166,33 +173,35 @@ def main() -> None:
 
 def row(network: str, source: str, root: Path, rounds: int) -> str:
     """Measure one line of the table."""
-    _, chip_px, batch = NETWORKS[network]
+    _, chip_px, batch, batches = NETWORKS[network]
     found: dict[str, list[float]] = {}
     case = Case(source, root, network)
     case.bare(1)
     for _ in range(rounds):
+        once = {"bare": case.bare(batches)}
         case.forget()
-        once = {
-            "bare": case.bare(3),
-            "anew": case.chips(case.anew.train_dataloader()),
-            "first": case.chips(case.kept.train_dataloader()),
-        }
-        for _ in range(_PASSES):
+        once["whole first"] = case.whole()
+        for _ in range(_BETWEEN // batches):
             case.chips(case.kept.train_dataloader())
+        once["whole later"] = case.whole()
         once["later"] = case.chips(case.kept.train_dataloader())
+        once["anew"] = case.chips(case.anew.train_dataloader())
+        case.forget()
+        once["first"] = case.chips(case.kept.train_dataloader())
         if source in ("small", "large"):
             once["torchgeo"] = torchgeo_seconds(root / f"{source}.tif", chip_px, batch)
         for name, seconds in once.items():
             found.setdefault(name, []).append(seconds)
     ms = {name: 1000 * statistics.median(values) for name, values in found.items()}
-    shares = [
-        statistics.median(b / (b + c) for b, c in zip(found["bare"], found[how], strict=True))
-        for how in ("anew", "later")
-    ]
+    shares = []
+    for when in ("whole first", "whole later"):
+        ratios = [b / w for b, w in zip(found["bare"], found[when], strict=True)]
+        low, high = min(ratios), max(ratios)
+        shares.append(f"{statistics.median(ratios):.2f} ({low:.2f}\u2013{high:.2f})")
     geo = f"{ms['torchgeo']:.1f}" if "torchgeo" in ms else "-"
     return (
-        f"| {network} | {source} | {ms['bare']:.0f} | {ms['anew']:.1f} | {ms['first']:.1f} "
-        f"| {ms['later']:.1f} | {geo} | {shares[0]:.3f} | {shares[1]:.3f} |"
+        f"| {network} | {source} | {ms['bare']:.0f} | {shares[0]} | {shares[1]} "
+        f"| {ms['anew']:.1f} | {ms['first']:.1f} | {ms['later']:.1f} | {geo} |"
     )
 
 

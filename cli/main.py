@@ -17,6 +17,7 @@ from rsmeta import __version__
 from rsmeta.errors import RsmetaError, did_you_mean, one_line
 from rsmeta.late_compiler import postpone_compiler
 from rsmeta.malloc import keep_freed_memory
+from rsmeta.quick_import import spare_imports
 
 #: Each command with its line in ``rsmeta --help``; its module is imported on use.
 COMMANDS = {
@@ -96,7 +97,9 @@ def main(arguments: list[str] | None = None) -> None:
     if arguments is not None:
         _run(arguments)
         return
-    keep_freed_memory()  # of the process: nobody else's, since it was started for this command
+    # Of the process: nobody else's, since it was started for this command.
+    keep_freed_memory()
+    spare_imports()
     try:
         _run(sys.argv[1:])
     except SystemExit as end:

@@ -10,7 +10,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from rsmeta._version import __version__
-from rsmeta.quick_import import quick_import
+from rsmeta.quick_import import lasting_import
 
 if sys.platform == "win32":  # file locks and memory figures are POSIX's
     raise ImportError("rsmeta runs on Linux and macOS; on Windows, use it in WSL 2", name=__name__)
@@ -137,7 +137,7 @@ def __getattr__(name: str) -> Any:
         warnings.warn(message, DeprecationWarning, stacklevel=2)
         name = _RENAMED[name]
     if name in _HOME:
-        return getattr(quick_import(_HOME[name]), name)
+        return getattr(lasting_import(_HOME[name]), name)
     raise AttributeError(f"module 'rsmeta' has no attribute {name!r}")
 
 

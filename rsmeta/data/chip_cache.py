@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
@@ -45,6 +46,7 @@ class ChipCache:
         self.full = limit_bytes <= 0
         self._packs = False
         self._blocks: dict[tuple[int, int, int], Sample] = {}
+        self._lock = threading.Lock()  # batches of training and of meta steps are read side by side
 
     def __reduce__(self) -> tuple[type[ChipCache], tuple[int, tuple[Packing | None, ...]]]:
         return ChipCache, (self.limit_bytes, self.packings)
@@ -64,6 +66,12 @@ class ChipCache:
             side_px: Side of the window.
             read: Reads any window of that scene.
         """
+        with self._lock:
+            return self._read(scene, row, col, side_px, read)
+
+    def _read(
+        self, scene: int, row: int, col: int, side_px: int, read: Callable[[Window], Sample]
+    ) -> Sample:
         rows, cols = list(_spans(row, side_px)), list(_spans(col, side_px))
         places = [(scene, r, c) for r, _ in rows for c, _ in cols]
         if all(place in self._blocks for place in places):

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from rsmeta.data.ahead import AheadLoader
 from rsmeta.data.build_splits import build_splits
 from rsmeta.data.chip_cache import ChipCache
 from rsmeta.data.chips import ChipDataset
@@ -188,7 +189,7 @@ class SceneDataModule:
             first_step=first_step,
             offset=len(train) if self._held_out else 0,
         )
-        return DataLoader(
+        return AheadLoader(
             self._chips([*train, *self._held_out]),
             batch_sampler=sampler,
             num_workers=min(1, self.settings.workers),
@@ -249,7 +250,7 @@ class SceneDataModule:
     def _loader(
         self, dataset: ChipDataset, sampler: Sampler[Any], *, drop_last: bool
     ) -> DataLoader[Batch]:
-        return DataLoader(
+        return AheadLoader(
             dataset,
             batch_size=self.settings.batch_size,
             sampler=sampler,

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from torch.utils.data import DataLoader
-
+from rsmeta.data.ahead import AheadLoader
 from rsmeta.data.chip_cache import ChipCache
 from rsmeta.data.open_scenes import open_scenes, wanted_bands
 from rsmeta.data.packing import Packing
@@ -20,6 +19,7 @@ from rsmeta.errors import TrainingError, counted
 if TYPE_CHECKING:
     import numpy as np
     from rasterio.windows import Window
+    from torch.utils.data import DataLoader
 
     from rsmeta.config.pretrain import GroundSettings
     from rsmeta.geo.chip import Chip
@@ -101,7 +101,7 @@ class UnlabelledDataModule:
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Return random chips with enough valid pixels."""
-        return DataLoader(
+        return AheadLoader(
             self.dataset,
             batch_size=self.settings.batch_size,
             sampler=self.train_sampler(),

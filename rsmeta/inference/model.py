@@ -11,6 +11,7 @@ from rsmeta.inference.graph import check_engine, run_by
 from rsmeta.inference.optimize import optimised
 from rsmeta.inference.resize import of_size
 from rsmeta.inference.test_time_augmentation import augmented
+from rsmeta.models.packed import frozen
 from rsmeta.peft import is_merged, merge, unmerge
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ def ready(
                 name=record.backbone.name,
             )  # fmt: skip
         sized = of_size(model, record.tile_px) if record.per == "image" else model
-        yield augmented(sized, asked.augment)
+        with frozen(network):
+            yield augmented(sized, asked.augment)
     finally:
         if fresh:
             unmerge(network)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rsmeta.config.model import AUTO, AVERAGE
 from rsmeta.errors import ConfigError, UnknownNameError
 from rsmeta.models import names
-from rsmeta.quick_import import quick_import
+from rsmeta.quick_import import quick_import, without_collection
 from rsmeta.registry import Registry
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def _on_use(module: str, name: str) -> Callable[..., Any]:
     """Return a function of ``rsmeta.models.MODULE`` that is imported when it is called."""
 
     def call(*given: Any) -> Any:
-        return getattr(quick_import(f"rsmeta.models.{module}"), name)(*given)
+        with without_collection():  # a family's package is imported where it builds
+            return getattr(import_module(f"rsmeta.models.{module}"), name)(*given)
 
     return call
 
@@ -134,6 +136,13 @@ def build_backbone(spec: ModelSpec, bands: Sequence[Band] | None = None) -> Back
             f"model.stem.strategy=wavelength needs weights that make filters of wavelengths "
             f"(DOFA, Panopticon, Copernicus-FM), not {spec.backbone}; use match"
         )
+    backbone = _for_bands(family, spec, bands)
+    quick_import("rsmeta.models.packed").pack_frozen(backbone)
+    return backbone
+
+
+def _for_bands(family: BackboneFamily, spec: ModelSpec, bands: Sequence[Band] | None) -> Backbone:
+    """Build a backbone as it is, or with what makes its own bands of the input's."""
     if spec.stem.reduce is not None and bands is not None:
         return _reduced(family, spec, bands)
     if spec.stem.strategy != "project" or bands is None:

@@ -56,7 +56,7 @@ class Masked(ParameterAdapter):
     @classmethod
     def run(cls, base: nn.Module, x: Tensor, parts: Sequence[Part]) -> Tensor:
         """Return the adapted output; of a plain map, the backward pass keeps its input alone."""
-        if type(base) is not nn.Linear or any(p.requires_grad for p in base.parameters()):
+        if not isinstance(base, nn.Linear) or any(p.requires_grad for p in base.parameters()):
             return super().run(base, x, parts)
         changes: list[tuple[Tensor, Tensor]] = []
         bias: Tensor | None = base.bias

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
-from torch.nn import functional
 
 from rsmeta.peft.adapter import Adapter, Part, bare, bias_of, weight_of
 from rsmeta.peft.parameters import run_changed
@@ -49,12 +48,12 @@ class SSF(Adapter):
             return run_changed(cls, base, x, parts)
         # Less is kept so wherever a plain map widens.
         if (
-            type(base) is nn.Linear
+            isinstance(base, nn.Linear)
             and base.out_features > base.in_features
             and not any(p.requires_grad for p in base.parameters())
         ):
             factor, shift = _factor_and_shift(parts, base.out_features)
-            output: Tensor = _ScaledLinear.apply(x, base.weight, base.bias, factor, shift)
+            output: Tensor = _ScaledLinear.apply(x, base, factor, shift)
             return output
         return super().run(base, x, parts)
 
@@ -82,21 +81,21 @@ class _ScaledLinear(Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, factor: Tensor, shift: Tensor
-    ) -> Tensor:
-        """Return ``(x · weightᵀ + bias) · factor + shift``, (…, out) for ``x`` (…, in)."""
-        ctx.save_for_backward(x, weight, bias, factor)
-        return _scaled(functional.linear(x, weight, bias), factor, shift)
+    def forward(ctx: Any, x: Tensor, base: nn.Linear, factor: Tensor, shift: Tensor) -> Tensor:
+        """Return ``base(x) · factor + shift``, (…, out) for ``x`` (…, in)."""
+        ctx.base = base
+        ctx.save_for_backward(x, factor)
+        return _scaled(base(x), factor, shift)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of input, factor and shift; the map itself is frozen."""
-        x, weight, bias, factor = ctx.saved_tensors
+        x, factor = ctx.saved_tensors
         others = tuple(range(grad.ndim - 1))
+        weight = ctx.base.weight
         grad_x = (grad * factor) @ weight if ctx.needs_input_grad[0] else None
-        y = functional.linear(x.to(weight.dtype), weight, bias)
-        return grad_x, None, None, (grad * y).sum(dim=others), grad.sum(dim=others)
+        y = ctx.base(x.to(weight.dtype))
+        return grad_x, None, (grad * y).sum(dim=others), grad.sum(dim=others)
 
 
 def _scaled(y: Tensor, factor: Tensor, shift: Tensor) -> Tensor:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
+from rsmeta.data.ahead import AheadLoader
 from rsmeta.data.images.build_splits import build_image_splits
 from rsmeta.data.images.dataset import ImageDataset
 from rsmeta.data.images.groups import read_groups
@@ -30,7 +30,7 @@ from rsmeta.errors import ImagesError, SplitError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from torch.utils.data import Sampler
+    from torch.utils.data import DataLoader, Sampler
 
     from rsmeta.config.data import ClassSpec, SamplingName
     from rsmeta.config.images import ImageSettings
@@ -180,7 +180,7 @@ class ImageDataModule:
             offset=0 if held_out is None else len(self._train),
         )
         sets = [self._train] if held_out is None else [self._train, held_out]
-        return DataLoader(
+        return AheadLoader(
             ImageDataset(sets, self.settings, self._cache),
             batch_sampler=sampler,
             num_workers=min(1, self.settings.workers),
@@ -222,7 +222,7 @@ class ImageDataModule:
         drop_last: bool,
         cache: WindowCache | None = None,
     ) -> DataLoader[Batch]:
-        return DataLoader(
+        return AheadLoader(
             ImageDataset([images], self.settings, cache),
             batch_size=self.settings.batch_size,
             sampler=sampler,
