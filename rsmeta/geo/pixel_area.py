@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -79,8 +80,8 @@ def pixel_areas_m2(grid: Grid) -> NDArray[np.float64] | None:
     down = _knots(grid.height_px, _SCALE_STEP_M / size)
     along = _knots(grid.width_px, _SCALE_STEP_M / size)
     scale = _areal_scale(grid, along, down)
-    by_row = np.stack([_between(row, along, grid.width_px) for row in scale])
-    whole = np.stack([_between(col, down, grid.height_px) for col in by_row.T], axis=1)
+    by_row = _between(scale.T, along, grid.width_px).T
+    whole = _between(by_row, down, grid.height_px)
     areas: NDArray[np.float64] = rows[:, np.newaxis] / whole
     return areas
 
@@ -119,8 +120,18 @@ def _knots(count: int, step: float) -> NDArray[np.float64]:
     return np.linspace(0, count, 2 + int(count / max(step, 1)))
 
 
-def _between(values: NDArray[np.float64], knots: NDArray[np.float64], count: int) -> Any:
-    return np.interp(np.arange(count) + 0.5, knots, values)
+def _between(
+    values: NDArray[np.float64], knots: NDArray[np.float64], count: int
+) -> NDArray[np.float64]:
+    """Return values in the middle of pixels, (count, n), linear between (K, n) at knots."""
+    middle = np.arange(count) + 0.5
+    found = np.empty((count, values.shape[1]))
+    for left, right in pairwise(range(len(knots))):
+        part = slice(*np.searchsorted(middle, knots[[left, right]]))
+        slope = (values[right] - values[left]) / (knots[right] - knots[left])
+        np.multiply(slope, (middle[part] - knots[left])[:, np.newaxis], out=found[part])
+        found[part] += values[left]
+    return found
 
 
 def _areal_scale(

@@ -212,7 +212,8 @@ class RasterWriter:
             _remove_sidecars(self.path)
             for path, hidden in self._beside.items():
                 os.replace(hidden, path)  # noqa: PTH105 - as atomic as the system has it
-                to_disk(path.parent)
+            for folder in {path.parent for path in self._beside}:
+                to_disk(folder)
             os.replace(self._finished, self.path)  # noqa: PTH105
             to_disk(self.path.parent)
             self._empty()

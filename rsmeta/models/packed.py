@@ -69,10 +69,13 @@ class _Packing(nn.Module):
         trains_bias = bias is not None and bias.requires_grad
         learns = torch.is_grad_enabled() and (x.requires_grad or trains_bias)
         pack = self._packed(weight.detach(), backward=learns)
-        if learns:
-            output: Tensor = _Product.apply(x, pack.forward, pack.backward, bias)
-            return output
-        return _multiply(x, pack.forward, bias)
+        rows = x.reshape(-1, x.shape[-1]).contiguous()
+        product: Tensor = (
+            _Product.apply(rows, pack.forward, pack.backward, bias)
+            if learns
+            else _multiply(rows, pack.forward, bias)
+        )
+        return product.view(*x.shape[:-1], -1)
 
     def _packed(self, weight: Tensor, *, backward: bool) -> _Pack:
         pack = self._pack
@@ -128,7 +131,7 @@ class _Product(Function):
     def forward(
         ctx: Any, x: Tensor, packed: Tensor, transposed: Tensor, bias: Tensor | None
     ) -> Tensor:
-        """Return ``x`` (…, in) mapped, (…, out); no activation is kept."""
+        """Return ``x`` (N, in) mapped, (N, out); no activation is kept."""
         ctx.packed, ctx.transposed = packed, transposed
         return _multiply(x, packed, bias)
 
@@ -137,8 +140,9 @@ class _Product(Function):
         """Return the gradients of input and bias."""
         (grad,) = grads
         needs_x, _, _, needs_bias = ctx.needs_input_grad
-        grad_x = _Product.apply(grad, ctx.transposed, ctx.packed, None) if needs_x else None
-        grad_bias = grad.flatten(0, -2).sum(dim=0) if needs_bias else None
+        rows = grad.contiguous()
+        grad_x = _Product.apply(rows, ctx.transposed, ctx.packed, None) if needs_x else None
+        grad_bias = grad.sum(dim=0) if needs_bias else None
         return grad_x, None, None, grad_bias
 
 
@@ -229,6 +233,5 @@ def _arranged(weight: Tensor) -> Tensor:
 
 
 def _multiply(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
-    rows = x.reshape(-1, x.shape[-1]).contiguous()
-    product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, packed, bias, "none", [], "")
-    return product.view(*x.shape[:-1], -1)
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
+    return product

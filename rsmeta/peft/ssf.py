@@ -94,8 +94,7 @@ class _ScaledLinear(Function):
         others = tuple(range(grad.ndim - 1))
         weight = ctx.base.weight
         grad_x = (grad * factor) @ weight if ctx.needs_input_grad[0] else None
-        with torch.no_grad():
-            y = ctx.base(x.to(weight.dtype))
+        y = ctx.base(x.to(weight.dtype))
         return grad_x, None, (grad * y).sum(dim=others), grad.sum(dim=others)
 
 

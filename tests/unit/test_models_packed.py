@@ -90,6 +90,19 @@ def test_packed_map_and_its_gradient_are_those_of_the_plain_one(
     assert is_packed(layer) == bool(len(x))
 
 
+def test_what_comes_out_may_be_changed_in_place() -> None:
+    plain, layer = pair()
+    x = torch.randn(3, 5, WIDTH, requires_grad=True)
+
+    def gradient(one: nn.Module) -> Tensor:
+        y = one(x)
+        y.add_(1.0)
+        y[..., :7].mul_(2.0)
+        return torch.autograd.grad(y.square().sum(), x)[0]
+
+    close(gradient(layer), gradient(plain))
+
+
 def test_second_derivatives_are_those_of_the_plain_map() -> None:
     plain, layer = pair()
     x = torch.randn(3, WIDTH, requires_grad=True)
