@@ -7,12 +7,15 @@ Both in one run, in turns, over the same tiles of a made-up scene of 13 bands:
 prints seconds of the bare forward pass at its best batch size, or BATCH, of the whole way, and of
 each stage. Each way has a process of its own, which computes when it has its turn: the whole way
 with the allocator set as the command line sets it (``rsmeta.malloc``), the bare pass both as torch
-is by itself and with the same setting. The bare pass runs in a thread of its own, as the engine's
-does, and with as many threads inside: on a busy machine a main thread with more of them than there
-are free cores waits at their barriers, and any comparison with it flatters the engine. With several
-threads there is another bare pass, in lanes as the engine's: a loop per thread, which do not wait
-for each other. Seconds of CPU are given beside those of the clock, since other work on the machine
-disturbs them less, and page faults, which are what the setting saves.
+is by itself and with the same setting. The whole way is all of ``predict`` but loading the bundle:
+checks, packed weights, the finished file.
+
+The bare pass runs in a thread of its own, as the engine's does, and with as many threads inside: on
+a busy machine a main thread with more of them than there are free cores waits at their barriers,
+and any comparison with it flatters the engine. With several threads there is another bare pass, in
+lanes as the engine's: a loop per thread, which do not wait for each other. Seconds of CPU are given
+beside those of the clock, since other work on the machine disturbs them less, and page faults,
+which are what the setting saves.
 """
 
 from __future__ import annotations
@@ -201,18 +204,17 @@ def _network(work: Work) -> ModelBundle:
 def passed(work: Work, way: Way) -> Took:
     """Compute all tiles once, in this process."""
     bundle, stages = _network(work), dict[str, float]()
-    before, cpu = resource.getrusage(resource.RUSAGE_SELF).ru_minflt, time.process_time()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    started, cpu = time.perf_counter(), time.process_time()
     if way.lanes is None:
         (result,) = predict(
             work.scene, bundle, output=work.scene.with_name("map.tif"), if_exists="overwrite",
             execution=work.device,
         )  # fmt: skip
-        clock_s, stages = result.seconds, result.stages
+        stages = result.stages
     else:
-        clock_s, _ = bare_seconds(
-            bundle.network, work.tiles, work.batch, work.device, lanes=way.lanes
-        )
-    cpu_s = time.process_time() - cpu
+        bare_seconds(bundle.network, work.tiles, work.batch, work.device, lanes=way.lanes)
+    clock_s, cpu_s = time.perf_counter() - started, time.process_time() - cpu
     faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
     return Took(clock_s, cpu_s, faults, stages)
 
