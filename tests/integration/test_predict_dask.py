@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,6 +58,13 @@ def loaded_models() -> int:
     return len(worker._engines)
 
 
+def compiler_with_timm() -> bool:
+    """Import timm, and return whether torch's compiler was imported with it."""
+    import timm  # noqa: F401
+
+    return "torch._dynamo" in sys.modules
+
+
 def on(address: str) -> Execution:
     return Execution("cpu", dask=address)
 
@@ -78,12 +86,13 @@ def predicted(scene: Path, run: TinyRun, folder: Path, **options: Any) -> list[n
 
 
 @pytest.mark.slow
-def test_processes_of_this_machine_may_keep_their_memory() -> None:
+def test_processes_of_this_machine_keep_their_memory_and_start_without_the_compiler() -> None:
     """Dask's own setting has them return it after every array, at a third of their time."""
     name = "MALLOC_TRIM_THRESHOLD_"
     wanted = malloc_environment(os.environ).get(name, os.environ.get(name))
     with processes(1, ()) as client:
         assert list(client.run(os.environ.get, name).values()) == [wanted]
+        assert list(client.run(compiler_with_timm).values()) == [False]
 
 
 @pytest.mark.slow

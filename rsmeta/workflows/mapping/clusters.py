@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rsmeta._version import __version__
 from rsmeta.errors import MissingExtraError, RsmetaError, one_line
+from rsmeta.late_compiler import postpone_compiler
 from rsmeta.malloc import malloc_environment
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ def processes(count: int, gpus: Sequence[int]) -> Iterator[Any]:
                 f"--workers {count}: the processes do not start ({one_line(error)}); a script must "
                 f'call rsmeta under if __name__ == "__main__":, as they import it'
             ) from error
+        client.run(postpone_compiler)
         yield client
 
 
