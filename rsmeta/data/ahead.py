@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -19,6 +18,7 @@ class AheadLoader(DataLoader[T]):
     """A data loader that is one batch ahead: by a thread, where it has no processes to read.
 
     What it yields, and in which order, is that of ``DataLoader``; an error comes with its batch.
+    The thread ends with the pass, or when that is left.
     The thread must not draw from torch's own random numbers, which training draws from meanwhile.
     """
 
@@ -27,18 +27,11 @@ class AheadLoader(DataLoader[T]):
         return batches if self.num_workers else self._ahead(batches)
 
     def _ahead(self, batches: Iterator[T]) -> Iterator[T]:
-        under_way = self._thread.submit(next, batches, None)
-        while (batch := under_way.result()) is not None:
-            under_way = self._thread.submit(next, batches, None)
-            yield batch
-
-    @cached_property
-    def _thread(self) -> ThreadPoolExecutor:
-        """One that stays, as do the files that it has opened."""
-        return ThreadPoolExecutor(1, thread_name_prefix="rsmeta-chips", initializer=_compute_alone)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_thread"}
+        with ThreadPoolExecutor(1, "rsmeta-chips", _compute_alone) as thread:
+            under_way = thread.submit(next, batches, None)
+            while (batch := under_way.result()) is not None:
+                under_way = thread.submit(next, batches, None)
+                yield batch
 
 
 def _compute_alone() -> None:

@@ -16,6 +16,11 @@ from rsmeta.errors import SceneUnreadableError
 WAIT_S = 60.0
 
 
+def own_threads() -> list[str]:
+    """Return the names of threads that read ahead."""
+    return [one.name for one in threading.enumerate() if one.name.startswith("rsmeta-chips")]
+
+
 class Numbers(Dataset[Any]):
     """Numbers 0 to 9; says when each is read and by whom, and cannot read some."""
 
@@ -57,6 +62,8 @@ def test_the_next_batch_is_read_while_one_is_used_and_no_more() -> None:
     next(batches)
     assert numbers.read[5].wait(WAIT_S)
     assert not numbers.read[6].is_set()
+    batches.close()
+    assert not own_threads()
 
 
 def test_an_error_comes_with_its_batch_and_the_loader_goes_on_after_it() -> None:
@@ -67,16 +74,18 @@ def test_an_error_comes_with_its_batch_and_the_loader_goes_on_after_it() -> None
     assert next(batches).tolist() == [0, 1]
     with pytest.raises(SceneUnreadableError, match=r"a\.tif"):
         next(batches)
+    assert not own_threads()
     numbers.damaged = None
     assert len(list(loader)) == 5
 
 
-def test_its_thread_is_one_and_leaves_the_other_threads_of_torch_alone() -> None:
+def test_its_thread_leaves_the_other_threads_of_torch_alone_and_ends() -> None:
     numbers, before = Numbers(), torch.get_num_threads()
     loader: AheadLoader[Any] = AheadLoader(numbers, batch_size=2)
     for _ in range(2):
         for _ in loader:
             assert torch.get_num_threads() == before
+        assert not own_threads()
 
     assert numbers.threads == {"rsmeta-chips_0"}
     assert numbers.torch_threads == {1}

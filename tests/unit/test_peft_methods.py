@@ -160,8 +160,8 @@ def test_changes_nothing_before_training(method: str, kind: str) -> None:
 
 
 @fitting
-def test_scale_zero_leaves_the_backbone_untouched_bit_for_bit(method: str, kind: str) -> None:
-    before = _backbone(kind)(_image(kind))
+def test_scale_zero_leaves_the_backbone_as_it_is_frozen_bit_for_bit(method: str, kind: str) -> None:
+    before = _backbone(kind).requires_grad_(False)(_image(kind))
     backbone = _tuned(kind, method, scale=0.0)
     _train_a_little(backbone)
     after = backbone(_image(kind))
