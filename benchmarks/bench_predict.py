@@ -6,9 +6,10 @@ Both in one run, in turns, over the same tiles of a made-up scene of 13 bands:
 
 prints seconds of the bare forward pass at its best batch size, or BATCH, of the whole way, and of
 each stage. Each way has a process of its own, which computes when it has its turn: the whole way
-with the allocator set as the command line sets it (``rsmeta.malloc``), the bare pass both as torch
-is by itself and with the same setting. The whole way is all of ``predict`` but loading the bundle:
-checks, packed weights, the finished file.
+with the allocator set as the command line sets it (``rsmeta.malloc``); the bare pass as torch is by
+itself, and *with ours*: with that setting and packed weights (``rsmeta.models.packed``), so that
+their gain does not count for the engine. The whole way is all of ``predict`` but loading the
+bundle: checks, the network, the finished file.
 
 The bare pass runs in a thread of its own, as the engine's does, and with as many threads inside: on
 a busy machine a main thread with more of them than there are free cores waits at their barriers,
@@ -150,12 +151,13 @@ class Way:
     Attributes:
         name: What it is called.
         lanes: Loops side by side, of the bare network; none: the whole way.
-        keeps_memory: Whether glibc keeps freed memory, as in ``rsmeta predict``.
+        as_ours: Whether glibc keeps freed memory and frozen layers are packed, as in
+            ``rsmeta predict``; else they are torch's own.
     """
 
     name: str
-    lanes: int | None
-    keeps_memory: bool
+    lanes: int | None = None
+    as_ours: bool = True
 
 
 @dataclass(frozen=True)
@@ -193,17 +195,17 @@ class Took:
 
 
 @cache
-def _network(work: Work) -> ModelBundle:
+def _network(work: Work, way: Way) -> ModelBundle:
     torch.set_num_threads(work.threads)
     bundle = make_bundle(work.backbone, work.batch)
-    bundle.network.to(work.device)
+    bundle.network.to(work.device).requires_grad_(not way.as_ours)  # what learns is not packed
     bare_seconds(bundle.network, 2 * work.batch, work.batch, work.device)  # warm
     return bundle
 
 
 def passed(work: Work, way: Way) -> Took:
     """Compute all tiles once, in this process."""
-    bundle, stages = _network(work), dict[str, float]()
+    bundle, stages = _network(work, way), dict[str, float]()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     started, cpu = time.perf_counter(), time.process_time()
     if way.lanes is None:
@@ -226,12 +228,12 @@ def processes(ways: Sequence[Way], work: Work) -> Iterator[dict[Way, ProcessPool
     with ExitStack() as stack:
         found = {}
         for way in ways:
-            kept = malloc_environment(given) if way.keeps_memory else {}
+            kept = malloc_environment(given) if way.as_ours else {}
             os.environ.update(kept)
             found[way] = stack.enter_context(
                 ProcessPoolExecutor(1, mp_context=get_context("spawn"))
             )
-            found[way].submit(_network, work)
+            found[way].submit(_network, work, way)
             for name in kept:
                 del os.environ[name]
         yield found
@@ -254,10 +256,10 @@ def main() -> None:
     )  # fmt: skip
     tiles = len(plan.row_starts) * len(plan.col_starts)
     lanes = sizing.choose_lanes(torch.device(device))
-    whole = Way("whole", None, keeps_memory=True)
-    bare = [Way("bare, as torch is", 1, False), Way("bare, malloc set", 1, True)]
+    whole = Way("whole")
+    bare = [Way("bare, as torch is", 1, as_ours=False), Way("bare, with ours", 1)]
     if lanes > 1:
-        bare.append(Way("bare, malloc set, in lanes", lanes, True))
+        bare.append(Way("bare, with ours, in lanes", lanes))
     took: dict[Way, list[Took]] = {way: [] for way in (*bare, whole)}
     with tempfile.TemporaryDirectory() as folder:
         work = Work(Path(folder) / "scene.tif", tiles, backbone, device, threads, batch)
