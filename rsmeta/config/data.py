@@ -347,7 +347,9 @@ class ReadSettings(Strict):
     )
     chip_px: int = Field(default=64, ge=16, description="side of a training chip")
     batch_size: int = Field(default=16, ge=1, description="chips in one step")
-    workers: int = Field(default=0, ge=0, description="processes that read chips; 0: none extra")
+    workers: int = Field(
+        default=0, ge=0, description="processes that read chips; 0: a thread of this one"
+    )
     cache: Annotated[str, BeforeValidator(_size)] = Field(
         default="auto",
         description="memory for decoded pixels of training chips: none, or a size such as 4GB; "
