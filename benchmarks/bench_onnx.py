@@ -25,6 +25,7 @@ from bench_predict import CLASSES, SENSOR
 from rsmeta.config.model import ModelSpec
 from rsmeta.config.tuner import TunerSpec
 from rsmeta.inference.optimize import optimised
+from rsmeta.malloc import keep_freed_memory
 from rsmeta.models.build import build_network
 from rsmeta.workflows.export_onnx import Standalone
 
@@ -130,6 +131,7 @@ def compare(backbone: str, tile_px: int, batch: int, rounds: int) -> None:
 
 def main() -> None:
     """Print the table."""
+    keep_freed_memory()  # as the command line does
     torch.set_num_threads(1)
     rounds, *given = sys.argv[1:] or ["9"]
     print(f"torch {torch.__version__}, onnxruntime {onnxruntime.__version__}, one thread")

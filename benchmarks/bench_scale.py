@@ -33,6 +33,7 @@ from rsmeta.gis.outputs.raster_spec import MapSpec
 from rsmeta.gis.outputs.rasters import writing
 from rsmeta.inference.engine import Engine
 from rsmeta.inference.reading import SceneReader, read_blocks
+from rsmeta.malloc import keep_freed_memory
 from rsmeta.workflows.mapping.clusters import processes
 from rsmeta.workflows.mapping.executors import Execution, made_block
 from rsmeta.workflows.mapping.predict_scenes import predict
@@ -242,6 +243,7 @@ def _children_seconds() -> float:
 def main() -> None:
     """Run what is asked for."""
     what, *given = sys.argv[1:] or ["measure"]
+    keep_freed_memory()  # as the command line does
     if what == "check":
         side_px, *counts = [int(word) for word in given] or [2048]
         check(side_px, counts or [1, 2, 4])
