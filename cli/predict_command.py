@@ -71,7 +71,7 @@ class _Mosaic(click.Choice[str]):
 )  # fmt: skip
 @click.option(
     "--engine", type=click.Choice(["torch", "onnx", "openvino"]),
-    help="What runs the network on a CPU. openvino: faster for large scenes, slower for small ones.",
+    help="What runs the network on a CPU. openvino: faster for large scenes, not for small.",
 )  # fmt: skip
 @click.option("--workers", type=click.IntRange(1), help="Compute in N processes, one per GPU.")
 @click.option("--dask", metavar="ADDRESS", help="Compute on Dask workers: tcp://scheduler:port.")
