@@ -27,7 +27,7 @@ class AheadLoader(DataLoader[T]):
         return batches if self.num_workers else self._ahead(batches)
 
     def _ahead(self, batches: Iterator[T]) -> Iterator[T]:
-        with ThreadPoolExecutor(1, "rsmeta-chips", _compute_alone) as thread:
+        with ThreadPoolExecutor(1, "read-ahead", _compute_alone) as thread:
             under_way = thread.submit(next, batches, None)
             while (batch := under_way.result()) is not None:
                 under_way = thread.submit(next, batches, None)

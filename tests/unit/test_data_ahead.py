@@ -16,26 +16,26 @@ from rsmeta.errors import SceneUnreadableError
 WAIT_S = 60.0
 
 
-def own_threads() -> list[str]:
-    """Return the names of threads that read ahead."""
-    return [one.name for one in threading.enumerate() if one.name.startswith("rsmeta-chips")]
-
-
 class Numbers(Dataset[Any]):
     """Numbers 0 to 9; says when each is read and by whom, and cannot read some."""
 
     def __init__(self, damaged: int | None = None) -> None:
         self.damaged = damaged
         self.read = [threading.Event() for _ in range(10)]
-        self.threads: set[str] = set()
+        self.threads: set[threading.Thread] = set()
         self.torch_threads: set[int] = set()
 
     def __len__(self) -> int:
         return len(self.read)
 
+    @property
+    def is_read(self) -> bool:
+        """Whether a thread that read them still runs."""
+        return any(thread.is_alive() for thread in self.threads)
+
     def __getitem__(self, index: int) -> int:
         self.read[index].set()
-        self.threads.add(threading.current_thread().name)
+        self.threads.add(threading.current_thread())
         self.torch_threads.add(torch.get_num_threads())
         if index == self.damaged:
             raise SceneUnreadableError("a.tif", "it ends too early")
@@ -62,8 +62,9 @@ def test_the_next_batch_is_read_while_one_is_used_and_no_more() -> None:
     next(batches)
     assert numbers.read[5].wait(WAIT_S)
     assert not numbers.read[6].is_set()
+    assert numbers.is_read
     batches.close()
-    assert not own_threads()
+    assert not numbers.is_read
 
 
 def test_an_error_comes_with_its_batch_and_the_loader_goes_on_after_it() -> None:
@@ -74,7 +75,7 @@ def test_an_error_comes_with_its_batch_and_the_loader_goes_on_after_it() -> None
     assert next(batches).tolist() == [0, 1]
     with pytest.raises(SceneUnreadableError, match=r"a\.tif"):
         next(batches)
-    assert not own_threads()
+    assert not numbers.is_read
     numbers.damaged = None
     assert len(list(loader)) == 5
 
@@ -85,9 +86,9 @@ def test_its_thread_leaves_the_other_threads_of_torch_alone_and_ends() -> None:
     for _ in range(2):
         for _ in loader:
             assert torch.get_num_threads() == before
-        assert not own_threads()
+        assert not numbers.is_read
 
-    assert numbers.threads == {"rsmeta-chips_0"}
+    assert threading.current_thread() not in numbers.threads
     assert numbers.torch_threads == {1}
 
 
