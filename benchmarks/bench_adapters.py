@@ -34,6 +34,7 @@ from rsmeta.config.model import ModelSpec
 from rsmeta.config.tuner import TunerSpec
 from rsmeta.geo.bands import generic_band
 from rsmeta.models import build_backbone
+from rsmeta.models.packed import PackedLinear, PatchProduct
 from rsmeta.peft import TUNERS, apply_tuner, merge, unmerge
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ IMAGE_PX = 224
 CLASSES = 10
 RANK = 8
 RGB = tuple(generic_band(name) for name in ("red", "green", "blue"))
+UNPACKED = "lora, weights not packed (rsmeta)"
 FULL, PEFT = "full (rsmeta)", f"HF peft lora, qkv, rank {RANK}"
 
 
@@ -131,6 +133,14 @@ def tuned(name: str, method: str, *, checkpointing: bool) -> nn.Module:
     return backbone
 
 
+def unpacked(vit: nn.Module) -> nn.Module:
+    """Return a network whose layers are torch's own again."""
+    for layer in vit.modules():
+        if isinstance(layer, PackedLinear | PatchProduct):
+            layer.__class__ = nn.Linear if isinstance(layer, nn.Linear) else nn.Conv2d
+    return vit
+
+
 def contend(name: str, vit: nn.Module, batch: Tensor, target: Tensor, dim: int) -> Contender:
     """Return a contender that trains this network on one batch, over and over."""
     model = Classifier(vit, dim).to(batch.device).train()
@@ -154,6 +164,8 @@ def contenders(model: str, methods: list[str], batch: Tensor, *, checkpointing: 
             model, checkpointing=checkpointing
         ),
     }
+    if "lora" in methods:
+        ways[UNPACKED] = lambda: unpacked(tuned(model, "lora", checkpointing=checkpointing))
     for method in methods:
         ways[f"{method} (rsmeta)"] = lambda method=method: tuned(
             model, method, checkpointing=checkpointing

@@ -8,13 +8,14 @@ have, and patch embeddings of such images, forward and with the step that trains
 
 from __future__ import annotations
 
+import copy
 import statistics
 import sys
 import time
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rsmeta.models.packed import pack_frozen
 
@@ -41,29 +42,35 @@ def in_turns(*calls: Callable[[], object]) -> list[float]:
 
 def packed(layer: nn.Module) -> nn.Module:
     """Return the same layer as a network of rsmeta has it."""
-    network = nn.Sequential(type(layer)(*_sizes(layer)))
-    network[0].load_state_dict(layer.state_dict())
+    network = nn.Sequential(copy.deepcopy(layer))
     pack_frozen(network)
     return network
 
 
-def _sizes(layer: nn.Module) -> tuple[int, ...]:
-    if isinstance(layer, nn.Conv2d):
-        return layer.in_channels, layer.out_channels, *layer.kernel_size[:1], *layer.stride[:1]
-    return layer.in_features, layer.out_features
+def is_steady(layer: nn.Module, x: Tensor) -> bool:
+    """Return whether fewer tokens, or another thread, leave each token's result as it is."""
+    whole, threads = layer(x), torch.get_num_threads()
+    fewer = all(torch.equal(layer(x[:count]), whole[:count]) for count in (7, 49, 197, 393))
+    torch.set_num_threads(3 - threads)
+    same = torch.equal(layer(x), whole)
+    torch.set_num_threads(threads)
+    return fewer and same
 
 
 def main() -> None:
     """Measure, and print two tables."""
     torch.set_num_threads(int(sys.argv[1]) if len(sys.argv) > 1 else 1)
-    print("| weight, in x out | torch, ms | packed | largest difference |\n|---|---|---|---|")
+    print("| weight, in x out | torch, ms | packed | largest difference | steady |")
+    print("|---|---|---|---|---|")
     for width, out in MAPS:
         layer = nn.Linear(width, out).requires_grad_(False)
-        other = packed(layer).requires_grad_(False)
+        other = packed(layer)
         x = torch.randn(TOKENS, width)
         plain, fast = in_turns(lambda: layer(x), lambda: other(x))  # noqa: B023 - called at once
         error = float((layer(x) - other(x)).abs().max())
-        print(f"| {width} x {out} | {plain:.2f} | {fast:.2f} | {error:.0e} |")
+        print(
+            f"| {width} x {out} | {plain:.2f} | {fast:.2f} | {error:.0e} | {is_steady(other, x)} |"
+        )
     print("\n| bands of 16-px patches | torch, ms | one product | learning | one product |")
     print("|---|---|---|---|---|")
     for bands in BANDS:

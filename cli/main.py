@@ -100,6 +100,7 @@ def main(arguments: list[str] | None = None) -> None:
     # Of the process: nobody else's, since it was started for this command.
     keep_freed_memory()
     spare_imports()
+    postpone_compiler()
     try:
         _run(sys.argv[1:])
     except SystemExit as end:
@@ -109,7 +110,6 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(given: list[str]) -> None:
     debug = "--debug" in given
-    postpone_compiler()
     # rsmeta says this itself. Set here once: filters set and reset in several threads get lost.
     warnings.filterwarnings("ignore", message="Dataset has no geotransform")
     # The group's flags are accepted after the command too.

@@ -2,7 +2,7 @@
 
 A matrix product on a CPU arranges its weight anew every time. oneDNN, which torch is built with,
 multiplies by one that was arranged once, *packed*: the same numbers, added in another order. What
-that gains is measured by ``benchmarks/bench_adapters.py`` and ``benchmarks/bench_predict.py``.
+that gains is measured by ``bench_packed.py``, ``bench_adapters.py`` and ``bench_predict.py``.
 """
 
 # ruff: noqa: SLF001 - torch has no public name for products by packed weights

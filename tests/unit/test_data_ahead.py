@@ -29,7 +29,7 @@ class Numbers(Dataset[Any]):
         return len(self.read)
 
     @property
-    def is_read(self) -> bool:
+    def has_reader(self) -> bool:
         """Whether a thread that read them still runs."""
         return any(thread.is_alive() for thread in self.threads)
 
@@ -53,7 +53,7 @@ def test_batches_are_those_of_a_data_loader_every_time(drop_last: bool) -> None:
     assert len(loader) == len(wanted)
 
 
-def test_the_next_batch_is_read_while_one_is_used_and_no_more() -> None:
+def test_the_next_batch_has_reader_while_one_is_used_and_no_more() -> None:
     numbers = Numbers()
     batches = iter(AheadLoader(numbers, batch_size=2))
 
@@ -62,9 +62,9 @@ def test_the_next_batch_is_read_while_one_is_used_and_no_more() -> None:
     next(batches)
     assert numbers.read[5].wait(WAIT_S)
     assert not numbers.read[6].is_set()
-    assert numbers.is_read
+    assert numbers.has_reader
     batches.close()
-    assert not numbers.is_read
+    assert not numbers.has_reader
 
 
 def test_an_error_comes_with_its_batch_and_the_loader_goes_on_after_it() -> None:
@@ -75,7 +75,7 @@ def test_an_error_comes_with_its_batch_and_the_loader_goes_on_after_it() -> None
     assert next(batches).tolist() == [0, 1]
     with pytest.raises(SceneUnreadableError, match=r"a\.tif"):
         next(batches)
-    assert not numbers.is_read
+    assert not numbers.has_reader
     numbers.damaged = None
     assert len(list(loader)) == 5
 
@@ -86,7 +86,7 @@ def test_its_thread_leaves_the_other_threads_of_torch_alone_and_ends() -> None:
     for _ in range(2):
         for _ in loader:
             assert torch.get_num_threads() == before
-        assert not numbers.is_read
+        assert not numbers.has_reader
 
     assert threading.current_thread() not in numbers.threads
     assert numbers.torch_threads == {1}
