@@ -53,8 +53,9 @@ def imported(code: str) -> set[str]:
 def command(*words: str) -> str:
     """Return code that runs the command line to its end."""
     return (
-        "from rsmeta_cli.main import main\n"
-        f"try:\n    main({list(words)})\nexcept SystemExit as ended:\n    assert not ended.code"
+        "import sys\nfrom rsmeta_cli.main import main\n"
+        f"sys.argv = {['rsmeta', *words]}\n"
+        "try:\n    main()\nexcept SystemExit as ended:\n    assert not ended.code"
     )
 
 
